@@ -1,0 +1,27 @@
+"""Acoustic scene and environmental sound classification on TensorFlow and Keras."""
+
+from typing import TYPE_CHECKING, Any
+
+from asc_tf.version import __version__
+
+if TYPE_CHECKING:
+    from asc_tf.predictor import Predictor
+
+__all__ = ["__version__", "load"]
+
+
+def load(path: Any) -> "Predictor":
+    """Load a trained model: a workdir, an export folder, a SavedModel or a .tflite.
+
+    Args:
+        path: The folder or file.
+
+    Returns:
+        A predictor with `predict(waveform, sample_rate)` and `predict_files(paths)`.
+
+    Raises:
+        asc_tf.errors.UserError: If there is no model at `path`, or it is broken.
+    """
+    from asc_tf.predictor import load as load_predictor
+
+    return load_predictor(path)

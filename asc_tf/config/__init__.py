@@ -1,0 +1,192 @@
+"""The configuration: frozen dataclasses, read from TOML and from flags.
+
+`Config` has one section per stage of the data flow. A field's metadata holds its help
+text and its limits, so that the TOML reader, the absl flags and `--help` all speak
+from one place. A value is checked when its section is made, wherever it came from.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asc_tf.config.options import Section, Value, coerce, section_name, suggestion
+from asc_tf.config.sections import (
+    Audio,
+    Augment,
+    Dataset,
+    Evaluate,
+    Export,
+    Frontend,
+    Model,
+    Train,
+)
+from asc_tf.errors import UsageError
+
+__all__ = [
+    "FIELDS",
+    "Audio",
+    "Augment",
+    "Config",
+    "Dataset",
+    "Evaluate",
+    "Export",
+    "Frontend",
+    "Model",
+    "Train",
+    "coerce",
+    "find",
+    "read",
+    "suggestion",
+]
+
+SECTIONS: tuple[type[Section], ...] = (
+    Dataset,
+    Audio,
+    Frontend,
+    Augment,
+    Model,
+    Train,
+    Evaluate,
+    Export,
+)
+
+
+FIELDS: dict[str, dataclasses.Field] = {
+    f"{section_name(section)}.{item.name}": item
+    for section in SECTIONS
+    for item in dataclasses.fields(section)  # type: ignore[arg-type]
+}
+"""Every key, like `frontend.n_mels`, in the order of the data flow."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration of a run."""
+
+    dataset: Dataset = field(default_factory=Dataset)
+    audio: Audio = field(default_factory=Audio)
+    frontend: Frontend = field(default_factory=Frontend)
+    augment: Augment = field(default_factory=Augment)
+    model: Model = field(default_factory=Model)
+    train: Train = field(default_factory=Train)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    export: Export = field(default_factory=Export)
+
+    def __post_init__(self) -> None:
+        _check_frontend(self.frontend, self.audio)
+        if self.audio.hop_samples < 1:
+            raise UsageError(
+                f"audio.hop_seconds = {self.audio.hop_seconds}: less than a sample"
+            )
+
+    def replace(self, changes: Mapping[str, Any]) -> "Config":
+        """Return a configuration with `changes`, keyed like `frontend.n_mels`.
+
+        Raises:
+            UsageError: If a key is unknown or a value is refused.
+        """
+        sections: dict[str, dict[str, Any]] = {}
+        for key, value in changes.items():
+            if key not in FIELDS:
+                raise UsageError(f"{key}: unknown key{suggestion(key, FIELDS)}")
+            section, name = key.split(".")
+            sections.setdefault(section, {})[name] = value
+        return dataclasses.replace(
+            self,
+            **{
+                section: dataclasses.replace(getattr(self, section), **values)
+                for section, values in sections.items()
+            },
+        )
+
+    def flat(self) -> dict[str, Value]:
+        """All values, keyed like `frontend.n_mels`."""
+        return {
+            key: getattr(getattr(self, key.split(".")[0]), key.split(".")[1])
+            for key in FIELDS
+        }
+
+    def to_toml(self) -> str:
+        """The configuration as TOML text that `read` reads back equal."""
+        import tomli_w
+
+        return tomli_w.dumps(dataclasses.asdict(self))
+
+
+def read(path: Path) -> Config:
+    """Read a configuration from a TOML file; what it does not say has its default.
+
+    Raises:
+        UsageError: Naming the file, the key, the value received and what is allowed.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
+    changes: dict[str, Any] = {}
+    known = tuple(section_name(section) for section in SECTIONS)
+    for section, table in tables.items():
+        if section not in known:
+            raise UsageError(
+                f"{path}: {section}: unknown section{suggestion(section, known)}"
+            )
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: {section} = {table!r}: must be a table")
+        changes |= {f"{section}.{key}": value for key, value in table.items()}
+    try:
+        return Config().replace(changes)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def find(name: str) -> Path:
+    """Find a configuration by path or by the bare name of a shipped one.
+
+    Raises:
+        UsageError: If there is none, naming those there are.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    here = Path(__file__).resolve().parent.parent
+    # Inside the package when installed; beside it in a clone.
+    installed, cloned = here / "configs", here.parent / "configs"
+    folder = installed if installed.is_dir() else cloned
+    shipped = {found.stem: found for found in sorted(folder.glob("*.toml"))}
+    if name in shipped:
+        return shipped[name]
+    raise UsageError(
+        f"--config={name}: no such file, and no shipped configuration of that name"
+        f"{suggestion(name, tuple(shipped))} (shipped: {', '.join(shipped)})"
+    )
+
+
+def _check_frontend(frontend: Frontend, audio: Audio) -> None:
+    n_fft, nyquist = frontend.n_fft, audio.sample_rate / 2
+    if n_fft & (n_fft - 1):
+        raise UsageError(
+            f"frontend.n_fft = {n_fft}: must be a power of two (use "
+            "frontend.win_length for another window length)"
+        )
+    if frontend.win_length > n_fft:
+        raise UsageError(
+            f"frontend.win_length = {frontend.win_length}: must be at most "
+            f"frontend.n_fft = {n_fft}"
+        )
+    fmax = frontend.fmax or nyquist
+    if not frontend.fmin < fmax <= nyquist:
+        raise UsageError(
+            f"frontend.fmin = {frontend.fmin}, frontend.fmax = {frontend.fmax}: must "
+            f"rise, up to half of audio.sample_rate, {nyquist:g} Hz"
+        )
+    shortest = n_fft // 2 if frontend.center else n_fft
+    if audio.segment_samples < shortest:
+        raise UsageError(
+            f"audio.segment_seconds = {audio.segment_seconds}: shorter than the "
+            f"{shortest} samples that one frame needs"
+        )

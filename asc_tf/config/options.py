@@ -1,0 +1,134 @@
+"""How a configuration field is declared, checked and coerced."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import field
+from typing import Any
+
+from asc_tf.errors import UsageError
+
+Value = bool | int | float | str | tuple[int, ...] | tuple[str, ...]
+
+
+def option(
+    default: Value,
+    help_text: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare a configuration field with its help text and its limits.
+
+    Args:
+        default: The value where nothing else is said; its type is the field's type.
+        help_text: One sentence, with the unit.
+        minimum: Smallest number allowed, for each item of a list.
+        maximum: Largest number allowed.
+        choices: The only strings allowed, for each item of a list.
+
+    Returns:
+        A dataclass field.
+    """
+    metadata = {
+        "help": help_text,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+    }
+    return field(default=default, metadata=metadata)
+
+
+class Section:
+    """Base of the sections: checks every value against its field's declaration."""
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            key = f"{section_name(type(self))}.{item.name}"
+            value = coerce(key, item, getattr(self, item.name))
+            object.__setattr__(self, item.name, value)
+
+
+def section_name(section: type) -> str:
+    """The key of a section in TOML and in flags, `frontend` for `Frontend`."""
+    return section.__name__.lower()
+
+
+def coerce(key: str, item: dataclasses.Field, value: Any) -> Value:
+    """Check one value against its field and return it in the field's type.
+
+    Raises:
+        UsageError: Naming the key, the value received and what is allowed.
+    """
+    default: Any = item.default
+    kind = type(default)
+    if kind is tuple:
+        if not isinstance(value, list | tuple) or not value:
+            raise UsageError(f"{key} = {value!r}: must be a list of at least one item")
+        member = type(default[0])
+        return tuple(_coerce_scalar(key, item, member, each) for each in value)
+    return _coerce_scalar(key, item, kind, value)
+
+
+def _coerce_scalar(key: str, item: dataclasses.Field, kind: type, value: Any) -> Any:
+    if kind is float and type(value) is int and abs(value) < _LARGEST:
+        value = float(value)
+    if type(value) is not kind or not _is_sound(value):
+        raise UsageError(f"{key} = {value!r}: must be {_NAMES[kind]}")
+    limits = item.metadata
+    if limits["choices"] and value not in limits["choices"]:
+        raise UsageError(
+            f"{key} = {value!r}: must be one of {', '.join(limits['choices'])}"
+            f"{suggestion(str(value), limits['choices'])}"
+        )
+    low, high = limits["minimum"], limits["maximum"]
+    if low is not None and value < low:
+        raise UsageError(f"{key} = {value!r}: must be at least {low}")
+    if high is not None and value > high:
+        raise UsageError(f"{key} = {value!r}: must be at most {high}")
+    return value
+
+
+_LARGEST = 1e300
+_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    str: "Unicode text",
+}
+
+
+def _is_sound(value: Any) -> bool:
+    """Whether a scalar can be written and read back, and computed with."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, str):
+        # Names of files may hold bytes that are no text; TOML cannot.
+        return "\0" not in value and value == value.encode(errors="replace").decode()
+    return True
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` for the nearest known word, or nothing.
+
+    `n_mels` and `model.n_mels` are nearest to `frontend.n_mels`: the part after the
+    dot counts most.
+    """
+    names = list(known)
+    end = _end(word)
+    near = [name for name in names if _end(name) == end]
+    near = near or difflib.get_close_matches(word, names, n=1)
+    near = near or [
+        name
+        for match in difflib.get_close_matches(end, map(_end, names), n=1)
+        for name in names
+        if _end(name) == match
+    ]
+    best = difflib.get_close_matches(word, near, n=1, cutoff=0)
+    return f"; did you mean {best[0]}?" if best else ""
+
+
+def _end(key: str) -> str:
+    return key.rpartition(".")[2]

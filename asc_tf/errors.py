@@ -1,0 +1,13 @@
+"""Errors that a user can mend: they become one line on stderr and an exit code."""
+
+
+class UserError(ValueError):
+    """Something failed that the message explains; exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """A flag, key or value is wrong; exit code 2."""
+
+    exit_code = 2

@@ -1,0 +1,67 @@
+"""Outputs that are whole or absent: written beside their name, then renamed."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path that takes the name `path` when the block succeeds.
+
+    The temporary name keeps the suffix of `path`, which some writers go by. A file
+    or folder already at `path` stays until then. When the block fails, `path` is as
+    it was and the temporary file or folder is gone. A link stays, and what it points
+    to is replaced; a device or pipe like `/dev/stdout` is written to as it is.
+
+    Args:
+        path: The file or folder to write.
+
+    Yields:
+        The path to write to, in the same folder (so that the rename is atomic).
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
+    if path.is_symlink() or path.name in ("", ".."):
+        path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # In a container a killed process may have had the same number.
+    _remove(temporary)
+    try:
+        yield temporary
+        if temporary.is_dir() and path.exists():
+            _swap(temporary, path)
+        else:
+            os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Replace what is at `path` by a folder, which no single rename can."""
+    outgoing = path.with_name(f".{path.name}.{os.getpid()}.old")
+    _remove(outgoing)
+    path.rename(outgoing)
+    try:
+        new.rename(path)
+    except OSError:
+        outgoing.rename(path)
+        raise
+    _remove(outgoing)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
