@@ -1,0 +1,141 @@
+"""ESC-10 and ESC-50 by their five official folds; `dataset.fold` is the test part.
+
+The clips of one source recording share a fold. Source: K. J. Piczak, "ESC: Dataset for
+Environmental Sound Classification", ACM Multimedia 2015.
+"""
+
+import csv
+import re
+from pathlib import Path
+
+from asc_tf.config import Dataset
+from asc_tf.datasets.corpus import Corpus
+from asc_tf.errors import UsageError, UserError
+from asc_tf.manifest import Clip
+
+LAYOUT = (
+    "ESC-50's audio/1-100032-A-0.wav with meta/esc50.csv, or one folder per class like "
+    "'001 - Dog bark/1-100032-A.ogg'"
+)
+FOLDS = 5
+COLUMNS = {"filename", "fold", "target", "category", "esc10"}
+SUFFIXES = (".ogg", ".wav")
+ESC10_TARGETS = {
+    0: "dog",
+    1: "rooster",
+    10: "rain",
+    11: "sea_waves",
+    12: "crackling_fire",
+    20: "crying_baby",
+    21: "sneezing",
+    38: "clock_tick",
+    40: "helicopter",
+    41: "chainsaw",
+}
+"""ESC-50's target numbers and names of the ten classes."""
+
+FOLDER_NAMES = {
+    "dog bark": "dog",
+    "fire crackling": "crackling_fire",
+    "baby cry": "crying_baby",
+    "person sneeze": "sneezing",
+}
+"""Folder names whose class has another name in ESC-50's table."""
+
+_CLIP_NAME = re.compile(r"(?P<fold>[1-5])-(?P<source>\d+)-(?P<take>[A-Z]+)(-\d+)?\.\w+")
+
+
+def esc10(dataset: Dataset, directory: Path) -> Corpus:
+    """ESC-10, in the layout of ESC-50 or in one folder per class."""
+    return _corpus(dataset, directory, "esc10")
+
+
+def esc50(dataset: Dataset, directory: Path) -> Corpus:
+    """ESC-50, in its own layout or in one folder per class."""
+    return _corpus(dataset, directory, "esc50")
+
+
+def _corpus(dataset: Dataset, directory: Path, name: str) -> Corpus:
+    if not 1 <= dataset.fold <= FOLDS:
+        raise UsageError(
+            f"dataset.fold = {dataset.fold}: {name} has the folds 1 to {FOLDS}"
+        )
+    meta = directory / "meta" / "esc50.csv"
+    if meta.is_file():
+        rows, order = _read_table(meta, name)
+    else:
+        rows, order = _read_folders(directory, name)
+    clips = tuple(
+        Clip(
+            path=path,
+            label=label,
+            identifier=match["source"],
+            fold=int(match["fold"]),
+            split="test" if int(match["fold"]) == dataset.fold else "train",
+        )
+        for path, label, match in sorted(rows, key=lambda row: row[0])
+    )
+    protocol = {"corpus": name, "fold": dataset.fold, "leaky": False}
+    return Corpus(clips, tuple(order), LAYOUT, protocol)
+
+
+_Rows = list[tuple[str, str, re.Match]]
+
+
+def _read_table(meta: Path, name: str) -> tuple[_Rows, list[str]]:
+    """Rows of `meta/esc50.csv`; the class order is that of its target numbers."""
+    targets: dict[str, int] = {}
+    rows: _Rows = []
+    try:
+        with meta.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, restval="")
+            if missing := sorted(COLUMNS - set(reader.fieldnames or ())):
+                raise UserError(f"{meta}: no column {', '.join(missing)}")
+            for row in reader:
+                if name == "esc10" and row["esc10"].lower() != "true":
+                    continue
+                where = f"{meta}: line {reader.line_num}"
+                if not row["category"] or not row["target"].isdecimal():
+                    raise UserError(f"{where}: no category, or no whole target number")
+                targets[row["category"]] = int(row["target"])
+                path = f"audio/{row['filename']}"
+                rows.append((path, row["category"], _match(path)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{meta}: cannot be read: {error}") from error
+    return rows, sorted(targets, key=lambda label: targets[label])
+
+
+def _read_folders(directory: Path, name: str) -> tuple[_Rows, list[str]]:
+    """Clips below folders like `001 - Dog bark`."""
+    rows: _Rows = []
+    labels: list[str] = []
+    for folder in sorted(path for path in directory.iterdir() if path.is_dir()):
+        title = re.fullmatch(r"\d+ - (.+)", folder.name)
+        clips = sorted(p for p in folder.glob("[!.]*") if p.suffix in SUFFIXES)
+        if not title or not clips:
+            continue
+        words = title[1].strip().lower()
+        label = FOLDER_NAMES.get(words, words.replace(" ", "_"))
+        if name == "esc10" and label not in ESC10_TARGETS.values():
+            raise UserError(
+                f"{folder}: no class of ESC-10, whose classes are "
+                f"{', '.join(ESC10_TARGETS.values())}"
+            )
+        labels.append(label)
+        for path in clips:
+            relative = path.relative_to(directory).as_posix()
+            rows.append((relative, label, _match(relative)))
+    if name == "esc10":
+        labels = [label for label in ESC10_TARGETS.values() if label in labels]
+    return rows, labels
+
+
+def _match(path: str) -> re.Match:
+    match = _CLIP_NAME.fullmatch(Path(path).name)
+    if not match:
+        raise UserError(
+            f"{path}: not an ESC clip name, which is fold-source-take like "
+            f"1-100032-A.ogg with a fold from 1 to {FOLDS}; move the file out of the "
+            "corpus"
+        )
+    return match

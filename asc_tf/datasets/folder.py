@@ -1,0 +1,93 @@
+"""One folder per label; a regular expression says which clips belong together."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from asc_tf.config import Dataset, suggestion
+from asc_tf.datasets.corpus import AUDIO_SUFFIXES, Corpus
+from asc_tf.errors import UsageError
+from asc_tf.manifest import Clip
+
+GROUPS = ("identifier", "city", "device")
+LAYOUT = f"one folder per label with clips below it ({', '.join(AUDIO_SUFFIXES)})"
+
+
+def folder(dataset: Dataset, directory: Path) -> Corpus:
+    """Clips below one folder per label; the split is made here, by recording.
+
+    With `dataset.identifier_pattern` the first group found in a clip's path (below the
+    corpus folder) is its identifier, or the named groups `identifier`, `city` and
+    `device` are. Without it each clip is a recording of its own.
+
+    Raises:
+        UsageError: If the pattern is no regular expression, has no group or an unknown
+            one, or finds no identifier in a clip's path.
+    """
+    pattern = _compile(dataset.identifier_pattern)
+    clips = []
+    for home in sorted(path for path in directory.iterdir() if path.is_dir()):
+        for path in sorted(home.rglob("*")):
+            relative = path.relative_to(directory)
+            if _is_clip(path) and not _is_hidden(relative):
+                name = relative.as_posix()
+                clips.append(
+                    Clip(name, home.name, split="train", **_name(name, pattern))
+                )
+    labels = tuple(sorted({clip.label for clip in clips}))
+    protocol = {"corpus": "folder", "fold": None, "leaky": False}
+    return Corpus(tuple(clips), labels, LAYOUT, protocol)
+
+
+def _is_clip(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES and not path.is_dir()
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _compile(text: str) -> re.Pattern | None:
+    if not text:
+        return None
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UsageError(
+            f"dataset.identifier_pattern = {text!r}: not a regular expression: {error}"
+        ) from error
+    if not pattern.groups:
+        raise UsageError(
+            f"dataset.identifier_pattern = {text!r}: has no group; put the part that "
+            "names the recording in parentheses"
+        )
+    for name in pattern.groupindex:
+        if name not in GROUPS:
+            raise UsageError(
+                f"dataset.identifier_pattern = {text!r}: unknown group {name}"
+                f"{suggestion(name, GROUPS)} (known: {', '.join(GROUPS)})"
+            )
+    return pattern
+
+
+def _name(path: str, pattern: re.Pattern | None) -> dict[str, Any]:
+    """The identifier of a clip, with its city and device where the pattern has them."""
+    if pattern is None:
+        return {"identifier": path}
+    match = pattern.search(path)
+    if not match:
+        raise UsageError(
+            f"dataset.identifier_pattern = {pattern.pattern!r}: does not match {path}"
+        )
+    named = {name: text or "" for name, text in match.groupdict().items()}
+    identifier = named.get("identifier", match[1])
+    if not identifier:
+        raise UsageError(
+            f"dataset.identifier_pattern = {pattern.pattern!r}: finds no identifier in "
+            f"{path}"
+        )
+    return {
+        "identifier": identifier,
+        "city": named.get("city", ""),
+        "device": named.get("device", ""),
+    }

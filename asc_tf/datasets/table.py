@@ -1,0 +1,175 @@
+"""Corpora that a table describes: the user's own CSV, and the synthetic scenes."""
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from asc_tf.config import Dataset
+from asc_tf.datasets import synthetic as scenes
+from asc_tf.datasets.corpus import Corpus
+from asc_tf.errors import UsageError, UserError
+from asc_tf.manifest import SPLITS, Clip
+
+
+def csv_table(dataset: Dataset, directory: Path) -> Corpus:
+    """Clips of a CSV or tab-separated table whose columns flags name.
+
+    With a split column the split is the table's own; with a fold column the clips of
+    `dataset.fold` are the test part; with neither, recordings are drawn for it.
+
+    Raises:
+        UsageError: If the table or a column is missing.
+        UserError: Naming the table and the line, if a value does not fit.
+    """
+    if not dataset.csv_file:
+        raise UsageError("dataset.csv_file is missing: the table of the csv corpus")
+    path = directory / os.path.expanduser(dataset.csv_file)
+    if not path.is_file():
+        raise UsageError(f"dataset.csv_file = {dataset.csv_file}: no such file")
+    clips = _read(dataset, path)
+    fold = None
+    if dataset.fold_column and not dataset.split_column:
+        fold = dataset.fold
+        clips = _split_by_fold(clips, fold)
+    return Corpus(
+        clips=clips,
+        labels=tuple(sorted({clip.label for clip in clips})),
+        layout=f"a table with the columns {dataset.path_column}, "
+        f"{dataset.label_column}",
+        protocol={"corpus": "csv", "fold": fold, "leaky": False},
+    )
+
+
+def default_folder(dataset: Dataset) -> Path:
+    """Where synthetic scenes go when no folder is named: one for each setting."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = f"scenes-{dataset.locations}x{dataset.takes}-{dataset.seconds:g}s"
+    return cache / "asc_tf" / f"{name}-seed{dataset.seed}"
+
+
+def synthetic(dataset: Dataset, directory: Path) -> Corpus:
+    """The built-in scenes, written into the folder unless they are there already."""
+    try:
+        meta = scenes.write_scenes(
+            directory,
+            seed=dataset.seed,
+            locations=dataset.locations,
+            takes=dataset.takes,
+            seconds=dataset.seconds,
+        )
+    except ValueError as error:
+        raise UserError(f"dataset.dir = {directory}: {error}") from error
+    columns = dataclasses.replace(
+        dataset,
+        path_column="path",
+        label_column="label",
+        identifier_column="identifier",
+        city_column="city",
+        device_column="device",
+        split_column="split",
+    )
+    return Corpus(
+        clips=_read(columns, meta),
+        labels=scenes.SCENES,
+        layout="an empty or new folder",
+        protocol={"corpus": "synthetic", "fold": None, "leaky": False},
+    )
+
+
+def _read(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
+    columns = {
+        "path": dataset.path_column,
+        "label": dataset.label_column,
+        "identifier": dataset.identifier_column,
+        "city": dataset.city_column,
+        "device": dataset.device_column,
+        "fold": dataset.fold_column,
+        "split": dataset.split_column,
+        "start": dataset.start_column,
+        "duration": dataset.duration_column,
+    }
+    used = {field: column for field, column in columns.items() if column}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    header = text.split("\n", 1)[0]
+    separator = max(",\t;", key=header.count)
+    reader = csv.DictReader(
+        io.StringIO(text), delimiter=separator, skipinitialspace=True
+    )
+    clips = []
+    try:
+        _check_columns(used, path, reader.fieldnames or ())
+        for row in reader:
+            values = {field: row[name] or "" for field, name in used.items()}
+            clips.append(_clip(values, f"{path}: line {reader.line_num}"))
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num}: {error}") from error
+    return tuple(sorted(clips, key=lambda clip: (clip.path, clip.start)))
+
+
+def _check_columns(used: dict[str, str], path: Path, known: Sequence[str]) -> None:
+    for field, column in used.items():
+        if column not in known:
+            raise UsageError(
+                f"dataset.{field}_column = {column}: {path} has no such column (it "
+                f"has {', '.join(known) or 'none'})"
+            )
+
+
+def _clip(values: dict[str, str], where: str) -> Clip:
+    """One row as a clip; without an identifier its file is its recording."""
+    values = {field: text.strip() for field, text in values.items()}
+    for field in ("path", "label"):
+        if not values[field]:
+            raise UserError(f"{where}: no {field}")
+    split = values.get("split", "train")
+    if split not in SPLITS:
+        raise UserError(f"{where}: split {split!r} is none of {', '.join(SPLITS)}")
+    path = values["path"].replace("\\", "/")
+    try:
+        return Clip(
+            path=path,
+            label=values["label"],
+            identifier=values.get("identifier") or path,
+            city=values.get("city", ""),
+            device=values.get("device", ""),
+            fold=_fold(values["fold"]) if "fold" in values else None,
+            split=split,
+            start=_seconds("start", values.get("start", "")),
+            duration=_seconds("duration", values.get("duration", "")),
+        )
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _fold(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(f"fold {text!r} is not a whole number") from error
+
+
+def _seconds(field: str, text: str) -> float:
+    try:
+        value = float(text or 0)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise ValueError(f"{field} {text!r} is not a time in seconds")
+    return value
+
+
+def _split_by_fold(clips: tuple[Clip, ...], fold: int) -> tuple[Clip, ...]:
+    folds = sorted({clip.fold for clip in clips})  # type: ignore[type-var]
+    if fold not in folds:
+        known = ", ".join(map(str, folds)) or "none"
+        raise UsageError(f"dataset.fold = {fold}: the table has the folds: {known}")
+    return tuple(
+        dataclasses.replace(clip, split="test" if clip.fold == fold else "train")
+        for clip in clips
+    )

@@ -1,0 +1,250 @@
+"""The one table of a run: every clip, where it comes from and which part it is in.
+
+An adapter in `asc_tf.datasets` makes clips without a split or with the official one;
+`split` fills in what is missing; `Manifest.check` refuses what would make a result
+wrong. The table is written to the run folder and read back by later commands.
+"""
+
+import csv
+import dataclasses
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asc_tf.errors import UserError
+from asc_tf.files import write_text
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row. What a corpus does not say is the empty string, or None for `fold`.
+
+    `path` is relative to the corpus folder, with forward slashes. `start`, `duration`
+    (seconds) cut the clip out of its file; a duration of 0 reaches to its end. The
+    columns from `size` on are what the scan found. `reason` says why a clip is left
+    out; it then belongs to no split.
+    """
+
+    path: str
+    label: str
+    identifier: str
+    city: str = ""
+    device: str = ""
+    fold: int | None = None
+    split: str = ""
+    start: float = 0.0
+    duration: float = 0.0
+    size: int = 0
+    mtime_ns: int = 0
+    route: str = ""
+    sample_rate: int = 0
+    samples: int = 0
+    peak: float = 0.0
+    reason: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the clip, once its file has been scanned."""
+        whole = self.samples / self.sample_rate if self.sample_rate else 0.0
+        left = max(whole - self.start, 0.0)
+        return min(self.duration, left) if self.duration else left
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All clips of a run, in a fixed order.
+
+    Attributes:
+        clips: The rows, those left out included.
+        labels: Class names; a class's index is its `label_id`.
+        protocol: How the corpus was split: `corpus`, `fold`, `leaky`.
+    """
+
+    clips: tuple[Clip, ...]
+    labels: tuple[str, ...]
+    protocol: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def part(self, split: str) -> tuple[Clip, ...]:
+        """The usable clips of one split."""
+        return tuple(c for c in self.clips if c.split == split and not c.reason)
+
+    @property
+    def excluded(self) -> tuple[Clip, ...]:
+        """The clips that are left out, each with its reason."""
+        return tuple(clip for clip in self.clips if clip.reason)
+
+    def check(self) -> None:
+        """Refuse a table that cannot give an honest result.
+
+        Raises:
+            UserError: If an identifier is in two splits (naming some), if there are
+                fewer than two labels, a row without a split, or a split without clips.
+        """
+        check_leaks(self.clips)
+        if len(self.labels) < 2:
+            found = ", ".join(self.labels) or "none"
+            raise UserError(f"the corpus has fewer than two labels (found: {found})")
+        for clip in self.clips:
+            if clip.split not in SPLITS:
+                raise UserError(
+                    f"{clip.path}: split {clip.split!r} is none of {', '.join(SPLITS)}"
+                )
+        for split in SPLITS:
+            if not self.part(split):
+                raise UserError(
+                    f"the {split} part has no usable clips "
+                    f"({_summary(self.clips, split)}); more clips or recordings are "
+                    "needed, or other shares"
+                )
+        trained = {clip.label for clip in self.part("train")}
+        if missing := [label for label in self.labels if label not in trained]:
+            raise UserError(f"no training clip has the label {', '.join(missing)}")
+
+    def write(self, path: Path) -> None:
+        """Write the table as CSV, whole or not at all."""
+        text = io.StringIO()
+        names = [item.name for item in dataclasses.fields(Clip)]
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        for clip in self.clips:
+            row = dataclasses.asdict(clip)
+            writer.writerow({k: "" if v is None else v for k, v in row.items()})
+        write_text(path, text.getvalue())
+
+
+def read_clips(path: Path) -> tuple[Clip, ...]:
+    """Read a table that `Manifest.write` wrote.
+
+    Raises:
+        UserError: If the file is missing or is no such table.
+    """
+    kinds: dict[str, Any] = {
+        item.name: type(item.default) for item in dataclasses.fields(Clip)
+    }
+    kinds |= {"path": str, "label": str, "identifier": str}
+    names = list(kinds)
+
+    def value(name: str, text: str) -> Any:
+        if name == "fold":
+            return int(text) if text else None
+        return kinds[name](text)
+
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.reader(stream)
+            if next(reader, []) != names:
+                raise ValueError(f"its columns are not {', '.join(names)}")
+            return tuple(
+                Clip(**{n: value(n, text) for n, text in zip(names, row, strict=True)})
+                for row in reader
+            )
+    except (OSError, csv.Error, ValueError) as error:
+        raise UserError(f"{path}: not a manifest: {error}") from error
+
+
+def check_leaks(clips: Iterable[Clip]) -> None:
+    """Refuse a table in which an identifier is in two splits.
+
+    Raises:
+        UserError: Naming the first offenders.
+    """
+    splits = defaultdict(set)
+    for clip in clips:
+        if clip.split:
+            splits[clip.identifier].add(clip.split)
+    offenders = sorted(name for name, where in splits.items() if len(where) > 1)
+    if offenders:
+        shown = ", ".join(
+            f"{name} ({' and '.join(sorted(splits[name]))})" for name in offenders[:5]
+        )
+        more = f" and {len(offenders) - 5} more" if len(offenders) > 5 else ""
+        raise UserError(
+            f"identifiers in two splits: {shown}{more}; a recording must be in one "
+            "split only"
+        )
+
+
+def check_names(clips: Iterable[Clip]) -> None:
+    """Refuse names that a table of lines cannot hold.
+
+    Raises:
+        UserError: If a path, label or other name has a line break, or bytes that are
+            not UTF-8.
+    """
+    for clip in clips:
+        for field in ("path", "label", "identifier", "city", "device"):
+            text = getattr(clip, field)
+            sound = text == text.encode(errors="replace").decode() and "\0" not in text
+            if not sound or text.splitlines() not in ([], [text]):
+                raise UserError(
+                    f"{clip.path!r}: its {field} {text!r} has a line break, or bytes "
+                    "that are not UTF-8; rename it"
+                )
+
+
+def split_off(
+    clips: Sequence[Clip], source: str, target: str, share: float, seed: int
+) -> tuple[Clip, ...]:
+    """Move a share of a split's recordings to another split.
+
+    Recordings (identifiers) move whole, about `share` of them for each label, at least
+    one where a label has two. A recording with several labels counts for its most
+    frequent one.
+
+    Args:
+        clips: All rows.
+        source: The split that gives.
+        target: The split that receives.
+        share: Share of recordings to move, 0 to 1.
+        seed: The same seed moves the same recordings.
+
+    Returns:
+        All rows, in their order.
+    """
+    labels: dict[str, Counter[str]] = defaultdict(Counter)
+    for clip in clips:
+        if clip.split == source:
+            labels[clip.identifier][clip.label] += 1
+    recordings = defaultdict(list)
+    for identifier in sorted(labels):
+        counts = labels[identifier]
+        main = min(counts, key=lambda label: (-counts[label], label))
+        recordings[main].append(identifier)
+    generator = np.random.default_rng(seed)
+    moved = set()
+    for label in sorted(recordings):
+        names = recordings[label]
+        wanted = max(round(share * len(names)), 1) if len(names) > 1 else 0
+        order = generator.permutation(len(names))
+        moved |= {names[index] for index in order[: min(wanted, len(names) - 1)]}
+    return tuple(
+        dataclasses.replace(clip, split=target)
+        if clip.split == source and clip.identifier in moved
+        else clip
+        for clip in clips
+    )
+
+
+def count_by_split(manifest: Manifest) -> str:
+    """One line: clips, recordings and labels of each split, and what is left out."""
+    parts = [
+        f"{split} {len(part)} clips of {len({c.identifier for c in part})} recordings"
+        for split in SPLITS
+        for part in [manifest.part(split)]
+    ]
+    text = f"{len(manifest.labels)} labels; " + ", ".join(parts)
+    left_out = len(manifest.excluded)
+    return text + (f"; {left_out} left out" if left_out else "")
+
+
+def _summary(clips: Sequence[Clip], split: str) -> str:
+    mine = [clip for clip in clips if clip.split == split]
+    left_out = sum(bool(clip.reason) for clip in mine)
+    return f"{len(mine)} clips, {left_out} of them left out"
