@@ -1,0 +1,229 @@
+"""Scores of a scene classifier: arrays in, JSON-ready numbers out.
+
+Every score is per clip: segment probabilities are pooled to clips before they come
+here. To score segments, give their labels and probabilities instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+ROW_SUM_TOLERANCE = 1e-3
+
+
+def evaluate(
+    labels: Sequence[str],
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    devices: Sequence[str] | None = None,
+    cities: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Scores the probabilities of a set of clips against their true scenes.
+
+    Args:
+      labels: scene labels in the order of the model's outputs; two or more, unique.
+      truth: true label ids, integers of shape [n_clips], each in [0, n_labels).
+      probabilities: shape [n_clips, n_labels], finite, not negative, each row summing
+        to 1 within 1e-3. Rows are scaled to sum to exactly 1 before the log loss.
+      devices: recording device of each clip, '' where unknown.
+      cities: city of each clip, '' where unknown.
+
+    Returns:
+      A dict of plain Python values that `json.dumps(allow_nan=False)` accepts:
+
+      * `n_clips`.
+      * `accuracy`: share of clips whose most probable label (the first one, if there
+        is a tie) is the true one, in [0, 1].
+      * `macro_accuracy`: mean of the per-class accuracies of the classes that have
+        clips, the headline number of the DCASE scene classification tasks.
+      * `log_loss`: mean cross-entropy in nats. Probabilities are clipped to the
+        machine epsilon of float64, so that a clip adds at most 36.04.
+      * `per_class`: one dict per label with `label`, `n_clips`, `accuracy`,
+        `precision`, `recall`, `f1`, `log_loss`. The accuracy of a class is its
+        recall: the share of its own clips that were recognised, as DCASE reports it.
+        All scores of a class without clips are None; the precision of a class with
+        clips that was never predicted is 0.
+      * `per_device`, `per_city`: one dict per name, sorted by name, with `device` or
+        `city`, `n_clips`, `accuracy`, `macro_accuracy`, `log_loss`. Clips without a
+        name form the group ''; if no clip has a name the list is empty.
+      * `confusion_matrix`: `counts` and `row_normalized`, both n_labels lists of
+        n_labels values, rows are the true scene and columns the predicted one. The
+        normalized row of a class without clips is all None.
+      * `labels`.
+
+    Raises:
+      ValueError: an argument has the wrong shape, type or values. The message names
+        the argument and what was received.
+    """
+    labels = _checked_labels(labels)
+    truth = _checked_truth(truth, len(labels))
+    probabilities = _checked_probabilities(probabilities, len(truth), len(labels))
+    groups = {
+        "device": _checked_names("devices", devices, len(truth)),
+        "city": _checked_names("cities", cities, len(truth)),
+    }
+    return {
+        "n_clips": len(truth),
+        **_overall(truth, probabilities),
+        "per_class": _per_class(labels, truth, probabilities),
+        "per_device": _per_group("device", groups["device"], truth, probabilities),
+        "per_city": _per_group("city", groups["city"], truth, probabilities),
+        "confusion_matrix": _confusion_matrix(truth, probabilities),
+        "labels": labels,
+    }
+
+
+def _overall(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    from sklearn.metrics import accuracy_score, recall_score
+
+    predicted = probabilities.argmax(axis=1)
+    return {
+        "accuracy": float(accuracy_score(truth, predicted)),
+        # Not balanced_accuracy_score: it warns of every label that a group of clips
+        # does not have, which here is normal.
+        "macro_accuracy": float(
+            recall_score(truth, predicted, labels=np.unique(truth), average="macro")
+        ),
+        "log_loss": _log_loss(truth, probabilities),
+    }
+
+
+def _log_loss(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    from sklearn.metrics import log_loss
+
+    # `labels` lets scikit-learn accept clips that do not cover every class.
+    ids = np.arange(probabilities.shape[1])
+    return float(log_loss(truth, probabilities, labels=ids))
+
+
+def _per_class(
+    labels: list[str], truth: np.ndarray, probabilities: np.ndarray
+) -> list[dict[str, Any]]:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    precision, recall, f1, n_clips = precision_recall_fscore_support(
+        truth,
+        probabilities.argmax(axis=1),
+        labels=np.arange(len(labels)),
+        zero_division=0.0,
+    )
+    rows = []
+    for index, label in enumerate(labels):
+        row: dict[str, Any] = {"label": label, "n_clips": int(n_clips[index])}
+        scores = dict.fromkeys(("accuracy", "precision", "recall", "f1", "log_loss"))
+        if row["n_clips"]:
+            own = truth == index
+            scores = {
+                "accuracy": float(recall[index]),
+                "precision": float(precision[index]),
+                "recall": float(recall[index]),
+                "f1": float(f1[index]),
+                "log_loss": _log_loss(truth[own], probabilities[own]),
+            }
+        rows.append(row | scores)
+    return rows
+
+
+def _per_group(
+    key: str, names: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
+) -> list[dict[str, Any]]:
+    if not any(names):
+        return []
+    rows = []
+    for name in sorted(set(names)):
+        own = names == name
+        scores = _overall(truth[own], probabilities[own])
+        rows.append({key: str(name), "n_clips": int(own.sum()), **scores})
+    return rows
+
+
+def _confusion_matrix(
+    truth: np.ndarray, probabilities: np.ndarray
+) -> dict[str, list[list[Any]]]:
+    from sklearn.metrics import confusion_matrix
+
+    ids = np.arange(probabilities.shape[1])
+    counts = confusion_matrix(truth, probabilities.argmax(axis=1), labels=ids).tolist()
+    normalized = [
+        [count / sum(row) if sum(row) else None for count in row] for row in counts
+    ]
+    return {"counts": counts, "row_normalized": normalized}
+
+
+def _checked_labels(labels: Sequence[str]) -> list[str]:
+    names = [str(label) for label in labels]
+    if len(names) < 2:
+        raise ValueError(f"labels: expected two or more, received {names}")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"labels: expected unique names, received twice: {repeated}")
+    return names
+
+
+def _checked_truth(truth: np.ndarray, n_labels: int) -> np.ndarray:
+    truth = np.asarray(truth)
+    if truth.ndim != 1 or not len(truth):
+        raise ValueError(
+            f"truth: expected shape [n_clips] with at least one clip, "
+            f"received shape {list(truth.shape)}"
+        )
+    if not np.issubdtype(truth.dtype, np.integer):
+        raise ValueError(f"truth: expected integers, received dtype {truth.dtype}")
+    bad = np.flatnonzero((truth < 0) | (truth >= n_labels))
+    if len(bad):
+        raise ValueError(
+            f"truth: expected label ids in [0, {n_labels}), "
+            f"received {int(truth[bad[0]])} for clip {int(bad[0])}"
+        )
+    return truth.astype(np.int64)
+
+
+def _checked_probabilities(
+    probabilities: np.ndarray, n_clips: int, n_labels: int
+) -> np.ndarray:
+    probabilities = np.asarray(probabilities)
+    expected = [n_clips, n_labels]
+    if list(probabilities.shape) != expected:
+        raise ValueError(
+            f"probabilities: expected shape [n_clips, n_labels] = {expected}, "
+            f"received {list(probabilities.shape)}"
+        )
+    if probabilities.dtype.kind not in "fiu":
+        raise ValueError(
+            f"probabilities: expected floats, received dtype {probabilities.dtype}"
+        )
+    # float64 gives the same epsilon, so the same log loss, whatever the model's dtype.
+    probabilities = probabilities.astype(np.float64)
+    bad = np.argwhere(~np.isfinite(probabilities) | (probabilities < 0))
+    if len(bad):
+        clip, label = (int(index) for index in bad[0])
+        raise ValueError(
+            f"probabilities: expected finite values >= 0, received "
+            f"{probabilities[clip, label]} for clip {clip}, label {label}"
+        )
+    sums = probabilities.sum(axis=1)
+    off = np.flatnonzero(np.abs(sums - 1) > ROW_SUM_TOLERANCE)
+    if len(off):
+        raise ValueError(
+            f"probabilities: expected rows that sum to 1 within {ROW_SUM_TOLERANCE}, "
+            f"received a sum of {sums[off[0]]:.6g} for clip {int(off[0])}; apply a "
+            f"softmax to logits, divide quantised probabilities by their sum"
+        )
+    return probabilities / sums[:, np.newaxis]
+
+
+def _checked_names(
+    parameter: str, names: Sequence[str] | None, n_clips: int
+) -> np.ndarray:
+    if names is None:
+        return np.full(n_clips, "", dtype=object)
+    if len(names) != n_clips:
+        raise ValueError(
+            f"{parameter}: expected one name for each of {n_clips} clips, "
+            f"received {len(names)}"
+        )
+    return np.array([str(name or "") for name in names], dtype=object)

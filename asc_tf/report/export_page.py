@@ -1,0 +1,90 @@
+"""export.html: the files of an export beside each other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from asc_tf.files import write_text
+from asc_tf.report.html import (
+    bar_cell,
+    document,
+    facts,
+    name_cell,
+    number_cell,
+    section,
+    table,
+    text_cell,
+)
+
+
+def write_export_page(path: Path, described: Mapping[str, Any]) -> None:
+    """Write the page of an export.
+
+    Args:
+        path: export.html.
+        described: The content of export.json.
+    """
+    title = f"Export: {described['model']}"
+    machine = described["environment"]["machine"]
+    note = facts(
+        {
+            "parameters": described["parameters"],
+            "million MACs per segment, without the front-end": described["macs"] / 1e6,
+            "machine": f"{machine['processor']}, {machine['cores']} cores",
+        }
+    )
+    body = "\n".join(
+        [
+            f"<header>\n<h1>{title}</h1>\n<p class=muted>{note}</p>\n</header>",
+            _cost(described),
+            _quality(described, "test", "Test part: reported, not a gate"),
+            _quality(described, "validation", "Validation clips: the gate"),
+        ]
+    )
+    write_text(
+        path, document(title, body, "The numbers of this page are in export.json.")
+    )
+
+
+def _cost(described: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            name_cell(name),
+            text_cell(row["file"]),
+            number_cell(f"{row['bytes'] / 1000:.1f}"),
+            number_cell(f"{row['latency_ms']['p50']:.2f}"),
+            number_cell(f"{row['latency_ms']['p95']:.2f}"),
+        ]
+        for name, row in described["formats"].items()
+    ]
+    heads = ["format", "file", "kB", "ms, p50", "ms, p95"]
+    note = (
+        "Latency of one segment from waveform to probabilities, .tflite on one thread."
+    )
+    return section("Size and latency", table(heads, rows), note)
+
+
+def _quality(described: Mapping[str, Any], split: str, title: str) -> str:
+    reference = described["keras"][split]["accuracy"]
+    rows = [
+        [
+            name_cell("Keras"),
+            number_cell(next(iter(described["formats"].values()))[split]["n_clips"]),
+            bar_cell(reference),
+            number_cell("&ndash;"),
+            number_cell("&ndash;"),
+        ]
+    ]
+    for name, row in described["formats"].items():
+        found = row[split]
+        rows.append(
+            [
+                name_cell(name),
+                number_cell(found["n_clips"]),
+                bar_cell(found["accuracy"]),
+                bar_cell(found["agreement"]),
+                number_cell(f"{found['max_difference']:.1e}"),
+            ]
+        )
+    heads = ["format", "clips", "accuracy %", "agreement %", "largest difference"]
+    return section(title, table(heads, rows))
