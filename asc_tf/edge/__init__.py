@@ -1,0 +1,1 @@
+"""Run an exported .tflite with LiteRT and NumPy alone, on a Raspberry Pi for one."""

@@ -1,0 +1,121 @@
+"""asc-edge: classify sound on a Raspberry Pi, without TensorFlow."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from asc_tf.command import Command, dispatch, required
+from asc_tf.edge.runtime import MAX_THREADS, EdgeModel, without_notes
+from asc_tf.errors import UsageError
+
+USAGE = """\
+asc-edge classify --model=M.tflite FILES... [--top_k=3] [--json] [--threads=1]
+
+asc-edge COMMAND --help    flags of a command
+asc-edge --version         version
+"""
+
+
+def define_model(values: flags.FlagValues) -> None:
+    """The flags that every command takes."""
+    flags.DEFINE_string(
+        "model", None, "the .tflite, from asc-tf export", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "threads",
+        1,
+        "CPU threads of one inference",
+        lower_bound=1,
+        upper_bound=MAX_THREADS,
+        flag_values=values,
+    )
+
+
+def load_model(values: flags.FlagValues) -> EdgeModel:
+    """The model that `--model` names.
+
+    Raises:
+        UsageError: If the flag is missing or names no file.
+        UserError: If the file cannot be used.
+    """
+    path = Path(required(values, "model"))
+    if not path.exists():
+        raise UsageError(f"--model={path}: no such file")
+    with without_notes():
+        return EdgeModel(path, threads=values.threads)
+
+
+def define_classify(values: flags.FlagValues) -> None:
+    """The flags of `classify`."""
+    define_model(values)
+    flags.DEFINE_integer(
+        "top_k",
+        3,
+        "labels to show, the most probable first",
+        lower_bound=1,
+        flag_values=values,
+    )
+    flags.DEFINE_boolean(
+        "json", False, "one JSON object per file, line by line", flag_values=values
+    )
+
+
+def classify(values: flags.FlagValues) -> int:
+    """Classify each file; exit code 1 if any failed."""
+    required(values, "model")
+    if not values.positional:
+        raise UsageError("no files; give one or more WAV files")
+    model = load_model(values)
+    width = max(map(len, values.positional))
+    failed = False
+    for path in values.positional:
+        result = model.predict_files([path])[0]
+        if "error" in result:
+            failed = True
+            print(f"asc-edge classify: {result['error']}", file=sys.stderr)
+        else:
+            result["top"] = _top(result.pop("probabilities"), values.top_k)
+        if values.json:
+            print(json.dumps(result), flush=True)
+        elif "error" not in result:
+            print(_table(result, width, max(map(len, model.labels))), flush=True)
+    return int(failed)
+
+
+def _top(probabilities: dict[str, float], count: int) -> list[dict[str, Any]]:
+    ranked = sorted(probabilities.items(), key=lambda item: -item[1])
+    return [{"label": label, "probability": p} for label, p in ranked[:count]]
+
+
+def _table(result: dict[str, Any], file_width: int, label_width: int) -> str:
+    """A line per label, the file's name on the first."""
+    names = [result["file"]] + [""] * (len(result["top"]) - 1)
+    return "\n".join(
+        f"{name:<{file_width}}  {item['label']:<{label_width}}  "
+        f"{item['probability']:.4f}"
+        for name, item in zip(names, result["top"], strict=True)
+    )
+
+
+COMMANDS = {
+    "classify": lambda: Command(
+        name="classify",
+        usage="asc-edge classify --model=M.tflite FILES... [flags]",
+        main=classify,
+        define=define_classify,
+        program="asc-edge",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `asc-edge`; returns the exit code: 0, 1 something failed, 2 wrong usage."""
+    return dispatch("asc-edge", USAGE, COMMANDS, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""What a .tflite says of itself: a zip archive behind the flatbuffer.
+
+TensorFlow Lite ignores bytes behind the flatbuffer, and `zipfile` finds an archive from
+the end of a file (so does `unzip -p MODEL.tflite model.json`). TensorFlow's own model
+metadata packs its files likewise.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asc_tf.edge.opening import opened
+from asc_tf.errors import UserError
+from asc_tf.files import replacing
+from asc_tf.version import __version__
+
+FORMAT_VERSION = 1
+
+MEMBER = "model.json"
+
+_MAX_JSON_BYTES = 2**20
+_MAX_FILE_BYTES = 2**31  # a flatbuffer's offsets are signed 32-bit
+_MAX_SAMPLES = 2**28
+_RATES = (1000, 384_000)
+
+_AGAIN = "copy or export it again"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is needed to run a model, checked."""
+
+    labels: tuple[str, ...]
+    sample_rate: int
+    """Hz."""
+    segment_samples: int
+    hop_samples: int
+    """Samples between the starts of neighbouring segments."""
+    precision: str
+    format_version: int
+    flatbuffer_bytes: int
+    sha256: str
+    """Of the flatbuffer part, hexadecimal."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else was written, `config` for one."""
+
+
+def write_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Append metadata to a .tflite, or replace those that it has.
+
+    The same model and metadata give the same bytes. The file is replaced as a whole.
+
+    Args:
+        path: The .tflite.
+        metadata: `labels`, `sample_rate` (Hz), `segment_samples`, `hop_samples`,
+            `precision`, and anything else that JSON can hold. `format_version`,
+            `flatbuffer_bytes` and `sha256` are added.
+
+    Raises:
+        UserError: If the file is no .tflite, or a value is not a sane one.
+    """
+    if zipfile.is_zipfile(path):
+        flatbuffer = load(path)[1]
+    else:
+        with opened(path) as (file, _):
+            flatbuffer = file.read()
+            _check_start(flatbuffer)
+    fields = {
+        **metadata,
+        "format_version": FORMAT_VERSION,
+        "flatbuffer_bytes": len(flatbuffer),
+        "sha256": hashlib.sha256(flatbuffer).hexdigest(),
+    }
+    text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False)
+    _parse(json.loads(text))
+    # A fixed time: ZipFile.writestr(name, ...) would take the clock's.
+    member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
+    member.create_system = 3
+    member.external_attr = 0o644 << 16
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(flatbuffer)
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(member, text.encode())
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """Read and check the metadata of a .tflite.
+
+    Args:
+        path: The .tflite.
+
+    Returns:
+        The metadata. The flatbuffer is the one that they were written for.
+
+    Raises:
+        UserError: If it is no .tflite of ours, or damaged, or of a newer version.
+    """
+    return load(path)[0]
+
+
+def load(path: str | Path) -> tuple[Metadata, bytes]:
+    """Read a .tflite once: its metadata, and the flatbuffer that they were checked for.
+
+    Raises:
+        UserError: As `read_metadata`.
+    """
+    with opened(Path(path)) as (file, size):
+        start = file.read(8)
+        _check_start(start)
+        if size > _MAX_FILE_BYTES:
+            raise UserError(f"has {size} bytes; a .tflite has 2 GB at most")
+        content = start + file.read()
+        text, archive_start = _read_member(content)
+        metadata = _parse(_parse_json(text))
+        if metadata.flatbuffer_bytes != archive_start:
+            raise UserError(
+                f"damaged: the model has {archive_start} bytes, not "
+                f"{metadata.flatbuffer_bytes}; {_AGAIN}"
+            )
+        flatbuffer = content[:archive_start]
+        if hashlib.sha256(flatbuffer).hexdigest() != metadata.sha256:
+            raise UserError(f"damaged: its checksum differs; {_AGAIN}")
+        return metadata, flatbuffer
+
+
+def _check_start(content: bytes) -> None:
+    if content[4:8] != b"TFL3":
+        raise UserError("is not a TensorFlow Lite model; give a .tflite file")
+
+
+def _read_member(content: bytes) -> tuple[bytes, int]:
+    """The text of `model.json`, and the offset at which the archive begins."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            info = archive.getinfo(MEMBER)
+            with archive.open(info) as member:
+                text = member.read(_MAX_JSON_BYTES + 1)
+    # Damaged archives raise a dozen kinds, struct.error and zlib.error among them.
+    except Exception as error:
+        raise UserError(
+            "no metadata: cut short, or not exported by asc-tf export "
+            f"({type(error).__name__}); {_AGAIN}"
+        ) from error
+    if len(text) > _MAX_JSON_BYTES:
+        raise UserError(f"damaged: its metadata exceed 1 MB; {_AGAIN}")
+    return text, info.header_offset
+
+
+def _parse_json(text: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"damaged: its metadata are not JSON; {_AGAIN}") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"damaged: its metadata are not an object; {_AGAIN}")
+    return fields
+
+
+def _parse(fields: dict[str, Any]) -> Metadata:
+    """The fields, checked; what is not known goes to `extra`."""
+    rest = dict(fields)
+    version = rest.pop("format_version", None)
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise UserError(
+            f"metadata of format_version {version!r}, asc-tf {__version__} reads "
+            f"{FORMAT_VERSION}; install a newer asc-tf"
+        )
+    return Metadata(
+        labels=_labels(rest.pop("labels", None)),
+        sample_rate=_integer(rest, "sample_rate", *_RATES),
+        segment_samples=_integer(rest, "segment_samples", 1, _MAX_SAMPLES),
+        hop_samples=_integer(rest, "hop_samples", 1, _MAX_SAMPLES),
+        precision=_text(rest, "precision"),
+        format_version=FORMAT_VERSION,
+        flatbuffer_bytes=_integer(rest, "flatbuffer_bytes", 8, _MAX_FILE_BYTES),
+        sha256=_text(rest, "sha256"),
+        extra=rest,
+    )
+
+
+def _labels(value: Any) -> tuple[str, ...]:
+    """Labels are printed on a terminal: control characters have no place in them."""
+    if not isinstance(value, list) or not value:
+        raise UserError(f"metadata: labels is {value!r:.60}, not a list; {_AGAIN}")
+    for label in value:
+        if not isinstance(label, str) or not label or not label.isprintable():
+            raise UserError(f"metadata: label {label!r:.60} is not a name; {_AGAIN}")
+    if len(set(value)) < len(value):
+        raise UserError(f"metadata: labels has one name twice; {_AGAIN}")
+    return tuple(value)
+
+
+def _integer(fields: dict[str, Any], name: str, low: int, high: int) -> int:
+    value = fields.pop(name, None)
+    if type(value) is not int or not low <= value <= high:
+        raise UserError(
+            f"metadata: {name} is {value!r:.60}, not an integer from {low} to {high}; "
+            f"{_AGAIN}"
+        )
+    return value
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.pop(name, None)
+    if not isinstance(value, str) or not value.isprintable():
+        raise UserError(f"metadata: {name} is {value!r:.60}, not a name; {_AGAIN}")
+    return value
