@@ -1,0 +1,53 @@
+"""A compact CNN of depthwise-separable convolutions.
+
+Source of the block: A. G. Howard et al., "MobileNets" (2017).
+"""
+
+import keras
+from keras import layers
+
+from asc_tf.config import Model
+
+
+def build(settings: Model, frames: int, bands: int, labels: int) -> keras.Model:
+    """Build the network.
+
+    A full convolution with stride 2 makes the first feature maps; each further block is
+    two separable convolutions and a pooling by 2 in both directions. The last maps are
+    averaged.
+
+    Args:
+        settings: `filters` (of the first convolution, then of each block), `dropout`.
+        frames: Frames of a segment.
+        bands: Feature bands.
+        labels: Number of classes.
+
+    Returns:
+        A model from `[batch, frames, bands]` to probabilities `[batch, labels]`.
+    """
+    first, *others = settings.filters
+    features = keras.Input((frames, bands), name="features")
+    x = layers.Reshape((frames, bands, 1))(features)
+    x = layers.Conv2D(first, 3, strides=2, padding="same", use_bias=False)(x)
+    x = layers.ReLU()(_batch_norm()(x))
+    for filters in others:
+        x = _separable(x, filters)
+        x = _separable(x, filters)
+        x = layers.MaxPooling2D(2, padding="same")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(settings.dropout)(x)
+    x = layers.Dense(labels)(x)
+    probabilities = layers.Softmax(dtype="float32", name="probabilities")(x)
+    return keras.Model(features, probabilities, name="separable_cnn")
+
+
+def _batch_norm() -> layers.Layer:
+    """Batch norm whose running statistics settle within a few small epochs."""
+    return layers.BatchNormalization(momentum=0.9)
+
+
+def _separable(x: keras.KerasTensor, filters: int) -> keras.KerasTensor:
+    x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+    x = _batch_norm()(x)
+    x = layers.Conv2D(filters, 1, use_bias=False)(x)
+    return layers.ReLU()(_batch_norm()(x))
