@@ -1,0 +1,153 @@
+"""Whether a compressed file is laid out as its encoder left it.
+
+libsndfile steps over damage that tensorflow-io trips on: a page with a wrong checksum
+ends the run, a wrong count in an MP3's first frame asks for gigabytes. So a file that
+libsndfile can read must also be whole.
+
+Formats: RFC 3533 (Ogg), RFC 9639 (FLAC), ISO/IEC 11172-3 and 13818-3 (MPEG audio).
+"""
+
+import struct
+import zlib
+from typing import NamedTuple
+
+MP3_FRAME = 1152
+"""Samples in the longest frame of an MP3."""
+
+_MAX_TRIMMED = 2 * 4095
+"""Samples that a LAME header can take off an MP3's start and end together."""
+
+_REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+
+
+def problem(contents: bytes, container: str, samples: int) -> str:
+    """What is wrong with the framing of a file.
+
+    Args:
+        contents: The bytes of the file.
+        container: `OGG`, `FLAC` or `MP3`.
+        samples: Samples per channel that libsndfile promises.
+
+    Returns:
+        The problem, empty where there is none.
+    """
+    if container == "OGG":
+        return _ogg_problem(contents)
+    if container == "FLAC":
+        return _flac_problem(contents)
+    return _mp3_problem(contents, samples)
+
+
+def _ogg_problem(contents: bytes) -> str:
+    """Walk the pages: one stream, all of them there, none damaged."""
+    position = number = flags = 0
+    stream = contents[14:18]
+    while position < len(contents):
+        if number and flags & 4:
+            return f"more after the end of its stream, at byte {position}"
+        header = contents[position : position + 27]
+        if len(header) < 27 or header[:4] != b"OggS":
+            return f"damaged at byte {position}"
+        lacing = contents[position + 27 : position + 27 + header[26]]
+        page = contents[position : position + 27 + header[26] + sum(lacing)]
+        if _ogg_checksum(page) != int.from_bytes(header[22:26], "little"):
+            return f"damaged or cut off in the page at byte {position}"
+        if header[14:18] != stream:
+            return "more than one stream"
+        if int.from_bytes(header[18:22], "little") != number:
+            return f"a page is missing at byte {position}"
+        flags = header[5]
+        position += len(page)
+        number += 1
+    return "" if flags & 4 else "cut off"
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Ogg's CRC-32, its checksum field taken as 0: that of zlib with bits reversed."""
+    blank = page[:22] + bytes(4) + page[26:]
+    value = zlib.crc32(blank.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{value:032b}"[::-1], 2)
+
+
+def _flac_problem(contents: bytes) -> str:
+    """Blocks of one size: tensorflow-io seeks by it. Frames have checksums."""
+    # Behind an ID3 tag libsndfile has found the stream, and tensorflow-io finds it.
+    start = contents.find(b"fLaC") + 8
+    smallest, largest = struct.unpack(">HH", contents[start : start + 4])
+    if smallest != largest:
+        return f"blocks of {smallest} to {largest} samples"
+    return ""
+
+
+class _Mp3Frame(NamedTuple):
+    """What a frame's header says; `size` in bytes, `samples` per channel."""
+
+    kind: tuple[int, int, bool]
+    size: int
+    samples: int
+    side_bytes: int
+
+
+def _mp3_problem(contents: bytes, samples: int) -> str:
+    """Walk the frames: all alike, none missing, and as many as the first one says."""
+    contents = _without_tags(contents)
+    first = _mp3_frame(contents[:4])
+    position = frames = 0
+    while position < len(contents):
+        frame = _mp3_frame(contents[position : position + 4])
+        if frame is None or first is None or frame.kind != first.kind:
+            return f"damaged at byte {position} of its audio"
+        position += frame.size
+        frames += 1
+    if first is None or position > len(contents):
+        return "cut off"
+    tag = 4 + first.side_bytes
+    if contents[tag : tag + 4] not in (b"Xing", b"Info"):
+        # libsndfile guesses the length from the first frame, well if all are alike.
+        if abs(samples - frames * first.samples) > first.samples:
+            return "an MP3 whose header does not tell its length"
+        return ""
+    flags, claimed = struct.unpack(">II", contents[tag + 4 : tag + 12])
+    frames -= 1
+    if flags & 1 and claimed != frames:
+        return f"{frames} frames where its header says {claimed}"
+    if not 0 <= frames * first.samples - samples <= _MAX_TRIMMED:
+        return f"{samples} samples in {frames} frames of {first.samples}"
+    return ""
+
+
+def _mp3_frame(header: bytes) -> _Mp3Frame | None:
+    """The frame that a header begins; None where it is none of layer III."""
+    bits = int.from_bytes(header, "big")
+    version, rate_index = bits >> 19 & 3, bits >> 10 & 3
+    if len(header) < 4 or bits >> 21 != 0x7FF or version == 1 or rate_index == 3:
+        return None
+    is_first = version == 3
+    kilobits = (_KILOBITS_1 if is_first else _KILOBITS_2)[bits >> 12 & 15]
+    if bits >> 17 & 3 != 1 or not kilobits:
+        return None
+    # Versions 2 and 2.5 (numbered 2 and 0) halve and quarter the rates.
+    rate = (44100, 48000, 32000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
+    samples = MP3_FRAME if is_first else MP3_FRAME // 2
+    is_mono = bits >> 6 & 3 == 3
+    side_bytes = (17 if is_mono else 32) if is_first else (9 if is_mono else 17)
+    size = samples // 8 * kilobits * 1000 // rate + (bits >> 9 & 1)
+    return _Mp3Frame((version, rate, is_mono), size, samples, side_bytes)
+
+
+_KILOBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
+_KILOBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
+
+
+def _without_tags(contents: bytes) -> bytes:
+    """The audio of an MP3 between ID3v2 tags before it and ID3v1 and APE after it."""
+    while contents[:3] == b"ID3" and len(contents) >= 10:
+        high, upper, lower, low = contents[6:10]
+        size = (high & 127) << 21 | (upper & 127) << 14 | (lower & 127) << 7 | low & 127
+        contents = contents[10 + size + (10 if contents[5] & 16 else 0) :]
+    if contents[-128:-125] == b"TAG":
+        contents = contents[:-128]
+    if contents[-32:-24] == b"APETAGEX":
+        size, _, flags = struct.unpack("<III", contents[-20:-8])
+        contents = contents[: -size - (32 if flags >> 31 else 0)]
+    return contents

@@ -1,0 +1,112 @@
+"""The scan: every clip of a split is read once before the pipeline may decode it."""
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+from asc_tf.audio.inspect import Inspection, inspect_all
+from asc_tf.manifest import Clip, Manifest
+
+
+def scan(
+    manifest: Manifest,
+    root: Path,
+    splits: Collection[str],
+    max_seconds: float,
+    *,
+    known: Iterable[Clip] = (),
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Manifest:
+    """Read the clips of some splits and note what is in them.
+
+    A file that was found good before, and has the same size and modification time, is
+    not read again. One that was refused is: the reason may be gone.
+
+    Args:
+        manifest: The manifest.
+        root: The corpus folder.
+        splits: The splits to scan; clips of other splits are not touched.
+        max_seconds: A longer file is left out.
+        known: Clips of an earlier scan.
+        progress: Wraps the iterator of finished files, `tqdm` for one.
+
+    Returns:
+        The manifest with the scan's columns; a clip that cannot be used has its
+        reason.
+    """
+    earlier = {
+        _key(clip): clip
+        for clip in known
+        if clip.size
+        and not clip.reason
+        and clip.samples <= max_seconds * clip.sample_rate
+    }
+    mine = [clip for clip in manifest.clips if clip.split in splits]
+    stamps = {path: _stamp(root / path) for path in {clip.path for clip in mine}}
+    fresh = sorted(
+        path for path, stamp in stamps.items() if (path, *stamp) not in earlier
+    )
+    found = dict(
+        zip(
+            fresh,
+            inspect_all([root / path for path in fresh], max_seconds, progress),
+            strict=True,
+        )
+    )
+
+    def scanned(clip: Clip) -> Clip:
+        if clip.split not in splits:
+            return clip
+        size, mtime_ns = stamps[clip.path]
+        if clip.path in found:
+            columns = _columns(found[clip.path])
+        else:
+            columns = _scan_columns(earlier[clip.path, size, mtime_ns])
+        clip = dataclasses.replace(clip, size=size, mtime_ns=mtime_ns, **columns)
+        return clip if clip.reason else _check_span(clip)
+
+    clips = tuple(scanned(clip) for clip in manifest.clips)
+    return dataclasses.replace(manifest, clips=clips)
+
+
+def _key(clip: Clip) -> tuple[str, int, int]:
+    return clip.path, clip.size, clip.mtime_ns
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and modification time, 0 where there is no file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        # ValueError: a name with a NUL.
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _columns(found: Inspection) -> dict:
+    reason = found.error
+    if not reason and found.peak == 0:
+        reason = "silent: every sample is 0"
+    return {
+        "route": found.route,
+        "sample_rate": found.sample_rate,
+        "samples": found.samples,
+        "peak": found.peak,
+        "reason": reason,
+    }
+
+
+def _scan_columns(clip: Clip) -> dict:
+    names = ("route", "sample_rate", "samples", "peak", "reason")
+    return {name: getattr(clip, name) for name in names}
+
+
+def _check_span(clip: Clip) -> Clip:
+    """Leave out a clip that holds no sample of its file."""
+    seconds = clip.samples / clip.sample_rate
+    reason = ""
+    if round(clip.start * clip.sample_rate) >= clip.samples:
+        reason = f"starts at {clip.start:g} s in a file of {seconds:.2f} s"
+    elif clip.duration and not round(clip.duration * clip.sample_rate):
+        reason = f"a duration of {clip.duration:g} s holds no sample"
+    return dataclasses.replace(clip, reason=reason)

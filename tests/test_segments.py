@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from asc_tf import segments
+from asc_tf.audio.segment import all_segments, random_segment
+
+RAMP = np.arange(1, 101, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("samples", "length", "hop", "expected"),
+    [
+        (0, 4, 4, [0]),
+        (3, 4, 4, [0]),
+        (4, 4, 4, [0]),
+        (5, 4, 4, [0, 1]),
+        (8, 4, 4, [0, 4]),
+        (9, 4, 4, [0, 4, 5]),
+        (8, 4, 2, [0, 2, 4]),
+        (9, 4, 2, [0, 2, 4, 5]),
+        (10, 4, 6, [0, 6]),
+        (12, 4, 6, [0, 6, 8]),
+        (6, 4, 1, [0, 1, 2]),
+        (6, 4, 100, [0, 2]),
+    ],
+)
+def test_segments_start_every_hop_and_the_last_ends_with_the_clip(
+    samples, length, hop, expected
+):
+    assert segments.starts(samples, length, hop).tolist() == expected
+
+
+@pytest.mark.parametrize("hop", [1, 3, 7, 10, 13])
+@pytest.mark.parametrize("samples", [0, 1, 9, 10, 11, 19, 20, 21, 30, 37, 100])
+def test_the_graph_cuts_as_the_law_says(samples, hop):
+    waveform = RAMP[:samples]
+    cut = segments.split(waveform, 10, hop)
+    assert cut.dtype == np.float32
+    for start, segment in zip(segments.starts(samples, 10, hop), cut, strict=True):
+        there = waveform[start : start + 10]
+        np.testing.assert_array_equal(segment[: len(there)], there)
+        assert not segment[len(there) :].any()
+    np.testing.assert_array_equal(all_segments(tf.constant(waveform), 10, hop), cut)
+
+
+@pytest.mark.parametrize("samples", [10, 11, 15, 23, 100])
+@pytest.mark.parametrize("hop", [1, 3, 10])
+def test_every_sample_is_seen_and_nothing_is_padded_in_a_longer_clip(samples, hop):
+    cut = segments.split(RAMP[:samples], 10, hop)
+    assert set(cut.ravel()) == set(RAMP[:samples])
+
+
+@pytest.mark.parametrize("samples", [4, 10, 23])
+def test_a_batch_is_cut_clip_by_clip_in_a_graph_of_unknown_lengths(samples):
+    batch = np.stack([RAMP[:samples], RAMP[::-1][:samples]])
+    signature = [tf.TensorSpec([None, None], tf.float32)]
+    cut = tf.function(lambda x: all_segments(x, 10, 7), input_signature=signature)
+    expected = [segments.split(waveform, 10, 7) for waveform in batch]
+    np.testing.assert_array_equal(cut(batch), expected)
+
+
+def test_segments_pool_to_the_mean_of_their_clip():
+    probabilities = np.float32([[1, 0], [0.5, 0.5], [0, 1], [0.2, 0.8]])
+    pooled = segments.pool(probabilities, np.array([1, 0, 1, 1]), 2)
+    assert pooled.dtype == np.float64
+    np.testing.assert_allclose(pooled, [[0.5, 0.5], [0.4, 0.6]], atol=1e-7)
+
+
+def draw(waveform: np.ndarray, length: int, draws: int) -> np.ndarray:
+    """Segments of the seeds [0, 7], [1, 7], ...: `[draws, length]`."""
+    seeds = tf.stack([tf.range(draws), tf.fill([draws], 7)], axis=1)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+    def run(values):
+        return tf.map_fn(
+            lambda seed: random_segment(values, length, seed),
+            tf.cast(seeds, tf.int64),
+            fn_output_signature=tf.TensorSpec([length], tf.float32),
+        )
+
+    return run(waveform).numpy()
+
+
+def test_a_random_crop_is_a_slice_and_every_offset_is_as_likely():
+    drawn = draw(RAMP[:14], 10, 1000)
+    np.testing.assert_array_equal(drawn, drawn[:, :1] + np.arange(10))
+    counts = np.bincount(drawn[:, 0].astype(int) - 1, minlength=5)
+    assert counts.shape == (5,)
+    assert counts.min() > 140  # 200 each, standard deviation 13
+
+
+def test_a_short_clip_is_padded_at_a_random_offset_and_stays_whole():
+    drawn = draw(RAMP[:7], 10, 1000)
+    offsets = np.argmax(drawn > 0, axis=1)
+    for offset, segment in zip(offsets, drawn, strict=True):
+        np.testing.assert_array_equal(segment[offset : offset + 7], RAMP[:7])
+        assert np.count_nonzero(segment) == 7
+    counts = np.bincount(offsets, minlength=4)
+    assert counts.shape == (4,)
+    assert counts.min() > 180  # 250 each, standard deviation 14
+
+
+@pytest.mark.parametrize("samples", [0, 10])
+def test_a_clip_without_choice_gives_the_one_segment_there_is(samples):
+    expected = segments.split(RAMP[:samples], 10, 10)
+    np.testing.assert_array_equal(draw(RAMP[:samples], 10, 3), expected.repeat(3, 0))
+
+
+def test_the_same_seed_draws_the_same_segment_and_another_draws_anew():
+    long = np.arange(10_000, dtype=np.float32)
+    first, again = draw(long, 10, 50), draw(long, 10, 50)
+    np.testing.assert_array_equal(first, again)
+    assert len(set(first[:, 0])) > 45

@@ -1,0 +1,49 @@
+"""WAV files made of parts, for tests of what reads them."""
+
+import struct
+
+import numpy as np
+
+KNOWN_TAIL = bytes.fromhex("000000001000800000aa00389b71")
+SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+
+
+def part(name: bytes, data: bytes, size: int | None = None) -> bytes:
+    """A part with its pad byte; `size` is what it claims to hold."""
+    size = len(data) if size is None else size
+    return name + struct.pack("<I", size) + data + b"\0" * (len(data) % 2)
+
+
+def fmt(tag=1, channels=1, rate=8000, bits=16, align=None, extra=b"") -> bytes:
+    align = channels * -(-bits // 8) if align is None else align
+    numbers = (tag, channels, rate, rate * align % 2**32, align, bits)
+    return part(b"fmt ", struct.pack("<HHIIHH", *numbers) + extra)
+
+
+def extensible(tag=1, tail=KNOWN_TAIL, **options) -> bytes:
+    extra = struct.pack("<HHIH", 22, 16, 4, tag) + tail
+    return fmt(0xFFFE, extra=extra, **options)
+
+
+def riff(*parts: bytes, size: int | None = None, name: bytes = b"RIFF") -> bytes:
+    body = b"WAVE" + b"".join(parts)
+    return name + struct.pack("<I", len(body) if size is None else size) + body
+
+
+def mutated(contents: bytes, generator: np.random.Generator, head: int = 0) -> bytes:
+    """A copy cut, or with bytes changed, taken out or put in, within `head` bytes."""
+    changed = bytearray(contents)
+    reach = min(head, len(changed)) if head else len(changed)
+    kind = generator.integers(4)
+    if kind == 0:
+        return bytes(changed[: generator.integers(len(changed))])
+    at, length = generator.integers(reach), generator.integers(1, 300)
+    if kind == 1 and not head:
+        del changed[at : at + length]
+    elif kind == 2 and not head:
+        changed[at:at] = generator.bytes(length)
+    else:
+        for at in generator.integers(reach, size=generator.integers(1, 5)):
+            usual = (0, 1, 2, 8, 16, 24, 32, 127, 128, 255, generator.integers(256))
+            changed[at] = usual[generator.integers(len(usual))]
+    return bytes(changed)
