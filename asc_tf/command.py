@@ -113,9 +113,8 @@ def run(command: Command, argv: Sequence[str] | None = None) -> int:
         extra = "[train]' (Python 3.11 or 3.12)"
         if command.program == "asc-edge":
             extra = "[edge]'"
-        print(
-            f"{name}: needs {error.name}: pip install 'asc-tf{extra}", file=sys.stderr
-        )
+        package = (error.name or str(error)).partition(".")[0]
+        print(f"{name}: needs {package}: pip install 'asc-tf{extra}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"{name}: {error}", file=sys.stderr)

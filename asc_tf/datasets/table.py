@@ -46,7 +46,8 @@ def csv_table(dataset: Dataset, directory: Path) -> Corpus:
 def default_folder(dataset: Dataset) -> Path:
     """Where synthetic scenes go when no folder is named: one for each setting."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    name = f"scenes-{dataset.locations}x{dataset.takes}-{dataset.seconds:g}s"
+    seconds = str(dataset.seconds).removesuffix(".0")
+    name = f"scenes-{dataset.locations}x{dataset.takes}-{seconds}s"
     return cache / "asc_tf" / f"{name}-seed{dataset.seed}"
 
 

@@ -1,0 +1,430 @@
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from asc_tf import command, config, train
+from asc_tf.command import Command
+from asc_tf.config import FIELDS, Config
+from asc_tf.errors import UsageError, UserError
+
+SWITCHES = [key for key, item in FIELDS.items() if isinstance(item.default, bool)]
+
+
+def parsed(*arguments, keys=tuple(FIELDS), define=lambda values: None):
+    values = flags.FlagValues()
+    command.define_configuration(values, keys)
+    define(values)
+    command.parse(values, arguments)
+    return values
+
+
+def given(*arguments):
+    return command.changed(parsed(*arguments), tuple(FIELDS))
+
+
+def refusal(*arguments):
+    with pytest.raises(UsageError) as caught:
+        parsed(*arguments)
+    return str(caught.value)
+
+
+def other_value(key):
+    """A value that a field takes and that is not its default, and its text."""
+    item = FIELDS[key]
+    default, limits = item.default, item.metadata
+    if isinstance(default, bool):
+        return not default, str(not default).lower()
+    if isinstance(default, tuple):
+        return default[::-1], ",".join(map(str, default[::-1]))
+    if isinstance(default, str):
+        word = limits["choices"][-1] if limits["choices"] else "some text=with, signs"
+        return word, word
+    least, most = limits["minimum"], limits["maximum"]
+    value = least if default != least else most or least + 1
+    return type(default)(value), str(type(default)(value))
+
+
+def make(main=lambda values: 0, define=lambda values: None, **settings):
+    settings = {"name": "brew", "usage": "Brew.", "sections": ("train",)} | settings
+    return Command(main=main, define=define, **settings)
+
+
+def run(main, *arguments, **settings):
+    return command.run(make(main, **settings), arguments)
+
+
+def raising(error):
+    def main(values):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_every_configuration_key_is_a_flag(key):
+    value, text = other_value(key)
+    found = given(f"--{key}={text}")
+    assert found == {key: value}
+    assert type(found[key]) is type(FIELDS[key].default)
+
+
+def test_a_flag_that_is_not_given_changes_nothing():
+    assert given() == {}
+    assert given("clip.wav") == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (["--frontend.n_mels=64"], {"frontend.n_mels": 64}),
+        (["--frontend.n_mels", "64"], {"frontend.n_mels": 64}),
+        (["-frontend.n_mels=64"], {"frontend.n_mels": 64}),
+        (["--model.filters=8,16"], {"model.filters": (8, 16)}),
+        (["--model.filters=8, 16"], {"model.filters": (8, 16)}),
+        (["--model.filters=8"], {"model.filters": (8,)}),
+        (["--export.formats=int8, float32"], {"export.formats": ("int8", "float32")}),
+        (["--train.learning_rate=1"], {"train.learning_rate": 1.0}),
+        (["--train.learning_rate=3e-3"], {"train.learning_rate": 0.003}),
+        (["--dataset.dir="], {"dataset.dir": ""}),
+        (["--dataset.dir=--odd"], {"dataset.dir": "--odd"}),
+        (["--train.seed=0"], {"train.seed": 0}),
+        (["--train.seed=1", "--train.seed=2"], {"train.seed": 2}),
+        (["--augment.time_roll"], {"augment.time_roll": True}),
+        (["--augment.time_roll=true"], {"augment.time_roll": True}),
+        (["--augment.time_roll=False"], {"augment.time_roll": False}),
+        (["--noaugment.time_roll"], {"augment.time_roll": False}),
+        (["--nofrontend.center"], {"frontend.center": False}),
+    ],
+)
+def test_the_ways_to_write_a_flag(arguments, changes):
+    found = given(*arguments)
+    assert found == changes
+    assert [type(value) for value in found.values()] == [
+        type(value) for value in changes.values()
+    ]
+
+
+@pytest.mark.parametrize("key", SWITCHES)
+def test_a_switch_given_as_its_default_is_still_a_change(key):
+    assert given(f"--{key}") == {key: True}
+    assert given(f"--no{key}") == {key: False}
+
+
+def test_words_that_are_no_flags_are_positional_wherever_they_stand():
+    values = parsed("a.wav", "--train.seed=3", "b, c.wav", "--", "--d.wav")
+    assert values.positional == ["a.wav", "b, c.wav", "--d.wav"]
+    assert parsed().positional == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "wanted"),
+    [
+        (
+            "--frontend.n_mel=64",
+            "--frontend.n_mel: unknown flag; did you mean frontend",
+        ),
+        ("--n_mels=64", "--n_mels: unknown flag; did you mean frontend.n_mels?"),
+        ("--nofrontend.centre", "unknown flag; did you mean frontend.center?"),
+        ("--nofrontend.n_mels", "--nofrontend.n_mels: unknown flag"),
+        ("--positional=x", "--positional: unknown flag"),
+        ("--xyzzy", "--xyzzy: unknown flag"),
+        ("--frontend.n_mels", "--frontend.n_mels"),
+    ],
+)
+def test_an_unknown_or_incomplete_flag_is_named_with_the_nearest(flag, wanted):
+    assert wanted in refusal(flag)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        (
+            "--frontend.n_mels=many",
+            "--frontend.n_mels = 'many': must be a whole number",
+        ),
+        ("--frontend.n_mels=6.5", "--frontend.n_mels = '6.5': must be a whole number"),
+        ("--frontend.n_mels=0", "--frontend.n_mels = 0: must be at least 1"),
+        ("--frontend.n_mels=", "--frontend.n_mels = '': must be a whole number"),
+        ("--model.filters=8,x", "--model.filters = 'x': must be a whole number"),
+        ("--model.filters=", "--model.filters = '': must be a whole number"),
+        ("--augment.gain_db=nan", "--augment.gain_db = nan: must be a finite number"),
+        ("--augment.gain_db=1e999", "--augment.gain_db = inf: must be a finite number"),
+        (
+            "--augment.time_roll=maybe",
+            "--augment.time_roll = 'maybe': must be true or false",
+        ),
+        ("--audio.cache=disk", "--audio.cache = 'disk': must be one of memory, none"),
+    ],
+)
+def test_a_bad_value_is_refused_naming_key_and_value(flag, message):
+    assert refusal(flag) == message
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "code", "stderr"),
+    [
+        (lambda values: 0, [], 0, ""),
+        (lambda values: 1, [], 1, ""),
+        (raising(UserError("no clips")), [], 1, "asc-tf brew: no clips\n"),
+        (raising(UsageError("no such key")), [], 2, "asc-tf brew: no such key\n"),
+        (raising(KeyboardInterrupt()), [], 130, "asc-tf brew: interrupted\n"),
+        (
+            raising(PermissionError(13, "Permission denied", "runs/x")),
+            [],
+            1,
+            "asc-tf brew: [Errno 13] Permission denied: 'runs/x'\n",
+        ),
+        (
+            raising(ModuleNotFoundError("No module named 'keras'", name="keras")),
+            [],
+            1,
+            "asc-tf brew: needs keras: pip install 'asc-tf[train]' (Python 3.11 or "
+            "3.12)\n",
+        ),
+        (
+            lambda values: 0,
+            ["--train.epochs=many"],
+            2,
+            "asc-tf brew: --train.epochs = 'many': must be a whole number\n",
+        ),
+        (
+            lambda values: 0,
+            ["--train.epoch=3"],
+            2,
+            "asc-tf brew: --train.epoch: unknown flag; did you mean train.epochs?\n",
+        ),
+        (
+            lambda values: 0,
+            ["--frontend.n_mels=3"],
+            2,
+            "asc-tf brew: --frontend.n_mels: unknown flag\n",
+        ),
+    ],
+)
+def test_what_happens_becomes_an_exit_code_and_at_most_one_line(
+    capsys, main, arguments, code, stderr
+):
+    assert run(main, *arguments) == code
+    assert capsys.readouterr() == ("", stderr)
+
+
+def test_a_missing_package_of_the_edge_is_in_the_edge_extra(capsys):
+    error = ModuleNotFoundError(
+        "No module named 'ai_edge_litert'", name="ai_edge_litert"
+    )
+    assert run(raising(error), program="asc-edge") == 1
+    stderr = capsys.readouterr().err
+    assert stderr == "asc-edge brew: needs ai_edge_litert: pip install 'asc-tf[edge]'\n"
+
+
+def test_a_mistake_of_the_program_itself_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run(raising(ZeroDivisionError()))
+
+
+def test_a_command_gets_its_own_flags_beside_the_configuration(capsys):
+    def main(values):
+        print(values.cups, values["train.epochs"].value, values.positional)
+        return 0
+
+    def define(values):
+        flags.DEFINE_integer("cups", 1, "how many", flag_values=values)
+
+    assert run(main, "--cups=3", "mug", "--train.epochs=4", define=define) == 0
+    assert capsys.readouterr().out == "3 4 ['mug']\n"
+
+
+@pytest.mark.parametrize("value", [[], ["--out="]])
+def test_a_flag_that_must_be_given_is_named(value):
+    def define(values):
+        flags.DEFINE_string("out", None, "the folder", flag_values=values)
+
+    values = parsed(*value, define=define)
+    for check in (command.required, command.existing_folder):
+        with pytest.raises(UsageError, match="--out is missing"):
+            check(values, "out")
+    assert command.required(parsed("--out=x", define=define), "out") == "x"
+
+
+def test_a_folder_that_must_exist_is_named(tmp_path):
+    def define(values):
+        flags.DEFINE_string("out", None, "the folder", flag_values=values)
+
+    values = parsed(f"--out={tmp_path}", define=define)
+    assert command.existing_folder(values, "out") == tmp_path
+    for path in (tmp_path / "none", Path(__file__)):
+        values = parsed(f"--out={path}", define=define)
+        with pytest.raises(UsageError, match="no such folder"):
+            command.existing_folder(values, "out")
+
+
+def test_positional_words_are_refused_where_none_are_expected():
+    command.no_positional(parsed("--train.seed=3"))
+    with pytest.raises(UsageError, match=r"unexpected argument a\.wav true"):
+        command.no_positional(parsed("a.wav", "--augment.time_roll", "true"))
+
+
+def test_help_names_every_key_with_default_help_and_choices(capsys):
+    sections = tuple({key.split(".")[0] for key in FIELDS})
+    assert run(raising(AssertionError()), "--help", sections=sections) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("Brew. ")
+    for key, item in FIELDS.items():
+        assert f"--{key} [" in text
+        assert item.metadata["help"] in text
+        assert " | ".join(item.metadata["choices"]) in text
+    assert "--frontend.n_mels [64]" in text
+    assert "--model.filters [24,48,96,144]" in text
+
+
+@pytest.mark.parametrize("words", [["-h"], ["x", "--help"], ["--nonsense", "--help"]])
+def test_help_is_given_however_it_is_asked_for_and_nothing_is_run(capsys, words):
+    assert run(raising(AssertionError()), *words) == 0
+    assert "--train.epochs [60]" in capsys.readouterr().out
+
+
+def test_help_shows_only_the_keys_that_the_command_has(capsys):
+    run(
+        raising(AssertionError()), "--help", keys=("dataset.dir",), sections=("export",)
+    )
+    text = capsys.readouterr().out
+    assert "--dataset.dir" in text
+    assert "--export.formats" in text
+    assert "--dataset.fold" not in text
+    assert "--train.epochs" not in text
+
+
+def dispatched(argv, find):
+    return command.dispatch("asc-tf", "the usage", find, argv)
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_dispatch_prints_the_usage_when_asked_for_help(capsys, word):
+    assert dispatched([word], {}) == 0
+    assert capsys.readouterr() == ("the usage\n", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "problem"),
+    [
+        ([], "a command is missing"),
+        (["brwe"], "brwe: unknown command; did you mean brew?"),
+        (["--train.epochs=3"], "--train.epochs=3: unknown command"),
+    ],
+)
+def test_dispatch_refuses_an_unknown_command(capsys, argv, problem):
+    assert dispatched(argv, {"brew": make}) == 2
+    assert capsys.readouterr() == ("", f"asc-tf: {problem}\n\nthe usage\n")
+
+
+def test_dispatch_imports_only_the_command_that_is_wanted(capsys):
+    def main(values):
+        print(values.positional)
+        return 0
+
+    find = {"brew": lambda: make(main), "spill": raising(AssertionError())}
+    assert dispatched(["brew", "x", "brew"], find) == 0
+    assert capsys.readouterr().out == "['x', 'brew']\n"
+
+
+def test_flags_go_before_the_file_and_the_file_before_the_defaults(tmp_path):
+    path = tmp_path / "experiment.toml"
+    path.write_text(
+        "[train]\nepochs = 7\nbatch_size = 9\n[augment]\ntime_roll = true\n",
+        encoding="utf-8",
+    )
+    values = parsed(
+        f"--config={path}",
+        "--train.epochs=5",
+        "--noaugment.time_roll",
+        f"--dataset.dir={tmp_path}/x/../y",
+        define=train.COMMAND.define,
+    )
+    found = train.resolve(values)
+    assert found == Config().replace(
+        {
+            "train.epochs": 5,
+            "train.batch_size": 9,
+            "dataset.dir": str(tmp_path.resolve() / "y"),
+        }
+    )
+
+
+def test_without_a_file_the_flags_change_the_defaults():
+    values = parsed(
+        "--dataset.name=esc10", "--train.epochs=5", define=train.COMMAND.define
+    )
+    wanted = {"dataset.name": "esc10", "train.epochs": 5}
+    assert train.resolve(values) == Config().replace(wanted)
+
+
+def test_synthetic_scenes_go_to_a_cache_where_no_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def folder(*arguments):
+        values = parsed(*arguments, define=train.COMMAND.define)
+        return Path(train.resolve(values).dataset.dir).relative_to(tmp_path.resolve())
+
+    sizes = ("--dataset.locations=5", "--dataset.takes=3")
+    assert folder(*sizes) == Path("asc_tf/scenes-5x3-4s-seed0")
+    assert folder(*sizes, "--dataset.seconds=2.5").name == "scenes-5x3-2.5s-seed0"
+    assert folder("--dataset.seconds=4.0000001") != folder()
+    assert folder("--dataset.seed=1") != folder()
+
+
+def test_a_shipped_configuration_is_taken_by_its_name():
+    values = parsed("--config=esc10_small", define=train.COMMAND.define)
+    assert train.resolve(values) == config.read(config.find("esc10_small"))
+
+
+def test_flags_that_do_not_fit_the_file_are_refused(tmp_path):
+    path = tmp_path / "experiment.toml"
+    path.write_text("[audio]\nsample_rate = 8000\n", encoding="utf-8")
+    values = parsed(
+        f"--config={path}", "--frontend.fmax=5000", define=train.COMMAND.define
+    )
+    with pytest.raises(UsageError, match="4000 Hz"):
+        train.resolve(values)
+
+
+def test_the_streams_take_names_that_no_encoding_takes(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii"))
+
+    def main(values):
+        print("caf\udce9 métro")
+        return 0
+
+    assert run(main) == 0
+    assert raw.getvalue() == b"caf\\udce9 m\\xe9tro\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["--version"], ["inspect", "x.wav"]]
+)
+def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path, arguments):
+    code = (
+        "import sys\n"
+        "from asc_tf import cli, inspection\n"
+        "def main(values):\n"
+        "    print('a result')\n"
+        "    return 0\n"
+        "object.__setattr__(inspection.COMMAND, 'main', main)\n"
+        "sys.stdin.read()\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    process.stdin.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 1
+    process.stderr.close()
