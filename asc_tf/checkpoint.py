@@ -1,0 +1,157 @@
+"""The state of a run after an epoch: saved whole, resumed to the last bit.
+
+Keras's own `BackupAndRestore` leaves out the seed generators of dropout, so that a
+resumed run would differ from an uninterrupted one. Here every variable is saved:
+weights, statistics, optimizer and seed generators, with the history beside them.
+"""
+
+import csv
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from asc_tf.config import Train
+from asc_tf.errors import UserError
+from asc_tf.files import replacing, write_text
+from asc_tf.workdir import Workdir
+
+
+class RunState(keras.callbacks.Callback):
+    """Keeps the best model, the history and the checkpoint; stops early.
+
+    At the end of an epoch the best model is written first, then the history, then the
+    checkpoint: whatever is cut off between them is done again, with the same result,
+    when the run resumes.
+
+    Args:
+        workdir: The run folder.
+        whole: The model with its front-end, which is saved; its body is in training.
+        schedule: The learning rate by step.
+        patience: Epochs without a lower validation loss before training stops.
+    """
+
+    def __init__(
+        self,
+        workdir: Workdir,
+        whole: keras.Model,
+        schedule: keras.optimizers.schedules.LearningRateSchedule,
+        patience: int,
+    ) -> None:
+        super().__init__()
+        self._workdir, self._whole = workdir, whole
+        self._schedule, self._patience = schedule, patience
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs in the history."""
+        return len(self.history)
+
+    @property
+    def best(self) -> dict[str, float] | None:
+        """The row of the epoch with the lowest validation loss."""
+        finite = [row for row in self.history if np.isfinite(row["val_loss"])]
+        return min(finite, key=lambda row: row["val_loss"]) if finite else None
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether patience has run out."""
+        if not self._patience or not self.best:
+            return False
+        return self.epochs_done - self.best["epoch"] >= self._patience
+
+    def resume(self, model: keras.Model) -> bool:
+        """Restore the checkpoint into `model`, where there is one.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            UserError: If it is damaged or of another model.
+        """
+        path = self._workdir.checkpoint_file
+        if not path.is_file():
+            return False
+        variables = self._variables(model)
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                history = json.loads(str(saved["history"]))
+                values = [saved[f"variable_{i}"] for i in range(len(variables))]
+                for variable, value in zip(variables, values, strict=True):
+                    variable.assign(value)
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{path}: the checkpoint cannot be restored ({error}); remove the "
+                "folder checkpoints to start the run again"
+            ) from error
+        self.history = history
+        self._write_history()
+        return True
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write what the epoch has brought."""
+        previous = self.best
+        # The rate of the epoch's last step; the schedule already stands at the next.
+        rate = self._schedule(self.model.optimizer.iterations - 1)
+        row = {"epoch": epoch + 1} | {k: float(v) for k, v in (logs or {}).items()}
+        self.history.append(row | {"learning_rate": float(rate)})
+        if self.best is not previous:
+            with replacing(self._workdir.model_file) as temporary:
+                self._whole.save(temporary)
+        self._write_history()
+        self._save()
+        if self.is_exhausted:
+            self.model.stop_training = True
+
+    def _variables(self, model: keras.Model) -> list[Any]:
+        return [*self._whole.variables, *model.optimizer.variables]
+
+    def _save(self) -> None:
+        arrays = {
+            f"variable_{index}": variable.numpy()
+            for index, variable in enumerate(self._variables(self.model))
+        }
+        with replacing(self._workdir.checkpoint_file) as temporary:
+            np.savez(temporary, history=json.dumps(self.history), **arrays)
+
+    def _write_history(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        write_text(self._workdir.history_file, text.getvalue())
+
+
+def learning_rate_schedule(
+    train: Train, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up from zero to the peak, then a cosine down to zero."""
+    peak, total = train.learning_rate, train.epochs * steps_per_epoch
+    warmup = min(round(train.warmup_epochs * steps_per_epoch), total - 1)
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(peak, total)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, total - warmup, warmup_target=peak, warmup_steps=warmup
+    )
+
+
+def load_whole(path: Path) -> keras.Model:
+    """Load a `model.keras`, waveform in.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    from asc_tf.frontend import LogMel
+
+    try:
+        return keras.models.load_model(
+            path, compile=False, custom_objects={"LogMel": LogMel}
+        )
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"{path}: the model cannot be loaded: {reason}") from error

@@ -1,0 +1,227 @@
+"""asc-tf train: clips in, a run folder with the best model out."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from asc_tf import command, datasets
+from asc_tf import config as configuration
+from asc_tf.config import Config
+from asc_tf.datasets import table
+from asc_tf.errors import UserError
+from asc_tf.manifest import Manifest, count_by_split
+from asc_tf.workdir import Workdir
+
+if TYPE_CHECKING:
+    import keras
+    from keras.optimizers.schedules import LearningRateSchedule
+
+    from asc_tf.checkpoint import RunState
+
+USAGE = """
+Train a classifier.
+
+  asc-tf train --config=esc10_small --dataset.dir=ESC-50 --workdir=runs/esc10
+
+The same command resumes a run that was stopped. Every key of the configuration is also
+a flag; a flag goes before the file of --config, and that before the defaults.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return command.run(COMMAND, argv)
+
+
+def _define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "config", None, "a TOML file, or the name of a shipped one", flag_values=values
+    )
+    flags.DEFINE_string("workdir", None, "the run folder", flag_values=values)
+
+
+def _main(values: flags.FlagValues) -> int:
+    command.no_positional(values)
+    workdir = Workdir(Path(command.required(values, "workdir")))
+    config = resolve(values)
+    train(config, workdir, interactive=sys.stdout.isatty())
+    print(f"\nNext: asc-tf evaluate --workdir={workdir.path}")
+    return 0
+
+
+def resolve(values: flags.FlagValues) -> Config:
+    """The configuration that --config and the flags ask for, with absolute folders."""
+    name = values.config
+    config = configuration.read(configuration.find(name)) if name else Config()
+    config = config.replace(command.changed(values, COMMAND.configuration_keys()))
+    folder = config.dataset.dir
+    if not folder and config.dataset.name == "synthetic":
+        folder = str(table.default_folder(config.dataset))
+    if folder:
+        absolute = os.path.realpath(os.path.expanduser(folder))
+        config = config.replace({"dataset.dir": absolute})
+    return config
+
+
+def prepare(config: Config, workdir: Workdir) -> Manifest:
+    """Read, split and scan the corpus; nothing is written when it is refused.
+
+    The test part is not read.
+
+    Raises:
+        UserError: If the corpus cannot give an honest result.
+    """
+    from tqdm import tqdm
+
+    from asc_tf.manifest import read_clips
+    from asc_tf.scan import scan
+
+    workdir.check_config(config)
+    known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
+    manifest = datasets.load(config.dataset)
+    manifest = scan(
+        manifest,
+        Path(config.dataset.dir),
+        ("train", "validation"),
+        config.audio.max_seconds,
+        known=known,
+        progress=lambda done: tqdm(
+            done, "scan", unit=" files", leave=False, disable=None
+        ),
+    )
+    say_excluded(manifest)
+    manifest.check()
+    return manifest
+
+
+def say_excluded(manifest: Manifest) -> None:
+    """Name every clip that is left out, on stderr."""
+    for clip in manifest.excluded:
+        print(f"left out: {clip.path}: {clip.reason}", file=sys.stderr)
+
+
+def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Path:
+    """Train, or resume, the run of a configuration.
+
+    Args:
+        config: The configuration.
+        workdir: The run folder; a new or empty one, or that of the same configuration.
+        interactive: Whether to draw a progress bar instead of a line per epoch.
+
+    Returns:
+        The best model's file.
+
+    Raises:
+        UserError: If the corpus, the folder or the training is refused.
+    """
+    manifest = prepare(config, workdir)
+    print(f"{config.dataset.name}: {count_by_split(manifest)}")
+    short = sum(
+        clip.seconds < config.audio.segment_seconds
+        for clip in (*manifest.part("train"), *manifest.part("validation"))
+    )
+    if short:
+        seconds = config.audio.segment_seconds
+        print(f"{short} clips are shorter than a segment of {seconds:g} s: padded")
+    workdir.begin(config, manifest)
+    return fit(config, workdir, manifest, interactive)
+
+
+def fit(
+    config: Config, workdir: Workdir, manifest: Manifest, interactive: bool
+) -> Path:
+    """The training itself, once the corpus is ready; see `train`."""
+    import keras
+    import tensorflow as tf
+
+    from asc_tf import checkpoint, models, pipeline
+    from asc_tf.frontend import LogMel, statistics
+
+    # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
+    keras.utils.set_random_seed(config.train.seed + 1)
+    tf.config.experimental.enable_op_determinism()
+    samples, root = config.audio.segment_samples, Path(config.dataset.dir)
+    training, validation = (
+        pipeline.Waveforms(manifest.part(split), root, manifest.labels, config.audio)
+        for split in ("train", "validation")
+    )
+    frontend = LogMel(config.audio.sample_rate, config.frontend)
+    body = models.build(
+        config.model,
+        frontend.frames(samples),
+        config.frontend.n_mels,
+        len(manifest.labels),
+    )
+    whole = models.with_frontend(frontend, body, samples)
+    steps = pipeline.steps_per_epoch(training.count, config.train.batch_size)
+    schedule = checkpoint.learning_rate_schedule(config.train, steps)
+    compile_model(body, schedule, config.train.weight_decay)
+    state = checkpoint.RunState(workdir, whole, schedule, config.train.patience)
+    if state.resume(body):
+        print(f"resuming after epoch {state.epochs_done} of {config.train.epochs}")
+    elif config.frontend.standardize != "none":
+        batches = pipeline.segment_batches(training, config.audio, 32)
+        with pipeline.reading():
+            found = statistics(frontend, (batch["waveform"] for batch in batches))
+        frontend.set_statistics(*found)
+    if state.epochs_done < config.train.epochs and not state.is_exhausted:
+        print(f"{body.name}: {body.count_params()} parameters, {steps} steps an epoch")
+        first, board = state.epochs_done, workdir.path / "tensorboard"
+        with pipeline.reading():
+            body.fit(
+                pipeline.training_batches(training, frontend, config, first),
+                validation_data=pipeline.validation_batches(
+                    validation, frontend, config
+                ),
+                initial_epoch=first,
+                epochs=config.train.epochs,
+                steps_per_epoch=steps,
+                callbacks=[state, keras.callbacks.TensorBoard(board)],
+                verbose=1 if interactive else 2,
+            )
+    return conclude(state, workdir)
+
+
+def compile_model(
+    body: "keras.Model", schedule: "LearningRateSchedule", weight_decay: float
+) -> None:
+    """Compile with Adam, whose variables are built at once, to be restored."""
+    import keras
+
+    optimizer = keras.optimizers.Adam(schedule, weight_decay=weight_decay or None)
+    optimizer.build(body.trainable_variables)
+    body.compile(optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+
+
+def conclude(state: "RunState", workdir: Workdir) -> Path:
+    """Say which epoch was best.
+
+    Raises:
+        UserError: If no epoch had a finite validation loss.
+    """
+    if not state.best:
+        raise UserError(
+            "the validation loss was never finite: no model was saved; lower "
+            "train.learning_rate, or look at the input with asc-tf inspect"
+        )
+    print(
+        f"best epoch {state.best['epoch']:.0f} of {state.epochs_done}: validation loss "
+        f"{state.best['val_loss']:.3f}, accuracy {state.best['val_accuracy']:.1%}"
+    )
+    return workdir.model_file
+
+
+COMMAND = command.Command(
+    name="train",
+    usage=USAGE,
+    main=_main,
+    define=_define,
+    sections=tuple({key.split(".")[0]: None for key in configuration.FIELDS}),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The run folder: its file names, and the check that it belongs to this run."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from asc_tf import config as configuration
+from asc_tf.config import Config
+from asc_tf.errors import UsageError, UserError
+from asc_tf.files import write_text
+from asc_tf.manifest import Manifest, read_clips
+
+PACKAGES = ("asc-tf", "tensorflow", "tensorflow-io", "keras", "numpy", "ai-edge-litert")
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """A run folder; the properties are its contract."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.toml"
+
+    @property
+    def labels_file(self) -> Path:
+        """Class order, one label a line."""
+        return self.path / "labels.txt"
+
+    @property
+    def manifest_file(self) -> Path:
+        """Every clip with its split."""
+        return self.path / "manifest.csv"
+
+    @property
+    def protocol_file(self) -> Path:
+        """How the corpus was split."""
+        return self.path / "protocol.json"
+
+    @property
+    def history_file(self) -> Path:
+        """One row per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def model_file(self) -> Path:
+        """The best model, waveform in."""
+        return self.path / "model.keras"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """What a killed run resumes from."""
+        return self.path / "checkpoints" / "latest.npz"
+
+    @property
+    def report(self) -> Path:
+        """What `evaluate` writes."""
+        return self.path / "report"
+
+    def config(self) -> Config:
+        """The configuration of the run.
+
+        Raises:
+            UsageError: If the folder holds no run.
+        """
+        if not self.config_file.is_file():
+            raise UsageError(f"--workdir={self.path}: no run here (no config.toml)")
+        return configuration.read(self.config_file)
+
+    def labels(self) -> tuple[str, ...]:
+        """Class order."""
+        try:
+            return tuple(self.labels_file.read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.labels_file}: cannot be read: {error}") from error
+
+    def manifest(self) -> Manifest:
+        """The table of the run, as far as it has been scanned."""
+        try:
+            protocol = json.loads(self.protocol_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.protocol_file}: cannot be read: {error}") from error
+        return Manifest(read_clips(self.manifest_file), self.labels(), protocol)
+
+    def require_model(self) -> Path:
+        """The model file.
+
+        Raises:
+            UsageError: If the run has not come so far.
+        """
+        if not self.model_file.is_file():
+            raise UsageError(
+                f"--workdir={self.path}: no model.keras; run asc-tf train first"
+            )
+        return self.model_file
+
+    def check_config(self, config: Config) -> None:
+        """Refuse to train in the folder of a run with another configuration.
+
+        Raises:
+            UsageError: Naming the values that differ.
+        """
+        if not self.config_file.is_file():
+            if self.path.is_dir() and any(
+                not item.name.startswith(".") for item in self.path.iterdir()
+            ):
+                raise UsageError(
+                    f"--workdir={self.path}: not empty and not a run folder; name a "
+                    "new folder"
+                )
+            if self.path.exists() and not self.path.is_dir():
+                raise UsageError(f"--workdir={self.path}: a file, not a folder")
+            return
+        here, wanted = self.config().flat(), config.flat()
+        differing = [
+            f"{key} is {here[key]!r} there and {wanted[key]!r} here"
+            for key in wanted
+            if here[key] != wanted[key]
+        ]
+        if differing:
+            raise UsageError(
+                f"--workdir={self.path}: holds a run of another configuration ("
+                f"{'; '.join(differing[:4])}); name a new folder, or use those values"
+            )
+
+    def begin(self, config: Config, manifest: Manifest) -> None:
+        """Write what describes the run, before its first epoch."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        # First, because its presence makes the folder a run folder, which the same
+        # command may enter again, however early this one was killed.
+        write_text(self.config_file, config.to_toml())
+        self.write_manifest(manifest)
+        write_text(self.labels_file, "".join(f"{name}\n" for name in manifest.labels))
+        seeds = {"train": config.train.seed, "dataset": config.dataset.seed}
+        described = json.dumps(environment() | {"seeds": seeds}, indent=2)
+        write_text(self.path / "environment.json", described + "\n")
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write the table, as far as it has been scanned."""
+        manifest.write(self.manifest_file)
+        write_text(self.protocol_file, json.dumps(manifest.protocol) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of history.csv, numbers as numbers."""
+        if not self.history_file.is_file():
+            return []
+        with self.history_file.open(newline="", encoding="utf-8") as stream:
+            return [
+                {key: float(value) for key, value in row.items()}
+                for row in csv.DictReader(stream)
+            ]
+
+
+def environment() -> dict[str, Any]:
+    """Package versions, machine, command line and git revision."""
+    versions: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        },
+        "command": sys.argv,
+        "git_revision": _git_revision(),
+    }
+
+
+def _git_revision() -> str | None:
+    """The revision of the checkout that this package runs from, if it is one."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,251 @@
+"""Training: reproducible, resumable, and clear about what it refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+import tiny
+
+from asc_tf import train
+from asc_tf.checkpoint import learning_rate_schedule, load_whole
+from asc_tf.config import Train
+from asc_tf.errors import UsageError, UserError
+from asc_tf.manifest import read_clips
+from asc_tf.workdir import Workdir
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory) -> Workdir:
+    workdir = Workdir(tmp_path_factory.mktemp("run") / "run")
+    train.train(tiny.config(corpus), workdir)
+    return workdir
+
+
+def checkpoint_of(workdir: Workdir) -> dict[str, np.ndarray]:
+    with np.load(workdir.checkpoint_file) as saved:
+        return dict(saved)
+
+
+def assert_same_run(one: Workdir, other: Workdir) -> None:
+    assert one.history_file.read_text() == other.history_file.read_text()
+    first, second = checkpoint_of(one), checkpoint_of(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+    models = [load_whole(workdir.model_file) for workdir in (one, other)]
+    for a, b in zip(models[0].weights, models[1].weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_a_run_folder_holds_what_the_contract_says(finished):
+    names = {path.name for path in finished.path.iterdir()}
+    assert names >= {
+        "config.toml",
+        "manifest.csv",
+        "labels.txt",
+        "history.csv",
+        "environment.json",
+        "model.keras",
+        "checkpoints",
+        "tensorboard",
+    }
+    assert not [name for name in names if name.startswith(".")]
+    assert finished.labels_file.read_text() == "hiss\nhum\nwhistle\n"
+    rows = finished.history()
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert set(rows[0]) >= {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert list((finished.path / "tensorboard").rglob("events*"))
+
+
+def test_the_saved_model_takes_waveforms(finished):
+    model = load_whole(finished.model_file)
+    assert model.input_shape == (None, 4000)
+    probabilities = model.predict_on_batch(np.zeros((2, 4000), np.float32))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_test_part_is_not_read(finished):
+    clips = read_clips(finished.manifest_file)
+    assert {clip.split for clip in clips if not clip.size} == {"test"}
+    assert {clip.split for clip in clips if clip.size} == {"train", "validation"}
+
+
+def test_two_runs_with_one_seed_are_equal_to_the_last_digit(corpus, finished, tmp_path):
+    again = Workdir(tmp_path / "again")
+    train.train(tiny.config(corpus), again)
+    assert_same_run(finished, again)
+
+
+def test_another_seed_gives_another_run(corpus, finished, tmp_path):
+    other = Workdir(tmp_path / "other")
+    train.train(tiny.config(corpus, train__seed=1), other)
+    assert other.history_file.read_text() != finished.history_file.read_text()
+
+
+def test_a_finished_run_is_left_as_it_is(corpus, finished, capsys):
+    before = finished.model_file.stat().st_mtime_ns
+    train.train(tiny.config(corpus), finished)
+    assert finished.model_file.stat().st_mtime_ns == before
+    assert "resuming after epoch 3 of 3" in capsys.readouterr().out
+
+
+def test_killed_with_9_and_started_again_it_ends_with_the_same_weights(
+    corpus, tmp_path
+):
+    config_file = tmp_path / "config.toml"
+    config = tiny.config(corpus, train__epochs=6, model__dropout=0.5)
+    config_file.write_text(config.to_toml())
+
+    def start(workdir: Workdir) -> subprocess.Popen:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "asc_tf.train"),
+                *(f"--config={config_file}", f"--workdir={workdir.path}"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    whole, killed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "killed")
+    assert start(whole).wait(300) == 0
+    process = start(killed)
+    deadline = time.monotonic() + 300
+    while len(killed.history()) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(killed.history()) < 6
+    resumed = start(killed)
+    output, _ = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, output
+    assert "resuming after epoch" in output
+    assert_same_run(whole, killed)
+
+
+def test_the_checkpoint_holds_the_seed_generators_of_dropout(finished):
+    model = load_whole(finished.model_file)
+    names = [variable.path for variable in model.variables]
+    assert any("seed_generator" in name for name in names)
+
+
+def test_training_stops_when_patience_runs_out(corpus, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    changes = {"train__learning_rate": 1e-9, "train__warmup_epochs": 0.0}
+    train.train(
+        tiny.config(corpus, train__epochs=30, train__patience=2, **changes), workdir
+    )
+    rows = workdir.history()
+    best = min(rows, key=lambda row: row["val_loss"])["epoch"]
+    assert len(rows) == best + 2 < 30
+    # Resuming a run that has stopped early adds nothing.
+    train.train(
+        tiny.config(corpus, train__epochs=30, train__patience=2, **changes), workdir
+    )
+    assert len(workdir.history()) == len(rows)
+
+
+def test_the_schedule_warms_up_and_falls_to_0():
+    settings = Train(epochs=10, learning_rate=0.5, warmup_epochs=2.0)
+    schedule = learning_rate_schedule(settings, steps_per_epoch=100)
+    rates = [float(schedule(step)) for step in (0, 100, 200, 600, 1000)]
+    np.testing.assert_allclose(rates, [0, 0.25, 0.5, 0.25, 0], atol=1e-6)
+    flat = learning_rate_schedule(Train(epochs=1, warmup_epochs=0.0), 10)
+    assert isinstance(flat, keras.optimizers.schedules.LearningRateSchedule)
+    assert float(flat(0)) == pytest.approx(3e-3)
+
+
+def test_a_bad_clip_is_named_and_left_out_and_training_goes_on(tmp_path, capsys):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=6)
+    (corpus / "hum" / "hum90-0.wav").write_text("this is text")
+    soundfile.write(corpus / "hum" / "hum91-0.wav", np.zeros(4000), tiny.RATE)
+    config = tiny.config(corpus, train__epochs=1, dataset__test_share=0.1)
+    workdir = Workdir(tmp_path / "run")
+    train.train(config, workdir)
+    reasons = {
+        clip.path: clip.reason
+        for clip in read_clips(workdir.manifest_file)
+        if clip.reason
+    }
+    errors = capsys.readouterr().err
+    for path, reason in reasons.items():
+        assert f"left out: {path}: {reason}" in errors
+    texts = {path: reason for path, reason in reasons.items() if "90" in path}
+    assert all("not an audio file" in reason for reason in texts.values())
+
+
+def one_label(folder: Path) -> None:
+    (folder / "hum").mkdir()
+    soundfile.write(folder / "hum" / "hum1-0.wav", tiny.clip("hum", 1), tiny.RATE)
+
+
+def only_broken(folder: Path) -> None:
+    for label in tiny.LABELS:
+        (folder / label).mkdir()
+        for number in range(6):
+            (folder / label / f"x{number}-0.wav").write_text("text")
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda folder: None, "no clips found"),
+        (one_label, "fewer than two labels"),
+        (only_broken, "no usable clips"),
+    ],
+)
+def test_a_corpus_that_cannot_train_is_refused_and_nothing_is_written(
+    tmp_path, make, message
+):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    make(folder)
+    with pytest.raises(UserError, match=message):
+        train.train(tiny.config(folder), Workdir(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_of_another_configuration_is_refused(corpus, finished):
+    before = finished.config_file.read_text()
+    with pytest.raises(UsageError, match=r"train\.epochs is 3 there and 4 here"):
+        train.train(tiny.config(corpus, train__epochs=4), finished)
+    assert finished.config_file.read_text() == before
+
+
+def test_a_damaged_checkpoint_is_named(corpus, finished, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    train.train(tiny.config(corpus, train__epochs=1), workdir)
+    whole = workdir.checkpoint_file.read_bytes()
+    workdir.checkpoint_file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"latest\.npz: the checkpoint cannot be"):
+        train.train(tiny.config(corpus, train__epochs=1), workdir)
+
+
+def test_a_loss_that_is_never_finite_ends_with_a_message(tmp_path):
+    state = SimpleNamespace(best=None)
+    with pytest.raises(UserError, match="validation loss was never finite"):
+        train.conclude(state, Workdir(tmp_path))
+
+
+def test_the_command_trains_and_names_the_next_step(corpus, tmp_path, capsys):
+    config_file = tmp_path / "config.toml"
+    config_file.write_text(tiny.config(corpus).to_toml())
+    arguments = [f"--config={config_file}", f"--workdir={tmp_path / 'run'}"]
+    assert train.main([*arguments, "--train.epochs=1"]) == 0
+    assert "asc-tf evaluate --workdir=" in capsys.readouterr().out
+    assert train.main([*arguments, "--train.epoch=1"]) == 2
+    assert "did you mean train.epochs?" in capsys.readouterr().err

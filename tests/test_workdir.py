@@ -1,0 +1,223 @@
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+from asc_tf import __version__, workdir
+from asc_tf.config import Config
+from asc_tf.errors import UsageError, UserError
+from asc_tf.manifest import Clip, Manifest
+from asc_tf.workdir import Workdir, environment
+
+CONFIG = Config().replace(
+    {"dataset.seed": 11, "train.seed": 12, "model.filters": (8, 16)}
+)
+MANIFEST = Manifest(
+    clips=(
+        Clip("a.wav", "métro", "a", fold=1, split="train", peak=0.1),
+        Clip("b.wav", 'rue, "d\'en bas"', "b", split="test", reason="silent"),
+    ),
+    labels=('rue, "d\'en bas"', "métro"),
+    protocol={"corpus": "csv", "fold": None, "leaky": False},
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder that has begun."""
+    found = Workdir(tmp_path / "runs" / "first")
+    found.begin(CONFIG, MANIFEST)
+    return found
+
+
+def refusal(error, call, *arguments):
+    with pytest.raises(error) as caught:
+        call(*arguments)
+    assert type(caught.value) is error
+    return str(caught.value)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_describes_a_run_reads_back_equal(run):
+    assert run.config() == CONFIG
+    assert run.manifest() == MANIFEST
+    assert run.labels() == MANIFEST.labels
+
+
+def test_a_run_that_begins_has_the_files_of_the_contract_and_no_others(run):
+    assert names(run.path) == [
+        *("config.toml", "environment.json", "labels.txt", "manifest.csv"),
+        "protocol.json",
+    ]
+
+
+def test_the_names_in_a_run_folder_are_those_of_the_contract(tmp_path):
+    run = Workdir(tmp_path)
+    found = [
+        path.relative_to(tmp_path).as_posix()
+        for path in (
+            *(run.config_file, run.labels_file, run.manifest_file, run.history_file),
+            *(run.model_file, run.checkpoint_file.parent, run.report),
+        )
+    ]
+    assert found == [
+        *("config.toml", "labels.txt", "manifest.csv", "history.csv", "model.keras"),
+        *("checkpoints", "report"),
+    ]
+
+
+def test_labels_are_one_a_line_in_class_order(run):
+    assert run.labels_file.read_text(encoding="utf-8") == 'rue, "d\'en bas"\nmétro\n'
+
+
+def test_the_environment_says_versions_machine_command_revision_and_seeds(
+    run, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", ["asc-tf", "train", "--dataset.dir=caf\udce9"])
+    run.begin(CONFIG, MANIFEST)
+    found = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    assert found["seeds"] == {"train": 12, "dataset": 11}
+    assert found["command"] == sys.argv
+    assert found["python"] == platform.python_version()
+    assert found["packages"]["asc-tf"] == metadata.version("asc-tf") == __version__
+    assert found["packages"]["numpy"] == metadata.version("numpy")
+    assert {"tensorflow", "keras", "tensorflow-io"} <= set(found["packages"])
+    assert found["machine"] == {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+    assert "git_revision" in found
+
+
+def test_a_package_that_is_not_there_has_no_version(monkeypatch):
+    monkeypatch.setattr(workdir, "PACKAGES", ("numpy", "no-such-package"))
+    packages = environment()["packages"]
+    assert packages == {"numpy": metadata.version("numpy"), "no-such-package": None}
+
+
+def test_the_revision_is_that_of_the_checkout_and_says_when_it_was_changed(
+    tmp_path, monkeypatch
+):
+    def git(*words):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        command = ["git", "-C", str(tmp_path), *identity, *words]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    module = tmp_path / "asc_tf" / "workdir.py"
+    module.parent.mkdir()
+    module.touch()
+    monkeypatch.setattr(workdir, "__file__", str(module))
+    assert environment()["git_revision"] is None
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message=first")
+    revision = git("rev-parse", "HEAD")
+    assert revision.startswith(environment()["git_revision"])
+    module.write_text("# changed\n")
+    assert environment()["git_revision"].endswith("-dirty")
+    monkeypatch.setenv("PATH", "")
+    assert environment()["git_revision"] is None
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_a_new_or_empty_folder_takes_any_configuration(tmp_path, make):
+    make(tmp_path / "new")
+    Workdir(tmp_path / "new").check_config(CONFIG)
+
+
+def test_a_folder_with_nothing_but_hidden_files_counts_as_empty(tmp_path):
+    (tmp_path / ".DS_Store").touch()
+    Workdir(tmp_path).check_config(CONFIG)
+
+
+def test_the_same_configuration_may_enter_its_run_folder_again(run):
+    run.check_config(CONFIG)
+    run.begin(CONFIG, MANIFEST)
+    assert run.config() == CONFIG
+
+
+def test_another_configuration_is_refused_naming_the_keys_and_both_values(run):
+    other = CONFIG.replace({"train.seed": 13, "model.filters": (8,)})
+    message = refusal(UsageError, run.check_config, other)
+    assert message.startswith(f"--workdir={run.path}: ")
+    assert "train.seed is 12 there and 13 here" in message
+    assert "model.filters is (8, 16) there and (8,) here" in message
+    assert "dataset.seed" not in message
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    message = refusal(UsageError, Workdir(tmp_path).check_config, CONFIG)
+    assert f"--workdir={tmp_path}: not empty and not a run folder" in message
+    assert names(tmp_path) == ["thesis.tex"]
+
+
+def test_a_file_is_no_run_folder(tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    message = refusal(UsageError, Workdir(path).check_config, CONFIG)
+    assert message == f"--workdir={path}: a file, not a folder"
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_a_run_killed_at_any_moment_of_its_beginning_may_begin_again(
+    tmp_path, monkeypatch, done
+):
+    run = Workdir(tmp_path / "run")
+    write_text, written = workdir.write_text, []
+
+    def killed(path, text):
+        if len(written) == done:
+            raise KeyboardInterrupt
+        write_text(path, text)
+        written.append(path)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(workdir, "write_text", killed)
+        patched.setattr("asc_tf.manifest.write_text", killed)
+        run.begin(CONFIG, MANIFEST)
+    run.check_config(CONFIG)
+    run.begin(CONFIG, MANIFEST)
+    assert run.manifest() == MANIFEST
+
+
+def test_a_folder_without_a_run_says_so(tmp_path):
+    message = refusal(UsageError, Workdir(tmp_path).config)
+    assert message == f"--workdir={tmp_path}: no run here (no config.toml)"
+
+
+def test_a_run_without_a_model_says_what_to_do(run):
+    message = refusal(UsageError, run.require_model)
+    assert message == f"--workdir={run.path}: no model.keras; run asc-tf train first"
+    run.model_file.touch()
+    assert run.require_model() == run.path / "model.keras"
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "protocol.json", "manifest.csv"])
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\0"])
+def test_a_missing_or_damaged_file_of_a_run_is_named(run, name, content):
+    (run.path / name).unlink()
+    if content is not None:
+        (run.path / name).write_bytes(content)
+    assert str(run.path / name) in refusal(UserError, run.manifest)
+
+
+def test_a_damaged_configuration_of_a_run_is_named(run):
+    run.config_file.write_text("[train]\nepoch = 3\n", encoding="utf-8")
+    message = refusal(UsageError, run.check_config, CONFIG)
+    assert message.startswith(f"{run.config_file}: train.epoch: unknown key")
+
+
+def test_the_history_is_empty_before_the_first_epoch_and_numbers_after_it(run):
+    assert run.history() == []
+    run.history_file.write_text("epoch,loss\n0,1.5\n1,0.25\n", encoding="utf-8")
+    assert run.history() == [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 0.25}]
