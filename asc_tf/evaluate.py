@@ -1,0 +1,208 @@
+"""asc-tf evaluate: a run folder in, its report out. The first to read the test part."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import flags
+
+from asc_tf import command, metrics
+from asc_tf.config import Config
+from asc_tf.errors import UserError
+from asc_tf.manifest import SPLITS, Clip, Manifest
+from asc_tf.train import say_excluded
+from asc_tf.workdir import Workdir
+
+if TYPE_CHECKING:
+    from asc_tf.predictor import ClipPredictions, Predictor
+
+USAGE = """
+Evaluate a trained run on a part of its corpus, and write its report folder.
+
+  asc-tf evaluate --workdir=runs/esc10 [--split=test]
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return command.run(COMMAND, argv)
+
+
+def _define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("workdir", None, "the run folder", flag_values=values)
+    flags.DEFINE_enum(
+        "split", "test", SPLITS, "the part to evaluate", flag_values=values
+    )
+
+
+def _main(values: flags.FlagValues) -> int:
+    command.no_positional(values)
+    workdir = Workdir(command.existing_folder(values, "workdir"))
+    changes = command.changed(values, COMMAND.configuration_keys())
+    report, page = evaluate(workdir, values.split, changes)
+    print(
+        f"{report['split']}: {report['n_clips']} clips, accuracy "
+        f"{report['accuracy']:.1%}, macro-averaged {report['macro_accuracy']:.1%}, "
+        f"log loss {report['log_loss']:.3f}"
+    )
+    print(page)
+    return 0
+
+
+def evaluate(
+    workdir: Workdir, split: str = "test", changes: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], Path]:
+    """Evaluate the best model of a run.
+
+    Args:
+        workdir: The run folder.
+        split: The part to evaluate.
+        changes: Configuration keys to use instead of the run's.
+
+    Returns:
+        The content of report.json, and the path of report.html.
+
+    Raises:
+        UserError: If there is no model, or no usable clip.
+    """
+    from asc_tf.predictor import load_workdir
+    from asc_tf.report import write_report
+
+    config = workdir.config().replace(changes or {})
+    predictor = load_workdir(workdir.path)
+    manifest = scanned(config, workdir, split)
+    clips = manifest.part(split)
+    predictions = predict_part(predictor, config, manifest, split)
+    report: dict[str, Any] = {"split": split}
+    report |= score(manifest, split, predictions.clips)
+    report |= {
+        "segments": _segment_scores(manifest.labels, clips, predictions),
+        "excluded": [
+            {"file": clip.path, "reason": clip.reason}
+            for clip in manifest.excluded
+            if clip.split == split
+        ],
+        "protocol": manifest.protocol,
+        "model": config.model.name,
+        "workdir": workdir.path.name,
+        "notes": _notes(clips, config),
+    }
+    rows = _prediction_rows(manifest.labels, clips, predictions.clips)
+    folder = workdir.report if split == "test" else workdir.report / split
+    page = write_report(folder, report, rows, history=workdir.history_file)
+    return report, page
+
+
+def scanned(config: Config, workdir: Workdir, split: str) -> Manifest:
+    """The manifest of a run with one part scanned, and noted in the run folder.
+
+    Raises:
+        UserError: If no clip of the part can be used.
+    """
+    from asc_tf.scan import scan
+
+    known = workdir.manifest()
+    manifest = scan(
+        known,
+        Path(config.dataset.dir),
+        (split,),
+        config.audio.max_seconds,
+        known=known.clips,
+    )
+    workdir.write_manifest(manifest)
+    say_excluded(manifest)
+    if not manifest.part(split):
+        raise UserError(
+            f"the {split} part has no usable clip below {config.dataset.dir}; when the "
+            "corpus has moved, give --dataset.dir"
+        )
+    return manifest
+
+
+def predict_part(
+    predictor: "Predictor", config: Config, manifest: Manifest, split: str
+) -> "ClipPredictions":
+    """Run a predictor on the clips of a scanned part."""
+    from asc_tf.pipeline import Waveforms
+
+    audio = config.replace({"audio.cache": "none"}).audio
+    waveforms = Waveforms(
+        manifest.part(split), Path(config.dataset.dir), manifest.labels, audio
+    )
+    return predictor.predict_clips(waveforms, config.evaluate.batch_size)
+
+
+def score(manifest: Manifest, split: str, probabilities: np.ndarray) -> dict[str, Any]:
+    """Metrics of the clips of one part; see `asc_tf.metrics.evaluate`."""
+    clips = manifest.part(split)
+    return metrics.evaluate(
+        manifest.labels,
+        truth_of(manifest.labels, clips),
+        probabilities,
+        devices=[clip.device for clip in clips],
+        cities=[clip.city for clip in clips],
+    )
+
+
+def truth_of(labels: Sequence[str], clips: Sequence[Clip]) -> np.ndarray:
+    """Label ids of clips: int64 `[clips]`."""
+    ids = {label: index for index, label in enumerate(labels)}
+    return np.array([ids[clip.label] for clip in clips])
+
+
+def _segment_scores(
+    labels: Sequence[str], clips: Sequence[Clip], predictions: "ClipPredictions"
+) -> dict[str, Any]:
+    truth = truth_of(labels, clips)[predictions.clip_ids]
+    scores = metrics.evaluate(labels, truth, predictions.segments)
+    return {
+        "n_segments": len(truth),
+        "accuracy": scores["accuracy"],
+        "log_loss": scores["log_loss"],
+        "pooling": "mean",
+    }
+
+
+def _notes(clips: Sequence[Clip], config: Config) -> list[str]:
+    seconds = config.audio.segment_seconds
+    short = sum(clip.seconds < seconds for clip in clips)
+    if not short:
+        return []
+    return [f"{short} clips are shorter than a segment of {seconds:g} s: padded"]
+
+
+def _prediction_rows(
+    labels: Sequence[str], clips: Sequence[Clip], probabilities: np.ndarray
+) -> list[dict[str, Any]]:
+    rows = []
+    for clip, values in zip(clips, probabilities, strict=True):
+        best = int(values.argmax())
+        rows.append(
+            {
+                "file": clip.path,
+                "start": clip.start,
+                "label": clip.label,
+                "predicted": labels[best],
+                "probability": float(values[best]),
+                "identifier": clip.identifier,
+                "city": clip.city,
+                "device": clip.device,
+            }
+            | {f"p_{name}": float(p) for name, p in zip(labels, values, strict=True)}
+        )
+    return rows
+
+
+COMMAND = command.Command(
+    name="evaluate",
+    usage=USAGE,
+    main=_main,
+    define=_define,
+    sections=("evaluate",),
+    keys=("dataset.dir",),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

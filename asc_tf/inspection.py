@@ -1,0 +1,65 @@
+"""asc-tf inspect: what the decoder sees in files, or why it refuses them."""
+
+import json
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from asc_tf import command
+from asc_tf.errors import UsageError
+
+USAGE = """
+Say what is in audio files, after reading all of each.
+
+  asc-tf inspect FILES... [--json]
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return command.run(COMMAND, argv)
+
+
+def _define(values: flags.FlagValues) -> None:
+    flags.DEFINE_boolean(
+        "json", False, "one JSON object per file, line by line", flag_values=values
+    )
+
+
+def _main(values: flags.FlagValues) -> int:
+    if not values.positional:
+        raise UsageError("no files; give one or more audio files")
+    from asc_tf.audio.inspect import inspect
+
+    seconds = values["audio.max_seconds"].value or 600.0
+    failed = False
+    for path in values.positional:
+        record = inspect(path, seconds).to_json()
+        failed |= "error" in record
+        if "error" in record:
+            print(f"asc-tf inspect: {path}: {record['error']}", file=sys.stderr)
+        if values.json:
+            print(json.dumps(record), flush=True)
+        elif "error" not in record:
+            print(
+                f"{path}: {record['container']} {record['encoding']}, "
+                f"{record['sample_rate']} Hz, channels: {record['channels']}, "
+                f"{record['seconds']:.2f} s ({record['samples']} samples), peak "
+                f"{record['peak']:.4f}, rms {record['rms']:.4f}, decoder: "
+                f"{record['decoder']}",
+                flush=True,
+            )
+    return int(failed)
+
+
+COMMAND = command.Command(
+    name="inspect",
+    usage=USAGE,
+    main=_main,
+    define=_define,
+    keys=("audio.max_seconds",),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

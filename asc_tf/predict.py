@@ -1,0 +1,115 @@
+"""asc-tf predict: a model and files in, labels out."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from asc_tf import command
+from asc_tf.errors import UsageError
+from asc_tf.files import write_text
+
+USAGE = """
+Classify audio files.
+
+  asc-tf predict --model=M FILES... [--top_k=3] [--json | --csv=OUT]
+
+M is a run folder, an export folder, a SavedModel or a .tflite. A file that cannot be
+read is named on stderr, the others are classified, and the exit code is 1.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return command.run(COMMAND, argv)
+
+
+def _define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("model", None, "the model", flag_values=values)
+    flags.DEFINE_integer(
+        "top_k",
+        3,
+        "labels to show, the most probable first",
+        lower_bound=1,
+        flag_values=values,
+    )
+    flags.DEFINE_boolean(
+        "json", False, "one JSON object per file, line by line", flag_values=values
+    )
+    flags.DEFINE_string(
+        "csv", None, "write a table with every probability", flag_values=values
+    )
+
+
+def _main(values: flags.FlagValues) -> int:
+    name = command.required(values, "model")
+    if not values.positional:
+        raise UsageError("no files; give one or more audio files")
+    if values.json and values.csv:
+        raise UsageError("--json and --csv: give one of them")
+    from asc_tf.predictor import load
+
+    predictor = load(name)
+    results = []
+    width = max(map(len, values.positional))
+    for path in values.positional:
+        result = predictor.predict_files([path])[0]
+        results.append(result)
+        if "error" in result:
+            print(f"asc-tf predict: {result['error']}", file=sys.stderr)
+        if values.json:
+            print(json.dumps(json_record(result, values.top_k)), flush=True)
+        elif "error" not in result and not values.csv:
+            print(table(result, values.top_k, width), flush=True)
+    if values.csv:
+        write_text(Path(values.csv), csv_text(results, predictor.labels))
+    return int(any("error" in result for result in results))
+
+
+def top(result: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """The most probable labels of a result of `Predictor.predict_files`."""
+    ranked = sorted(result["probabilities"].items(), key=lambda item: -item[1])
+    return [{"label": label, "probability": value} for label, value in ranked[:count]]
+
+
+def json_record(result: dict[str, Any], top_k: int) -> dict[str, Any]:
+    """What `--json` prints: the result with its `top` labels instead of all."""
+    if "error" in result:
+        return result
+    kept = {name: value for name, value in result.items() if name != "probabilities"}
+    return kept | {"top": top(result, top_k)}
+
+
+def table(result: dict[str, Any], top_k: int, width: int) -> str:
+    """A line per label, the file's name on the first, `width` wide."""
+    rows = top(result, top_k)
+    names = [result["file"]] + [""] * (len(rows) - 1)
+    label_width = max(map(len, result["probabilities"]))
+    return "\n".join(
+        f"{name:<{width}}  {row['label']:<{label_width}}  {row['probability']:.4f}"
+        for name, row in zip(names, rows, strict=True)
+    )
+
+
+def csv_text(results: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
+    """A row per file: label, probability, error and every label's probability."""
+    columns = ["file", "label", "probability", "error", *(f"p_{x}" for x in labels)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    for result in results:
+        row = {name: value for name, value in result.items() if name in columns[:4]}
+        shares = result.get("probabilities", {})
+        writer.writerow(row | {f"p_{name}": value for name, value in shares.items()})
+    return text.getvalue()
+
+
+COMMAND = command.Command(name="predict", usage=USAGE, main=_main, define=_define)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""One way to run a trained model, whatever it was saved as.
+
+`load` takes a run folder, an export folder, a SavedModel or a .tflite; what comes back
+takes waveforms and files. A .tflite runs through `asc_tf.edge`, as on a Raspberry Pi.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asc_tf import resampling, segments
+from asc_tf.config import Audio
+from asc_tf.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from asc_tf.pipeline import Waveforms
+
+METADATA = Path("assets.extra") / "model.json"
+"""Where an exported SavedModel says what it takes."""
+
+
+@dataclass(frozen=True)
+class ClipPredictions:
+    """Probabilities of a part of the manifest.
+
+    Attributes:
+        clips: `[clips, labels]`, the mean over each clip's segments.
+        segments: `[segments, labels]`.
+        clip_ids: `[segments]`, the clip of each segment.
+    """
+
+    clips: np.ndarray
+    segments: np.ndarray
+    clip_ids: np.ndarray
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that takes waveforms and files.
+
+    Attributes:
+        labels: Class names, in the order of the probabilities.
+        audio: What the model takes: rate, segment length and hop.
+        run: Segments float32 `[n, segment_samples]` to probabilities `[n, labels]`.
+    """
+
+    labels: tuple[str, ...]
+    audio: Audio
+    run: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def sample_rate(self) -> int:
+        """What the model takes, Hz; other rates are resampled."""
+        return self.audio.sample_rate
+
+    def predict(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Classify a clip: the mean over its segments.
+
+        Args:
+            waveform: Floats in [-1, 1], `[samples]` or `[samples, channels]`.
+            sample_rate: Its rate, Hz.
+
+        Returns:
+            Probabilities, float32 `[labels]`.
+
+        Raises:
+            UserError: If the waveform is empty, not finite or of another shape.
+        """
+        mono = _to_mono(waveform)
+        if not isinstance(sample_rate, int | np.integer) or sample_rate < 1:
+            raise UserError(f"sample_rate = {sample_rate!r}: give whole Hz, above 0")
+        mono = resampling.resample(mono, int(sample_rate), self.sample_rate)
+        cut = segments.split(mono, self.audio.segment_samples, self.audio.hop_samples)
+        return self.predict_segments(cut).mean(axis=0)
+
+    def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
+        """Segments `[n, segment_samples]` to probabilities `[n, labels]`, sums of 1."""
+        probabilities = self.run(np.asarray(waveforms, np.float32))
+        # An int8 softmax has steps of 1/256 and sums to one only roughly.
+        return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+    def predict_files(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+        """Classify files; a bad file has an error and ends nothing.
+
+        Returns:
+            For each file `file`, `label`, `probability` and `probabilities` (by
+            label), or `file` and `error`.
+        """
+        return [self._file(path) for path in paths]
+
+    def _file(self, path: str | Path) -> dict[str, Any]:
+        from asc_tf.audio.read import read
+
+        try:
+            probabilities = self.predict(read(path, self.audio), self.sample_rate)
+        except UserError as error:
+            return {"file": str(path), "error": str(error)}
+        best = int(probabilities.argmax())
+        by_label = {
+            label: float(value)
+            for label, value in zip(self.labels, probabilities, strict=True)
+        }
+        return {
+            "file": str(path),
+            "label": self.labels[best],
+            "probability": float(probabilities[best]),
+            "probabilities": by_label,
+        }
+
+    def predict_clips(self, waveforms: "Waveforms", batch_size: int) -> ClipPredictions:
+        """Run all segments of a part of the manifest and pool them to clips."""
+        from asc_tf.pipeline import reading, segment_batches
+
+        probabilities, clip_ids = [], []
+        with reading():
+            for batch in segment_batches(waveforms, self.audio, batch_size):
+                probabilities.append(self.predict_segments(batch["waveform"].numpy()))
+                clip_ids.append(batch["clip"].numpy())
+        by_segment, ids = np.concatenate(probabilities), np.concatenate(clip_ids)
+        pooled = segments.pool(by_segment, ids, waveforms.count)
+        return ClipPredictions(pooled, by_segment, ids)
+
+
+def load(path: str | Path) -> Predictor:
+    """Load a trained model.
+
+    Args:
+        path: A run folder, an export folder, a SavedModel or a .tflite.
+
+    Returns:
+        The predictor.
+
+    Raises:
+        UsageError: If there is no such file, or it is none of these.
+        UserError: If the model is damaged.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix == ".tflite":
+        return _load_tflite(path)
+    for folder in (path, path / "1", path / "saved_model" / "1"):
+        if (folder / "saved_model.pb").is_file():
+            return _load_saved_model(folder)
+    if (path / "config.toml").is_file():
+        return load_workdir(path)
+    if path.is_dir() and len(found := sorted(path.glob("*.tflite"))) == 1:
+        return _load_tflite(found[0])
+    found_here = "no such file" if not path.exists() else "none of these"
+    raise UsageError(
+        f"{path}: {found_here}; a model is a run folder, an export folder, a "
+        "SavedModel or a .tflite"
+    )
+
+
+def load_workdir(path: str | Path) -> Predictor:
+    """Load the best model of a run folder."""
+    from asc_tf.checkpoint import load_whole
+    from asc_tf.workdir import Workdir
+
+    workdir = Workdir(Path(path))
+    audio = workdir.config().audio
+    model = load_whole(workdir.require_model())
+    return Predictor(workdir.labels(), audio, model.predict_on_batch)
+
+
+def _load_saved_model(path: Path) -> Predictor:
+    import tensorflow as tf
+
+    try:
+        described = json.loads((path / METADATA).read_text(encoding="utf-8"))
+        audio = Audio(**described["config"]["audio"])
+        labels = tuple(described["labels"])
+        model = tf.saved_model.load(str(path))
+        serve = model.signatures["serving_default"]
+    except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"{path}: not a SavedModel of asc-tf export, or damaged: {reason}"
+        ) from error
+
+    def run(waveforms: np.ndarray) -> np.ndarray:
+        return serve(waveform=tf.constant(waveforms))["probabilities"].numpy()
+
+    # A signature alone does not keep its model's variables alive.
+    run.model = model  # type: ignore[attr-defined]
+    return Predictor(labels, audio, run)
+
+
+def _load_tflite(path: Path) -> Predictor:
+    from asc_tf.edge.runtime import EdgeModel, without_notes
+
+    with without_notes():
+        model = EdgeModel(path)
+    rate = model.sample_rate
+    audio = Audio(
+        sample_rate=rate,
+        segment_seconds=model.metadata.segment_samples / rate,
+        hop_seconds=model.metadata.hop_samples / rate,
+    )
+    return Predictor(model.labels, audio, model.predict_segments)
+
+
+def _to_mono(waveform: np.ndarray) -> np.ndarray:
+    values = np.asarray(waveform)
+    if values.dtype.kind != "f":
+        raise UserError(
+            f"waveform: {values.dtype} values; give floats in [-1, 1] (16-bit integers "
+            "divided by 32768)"
+        )
+    if values.ndim not in (1, 2) or not values.size:
+        raise UserError(
+            f"waveform: shape {values.shape}; give [samples] or [samples, channels]"
+        )
+    if not np.isfinite(values).all():
+        raise UserError("waveform: holds values that are not finite")
+    values = values.astype(np.float32)
+    return values.mean(axis=1) if values.ndim == 2 else values

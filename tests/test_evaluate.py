@@ -1,0 +1,149 @@
+"""Evaluation: numbers against scikit-learn, files as the contract says."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+from sklearn import metrics as sk
+
+from asc_tf import evaluate, train
+from asc_tf.errors import UserError
+from asc_tf.workdir import Workdir
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> Workdir:
+    corpus = tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
+    soundfile.write(
+        corpus / "hum" / "long-0.wav", np.tile(tiny.clip("hum", 99), 5), tiny.RATE
+    )
+    workdir = Workdir(tmp_path_factory.mktemp("run") / "run")
+    config = tiny.config(corpus, audio__hop_seconds=0.3, dataset__test_share=0.3)
+    train.train(config, workdir)
+    return workdir
+
+
+def rows_of(workdir: Workdir) -> list[dict[str, str]]:
+    with (workdir.report / "predictions.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_report_equals_scikit_learn_on_the_predictions(workdir):
+    report, page = evaluate.evaluate(workdir)
+    assert page == workdir.report / "report.html"
+    assert report == json.loads((workdir.report / "report.json").read_text())
+    rows = rows_of(workdir)
+    labels = report["labels"]
+    truth = [row["label"] for row in rows]
+    predicted = [row["predicted"] for row in rows]
+    probabilities = [[float(row[f"p_{label}"]) for label in labels] for row in rows]
+    assert report["n_clips"] == len(rows) > 5
+    assert report["accuracy"] == pytest.approx(sk.accuracy_score(truth, predicted))
+    assert report["macro_accuracy"] == pytest.approx(
+        sk.balanced_accuracy_score(truth, predicted)
+    )
+    shares = np.array(probabilities)
+    shares /= shares.sum(axis=1, keepdims=True)
+    assert report["log_loss"] == pytest.approx(
+        sk.log_loss(truth, shares, labels=labels), rel=1e-5
+    )
+    counts = sk.confusion_matrix(truth, predicted, labels=labels)
+    np.testing.assert_array_equal(report["confusion_matrix"]["counts"], counts)
+    assert [row["file"] for row in rows] == [
+        clip.path for clip in workdir.manifest().part("test")
+    ]
+
+
+def test_the_report_has_what_the_contract_says(workdir):
+    report, page = evaluate.evaluate(workdir)
+    assert set(report) >= {
+        "split",
+        "n_clips",
+        "accuracy",
+        "macro_accuracy",
+        "log_loss",
+        "segments",
+        "per_class",
+        "per_device",
+        "per_city",
+        "confusion_matrix",
+        "labels",
+        "excluded",
+        "protocol",
+    }
+    assert report["split"] == "test"
+    assert report["protocol"] == {"corpus": "folder", "fold": None, "leaky": False}
+    assert report["segments"]["n_segments"] >= report["n_clips"]
+    assert "<html" in page.read_text()
+
+
+def test_clips_are_the_mean_of_their_segments(workdir):
+    from asc_tf.predictor import load_workdir
+
+    config = workdir.config()
+    manifest = evaluate.scanned(config, workdir, "train")
+    predictor = load_workdir(workdir.path)
+    found = evaluate.predict_part(predictor, config, manifest, "train")
+    assert len(found.segments) > len(found.clips)
+    for index, probabilities in enumerate(found.clips):
+        mine = found.segments[found.clip_ids == index]
+        np.testing.assert_allclose(probabilities, mine.mean(axis=0), atol=1e-7)
+
+
+def test_a_bad_test_clip_is_left_out_and_counted(workdir, capsys):
+    corpus = Path(workdir.config().dataset.dir)
+    clip = workdir.manifest().part("test")[0]
+    path = corpus / clip.path
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:30])
+        before, _ = evaluate.evaluate(workdir)
+    finally:
+        path.write_bytes(content)
+    assert [row["file"] for row in before["excluded"]] == [clip.path]
+    assert f"left out: {clip.path}: " in capsys.readouterr().err
+    after, _ = evaluate.evaluate(workdir)
+    assert after["excluded"] == []
+    assert after["n_clips"] == before["n_clips"] + 1
+
+
+def test_a_corpus_that_has_moved_is_found_by_its_flag(workdir, tmp_path, capsys):
+    corpus = Path(workdir.config().dataset.dir)
+    moved = corpus.rename(tmp_path / "moved")
+    try:
+        assert evaluate.main([f"--workdir={workdir.path}"]) == 1
+        assert "give --dataset.dir" in capsys.readouterr().err
+        arguments = [f"--workdir={workdir.path}", f"--dataset.dir={moved}"]
+        assert evaluate.main(arguments) == 0
+    finally:
+        moved.rename(corpus)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_other_parts_can_be_evaluated(workdir, split):
+    report, _ = evaluate.evaluate(workdir, split)
+    assert report["n_clips"] == len(workdir.manifest().part(split))
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
+    assert evaluate.main([f"--workdir={tmp_path}"]) == 2
+    assert "no run here" in capsys.readouterr().err
+    assert evaluate.main([f"--workdir={tmp_path / 'absent'}"]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert evaluate.main([]) == 2
+    assert "--workdir is missing" in capsys.readouterr().err
+
+
+def test_a_damaged_model_is_named(workdir, tmp_path):
+    broken = Workdir(tmp_path / "broken")
+    broken.path.mkdir()
+    for path in workdir.path.iterdir():
+        if path.is_file():
+            (broken.path / path.name).write_bytes(path.read_bytes())
+    broken.model_file.write_bytes(b"PK\x03\x04 not a model")
+    with pytest.raises(UserError, match=r"model\.keras: the model cannot be loaded"):
+        evaluate.evaluate(broken)
