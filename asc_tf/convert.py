@@ -1,0 +1,94 @@
+"""SavedModel to .tflite, in a process of its own.
+
+The converter and the quantizer can end their process on a network they dislike; here
+that is an error message and nothing more.
+"""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from asc_tf.errors import UserError
+
+
+def convert(
+    saved_model: Path, formats: Sequence[str], segments: np.ndarray, body: str
+) -> dict[str, Path]:
+    """Convert a one-segment SavedModel, beside which the results are written.
+
+    Args:
+        saved_model: Written by `asc_tf.serving.write_one_segment`.
+        formats: `float32` and `int8`, or one of them.
+        segments: Calibration data, float32 `[n, samples]`, of the training part.
+        body: Name of the model without its front-end; only this part becomes int8,
+            because a quantized logarithm of a spectrum is ruined.
+
+    Returns:
+        The .tflite of each format.
+
+    Raises:
+        UserError: If the conversion failed.
+    """
+    folder = saved_model.parent
+    np.save(folder / "calibration.npy", segments)
+    task = {"saved_model": str(saved_model), "formats": list(formats), "body": body}
+    done = subprocess.run(
+        [sys.executable, "-m", "asc_tf.convert", json.dumps(task)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    paths = {name: folder / f"{name}.tflite" for name in formats}
+    missing = [name for name, path in paths.items() if not path.is_file()]
+    if done.returncode or missing:
+        last = (done.stderr.strip() or "no message").split("\n")[-1]
+        raise UserError(
+            f"converting to {', '.join(missing or formats)} failed (exit code "
+            f"{done.returncode}): {last}"
+        )
+    return paths
+
+
+def main(task: str) -> None:
+    """The child process: does what `task`, a JSON object, says."""
+    settings = json.loads(task)
+    saved_model = Path(settings["saved_model"])
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    content = converter.convert()
+    folder = saved_model.parent
+    if "float32" in settings["formats"]:
+        (folder / "float32.tflite").write_bytes(content)
+    if "int8" in settings["formats"]:
+        segments = np.load(folder / "calibration.npy")
+        quantized = _quantize(content, segments, settings["body"])
+        (folder / "int8.tflite").write_bytes(quantized)
+
+
+def _quantize(content: bytes, segments: np.ndarray, body: str) -> bytes:
+    """Quantize the body to int8; front-end and softmax stay in float."""
+    from ai_edge_quantizer import qtyping, quantizer
+
+    work = quantizer.Quantizer(content)
+    work.add_static_config(
+        regex=rf".*/{body}(_\d+)?/.*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        activation_num_bits=8,
+        weight_num_bits=8,
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        ranges = work.calibrate(
+            {"serving_default": [{"waveform": row[np.newaxis]} for row in segments]}
+        )
+        return bytes(work.quantize(ranges).quantized_model)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

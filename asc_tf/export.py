@@ -1,0 +1,299 @@
+"""asc-tf export: a run folder in, an export folder out; every file is tried first."""
+
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import flags
+
+from asc_tf import command
+from asc_tf.config import Config
+from asc_tf.errors import UsageError, UserError
+from asc_tf.evaluate import predict_part, scanned, score
+from asc_tf.files import replacing, write_text
+from asc_tf.manifest import Manifest
+from asc_tf.workdir import Workdir, environment
+
+if TYPE_CHECKING:
+    from asc_tf.predictor import Predictor
+
+USAGE = """
+Export a trained run for serving and for the edge.
+
+  asc-tf export --workdir=runs/esc10 --output=exports/esc10
+
+Every file is run against the Keras model on validation clips before it is accepted.
+"""
+
+FORMAT_VERSION = 1
+FILES = {"saved_model": "saved_model/1", "float32": "float32.tflite"}
+FILES["int8"] = "int8.tflite"
+
+MAX_FLOAT_DIFFERENCE = 1e-3
+"""Of the probabilities of a float file and Keras."""
+
+LATENCY_RUNS = 50
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return command.run(COMMAND, argv)
+
+
+def _define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("workdir", None, "the run folder", flag_values=values)
+    flags.DEFINE_string("output", None, "the export folder", flag_values=values)
+    flags.DEFINE_list("formats", None, "short for --export.formats", flag_values=values)
+
+
+def _main(values: flags.FlagValues) -> int:
+    command.no_positional(values)
+    workdir = Workdir(command.existing_folder(values, "workdir"))
+    output = Path(command.required(values, "output"))
+    changes = command.changed(values, COMMAND.configuration_keys())
+    if values.formats:
+        changes["export.formats"] = values.formats
+    described = export(workdir, output, changes)
+    for name, row in described["formats"].items():
+        print(summary_line(name, row))
+    print(output)
+    return 0
+
+
+def summary_line(name: str, row: dict[str, Any]) -> str:
+    """One line on one exported format."""
+    test = row.get("test") or {}
+    accuracy = f"{test['accuracy']:.1%} on test, " if test else ""
+    return (
+        f"{name:12} {row['bytes'] / 1000:8.1f} kB  {row['latency_ms']['p50']:7.2f} "
+        f"ms per segment  {accuracy}agreement with Keras "
+        f"{row['validation']['agreement']:.1%} (validation)"
+    )
+
+
+def export(
+    workdir: Workdir, output: Path, changes: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Export the best model of a run.
+
+    Args:
+        workdir: The run folder.
+        output: The folder to write: new, or an earlier export, which is replaced.
+        changes: Configuration keys to use instead of the run's.
+
+    Returns:
+        The content of export.json.
+
+    Raises:
+        UserError: If a file does not agree with Keras; then nothing is written.
+    """
+    from asc_tf.checkpoint import load_whole
+    from asc_tf.report import write_export_page
+
+    config = workdir.config().replace(changes or {})
+    _check_output(output)
+    model = load_whole(workdir.require_model())
+    validation = scanned(config, workdir, "validation")
+    with replacing(output) as folder:
+        folder.mkdir()
+        _write_formats(model, config, workdir, folder)
+        described = _measure(model, config, workdir, validation, folder)
+        write_text(folder / "export.json", json.dumps(described, indent=2) + "\n")
+        write_export_page(folder / "export.html", described)
+    return described
+
+
+def _check_output(output: Path) -> None:
+    """Refuse to replace a folder that is no export."""
+    if output.is_file():
+        raise UsageError(f"--output={output}: a file, not a folder")
+    is_export = (output / "model.json").is_file()
+    if output.is_dir() and any(output.iterdir()) and not is_export:
+        raise UsageError(
+            f"--output={output}: not empty and not an export; name a new folder"
+        )
+
+
+def _write_formats(model: Any, config: Config, workdir: Workdir, folder: Path) -> None:
+    """Write the model files of an export folder, and model.json."""
+    from asc_tf import convert, serving
+    from asc_tf.edge.container import write_metadata
+
+    labels, audio, formats = workdir.labels(), config.audio, config.export.formats
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "labels": list(labels),
+        "sample_rate": audio.sample_rate,
+        "segment_samples": audio.segment_samples,
+        "hop_samples": audio.hop_samples,
+        # Where the corpus lay is nobody's business but the trainer's.
+        "config": asdict(config.replace({"dataset.dir": ""})),
+    }
+    if "saved_model" in formats:
+        path = folder / FILES["saved_model"]
+        serving.write_saved_model(model, audio, labels, metadata, path)
+    if edge_formats := [name for name in formats if name != "saved_model"]:
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            source = Path(temporary) / "one_segment"
+            serving.write_one_segment(model, audio.segment_samples, source)
+            body = model.layers[-1].name
+            segments = calibration_segments(config, workdir)
+            converted = convert.convert(source, edge_formats, segments, body)
+            for name, path in converted.items():
+                shutil.move(path, folder / FILES[name])
+                write_metadata(folder / FILES[name], metadata | {"precision": name})
+    hashes = {name: _sha256(folder / FILES[name]) for name in formats}
+    described = metadata | {"files": {FILES[n]: h for n, h in hashes.items()}}
+    write_text(folder / "model.json", json.dumps(described, indent=2) + "\n")
+
+
+def calibration_segments(config: Config, workdir: Workdir) -> np.ndarray:
+    """Segments of the training part, evenly drawn: float32 `[n, segment_samples]`."""
+    from asc_tf.pipeline import Waveforms, segment_batches
+
+    count = config.export.calibration_segments
+    manifest = scanned(config, workdir, "train")
+    clips = manifest.part("train")
+    # The table is sorted by name, often by class: even steps take from every class.
+    chosen = clips[:: max(len(clips) // count, 1)][:count]
+    audio = config.replace({"audio.cache": "none"}).audio
+    waveforms = Waveforms(chosen, Path(config.dataset.dir), manifest.labels, audio)
+    batches = segment_batches(waveforms, audio, config.evaluate.batch_size)
+    return np.concatenate([batch["waveform"].numpy() for batch in batches])[:count]
+
+
+def _measure(
+    model: Any, config: Config, workdir: Workdir, validation: Manifest, folder: Path
+) -> dict[str, Any]:
+    """Run every file beside Keras: on validation clips as a gate, on test to report."""
+    from asc_tf.models.cost import macs
+    from asc_tf.predictor import load
+
+    parts = {"validation": _first(validation, config.export.check_clips)}
+    parts["test"] = scanned(config, workdir, "test")
+    keras_model = load(workdir.path)
+    wanted = {
+        split: predict_part(keras_model, config, manifest, split).clips
+        for split, manifest in parts.items()
+    }
+    described: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "model": config.model.name,
+        "parameters": model.count_params(),
+        "macs": macs(model),
+        "macs_note": "one segment, without the front-end",
+        "environment": environment(),
+        "keras": {
+            split: {"accuracy": score(parts[split], split, found)["accuracy"]}
+            for split, found in wanted.items()
+        },
+        "formats": {},
+    }
+    for name in config.export.formats:
+        path = folder / FILES[name]
+        predictor = load(path)
+        row: dict[str, Any] = {"file": FILES[name], "bytes": _bytes(path)}
+        for split, manifest in parts.items():
+            found = predict_part(predictor, config, manifest, split).clips
+            row[split] = _compare(manifest, split, found, wanted[split])
+            if split == "validation":
+                _accept(name, row[split], config)
+        row["latency_ms"] = _latency(predictor, config)
+        described["formats"][name] = row
+    return described
+
+
+def _first(manifest: Manifest, count: int) -> Manifest:
+    """The manifest with at most `count` validation clips, evenly drawn."""
+    clips = manifest.part("validation")
+    chosen = clips[:: max(len(clips) // count, 1)][:count]
+    return Manifest(chosen, manifest.labels, manifest.protocol)
+
+
+def _compare(
+    manifest: Manifest, split: str, found: np.ndarray, wanted: np.ndarray
+) -> dict[str, Any]:
+    scores = score(manifest, split, found)
+    same = found.argmax(axis=1) == wanted.argmax(axis=1)
+    return {
+        "n_clips": len(found),
+        "accuracy": scores["accuracy"],
+        "log_loss": scores["log_loss"],
+        "agreement": float(same.mean()),
+        "max_difference": float(np.abs(found - wanted).max()),
+    }
+
+
+def _accept(name: str, row: dict[str, Any], config: Config) -> None:
+    """Refuse a file that does not agree with Keras on validation clips.
+
+    Raises:
+        UserError: With the figures.
+    """
+    if name != "int8" and row["max_difference"] > MAX_FLOAT_DIFFERENCE:
+        raise UserError(
+            f"{name}: probabilities differ from Keras by {row['max_difference']:.1e} "
+            f"on validation clips, more than {MAX_FLOAT_DIFFERENCE:.0e}: not exported"
+        )
+    if row["agreement"] < config.export.min_agreement:
+        raise UserError(
+            f"{name}: agrees with Keras on {row['agreement']:.1%} of "
+            f"{row['n_clips']} validation clips, less than export.min_agreement = "
+            f"{config.export.min_agreement:.1%}: not exported; more "
+            "export.calibration_segments may help, or leave it out of --formats"
+        )
+
+
+def _latency(predictor: "Predictor", config: Config) -> dict[str, float]:
+    """Median and 95th percentile for one segment, ms."""
+    segment = np.zeros([1, config.audio.segment_samples], np.float32)
+    return percentiles(lambda: predictor.predict_segments(segment))
+
+
+def percentiles(action: Callable[[], Any]) -> dict[str, float]:
+    """p50 and p95 of `LATENCY_RUNS` runs after a warm-up, ms."""
+    times = []
+    for _ in range(LATENCY_RUNS + 5):
+        began = time.perf_counter()
+        action()
+        times.append(1000 * (time.perf_counter() - began))
+    p50, p95 = np.percentile(times[5:], [50, 95])
+    return {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}
+
+
+def _files(path: Path) -> list[Path]:
+    return (
+        sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    )
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    for file in _files(path):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+COMMAND = command.Command(
+    name="export",
+    usage=USAGE,
+    main=_main,
+    define=_define,
+    sections=("export",),
+    keys=("dataset.dir",),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The SavedModel: waveforms or encoded WAV bytes in, probabilities and labels out."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from asc_tf.audio.decode import decode_wav
+from asc_tf.audio.segment import all_segments
+from asc_tf.config import Audio
+from asc_tf.predictor import METADATA
+
+
+def write_saved_model(
+    model: keras.Model,
+    audio: Audio,
+    labels: Sequence[str],
+    metadata: Mapping[str, Any],
+    path: Path,
+) -> None:
+    """Write a SavedModel of core TensorFlow operations.
+
+    Signatures, with the outputs `probabilities` float32 `[batch, labels]` and `label`
+    string `[batch]`:
+
+    - `serving_default`: `waveform` float32 `[batch, samples]` in [-1, 1], at
+      `audio.sample_rate`. Any length; longer ones are cut into segments, whose
+      probabilities are averaged.
+    - `encoded`: `encoded` string `[batch]`, the bytes of WAV files of any rate and
+      length. Bytes that cannot be decoded fail the request and say why.
+
+    Args:
+        model: Waveform of one segment to probabilities.
+        audio: The audio settings.
+        labels: Class order.
+        metadata: What `model.json` shall say.
+        path: The folder to write; it must not exist.
+    """
+    classify = _classifier(model, audio)
+    names = tf.constant(list(labels))
+
+    def answer(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+        best = tf.argmax(probabilities, axis=1)
+        return {"probabilities": probabilities, "label": tf.gather(names, best)}
+
+    def from_waveform(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(classify(waveform))
+
+    def from_encoded(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = tf.map_fn(
+            lambda contents: classify(decode_wav(contents, audio)[tf.newaxis])[0],
+            encoded,
+            fn_output_signature=tf.TensorSpec([len(labels)], tf.float32),
+        )
+        return answer(probabilities)
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    waveforms = tf.TensorSpec([None, None], tf.float32, name="waveform")
+    archive.add_endpoint("serving_default", from_waveform, [waveforms])
+    files = tf.TensorSpec([None], tf.string, name="encoded")
+    archive.add_endpoint("encoded", from_encoded, [files])
+    archive.write_out(path, verbose=False)
+    (path / METADATA).parent.mkdir(exist_ok=True)
+    (path / METADATA).write_text(json.dumps(metadata, indent=2), encoding="utf-8")
+    _write_warmup(path / "assets.extra" / "tf_serving_warmup_requests", audio)
+
+
+def write_one_segment(model: keras.Model, samples: int, path: Path) -> None:
+    """Write the SavedModel of one segment that becomes a .tflite.
+
+    Its only signature, `serving_default`, takes `waveform` float32 `[1, samples]` and
+    gives `probabilities` float32 `[1, labels]`. The batch is fixed because LiteRT
+    plans its memory once.
+    """
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serving_default",
+        lambda waveform: {"probabilities": model(waveform)},
+        [tf.TensorSpec([1, samples], tf.float32, name="waveform")],
+    )
+    archive.write_out(path, verbose=False)
+
+
+def _classifier(model: keras.Model, audio: Audio) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Waveforms `[batch, samples]` of any length to the mean over their segments."""
+
+    def classify(waveform: tf.Tensor) -> tf.Tensor:
+        length = audio.segment_samples
+        segments = all_segments(waveform, length, audio.hop_samples)
+        batch, count = tf.shape(segments)[0], tf.shape(segments)[1]
+        probabilities = model(tf.reshape(segments, [-1, length]))
+        labels = probabilities.shape[-1]
+        by_clip = tf.reshape(probabilities, [batch, count, labels])
+        return tf.reduce_mean(by_clip, axis=1)
+
+    return classify
+
+
+def _write_warmup(path: Path, audio: Audio) -> None:
+    """A request that TF Serving sends itself at its start: the first is not slow."""
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.signature_name = "serving_default"
+    silence = tf.make_tensor_proto(0.0, tf.float32, [1, audio.segment_samples])
+    request.inputs["waveform"].CopyFrom(silence)
+    log = prediction_log_pb2.PredictionLog(
+        predict_log=prediction_log_pb2.PredictLog(request=request)
+    )
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(log.SerializeToString())
