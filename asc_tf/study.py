@@ -1,0 +1,117 @@
+"""Commands that run other commands: the demo."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from asc_tf import command
+from asc_tf import config as configuration
+from asc_tf.config import Config
+from asc_tf.workdir import Workdir
+
+USAGE = """
+See every stage on the built-in synthetic scenes: write clips, train, evaluate, export,
+predict. Run it again to resume, or to see the table once more.
+
+  asc-tf demo [--workdir=runs/demo]
+"""
+
+
+def _define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("workdir", "runs/demo", "the folder", flag_values=values)
+
+
+def _main(values: flags.FlagValues) -> int:
+    command.no_positional(values)
+    config = configuration.read(configuration.find("demo"))
+    config = config.replace(command.changed(values, COMMAND.configuration_keys()))
+    print(demo(config, Path(command.required(values, "workdir"))))
+    return 0
+
+
+def demo(config: Config, folder: Path) -> str:
+    """Run every stage on synthetic scenes.
+
+    Args:
+        config: The configuration; its `dataset.dir` is set here.
+        folder: Gets `scenes/` (the clips), `run/` (the run folder) and `export/`.
+
+    Returns:
+        The closing table, with the path of report.html.
+    """
+    from asc_tf.evaluate import evaluate
+    from asc_tf.export import export
+    from asc_tf.train import train
+
+    began = time.monotonic()
+    scenes = (folder / "scenes").resolve()
+    config = config.replace({"dataset.name": "synthetic", "dataset.dir": str(scenes)})
+    workdir = Workdir(folder / "run")
+    _say("1/5 write synthetic scenes, 2/5 train")
+    train(config, workdir, interactive=sys.stdout.isatty())
+    _say("3/5 evaluate on the test part")
+    report, page = evaluate(workdir)
+    _say("4/5 export and try every file")
+    described = export(workdir, folder / "export")
+    _say("5/5 predict one test clip with the int8 file, as a Raspberry Pi would")
+    _predict_one(workdir, folder)
+    minutes = (time.monotonic() - began) / 60
+    return f"{closing_table(report, described)}\n\n{minutes:.1f} minutes; {page}"
+
+
+def _predict_one(workdir: Workdir, folder: Path) -> None:
+    from asc_tf import predict
+    from asc_tf.predictor import load
+
+    clip = workdir.manifest().part("test")[0]
+    path = str(folder / "scenes" / clip.path)
+    result = load(folder / "export" / "int8.tflite").predict_files([path])[0]
+    print(predict.table(result, 3, len(path)))
+
+
+def closing_table(report: dict[str, Any], described: dict[str, Any]) -> str:
+    """Accuracy, agreement, size and latency of Keras and of each exported file."""
+    lines = [
+        f"{'':12}{'test accuracy':>14}{'agreement':>11}{'kB':>9}{'ms/segment':>12}",
+        f"{'Keras':12}{report['accuracy']:>14.1%}{'':>11}{'':>9}{'':>12}",
+    ]
+    for name, row in described["formats"].items():
+        test = row["test"]
+        lines.append(
+            f"{name:12}{test['accuracy']:>14.1%}{test['agreement']:>11.1%}"
+            f"{row['bytes'] / 1000:>9.1f}{row['latency_ms']['p50']:>12.2f}"
+        )
+    return "\n".join(lines)
+
+
+def _say(stage: str) -> None:
+    print(f"\n== {stage}", flush=True)
+
+
+COMMAND = command.Command(
+    name="demo",
+    usage=USAGE,
+    main=_main,
+    define=_define,
+    keys=(
+        "dataset.locations",
+        "dataset.takes",
+        "dataset.seconds",
+        "dataset.seed",
+        "train.epochs",
+        "train.seed",
+    ),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    return command.run(COMMAND, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

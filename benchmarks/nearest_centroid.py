@@ -1,0 +1,78 @@
+"""How far the mean spectrum alone comes, beside a trained run on the same clips.
+
+    python benchmarks/nearest_centroid.py --workdir=runs/demo/run [--min_gap=15]
+
+A nearest-centroid classifier (scikit-learn) on the mean over time of each clip's
+log-mel spectrum, fitted on the run's training part; with and without the clip's own
+mean level taken out. The run's accuracy is that of its report. Exits with 1 when the
+run is less than `--min_gap` points ahead of the better of the two.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from sklearn.neighbors import NearestCentroid
+
+from asc_tf.command import quiet_tensorflow
+
+quiet_tensorflow()
+
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "an evaluated run folder", required=True
+)
+_MIN_GAP = flags.DEFINE_float("min_gap", 0.0, "smallest accepted lead, points")
+
+
+def mean_spectra(workdir, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean log-mel spectra `[clips, n_mels]` and label ids `[clips]` of one part."""
+    from asc_tf import pipeline
+    from asc_tf.evaluate import scanned, truth_of
+    from asc_tf.frontend import LogMel
+
+    config = workdir.config()
+    manifest = scanned(config, workdir, split)
+    clips = manifest.part(split)
+    waveforms = pipeline.Waveforms(
+        clips, Path(config.dataset.dir), manifest.labels, config.audio
+    )
+    layer = LogMel(config.audio.sample_rate, config.frontend)
+    batches = pipeline.segment_batches(waveforms, config.audio, 32)
+    means = np.zeros((len(clips), config.frontend.n_mels))
+    counts = np.bincount(
+        np.concatenate([batch["clip"] for batch in batches]), minlength=len(clips)
+    )
+    for batch in batches:
+        spectra = layer.decibels(batch["waveform"]).numpy().mean(axis=1)
+        np.add.at(means, batch["clip"].numpy(), spectra)
+    return means / counts[:, np.newaxis], truth_of(manifest.labels, clips)
+
+
+def main(_: list[str]) -> None:
+    from asc_tf.workdir import Workdir
+
+    workdir = Workdir(Path(_WORKDIR.value))
+    report = json.loads((workdir.report / "report.json").read_text())
+    train, train_ids = mean_spectra(workdir, "train")
+    test, test_ids = mean_spectra(workdir, report["split"])
+    accuracies = {}
+    for name, level in (("mean log-mel", 0), ("the same, level taken out", 1)):
+        fitted = NearestCentroid().fit(
+            train - level * train.mean(axis=1, keepdims=True), train_ids
+        )
+        accuracies[name] = fitted.score(
+            test - level * test.mean(axis=1, keepdims=True), test_ids
+        )
+    for name, accuracy in accuracies.items():
+        print(f"nearest centroid, {name:26} {accuracy:6.1%}")
+    print(f"{report['model']:44} {report['accuracy']:6.1%}")
+    gap = 100 * (report["accuracy"] - max(accuracies.values()))
+    print(f"lead over the better: {gap:.1f} points")
+    if gap < _MIN_GAP.value:
+        sys.exit(f"less than --min_gap={_MIN_GAP.value:g} points")
+
+
+if __name__ == "__main__":
+    app.run(main)

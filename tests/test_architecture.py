@@ -1,0 +1,89 @@
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "asc_tf").rglob("*.py"))
+LIGHT = ("config", "segments", "resampling", "manifest", "datasets", "metrics", "edge")
+MAX_MODULE_LINES = 350
+MAX_FUNCTION_LINES = 60
+
+
+def name_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def lines_of_functions(path):
+    """Name and length of each function, its docstring apart."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            described = ast.get_docstring(node) is not None
+            docstring = first.end_lineno - first.lineno + 1 if described else 0
+            yield node.name, node.end_lineno - node.lineno + 1 - docstring
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_a_light_module_and_all_below_it_import_without_tensorflow(name):
+    light = [
+        name_of(path).removesuffix(".__init__")
+        for path in SOURCES
+        if path.relative_to(ROOT / "asc_tf").with_suffix("").parts[0] == name
+    ]
+    assert light
+    code = (
+        "import importlib, sys\n"
+        "sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *light], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_package_itself_imports_nothing_heavy():
+    code = "import sys, asc_tf; print(sorted({'numpy', 'keras'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_module_is_short_and_begins_with_a_docstring(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_MODULE_LINES
+    assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_function_is_short(path):
+    long = [(name, n) for name, n in lines_of_functions(path) if n > MAX_FUNCTION_LINES]
+    assert long == []
+
+
+def test_no_module_is_named_for_odds_and_ends():
+    vague = {"utils", "util", "helpers", "misc", "common"}
+    assert not vague & {path.stem for path in SOURCES}
+
+
+def test_the_import_contract_is_there_and_names_every_light_module():
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        contracts = tomllib.load(stream)["tool"]["importlinter"]["contracts"]
+    by_id = {contract["id"]: contract for contract in contracts}
+    assert by_id["layers"]["exhaustive"]
+    light = {f"asc_tf.{name}" for name in LIGHT}
+    assert light <= set(by_id["without-tensorflow"]["source_modules"])
+
+
+def test_every_package_is_in_the_wheel():
+    lines = (ROOT / "setup.cfg").read_text(encoding="utf-8").splitlines()
+    listed = {line.strip() for line in lines if line.strip().startswith("asc_tf")}
+    packages = {name_of(path.parent) for path in SOURCES}
+    assert packages <= listed
