@@ -150,7 +150,7 @@ def read_clips(path: Path) -> tuple[Clip, ...]:
 
 
 def check_leaks(clips: Iterable[Clip]) -> None:
-    """Refuse a table in which an identifier is in two splits.
+    """Refuse a table in which an identifier, or a file, is in two splits.
 
     Raises:
         UserError: Naming the first offenders.
@@ -159,6 +159,7 @@ def check_leaks(clips: Iterable[Clip]) -> None:
     for clip in clips:
         if clip.split:
             splits[clip.identifier].add(clip.split)
+            splits[clip.path].add(clip.split)
     offenders = sorted(name for name, where in splits.items() if len(where) > 1)
     if offenders:
         shown = ", ".join(
@@ -166,8 +167,7 @@ def check_leaks(clips: Iterable[Clip]) -> None:
         )
         more = f" and {len(offenders) - 5} more" if len(offenders) > 5 else ""
         raise UserError(
-            f"identifiers in two splits: {shown}{more}; a recording must be in one "
-            "split only"
+            f"in two splits: {shown}{more}; a recording must be in one split only"
         )
 
 

@@ -13,7 +13,7 @@ from asc_tf import config as configuration
 from asc_tf.config import Config
 from asc_tf.datasets import table
 from asc_tf.errors import UserError
-from asc_tf.manifest import Manifest, count_by_split
+from asc_tf.manifest import Clip, Manifest, count_by_split, read_clips
 from asc_tf.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -75,14 +75,14 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
     Raises:
         UserError: If the corpus cannot give an honest result.
     """
-    from tqdm import tqdm
-
-    from asc_tf.manifest import read_clips
-    from asc_tf.scan import scan
-
     workdir.check_config(config)
     known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
     manifest = datasets.load(config.dataset)
+    # TensorFlow is imported only now: a mistyped folder is refused at once.
+    from tqdm import tqdm
+
+    from asc_tf.scan import scan
+
     manifest = scan(
         manifest,
         Path(config.dataset.dir),
@@ -95,7 +95,33 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
     )
     say_excluded(manifest)
     manifest.check()
+    if workdir.checkpoint_file.is_file():
+        check_same_clips(known, manifest.clips, workdir)
     return manifest
+
+
+def check_same_clips(
+    before: Sequence[Clip], now: Sequence[Clip], workdir: Workdir
+) -> None:
+    """Refuse to resume on other clips than those that the run began with.
+
+    Raises:
+        UserError: Naming some that came, went or moved to another split.
+    """
+    rows = [
+        {
+            (clip.path, clip.start, clip.duration, clip.label, clip.split)
+            for clip in clips
+            if clip.split != "test" and not clip.reason
+        }
+        for clips in (before, now)
+    ]
+    if differing := sorted(rows[0] ^ rows[1]):
+        shown = ", ".join(dict.fromkeys(row[0] for row in differing[:6]))
+        raise UserError(
+            f"--workdir={workdir.path}: the corpus is not what it was when this run "
+            f"began (among others: {shown}); restore it, or name a new folder"
+        )
 
 
 def say_excluded(manifest: Manifest) -> None:

@@ -203,6 +203,7 @@ def error_of(path: Path, max_seconds: float = 600.0) -> str:
         (riff(fmt(rate=999), part(b"data", bytes(9))), "a sample rate of 999 Hz"),
         (encoded("FLAC", "PCM_16", rate=500), "a sample rate of 500 Hz, outside 1000"),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else value,
 )
 def test_what_is_no_audio_or_not_decoded_is_named(tmp_path, contents, error):
     assert error_of(save(tmp_path / "clip.wav", contents)).startswith(error)
@@ -321,6 +322,13 @@ def test_a_flac_that_does_not_say_how_long_it_is_is_refused(tmp_path):
     contents[22:26] = bytes(4)
     path = save(tmp_path / "streamed.flac", bytes(contents))
     assert error_of(path).startswith("FLAC of unknown length")
+
+
+def test_a_flac_whose_blocks_are_not_of_one_size_is_refused(tmp_path):
+    contents = bytearray(encoded("FLAC", "PCM_16"))
+    contents[8] ^= 0xAB
+    path = save(tmp_path / "clip.flac", bytes(contents))
+    assert error_of(path).startswith("blocks of 47872 to 4096 samples")
 
 
 def test_an_mp3_that_claims_more_frames_than_there_are_is_refused(tmp_path):

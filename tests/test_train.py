@@ -226,6 +226,19 @@ def test_a_workdir_of_another_configuration_is_refused(corpus, finished):
     assert finished.config_file.read_text() == before
 
 
+def test_a_run_is_not_resumed_on_another_corpus(tmp_path):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=6)
+    workdir = Workdir(tmp_path / "run")
+    config = tiny.config(corpus, train__epochs=1)
+    train.train(config, workdir)
+    kept = workdir.manifest_file.read_text()
+    gone = workdir.manifest().part("train")[0]
+    (corpus / gone.path).unlink()
+    with pytest.raises(UserError, match=r"is not what it was when this run began"):
+        train.train(config, workdir)
+    assert workdir.manifest_file.read_text() == kept
+
+
 def test_a_damaged_checkpoint_is_named(corpus, finished, tmp_path):
     workdir = Workdir(tmp_path / "run")
     train.train(tiny.config(corpus, train__epochs=1), workdir)

@@ -229,6 +229,7 @@ def test_odd_depths_lie_in_the_container_that_the_block_size_gives(
         (riff(fmt(bits=65535), DATA), "samples of 65535 bits are not decoded"),
         (riff(fmt(3, bits=16), DATA), "samples of 16 bits are not decoded"),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else value,
 )
 def test_what_is_not_decoded_is_named(contents, message):
     assert problem(contents).startswith(message)

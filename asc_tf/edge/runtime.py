@@ -16,9 +16,6 @@ from asc_tf.errors import UserError
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "waveform", "probabilities"
 
-RATES = (1000, 768_000)
-"""Sample rates that are resampled, Hz; outside, the filter or its output is huge."""
-
 MAX_THREADS = 64
 
 
@@ -247,9 +244,9 @@ def _checked_rate(rate: Any) -> int:
         whole = int(rate)
     except (TypeError, ValueError, OverflowError):
         whole = 0
-    if whole != rate or not RATES[0] <= whole <= RATES[1]:
+    if whole != rate or not resampling.RATES[0] <= whole <= resampling.RATES[1]:
         raise UserError(
-            f"sample_rate is {rate!r}; give a whole number of Hz from {RATES[0]} to "
-            f"{RATES[1]}"
+            f"sample_rate is {rate!r}; give a whole number of Hz from {resampling.RATES[0]} to "
+            f"{resampling.RATES[1]}"
         )
     return whole

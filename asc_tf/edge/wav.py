@@ -110,7 +110,8 @@ def _scan(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
     riff_bytes = _check_start(file.read(12))
     header = data = None
     position = 12
-    for _ in range(MAX_CHUNKS):
+    # Once more than there may be chunks, to see that the last one was enough.
+    for _ in range(MAX_CHUNKS + 1):
         file.seek(position)
         head = file.read(8)
         if len(head) < 8 or (header is not None and data is not None):
