@@ -244,9 +244,10 @@ def _checked_rate(rate: Any) -> int:
         whole = int(rate)
     except (TypeError, ValueError, OverflowError):
         whole = 0
-    if whole != rate or not resampling.RATES[0] <= whole <= resampling.RATES[1]:
+    lowest, highest = resampling.RATES
+    if whole != rate or not lowest <= whole <= highest:
         raise UserError(
-            f"sample_rate is {rate!r}; give a whole number of Hz from {resampling.RATES[0]} to "
-            f"{resampling.RATES[1]}"
+            f"sample_rate is {rate!r}; give a whole number of Hz from {lowest} to "
+            f"{highest}"
         )
     return whole
