@@ -140,14 +140,24 @@ def resample(waveform: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     length = output_samples(len(waveform), rate_in, rate_out)
     if rates.is_awkward:
         return _gathered(np.pad(waveform, rates.half), rates, length)
-    blocks = -(-length // rates.up)
-    needed = (blocks - 1) * rates.down + rates.width
-    after = max(needed - rates.half - len(waveform), 0)
-    padded = np.pad(waveform, (rates.half, after))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, rates.width)
-    # A contiguous copy, because only that goes through the fast matrix product.
-    windows = np.ascontiguousarray(windows[:: rates.down][:blocks])
-    return (windows @ kernel(rates)).reshape(-1)[:length]
+    return _convolved(waveform, rates, length).reshape(-1)[:length]
+
+
+def _convolved(waveform: np.ndarray, rates: Plan, length: int) -> np.ndarray:
+    """Whole blocks, `[blocks, up]`: the strided convolution as a few matrix products.
+
+    With the input laid out in rows of `down` samples, a block's window is its own row
+    and some of those that follow, so no window is copied out.
+    """
+    blocks, spans = -(-length // rates.up), -(-rates.width // rates.down)
+    after = (blocks + spans - 1) * rates.down - rates.half - len(waveform)
+    padded = np.pad(waveform, (rates.half, max(after, 0)))
+    rows = padded[: (blocks + spans - 1) * rates.down].reshape(-1, rates.down)
+    output = np.zeros((blocks, rates.up), np.float32)
+    for span in range(spans):
+        part = kernel(rates)[span * rates.down : (span + 1) * rates.down]
+        output += rows[span : span + blocks, : len(part)] @ part
+    return output
 
 
 def _gathered(padded: np.ndarray, rates: Plan, length: int) -> np.ndarray:

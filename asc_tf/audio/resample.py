@@ -81,19 +81,30 @@ def _weights(distance: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
 
 
 def _convolved(waveform: tf.Tensor, rates: _Plan, length: tf.Tensor) -> tf.Tensor:
-    """Whole blocks: windows `[blocks, width]` times the kernel `[width, up]`."""
-    blocks = -(-length // rates.up)
-    needed = (blocks - 1) * rates.down + rates.width
-    after = tf.maximum(needed - rates.half - tf.size(waveform, out_type=tf.int64), 0)
+    """Whole blocks, as `resampling` does it: a few matrix products over rows."""
+    blocks, spans = -(-length // rates.up), -(-rates.width // rates.down)
+    needed = (blocks + spans - 1) * rates.down
+    after = tf.maximum(needed - rates.half - tf.size(waveform, tf.int64), 0)
     padded = tf.pad(waveform, [[rates.half, after]])
+    rows = tf.reshape(padded[:needed], [-1, rates.down])
     inputs = tf.range(rates.width)[:, tf.newaxis] - rates.half
     numerator = inputs * rates.up - tf.range(rates.up) * rates.down
     kernel = _weights(
         tf.cast(numerator, tf.float64) / tf.cast(rates.up, tf.float64), rates.scale
     )
-    starts = tf.range(blocks)[:, tf.newaxis] * rates.down
-    windows = tf.gather(padded, starts + tf.range(rates.width))
-    return tf.reshape(tf.linalg.matmul(windows, kernel), [-1])
+
+    def add(span: tf.Tensor, output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        part = kernel[span * rates.down : (span + 1) * rates.down]
+        own = rows[span : span + blocks, : tf.shape(part, tf.int64)[0]]
+        return span + 1, output + tf.linalg.matmul(own, part)
+
+    _, output = tf.while_loop(
+        lambda span, _: span < spans,
+        add,
+        (tf.constant(0, tf.int64), tf.zeros([blocks, rates.up])),
+        parallel_iterations=1,
+    )
+    return tf.reshape(output, [-1])
 
 
 def _gathered(waveform: tf.Tensor, rates: _Plan, length: tf.Tensor) -> tf.Tensor:
