@@ -94,7 +94,17 @@ class RunState(keras.callbacks.Callback):
         return True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write what the epoch has brought."""
+        """Write what the epoch has brought.
+
+        Raises:
+            UserError: If the training loss is not finite; the epoch is not kept.
+        """
+        if logs and not np.isfinite(logs["loss"]):
+            raise UserError(
+                f"the loss is not finite in epoch {epoch + 1}; lower "
+                "train.learning_rate and use a new folder (this one keeps the best "
+                "model so far)"
+            )
         previous = self.best
         # The rate of the epoch's last step; the schedule already stands at the next.
         rate = self._schedule(self.model.optimizer.iterations - 1)

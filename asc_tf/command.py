@@ -220,6 +220,11 @@ def changed(values: flags.FlagValues, keys: Sequence[str]) -> dict[str, Any]:
     return {key: values[key].value for key in keys if values[key].value is not None}
 
 
+def absolute(folder: str) -> str:
+    """A folder as it can be found from elsewhere, `~` expanded."""
+    return os.path.realpath(os.path.expanduser(folder))
+
+
 def required(values: flags.FlagValues, name: str) -> str:
     """The value of a flag that must be given.
 
@@ -232,12 +237,17 @@ def required(values: flags.FlagValues, name: str) -> str:
     return value
 
 
+def path(values: flags.FlagValues, name: str) -> Path:
+    """The path that a flag names; shells leave a `~` behind `=` as it is."""
+    return Path(os.path.expanduser(required(values, name)))
+
+
 def existing_folder(values: flags.FlagValues, name: str) -> Path:
     """The folder that a flag names, which must be there."""
-    path = Path(required(values, name))
-    if not path.is_dir():
-        raise UsageError(f"--{name}={path}: no such folder")
-    return path
+    folder = path(values, name)
+    if not folder.is_dir():
+        raise UsageError(f"--{name}={folder}: no such folder")
+    return folder
 
 
 def no_positional(values: flags.FlagValues) -> None:

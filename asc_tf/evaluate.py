@@ -41,6 +41,8 @@ def _main(values: flags.FlagValues) -> int:
     command.no_positional(values)
     workdir = Workdir(command.existing_folder(values, "workdir"))
     changes = command.changed(values, COMMAND.configuration_keys())
+    if folder := changes.get("dataset.dir"):
+        changes["dataset.dir"] = command.absolute(folder)
     report, page = evaluate(workdir, values.split, changes)
     print(
         f"{report['split']}: {report['n_clips']} clips, accuracy "
@@ -96,7 +98,10 @@ def evaluate(
 
 
 def scanned(config: Config, workdir: Workdir, split: str) -> Manifest:
-    """The manifest of a run with one part scanned, and noted in the run folder.
+    """The manifest of a run with one part scanned.
+
+    What the scan of the test part found is noted in the run folder; the other parts
+    stay there as training found them.
 
     Raises:
         UserError: If no clip of the part can be used.
@@ -111,13 +116,14 @@ def scanned(config: Config, workdir: Workdir, split: str) -> Manifest:
         config.audio.max_seconds,
         known=known.clips,
     )
-    workdir.write_manifest(manifest)
-    say_excluded(manifest)
     if not manifest.part(split):
         raise UserError(
             f"the {split} part has no usable clip below {config.dataset.dir}; when the "
             "corpus has moved, give --dataset.dir"
         )
+    say_excluded(manifest)
+    if split == "test" and manifest != known:
+        workdir.write_manifest(manifest)
     return manifest
 
 
@@ -166,11 +172,18 @@ def _segment_scores(
 
 
 def _notes(clips: Sequence[Clip], config: Config) -> list[str]:
+    notes = []
     seconds = config.audio.segment_seconds
-    short = sum(clip.seconds < seconds for clip in clips)
-    if not short:
-        return []
-    return [f"{short} clips are shorter than a segment of {seconds:g} s: padded"]
+    if short := sum(clip.seconds < seconds for clip in clips):
+        notes.append(
+            f"{short} clips are shorter than a segment of {seconds:g} s: padded"
+        )
+    if all(clip.identifier == clip.path for clip in clips):
+        notes.append(
+            "Each file counts as a recording of its own: if some are of one recording, "
+            "the split may be leaky."
+        )
+    return notes
 
 
 def _prediction_rows(

@@ -1,5 +1,6 @@
 """asc-tf export: a run folder in, an export folder out; every file is tried first."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -7,19 +8,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
 
-from asc_tf import command
+from asc_tf import command, segments
 from asc_tf.config import Config
+from asc_tf.edge.container import FORMAT_VERSION
 from asc_tf.errors import UsageError, UserError
 from asc_tf.evaluate import predict_part, scanned, score
 from asc_tf.files import replacing, write_text
-from asc_tf.manifest import Manifest
+from asc_tf.manifest import Manifest, evenly
 from asc_tf.workdir import Workdir, environment
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ Export a trained run for serving and for the edge.
 Every file is run against the Keras model on validation clips before it is accepted.
 """
 
-FORMAT_VERSION = 1
-FILES = {"saved_model": "saved_model/1", "float32": "float32.tflite"}
-FILES["int8"] = "int8.tflite"
+FILES = {
+    "saved_model": "saved_model/1",
+    "float32": "float32.tflite",
+    "int8": "int8.tflite",
+}
 
 MAX_FLOAT_DIFFERENCE = 1e-3
 """Of the probabilities of a float file and Keras."""
@@ -57,8 +60,10 @@ def _define(values: flags.FlagValues) -> None:
 def _main(values: flags.FlagValues) -> int:
     command.no_positional(values)
     workdir = Workdir(command.existing_folder(values, "workdir"))
-    output = Path(command.required(values, "output"))
+    output = command.path(values, "output")
     changes = command.changed(values, COMMAND.configuration_keys())
+    if folder := changes.get("dataset.dir"):
+        changes["dataset.dir"] = command.absolute(folder)
     if values.formats:
         changes["export.formats"] = values.formats
     described = export(workdir, output, changes)
@@ -115,11 +120,19 @@ def _check_output(output: Path) -> None:
     """Refuse to replace a folder that is no export."""
     if output.is_file():
         raise UsageError(f"--output={output}: a file, not a folder")
-    is_export = (output / "model.json").is_file()
-    if output.is_dir() and any(output.iterdir()) and not is_export:
+    if output.is_dir() and any(output.iterdir()) and not _is_export(output):
         raise UsageError(
             f"--output={output}: not empty and not an export; name a new folder"
         )
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether a folder holds an earlier export, and so may be replaced."""
+    try:
+        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        return {"format_version", "labels", "files"} <= set(described)
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _write_formats(model: Any, config: Config, workdir: Workdir, folder: Path) -> None:
@@ -128,14 +141,15 @@ def _write_formats(model: Any, config: Config, workdir: Workdir, folder: Path) -
     from asc_tf.edge.container import write_metadata
 
     labels, audio, formats = workdir.labels(), config.audio, config.export.formats
+    # Where the corpus lay is nobody's business but the trainer's.
+    shown = config.replace({"dataset.dir": "", "dataset.csv_file": ""})
     metadata = {
         "format_version": FORMAT_VERSION,
         "labels": list(labels),
         "sample_rate": audio.sample_rate,
         "segment_samples": audio.segment_samples,
         "hop_samples": audio.hop_samples,
-        # Where the corpus lay is nobody's business but the trainer's.
-        "config": asdict(config.replace({"dataset.dir": ""})),
+        "config": dataclasses.asdict(shown),
     }
     if "saved_model" in formats:
         path = folder / FILES["saved_model"]
@@ -145,8 +159,8 @@ def _write_formats(model: Any, config: Config, workdir: Workdir, folder: Path) -
             source = Path(temporary) / "one_segment"
             serving.write_one_segment(model, audio.segment_samples, source)
             body = model.layers[-1].name
-            segments = calibration_segments(config, workdir)
-            converted = convert.convert(source, edge_formats, segments, body)
+            drawn = calibration_segments(config, workdir)
+            converted = convert.convert(source, edge_formats, drawn, body)
             for name, path in converted.items():
                 shutil.move(path, folder / FILES[name])
                 write_metadata(folder / FILES[name], metadata | {"precision": name})
@@ -156,18 +170,25 @@ def _write_formats(model: Any, config: Config, workdir: Workdir, folder: Path) -
 
 
 def calibration_segments(config: Config, workdir: Workdir) -> np.ndarray:
-    """Segments of the training part, evenly drawn: float32 `[n, segment_samples]`."""
-    from asc_tf.pipeline import Waveforms, segment_batches
+    """Segments of the training part: float32 `[n, segment_samples]`.
+
+    Clips are drawn evenly over the table, and as many segments of each as are needed.
+    """
+    from asc_tf.pipeline import Waveforms, reading
 
     count = config.export.calibration_segments
     manifest = scanned(config, workdir, "train")
-    clips = manifest.part("train")
-    # The table is sorted by name, often by class: even steps take from every class.
-    chosen = clips[:: max(len(clips) // count, 1)][:count]
+    clips = evenly(manifest.part("train"), count)
     audio = config.replace({"audio.cache": "none"}).audio
-    waveforms = Waveforms(chosen, Path(config.dataset.dir), manifest.labels, audio)
-    batches = segment_batches(waveforms, audio, config.evaluate.batch_size)
-    return np.concatenate([batch["waveform"].numpy() for batch in batches])[:count]
+    waveforms = Waveforms(clips, Path(config.dataset.dir), manifest.labels, audio)
+    drawn: list[np.ndarray] = []
+    with reading():
+        for row in waveforms.in_order():
+            cut = segments.split(
+                row["waveform"].numpy(), audio.segment_samples, audio.hop_samples
+            )
+            drawn += evenly(cut, -(-count // len(clips)))
+    return np.stack(drawn[:count])
 
 
 def _measure(
@@ -177,8 +198,12 @@ def _measure(
     from asc_tf.models.cost import macs
     from asc_tf.predictor import load
 
-    parts = {"validation": _first(validation, config.export.check_clips)}
-    parts["test"] = scanned(config, workdir, "test")
+    chosen = tuple(evenly(validation.part("validation"), config.export.check_clips))
+    parts = {"validation": dataclasses.replace(validation, clips=chosen)}
+    try:
+        parts["test"] = scanned(config, workdir, "test")
+    except UserError as error:
+        print(f"no figures on the test part: {error}", file=sys.stderr)
     keras_model = load(workdir.path)
     wanted = {
         split: predict_part(keras_model, config, manifest, split).clips
@@ -190,7 +215,7 @@ def _measure(
         "parameters": model.count_params(),
         "macs": macs(model),
         "macs_note": "one segment, without the front-end",
-        "environment": environment(),
+        "environment": {k: v for k, v in environment().items() if k != "command"},
         "keras": {
             split: {"accuracy": score(parts[split], split, found)["accuracy"]}
             for split, found in wanted.items()
@@ -209,13 +234,6 @@ def _measure(
         row["latency_ms"] = _latency(predictor, config)
         described["formats"][name] = row
     return described
-
-
-def _first(manifest: Manifest, count: int) -> Manifest:
-    """The manifest with at most `count` validation clips, evenly drawn."""
-    clips = manifest.part("validation")
-    chosen = clips[:: max(len(clips) // count, 1)][:count]
-    return Manifest(chosen, manifest.labels, manifest.protocol)
 
 
 def _compare(

@@ -28,8 +28,8 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.is_symlink() or path.name in ("", ".."):
         path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    # In a container a killed process may have had the same number.
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    # What a killed process has left; one name for all, so that it does not pile up.
     _remove(temporary)
     try:
         yield temporary
@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _swap(new: Path, path: Path) -> None:
     """Replace what is at `path` by a folder, which no single rename can."""
-    outgoing = path.with_name(f".{path.name}.{os.getpid()}.old")
+    outgoing = path.with_name(f".{path.name}.old")
     _remove(outgoing)
     path.rename(outgoing)
     try:

@@ -171,12 +171,18 @@ def check_leaks(clips: Iterable[Clip]) -> None:
         )
 
 
+def evenly(items: Sequence[Any] | np.ndarray, count: int) -> list[Any]:
+    """At most `count` items, as far apart as can be: a sorted table has every class."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round()
+    return [items[int(place)] for place in places]
+
+
 def check_names(clips: Iterable[Clip]) -> None:
-    """Refuse names that a table of lines cannot hold.
+    """Refuse names that a table of lines cannot hold, and labels that do not print.
 
     Raises:
         UserError: If a path, label or other name has a line break, or bytes that are
-            not UTF-8.
+            not UTF-8; or if a label has another character that cannot be printed.
     """
     for clip in clips:
         for field in ("path", "label", "identifier", "city", "device"):
@@ -187,6 +193,11 @@ def check_names(clips: Iterable[Clip]) -> None:
                     f"{clip.path!r}: its {field} {text!r} has a line break, or bytes "
                     "that are not UTF-8; rename it"
                 )
+        if not clip.label.isprintable() or not clip.label:
+            raise UserError(
+                f"{clip.path!r}: its label {clip.label!r} has a character that cannot "
+                "be printed, or is empty; rename it"
+            )
 
 
 def split_off(

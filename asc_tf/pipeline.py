@@ -94,7 +94,7 @@ def reading() -> Iterator[None]:
     """
     try:
         yield
-    except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
+    except tf.errors.OpError as error:
         reason = error.message.split("\n")[0]
         raise UserError(
             f"a clip could not be read ({reason}); if files have changed, run the same "
@@ -180,13 +180,15 @@ def segment_batches(
 def validation_batches(
     waveforms: Waveforms, frontend: LogMel, config: Config
 ) -> tf.data.Dataset:
-    """Features and targets of all segments, computed once and kept."""
+    """Features and targets of all segments; with a cache, computed once and kept."""
 
     def features(row: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return frontend(row["waveform"]), row["target"]
 
     batches = segment_batches(waveforms, config.audio, config.evaluate.batch_size)
-    batches = batches.map(features, num_parallel_calls=AUTOTUNE).cache()
+    batches = batches.map(features, num_parallel_calls=AUTOTUNE)
+    if config.audio.cache == "memory":
+        batches = batches.cache()
     # Counting them fills the cache, and Keras likes to know.
     count = sum(1 for _ in batches)
     return batches.apply(tf.data.experimental.assert_cardinality(count))

@@ -1,6 +1,7 @@
 """asc-tf predict: a model and files in, labels out."""
 
 import csv
+import dataclasses
 import io
 import json
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 from absl import flags
 
 from asc_tf import command
+from asc_tf.edge.cli import table, top
 from asc_tf.errors import UsageError
 from asc_tf.files import write_text
 
@@ -47,7 +49,7 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _main(values: flags.FlagValues) -> int:
-    name = command.required(values, "model")
+    name = command.path(values, "model")
     if not values.positional:
         raise UsageError("no files; give one or more audio files")
     if values.json and values.csv:
@@ -55,6 +57,9 @@ def _main(values: flags.FlagValues) -> int:
     from asc_tf.predictor import load
 
     predictor = load(name)
+    if limit := values["audio.max_seconds"].value:
+        audio = dataclasses.replace(predictor.audio, max_seconds=limit)
+        predictor = dataclasses.replace(predictor, audio=audio)
     results = []
     width = max(map(len, values.positional))
     for path in values.positional:
@@ -65,16 +70,10 @@ def _main(values: flags.FlagValues) -> int:
         if values.json:
             print(json.dumps(json_record(result, values.top_k)), flush=True)
         elif "error" not in result and not values.csv:
-            print(table(result, values.top_k, width), flush=True)
+            print(lines(result, values.top_k, width), flush=True)
     if values.csv:
-        write_text(Path(values.csv), csv_text(results, predictor.labels))
+        write_text(Path(values.csv).expanduser(), csv_text(results, predictor.labels))
     return int(any("error" in result for result in results))
-
-
-def top(result: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    """The most probable labels of a result of `Predictor.predict_files`."""
-    ranked = sorted(result["probabilities"].items(), key=lambda item: -item[1])
-    return [{"label": label, "probability": value} for label, value in ranked[:count]]
 
 
 def json_record(result: dict[str, Any], top_k: int) -> dict[str, Any]:
@@ -82,18 +81,13 @@ def json_record(result: dict[str, Any], top_k: int) -> dict[str, Any]:
     if "error" in result:
         return result
     kept = {name: value for name, value in result.items() if name != "probabilities"}
-    return kept | {"top": top(result, top_k)}
+    return kept | {"top": top(result["probabilities"], top_k)}
 
 
-def table(result: dict[str, Any], top_k: int, width: int) -> str:
-    """A line per label, the file's name on the first, `width` wide."""
-    rows = top(result, top_k)
-    names = [result["file"]] + [""] * (len(rows) - 1)
-    label_width = max(map(len, result["probabilities"]))
-    return "\n".join(
-        f"{name:<{width}}  {row['label']:<{label_width}}  {row['probability']:.4f}"
-        for name, row in zip(names, rows, strict=True)
-    )
+def lines(result: dict[str, Any], top_k: int, width: int) -> str:
+    """What a person sees of a result, the file's name `width` wide."""
+    shares = result["probabilities"]
+    return table(result["file"], top(shares, top_k), width, max(map(len, shares)))
 
 
 def csv_text(results: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
@@ -109,7 +103,13 @@ def csv_text(results: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
     return text.getvalue()
 
 
-COMMAND = command.Command(name="predict", usage=USAGE, main=_main, define=_define)
+COMMAND = command.Command(
+    name="predict",
+    usage=USAGE,
+    main=_main,
+    define=_define,
+    keys=("audio.max_seconds",),
+)
 
 if __name__ == "__main__":
     sys.exit(main())

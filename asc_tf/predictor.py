@@ -6,18 +6,22 @@ takes waveforms and files. A .tflite runs through `asc_tf.edge`, as on a Raspber
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asc_tf import resampling, segments
+from asc_tf.command import quiet_tensorflow
 from asc_tf.config import Audio
 from asc_tf.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from asc_tf.pipeline import Waveforms
+
+BATCH = 32
+"""Segments of a clip that run at a time."""
 
 METADATA = Path("assets.extra") / "model.json"
 """Where an exported SavedModel says what it takes."""
@@ -70,17 +74,20 @@ class Predictor:
         Raises:
             UserError: If the waveform is empty, not finite or of another shape.
         """
-        mono = _to_mono(waveform)
-        if not isinstance(sample_rate, int | np.integer) or sample_rate < 1:
-            raise UserError(f"sample_rate = {sample_rate!r}: give whole Hz, above 0")
-        mono = resampling.resample(mono, int(sample_rate), self.sample_rate)
+        from asc_tf.edge.runtime import checked_rate, to_mono
+
+        mono, rate = to_mono(waveform), checked_rate(sample_rate)
+        mono = resampling.resample(mono, rate, self.sample_rate)
         cut = segments.split(mono, self.audio.segment_samples, self.audio.hop_samples)
-        return self.predict_segments(cut).mean(axis=0)
+        parts = np.array_split(cut, -(-len(cut) // BATCH))
+        return np.concatenate([self.predict_segments(part) for part in parts]).mean(0)
 
     def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
         """Segments `[n, segment_samples]` to probabilities `[n, labels]`, sums of 1."""
         probabilities = self.run(np.asarray(waveforms, np.float32))
-        # An int8 softmax has steps of 1/256 and sums to one only roughly.
+        if not np.isfinite(probabilities).all():
+            raise UserError("the model gave probabilities that are not finite")
+        # Float rounding; scikit-learn wants exact sums.
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def predict_files(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
@@ -138,7 +145,8 @@ def load(path: str | Path) -> Predictor:
         UsageError: If there is no such file, or it is none of these.
         UserError: If the model is damaged.
     """
-    path = Path(path)
+    quiet_tensorflow()
+    path = Path(path).expanduser()
     if path.is_file() and path.suffix == ".tflite":
         return _load_tflite(path)
     for folder in (path, path / "1", path / "saved_model" / "1"):
@@ -200,21 +208,7 @@ def _load_tflite(path: Path) -> Predictor:
         segment_seconds=model.metadata.segment_samples / rate,
         hop_seconds=model.metadata.hop_samples / rate,
     )
+    trained = model.metadata.extra.get("config", {}).get("audio", {})
+    if limit := trained.get("max_seconds"):
+        audio = replace(audio, max_seconds=limit)
     return Predictor(model.labels, audio, model.predict_segments)
-
-
-def _to_mono(waveform: np.ndarray) -> np.ndarray:
-    values = np.asarray(waveform)
-    if values.dtype.kind != "f":
-        raise UserError(
-            f"waveform: {values.dtype} values; give floats in [-1, 1] (16-bit integers "
-            "divided by 32768)"
-        )
-    if values.ndim not in (1, 2) or not values.size:
-        raise UserError(
-            f"waveform: shape {values.shape}; give [samples] or [samples, channels]"
-        )
-    if not np.isfinite(values).all():
-        raise UserError("waveform: holds values that are not finite")
-    values = values.astype(np.float32)
-    return values.mean(axis=1) if values.ndim == 2 else values

@@ -84,7 +84,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _columns(found: Inspection) -> dict:
-    reason = found.error
+    reason = found.refusal
     if not reason and found.peak == 0:
         reason = "silent: every sample is 0"
     return {

@@ -29,7 +29,7 @@ def _main(values: flags.FlagValues) -> int:
     command.no_positional(values)
     config = configuration.read(configuration.find("demo"))
     config = config.replace(command.changed(values, COMMAND.configuration_keys()))
-    print(demo(config, Path(command.required(values, "workdir"))))
+    print(demo(config, command.path(values, "workdir")))
     return 0
 
 
@@ -70,7 +70,7 @@ def _predict_one(workdir: Workdir, folder: Path) -> None:
     clip = workdir.manifest().part("test")[0]
     path = str(folder / "scenes" / clip.path)
     result = load(folder / "export" / "int8.tflite").predict_files([path])[0]
-    print(predict.table(result, 3, len(path)))
+    print(predict.lines(result, 3, len(path)))
 
 
 def closing_table(report: dict[str, Any], described: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """asc-tf train: clips in, a run folder with the best model out."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from keras.optimizers.schedules import LearningRateSchedule
 
     from asc_tf.checkpoint import RunState
+    from asc_tf.pipeline import Waveforms
 
 USAGE = """
 Train a classifier.
@@ -46,7 +48,7 @@ def _define(values: flags.FlagValues) -> None:
 
 def _main(values: flags.FlagValues) -> int:
     command.no_positional(values)
-    workdir = Workdir(Path(command.required(values, "workdir")))
+    workdir = Workdir(command.path(values, "workdir"))
     config = resolve(values)
     train(config, workdir, interactive=sys.stdout.isatty())
     print(f"\nNext: asc-tf evaluate --workdir={workdir.path}")
@@ -62,8 +64,7 @@ def resolve(values: flags.FlagValues) -> Config:
     if not folder and config.dataset.name == "synthetic":
         folder = str(table.default_folder(config.dataset))
     if folder:
-        absolute = os.path.realpath(os.path.expanduser(folder))
-        config = config.replace({"dataset.dir": absolute})
+        config = config.replace({"dataset.dir": command.absolute(folder)})
     return config
 
 
@@ -110,7 +111,7 @@ def check_same_clips(
     """
     rows = [
         {
-            (clip.path, clip.start, clip.duration, clip.label, clip.split)
+            (clip.path, clip.start, clip.duration, clip.label, clip.split, clip.size)
             for clip in clips
             if clip.split != "test" and not clip.reason
         }
@@ -170,11 +171,8 @@ def fit(
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
     keras.utils.set_random_seed(config.train.seed + 1)
     tf.config.experimental.enable_op_determinism()
-    samples, root = config.audio.segment_samples, Path(config.dataset.dir)
-    training, validation = (
-        pipeline.Waveforms(manifest.part(split), root, manifest.labels, config.audio)
-        for split in ("train", "validation")
-    )
+    samples = config.audio.segment_samples
+    training, validation = decoded_parts(config, manifest)
     frontend = LogMel(config.audio.sample_rate, config.frontend)
     body = models.build(
         config.model,
@@ -196,20 +194,50 @@ def fit(
         frontend.set_statistics(*found)
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
         print(f"{body.name}: {body.count_params()} parameters, {steps} steps an epoch")
-        first, board = state.epochs_done, workdir.path / "tensorboard"
+        board = keras.callbacks.TensorBoard(workdir.path / "tensorboard")
         with pipeline.reading():
             body.fit(
-                pipeline.training_batches(training, frontend, config, first),
+                pipeline.training_batches(
+                    training, frontend, config, state.epochs_done
+                ),
                 validation_data=pipeline.validation_batches(
                     validation, frontend, config
                 ),
-                initial_epoch=first,
+                initial_epoch=state.epochs_done,
                 epochs=config.train.epochs,
                 steps_per_epoch=steps,
-                callbacks=[state, keras.callbacks.TensorBoard(board)],
+                callbacks=[state, board],
                 verbose=1 if interactive else 2,
             )
     return conclude(state, workdir)
+
+
+def decoded_parts(
+    config: Config, manifest: Manifest
+) -> tuple["Waveforms", "Waveforms"]:
+    """The clips of training and validation.
+
+    Training clips are kept decoded as configured, unless they would fill more than half
+    of the machine's memory. Of validation clips the features are kept instead.
+    """
+    from asc_tf.pipeline import Waveforms
+
+    root, labels = Path(config.dataset.dir), manifest.labels
+    training, validation = manifest.part("train"), manifest.part("validation")
+    audio = config.audio
+    wanted = 4 * audio.sample_rate * sum(clip.seconds for clip in training)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if audio.cache == "memory" and wanted > memory / 2:
+        print(
+            f"the training clips take {wanted / 1e9:.1f} GB decoded, more than half of "
+            "this machine's memory: they are decoded anew each epoch"
+        )
+        audio = dataclasses.replace(audio, cache="none")
+    fresh = dataclasses.replace(audio, cache="none")
+    return (
+        Waveforms(training, root, labels, audio),
+        Waveforms(validation, root, labels, fresh),
+    )
 
 
 def compile_model(

@@ -23,6 +23,9 @@ quiet_tensorflow()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "an evaluated run folder", required=True
 )
+_MAX_ACCURACY = flags.DEFINE_float(
+    "max_accuracy", 100.0, "a run above this is too easy, per cent"
+)
 _MIN_GAP = flags.DEFINE_float("min_gap", 0.0, "smallest accepted lead, points")
 
 
@@ -72,6 +75,8 @@ def main(_: list[str]) -> None:
     print(f"lead over the better: {gap:.1f} points")
     if gap < _MIN_GAP.value:
         sys.exit(f"less than --min_gap={_MIN_GAP.value:g} points")
+    if 100 * report["accuracy"] > _MAX_ACCURACY.value:
+        sys.exit(f"more than --max_accuracy={_MAX_ACCURACY.value:g} %")
 
 
 if __name__ == "__main__":

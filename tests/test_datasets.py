@@ -737,3 +737,9 @@ def test_real_esc10_gives_up_a_seventh_of_its_recordings_for_validation(
     drawn = {c.identifier for c in manifest.part("validation")}
     assert 0.13 < len(drawn) / len(rest) < 0.17
     assert {c.label for c in manifest.part("validation")} == set(manifest.labels)
+
+
+def test_a_row_that_is_there_twice_is_refused_with_its_lines(tmp_path):
+    text = "filename,label\na.wav,bus\nb.wav,tram\n./a.wav,tram\n"
+    message = refusal(UserError, load_csv, tmp_path, text)
+    assert "line 4: a.wav is there already, line 2" in message

@@ -147,3 +147,11 @@ def test_a_damaged_model_is_named(workdir, tmp_path):
     broken.model_file.write_bytes(b"PK\x03\x04 not a model")
     with pytest.raises(UserError, match=r"model\.keras: the model cannot be loaded"):
         evaluate.evaluate(broken)
+
+
+def test_a_mistyped_folder_leaves_the_run_as_it_is(workdir, tmp_path):
+    before = workdir.manifest_file.read_text()
+    for split in ("validation", "test"):
+        with pytest.raises(UserError, match="no usable clip"):
+            evaluate.evaluate(workdir, split, {"dataset.dir": str(tmp_path)})
+    assert workdir.manifest_file.read_text() == before

@@ -86,8 +86,8 @@ def test_an_export_folder_holds_what_the_contract_says(exported):
 
 def test_no_file_says_where_the_corpus_lay(workdir, exported):
     folder = workdir.config().dataset.dir.encode()
-    for name in ("model.json", "int8.tflite", "saved_model/1/assets.extra/model.json"):
-        assert folder not in (exported / name).read_bytes()
+    for path in exported.rglob("*"):
+        assert path.is_dir() or folder not in path.read_bytes()
 
 
 def test_the_saved_model_equals_keras_and_names_the_label(workdir, signatures):
@@ -331,6 +331,46 @@ def test_a_failed_conversion_is_named_and_leaves_the_old_export(
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
 
 
+def test_calibration_draws_from_every_clip_of_a_sorted_table(workdir):
+    config = workdir.config()
+    clips = workdir.manifest().part("train")
+    few = export.calibration_segments(
+        config.replace({"export.calibration_segments": 12}), workdir
+    )
+    assert few.shape == (12, 4000)
+    # The hiss is broad-band, hum and whistle are low and high tones.
+    crossings = (np.diff(np.sign(few), axis=1) != 0).mean(axis=1)
+    assert crossings.min() < 0.1 and crossings.max() > 0.4
+    many = export.calibration_segments(
+        config.replace(
+            {"export.calibration_segments": 3 * len(clips), "audio.hop_seconds": 0.1}
+        ),
+        workdir,
+    )
+    assert len(clips) < len(many) <= 3 * len(clips)
+
+
+def test_a_test_part_that_is_gone_costs_its_figures_only(workdir, tmp_path, capsys):
+    moved = {}
+    corpus = Path(workdir.config().dataset.dir)
+    for clip in workdir.manifest().part("test"):
+        moved[corpus / clip.path] = (corpus / clip.path).read_bytes()
+        (corpus / clip.path).unlink()
+    try:
+        found = export.export(workdir, tmp_path / "e", {"export.formats": ("float32",)})
+    finally:
+        for path, content in moved.items():
+            path.write_bytes(content)
+    assert "test" not in found["formats"]["float32"]
+    assert "no figures on the test part" in capsys.readouterr().err
+
+
+def test_a_foreign_folder_with_a_model_json_is_not_replaced(workdir, tmp_path):
+    (tmp_path / "model.json").write_text('{"format": "layers-model"}')
+    with pytest.raises(UsageError, match="not empty and not an export"):
+        export.export(workdir, tmp_path)
+
+
 def test_a_folder_that_is_no_export_is_not_replaced(workdir, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(UsageError, match="not empty and not an export"):
@@ -341,11 +381,12 @@ def test_a_folder_that_is_no_export_is_not_replaced(workdir, tmp_path):
 @pytest.mark.parametrize(
     "waveform, rate, message",
     [
-        (np.zeros(100, np.int16), 8000, "int16 values"),
+        (np.zeros(100, np.int16), 8000, "waveform is int16"),
         (np.zeros(0, np.float32), 8000, r"shape \(0,\)"),
         (np.zeros((2, 2, 2)), 8000, r"shape \(2, 2, 2\)"),
         (np.array([0.0, np.nan]), 8000, "not finite"),
-        (np.zeros(100), 0, "sample_rate = 0"),
+        (np.zeros(100), 0, "sample_rate is 0"),
+        (np.zeros((2, 8000)), 8000, "8000 channels"),
     ],
 )
 def test_a_waveform_that_cannot_be_right_is_refused(exported, waveform, rate, message):

@@ -131,7 +131,10 @@ def test_the_frame_count_law_is_what_comes_out(center, samples):
 
 
 def test_standardized_training_features_have_mean_0_and_deviation_1():
-    batches = [np.stack([sound(seed=2 * n), sound(seed=2 * n + 1)]) for n in range(3)]
+    swell = np.geomspace(0.03, 1, RATE, dtype=np.float32)
+    batches = [
+        swell * np.stack([sound(seed=2 * n), sound(seed=2 * n + 1)]) for n in range(3)
+    ]
     for kind, axis in (("per_band", (0, 1)), ("scalar", None)):
         layer = layer_of(standardize=kind)
         layer.set_statistics(*statistics(layer, batches))
@@ -153,7 +156,7 @@ def test_statistics_equal_those_of_numpy_over_all_frames():
 def test_a_band_that_never_changes_does_not_divide_by_0():
     layer = layer_of()
     layer.set_statistics(np.zeros(64), np.zeros(64))
-    assert np.isfinite(layer(sound()[np.newaxis])).all()
+    assert np.abs(layer(sound()[np.newaxis])).max() <= 80
 
 
 def test_the_pipeline_gives_the_features_of_the_eager_layer():

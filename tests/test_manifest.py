@@ -11,6 +11,7 @@ from asc_tf.manifest import (
     check_leaks,
     check_names,
     count_by_split,
+    evenly,
     read_clips,
     split_off,
 )
@@ -306,3 +307,27 @@ def test_a_name_that_a_line_of_text_cannot_hold_is_refused(field, text):
 
 def test_any_other_name_is_accepted():
     check_names([Clip("a, 'b' 公園\t/c.wav", 'say "hi"', " ", city="São Paulo")])
+
+
+@pytest.mark.parametrize("label", ["a\tb", "a\u00a0b", "\u202eevil", ""])
+def test_a_label_that_cannot_be_printed_is_refused(label):
+    message = refusal(check_names, [Clip("a.wav", label, "1")])
+    assert "its label" in message
+
+
+@pytest.mark.parametrize("share", [1.0, 1.1, 1.4, 1.9, 2.5, 10.0])
+def test_what_is_drawn_evenly_from_a_sorted_table_has_every_class(share):
+    table = [label for label in range(10) for _ in range(20)]
+    drawn = evenly(table, round(len(table) / share))
+    assert len(drawn) == round(len(table) / share)
+    counts = [drawn.count(label) for label in range(10)]
+    assert min(counts) >= max(counts) - 1 >= 1
+    assert evenly(table, 1000) == table
+
+
+def test_a_file_in_two_splits_is_refused_whatever_its_identifiers():
+    clips = [
+        Clip("a.wav", "bus", "1", split="train"),
+        Clip("a.wav", "bus", "2", split="test", start=5.0),
+    ]
+    assert "a.wav (test and train)" in refusal(check_leaks, clips)

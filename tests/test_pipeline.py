@@ -132,10 +132,11 @@ def test_segments_in_order_are_those_of_the_law(corpus):
     assert labels == [clips[index].label for index in ids]
 
 
-def test_a_clip_is_cut_out_of_its_file_by_start_and_duration(tmp_path):
-    corpus = tiny.write_corpus(tmp_path, recordings=1)
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_a_clip_is_cut_out_of_its_file_by_start_and_duration(tmp_path, suffix):
+    corpus = tiny.write_corpus(tmp_path, recordings=1, suffix=suffix)
     table = ["filename,label,start,duration"]
-    table += ["hum/hum0-0.wav,hum,0.1,0.2", "hum/hum0-0.wav,hum,0.3,0"]
+    table += [f"hum/hum0-0{suffix},hum,0.1,0.2", f"hum/hum0-0{suffix},hum,0.3,0"]
     (corpus / "table.csv").write_text("\n".join(table) + "\n")
     changes = {
         "dataset.name": "csv",

@@ -196,3 +196,10 @@ def test_columns_of_an_earlier_scan_do_not_outlive_it(folder):
     row = dataclasses.replace(clip("a.wav"), samples=1, peak=9.0, reason="was bad")
     scanned = scan(manifest(row), folder, ("train",), 60.0).clips[0]
     assert (scanned.samples, scanned.reason) == (RATE, "")
+
+
+def test_a_file_far_beyond_full_scale_is_left_out(tmp_path, write_wav):
+    write_wav(tmp_path / "huge.wav", np.full(800, 1e20), 8000, subtype="DOUBLE")
+    clips = (Clip("huge.wav", "bus", "1", split="train"),)
+    found = scan(Manifest(clips, ("bus",)), tmp_path, ("train",), 60.0)
+    assert found.clips[0].reason == "a peak of 1.0e+20, far beyond full scale"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from asc_tf.audio import wav
+from asc_tf.audio.inspect import MAX_PEAK
 from asc_tf.audio.resample import resample
 from asc_tf.config import Audio
 
@@ -40,16 +41,11 @@ def decode_clip(
     Returns:
         float32 `[samples]`.
     """
-    branches = [_branch(name, contents, audio) for name in routes]
+    times = span * tf.cast(sample_rate, tf.float64)
+    branches = [_branch(name, contents, times, audio) for name in routes]
     index = tf.argmax(tf.equal(route, tf.constant(list(routes))), output_type=tf.int32)
     channels = tf.switch_case(index, branches) if len(branches) > 1 else branches[0]()
-    samples = tf.shape(channels, out_type=tf.int64)[0]
-    # Bounded before the cast: what int64 cannot hold has no defined value.
-    whole = tf.cast(samples, tf.float64)
-    times = tf.minimum(tf.round(span * tf.cast(sample_rate, tf.float64)), whole)
-    start, length = tf.unstack(tf.cast(times, tf.int64))
-    end = tf.where(span[1] > 0, start + length, samples)
-    return resample(to_mono(channels[start:end]), sample_rate, audio.sample_rate)
+    return resample(to_mono(channels), sample_rate, audio.sample_rate)
 
 
 def decode_wav(contents: tf.Tensor, audio: Audio) -> tf.Tensor:
@@ -69,8 +65,11 @@ def decode_wav(contents: tf.Tensor, audio: Audio) -> tf.Tensor:
     check = tf.debugging.Assert(header.problem == "", [header.problem])
     with tf.control_dependencies([check]):
         mono = to_mono(wav.decode(contents, header))
-    is_finite = tf.reduce_all(tf.math.is_finite(mono))
-    check = tf.debugging.Assert(is_finite, ["samples that are not finite"])
+    # Also false for what is no number.
+    is_sound = tf.reduce_all(tf.abs(mono) <= MAX_PEAK)
+    check = tf.debugging.Assert(
+        is_sound, ["WAV samples that are not finite, or far beyond full scale"]
+    )
     with tf.control_dependencies([check]):
         return resample(mono, header.sample_rate, audio.sample_rate)
 
@@ -80,22 +79,48 @@ def to_mono(channels: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(channels, axis=1)
 
 
-def _branch(route: str, contents: tf.Tensor, audio: Audio) -> Callable[[], tf.Tensor]:
-    """The decoder of one route, giving float32 `[samples, channels]`."""
+def _branch(
+    route: str, contents: tf.Tensor, times: tf.Tensor, audio: Audio
+) -> Callable[[], tf.Tensor]:
+    """The decoder of one route, giving the clip as float32 `[samples, channels]`."""
     if route == "wav":
-        return lambda: wav.decode(
-            contents, wav.parse_header(contents, audio.max_seconds)
-        )
+        return lambda: _wav_clip(contents, times, audio)
     import tensorflow_io as tfio
 
     def flac(dtype: tf.DType, zero: float, scale: float) -> tf.Tensor:
         samples = tfio.audio.decode_flac(contents, dtype=dtype)
         return (tf.cast(samples, tf.float32) - zero) / scale
 
-    return {
+    decoders = {
         "vorbis": lambda: tfio.audio.decode_vorbis(contents),
         "mp3": lambda: tfio.audio.decode_mp3(contents),
         "flac8": lambda: flac(tf.uint8, 128.0, 128.0),
         "flac16": lambda: flac(tf.int16, 0.0, 2.0**15),
         "flac24": lambda: flac(tf.int32, 0.0, 2.0**31),
-    }[route]
+    }
+
+    def clip() -> tf.Tensor:
+        channels = decoders[route]()
+        start, end = _bounds(times, tf.shape(channels, tf.int64)[0])
+        return channels[start:end]
+
+    return clip
+
+
+def _wav_clip(contents: tf.Tensor, times: tf.Tensor, audio: Audio) -> tf.Tensor:
+    """Only the bytes of the clip are decoded, however long its file is."""
+    header = wav.parse_header(contents, audio.max_seconds)
+    start, end = _bounds(times, header.samples)
+    skipped = start * header.channels * header.sample_bytes
+    clip = header._replace(
+        data_start=header.data_start + skipped, samples=tf.maximum(end - start, 0)
+    )
+    return wav.decode(contents, clip)
+
+
+def _bounds(times: tf.Tensor, samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """First sample of a clip, and the one behind its last, from start and duration."""
+    # Bounded before the cast: what int64 cannot hold has no defined value.
+    bounded = tf.minimum(tf.round(times), tf.cast(samples, tf.float64))
+    start, length = tf.unstack(tf.cast(bounded, tf.int64))
+    return start, tf.where(times[1] > 0, tf.minimum(start + length, samples), samples)

@@ -33,6 +33,10 @@ MAX_BYTES = 2**31 - 1
 """TensorFlow counts the bytes of a string in 32 bits."""
 
 
+MAX_PEAK = 1e6
+"""Full scale is 1: beyond this a float file overflows the arithmetic that follows."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Inspection:
     """What one file holds, or why it cannot be used (`error`)."""
@@ -52,6 +56,13 @@ class Inspection:
     def seconds(self) -> float:
         """Duration."""
         return self.samples / self.sample_rate if self.sample_rate else 0.0
+
+    @property
+    def refusal(self) -> str:
+        """Why a model cannot hear the file; empty where it can."""
+        if not self.error and self.peak > MAX_PEAK:
+            return f"a peak of {self.peak:.1e}, far beyond full scale"
+        return self.error
 
     @property
     def decoder(self) -> str:

@@ -28,11 +28,15 @@ def read(path: Path | str, audio: Audio) -> np.ndarray:
         UserError: Naming the file and what is wrong with it.
     """
     found = inspect(path, audio.max_seconds)
-    if found.error:
-        raise UserError(f"{path}: {found.error}")
+    if found.refusal:
+        raise UserError(f"{path}: {found.refusal}")
     decode = _decoder(found.route, audio)
     # As bytes, because a name need not be UTF-8.
-    return decode(os.fsencode(path), found.sample_rate).numpy()
+    try:
+        return decode(os.fsencode(path), found.sample_rate).numpy()
+    except tf.errors.OpError as error:
+        reason = error.message.split("\n")[0]
+        raise UserError(f"{path}: cannot be decoded: {reason}") from error
 
 
 @functools.lru_cache(maxsize=16)

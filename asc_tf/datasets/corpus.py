@@ -5,7 +5,10 @@ from typing import Any
 
 from asc_tf.manifest import Clip
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".w64", ".rf64")
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".m4a", ".aac"),
+    *(".aif", ".aiff", ".w64", ".rf64", ".caf", ".au"),
+)
 """What counts as a clip in a folder; the scan decides whether it can be decoded."""
 
 

@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import io
 import os
+import posixpath
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,6 +55,11 @@ def default_folder(dataset: Dataset) -> Path:
 
 def synthetic(dataset: Dataset, directory: Path) -> Corpus:
     """The built-in scenes, written into the folder unless they are there already."""
+
+    def progress(done: int, of: int) -> None:
+        end = "\n" if done == of else ""
+        print(f"\rwriting scenes: {done} of {of}", end=end, file=sys.stderr, flush=True)
+
     try:
         meta = scenes.write_scenes(
             directory,
@@ -60,6 +67,7 @@ def synthetic(dataset: Dataset, directory: Path) -> Corpus:
             locations=dataset.locations,
             takes=dataset.takes,
             seconds=dataset.seconds,
+            progress=progress if sys.stderr.isatty() else None,
         )
     except ValueError as error:
         raise UserError(f"dataset.dir = {directory}: {error}") from error
@@ -103,11 +111,17 @@ def _read(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
         io.StringIO(text), delimiter=separator, skipinitialspace=True
     )
     clips = []
+    lines: dict[tuple[str, float, float], int] = {}
     try:
         _check_columns(used, path, reader.fieldnames or ())
         for row in reader:
             values = {field: row[name] or "" for field, name in used.items()}
-            clips.append(_clip(values, f"{path}: line {reader.line_num}"))
+            where = f"{path}: line {reader.line_num}"
+            clip = _clip(values, where)
+            if first := lines.get((clip.path, clip.start, clip.duration)):
+                raise UserError(f"{where}: {clip.path} is there already, line {first}")
+            lines[clip.path, clip.start, clip.duration] = reader.line_num
+            clips.append(clip)
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.line_num}: {error}") from error
     return tuple(sorted(clips, key=lambda clip: (clip.path, clip.start)))
@@ -131,7 +145,7 @@ def _clip(values: dict[str, str], where: str) -> Clip:
     split = values.get("split", "train")
     if split not in SPLITS:
         raise UserError(f"{where}: split {split!r} is none of {', '.join(SPLITS)}")
-    path = values["path"].replace("\\", "/")
+    path = posixpath.normpath(values["path"].replace("\\", "/"))
     try:
         return Clip(
             path=path,

@@ -78,26 +78,30 @@ def classify(values: flags.FlagValues) -> int:
             failed = True
             print(f"asc-edge classify: {result['error']}", file=sys.stderr)
         else:
-            result["top"] = _top(result.pop("probabilities"), values.top_k)
+            result["top"] = top(result.pop("probabilities"), values.top_k)
         if values.json:
             print(json.dumps(result), flush=True)
         elif "error" not in result:
-            print(_table(result, width, max(map(len, model.labels))), flush=True)
+            label_width = max(map(len, model.labels))
+            print(table(result["file"], result["top"], width, label_width), flush=True)
     return int(failed)
 
 
-def _top(probabilities: dict[str, float], count: int) -> list[dict[str, Any]]:
+def top(probabilities: dict[str, float], count: int) -> list[dict[str, Any]]:
+    """The most probable labels, the first the best."""
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
     return [{"label": label, "probability": p} for label, p in ranked[:count]]
 
 
-def _table(result: dict[str, Any], file_width: int, label_width: int) -> str:
+def table(
+    file: str, ranked: Sequence[dict[str, Any]], file_width: int, label_width: int
+) -> str:
     """A line per label, the file's name on the first."""
-    names = [result["file"]] + [""] * (len(result["top"]) - 1)
+    names = [file] + [""] * (len(ranked) - 1)
     return "\n".join(
         f"{name:<{file_width}}  {item['label']:<{label_width}}  "
         f"{item['probability']:.4f}"
-        for name, item in zip(names, result["top"], strict=True)
+        for name, item in zip(names, ranked, strict=True)
     )
 
 

@@ -18,6 +18,9 @@ SIGNATURE, INPUT, OUTPUT = "serving_default", "waveform", "probabilities"
 
 MAX_THREADS = 64
 
+MAX_CHANNELS = 256
+"""More are taken for samples: other libraries put the channels first."""
+
 
 class EdgeModel:
     """A .tflite that asc-tf exported, run by LiteRT.
@@ -129,7 +132,7 @@ class EdgeModel:
     def _clip(self, waveform: np.ndarray, rate: int) -> tuple[np.ndarray, float]:
         """Probabilities of a clip, and milliseconds per segment."""
         mono = resampling.resample(
-            _mono(waveform), _checked_rate(rate), self.sample_rate
+            to_mono(waveform), checked_rate(rate), self.sample_rate
         )
         began = time.perf_counter()
         probabilities = self._run(self._segments(mono))
@@ -226,8 +229,12 @@ def _finite_float32(name: str, values: Any) -> np.ndarray:
     return values
 
 
-def _mono(waveform: Any) -> np.ndarray:
-    """float32 `[samples]`, the mean of the channels."""
+def to_mono(waveform: Any) -> np.ndarray:
+    """Floats `[samples]` or `[samples, channels]` to float32 `[samples]`, their mean.
+
+    Raises:
+        UserError: If the values or the shape cannot be a waveform's.
+    """
     waveform = _finite_float32("waveform", waveform)
     if waveform.ndim not in (1, 2):
         raise UserError(
@@ -236,10 +243,20 @@ def _mono(waveform: Any) -> np.ndarray:
         )
     if not waveform.size:
         raise UserError(f"waveform has shape {waveform.shape}: no samples; give some")
+    if waveform.ndim == 2 and waveform.shape[1] > MAX_CHANNELS:
+        raise UserError(
+            f"waveform has shape {waveform.shape}, {waveform.shape[1]} channels; give "
+            "[samples, channels]"
+        )
     return waveform if waveform.ndim == 1 else waveform.mean(axis=1)
 
 
-def _checked_rate(rate: Any) -> int:
+def checked_rate(rate: Any) -> int:
+    """A sample rate as a whole number of Hz.
+
+    Raises:
+        UserError: If it is none, or outside `resampling.RATES`.
+    """
     try:
         whole = int(rate)
     except (TypeError, ValueError, OverflowError):

@@ -22,6 +22,9 @@ from asc_tf.frontend.mel import filter_bank
 AMIN = 1e-10
 """Smallest power before the logarithm, librosa's."""
 
+MIN_DEVIATION = 1.0
+"""Decibels; a band that hardly changes is not blown up into noise."""
+
 MEL_BLOCKS = 8
 """The mel matrix is nearly all zeros: it is applied in blocks of neighbouring bands."""
 
@@ -119,7 +122,7 @@ class LogMel(keras.layers.Layer):
         """Set what standardizes: of the training part, in dB, `[n_mels]` or scalar."""
         bands = np.ones(self.settings.n_mels, np.float32)
         self.mean.assign(bands * mean)
-        self.scale.assign(bands / np.maximum(deviation, 1e-3))
+        self.scale.assign(bands / np.maximum(deviation, MIN_DEVIATION))
 
     def frames(self, samples: int) -> int:
         """The frame-count law."""

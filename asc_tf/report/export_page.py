@@ -65,6 +65,8 @@ def _cost(described: Mapping[str, Any]) -> str:
 
 
 def _quality(described: Mapping[str, Any], split: str, title: str) -> str:
+    if split not in described["keras"]:
+        return ""
     reference = described["keras"][split]["accuracy"]
     rows = [
         [
