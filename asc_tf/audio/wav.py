@@ -15,26 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from asc_tf.resampling import RATES
-
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
-MAX_PARTS = 1000
-"""Parts of the file (RIFF calls them chunks) that are looked through."""
-
-_COMPRESSED = {
-    2: "Microsoft ADPCM",
-    6: "A-law",
-    7: "mu-law",
-    17: "IMA ADPCM",
-    49: "GSM 6.10",
-    80: "MPEG",
-    85: "MP3",
-    353: "WMA",
-}
-_GUID_TAILS = [
-    bytes.fromhex("000000001000800000aa00389b71"),
-    bytes.fromhex("00002107d3118644c8c1ca000000"),  # ambisonic B-format
-]
-"""What follows the format tag in the sub-format of an EXTENSIBLE file."""
+from asc_tf.wav_format import (
+    COMPRESSED,
+    EXTENSIBLE,
+    FLOAT,
+    GUID_TAILS,
+    MAX_PARTS,
+    PCM,
+)
 
 _OUTSIDE_RATES = f"Hz, outside {RATES[0]} to {RATES[1]}"
 
@@ -205,7 +193,7 @@ def _uint(text: tf.Tensor, start: tf.Tensor | int, width: int) -> tf.Tensor:
 def _sub_format(fmt: tf.Tensor) -> tf.Tensor:
     """The tag in an EXTENSIBLE file's sub-format, if that is of a known family."""
     tail = tf.strings.substr(fmt, 26, 14)
-    is_known = tf.reduce_any(tail == tf.constant(_GUID_TAILS))
+    is_known = tf.reduce_any(tail == tf.constant(GUID_TAILS))
     return tf.where(is_known, _uint(fmt, 24, 2), np.int64(EXTENSIBLE))
 
 
@@ -237,8 +225,8 @@ def _decode_24_bit(data: tf.Tensor) -> tf.Tensor:
 
 
 def _say_tag(tag: tf.Tensor) -> tf.Tensor:
-    names = list(_COMPRESSED.values())
-    is_this = tag == tf.constant(list(_COMPRESSED), tf.int64)
+    names = list(COMPRESSED.values())
+    is_this = tag == tf.constant(list(COMPRESSED), tf.int64)
     name = tf.strings.reduce_join(tf.where(is_this, names, [""] * len(names)))
     name = tf.where(name == "", "unknown", name)
     number = tf.strings.as_string(tag)

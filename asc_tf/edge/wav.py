@@ -12,33 +12,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from asc_tf import wav_format
 from asc_tf.edge.opening import opened
 from asc_tf.errors import UserError
 
 CONVERT = "convert it to PCM WAV, e.g. ffmpeg -i IN OUT.wav"
 
-MAX_CHUNKS = 1000
-"""Real files have some tens; millions of empty ones would take minutes to walk."""
-
 _BLOCK_BYTES = 2**20
-
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-
-_COMPRESSED = {
-    2: "Microsoft ADPCM",
-    6: "A-law",
-    7: "mu-law",
-    17: "IMA ADPCM",
-    49: "GSM 6.10",
-    80: "MPEG",
-    85: "MP3",
-    353: "WMA",
-}
-
-_GUID_TAILS = (
-    bytes.fromhex("000000001000800000aa00389b71"),
-    bytes.fromhex("00002107d3118644c8c1ca000000"),  # ambisonic B-format
-)
 
 _STARTS = {
     b"RIFX": "RIFX (big-endian WAV)",
@@ -55,7 +35,7 @@ _STARTS = {
 
 @dataclass(frozen=True)
 class _Format:
-    """What the fmt chunk says of a sample."""
+    """What the fmt part says of a sample."""
 
     channels: int
     sample_rate: int
@@ -103,15 +83,15 @@ def read(path: str | Path, max_seconds: float = 600.0) -> tuple[np.ndarray, int]
 
 
 def _scan(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
-    """The fmt chunk's bytes, and where the samples start and how many bytes they are.
+    """The fmt part's bytes, and where the samples start and how many bytes they are.
 
-    The two chunks may come in either order, with others anywhere.
+    The two parts may come in either order, with others anywhere.
     """
     riff_bytes = _check_start(file.read(12))
     header = data = None
     position = 12
-    # Once more than there may be chunks, to see that the last one was enough.
-    for _ in range(MAX_CHUNKS + 1):
+    # Once more than there may be parts, to see that the last one was enough.
+    for _ in range(wav_format.MAX_PARTS + 1):
         file.seek(position)
         head = file.read(8)
         if len(head) < 8 or (header is not None and data is not None):
@@ -124,19 +104,19 @@ def _scan(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
             if length == 0 and riff_bytes in (0, 8):
                 length = size
             data = start, min(length, size - start)
-        # Chunks begin at even offsets; the size does not count the pad byte.
+        # Parts begin at even offsets; the size does not count the pad byte.
         position = start + length + length % 2
     else:
-        raise UserError(f"more than {MAX_CHUNKS} chunks: damaged; {CONVERT}")
+        raise UserError(f"more than {wav_format.MAX_PARTS} parts: damaged; {CONVERT}")
     if header is None:
-        raise UserError(f"no fmt chunk: damaged or cut short; {CONVERT}")
+        raise UserError(f"no fmt part: damaged or cut short; {CONVERT}")
     if data is None:
-        raise UserError(f"no data chunk: damaged or cut short; {CONVERT}")
+        raise UserError(f"no data part: damaged or cut short; {CONVERT}")
     return header, *data
 
 
 def _check_start(start: bytes) -> int:
-    """Refuse what does not begin as a WAV file; the RIFF chunk's size, bytes."""
+    """Refuse what does not begin as a WAV file; the RIFF part's size, bytes."""
     if not start:
         raise UserError("is empty; record or copy it again")
     if start[:4] in _STARTS:
@@ -147,20 +127,20 @@ def _check_start(start: bytes) -> int:
 
 
 def _parse_format(header: bytes) -> _Format:
-    """The fmt chunk, checked."""
+    """The fmt part, checked."""
     if len(header) < 16:
-        raise UserError(f"its fmt chunk has {len(header)} bytes of 16; {CONVERT}")
+        raise UserError(f"its fmt part has {len(header)} bytes of 16; {CONVERT}")
     tag, channels, rate, _, align, bits = struct.unpack("<HHIIHH", header[:16])
-    if tag == _EXTENSIBLE:
+    if tag == wav_format.EXTENSIBLE:
         if len(header) < 40:
-            raise UserError(f"its fmt chunk has {len(header)} bytes of 40; {CONVERT}")
-        if header[26:40] not in _GUID_TAILS:
+            raise UserError(f"its fmt part has {len(header)} bytes of 40; {CONVERT}")
+        if header[26:40] not in wav_format.GUID_TAILS:
             raise UserError(
                 f"its format is GUID {header[24:40].hex()}, not PCM or float; {CONVERT}"
             )
         tag = int.from_bytes(header[24:26], "little")
-    if tag not in (_PCM, _FLOAT):
-        name = _COMPRESSED.get(tag, "unknown")
+    if tag not in (wav_format.PCM, wav_format.FLOAT):
+        name = wav_format.COMPRESSED.get(tag, "unknown")
         raise UserError(
             f"its format is tag {tag} ({name}), not PCM or float; {CONVERT}"
         )
@@ -169,10 +149,10 @@ def _parse_format(header: bytes) -> _Format:
             f"{channels} channels at {rate} Hz: the header is damaged; {CONVERT}"
         )
     width = _container_bytes(bits, align, channels)
-    if width not in ((4, 8) if tag == _FLOAT else (1, 2, 3, 4)):
-        kind = "float" if tag == _FLOAT else "PCM"
+    if width not in ((4, 8) if tag == wav_format.FLOAT else (1, 2, 3, 4)):
+        kind = "float" if tag == wav_format.FLOAT else "PCM"
         raise UserError(f"{bits}-bit {kind} samples are not read; {CONVERT}")
-    return _Format(channels, rate, width, tag == _FLOAT)
+    return _Format(channels, rate, width, tag == wav_format.FLOAT)
 
 
 def _container_bytes(bits: int, align: int, channels: int) -> int:
