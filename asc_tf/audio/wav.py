@@ -50,39 +50,23 @@ def parse_header(contents: tf.Tensor, max_seconds: float) -> WavHeader:
         The header; `samples` (per channel) is 0 where `problem` is not empty.
     """
     size = _int64(tf.strings.length(contents, unit="BYTE"))
-    head = tf.strings.join([tf.strings.substr(contents, 0, 12), bytes(12)])
-    start, kind = tf.strings.substr(head, 0, 4), tf.strings.substr(head, 8, 4)
-    parts, fmt_start, fmt_size, data_start, data_size = _find_parts(contents, size)
-    has_fmt = (fmt_size >= 16) & (fmt_start + 16 <= size)
+    parts = _find_parts(contents, size)
+    has_fmt = (parts.fmt_size >= 16) & (parts.fmt_start + 16 <= size)
     fmt = tf.cond(
         has_fmt,
         lambda: tf.strings.substr(
-            contents, fmt_start, tf.minimum(fmt_size, tf.constant(40, tf.int64))
+            contents, parts.fmt_start, tf.minimum(parts.fmt_size, np.int64(40))
         ),
         lambda: tf.constant(bytes(16)),
     )
-    tag, channels = _uint(fmt, 0, 2), _uint(fmt, 2, 2)
-    sample_rate, bits = _uint(fmt, 4, 4), _uint(fmt, 14, 2)
-    block_align = _uint(fmt, 12, 2)
-    tag = tf.cond(
-        (tag == EXTENSIBLE) & (tf.strings.length(fmt) >= 40),
-        lambda: _sub_format(fmt),
-        lambda: tag,
-    )
+    channels, sample_rate = _uint(fmt, 2, 2), _uint(fmt, 4, 4)
+    block_align, bits = _uint(fmt, 12, 2), _uint(fmt, 14, 2)
+    tag = _format_tag(fmt)
     sample_bytes = _container_bytes(bits, block_align, channels)
-    frame_bytes = tf.maximum(channels * sample_bytes, 1)
-    samples = data_size // frame_bytes
+    samples = parts.data_size // tf.maximum(channels * sample_bytes, 1)
+    seconds = tf.cast(samples, tf.float64) / tf.cast(sample_rate, tf.float64)
     problem = _first(
-        (size < 12, "too short for a WAV file"),
-        (start == "RIFX", "RIFX (big-endian WAV) is not decoded"),
-        (start == "RF64", "RF64 (64-bit WAV) is not decoded"),
-        ((start != "RIFF") | (kind != "WAVE"), "not a RIFF WAVE file"),
-        (
-            (parts >= MAX_PARTS) & ((fmt_start == 0) | (data_start == 0)),
-            f"over {MAX_PARTS} parts before its samples: the file is damaged",
-        ),
-        (~has_fmt, "no fmt part: the file is damaged or cut off"),
-        (data_start == 0, "no data part: the file is damaged or cut off"),
+        *_container_problems(contents, size, parts, has_fmt),
         ((tag != PCM) & (tag != FLOAT), _say_tag(tag)),
         (channels == 0, "0 channels"),
         (
@@ -94,15 +78,42 @@ def parse_header(contents: tf.Tensor, max_seconds: float) -> WavHeader:
             _say("samples of", bits, "bits are not decoded"),
         ),
         (samples == 0, "no samples: the file is empty or cut off"),
-        (
-            tf.cast(samples, tf.float64)
-            > max_seconds * tf.cast(sample_rate, tf.float64),
-            f"longer than audio.max_seconds = {max_seconds:g}",
-        ),
+        (seconds > max_seconds, f"longer than audio.max_seconds = {max_seconds:g}"),
     )
     samples = tf.where(problem == "", samples, _ZERO)
     return WavHeader(
-        problem, tag, channels, sample_rate, sample_bytes, data_start, samples
+        problem, tag, channels, sample_rate, sample_bytes, parts.data_start, samples
+    )
+
+
+def _container_problems(
+    contents: tf.Tensor, size: tf.Tensor, parts: "_Parts", has_fmt: tf.Tensor
+) -> list[tuple[tf.Tensor, str]]:
+    """What can be wrong around the samples, the first first."""
+    head = tf.strings.join([tf.strings.substr(contents, 0, 12), bytes(12)])
+    start, kind = tf.strings.substr(head, 0, 4), tf.strings.substr(head, 8, 4)
+    lacking = (parts.fmt_start == 0) | (parts.data_start == 0)
+    return [
+        (size < 12, "too short for a WAV file"),
+        (start == "RIFX", "RIFX (big-endian WAV) is not decoded"),
+        (start == "RF64", "RF64 (64-bit WAV) is not decoded"),
+        ((start != "RIFF") | (kind != "WAVE"), "not a RIFF WAVE file"),
+        (
+            (parts.count >= MAX_PARTS) & lacking,
+            f"over {MAX_PARTS} parts before its samples: the file is damaged",
+        ),
+        (~has_fmt, "no fmt part: the file is damaged or cut off"),
+        (parts.data_start == 0, "no data part: the file is damaged or cut off"),
+    ]
+
+
+def _format_tag(fmt: tf.Tensor) -> tf.Tensor:
+    """The format tag; of an EXTENSIBLE file that of its sub-format."""
+    tag = _uint(fmt, 0, 2)
+    return tf.cond(
+        (tag == EXTENSIBLE) & (tf.strings.length(fmt) >= 40),
+        lambda: _sub_format(fmt),
+        lambda: tag,
     )
 
 
@@ -138,8 +149,18 @@ def decode(contents: tf.Tensor, header: WavHeader) -> tf.Tensor:
     return tf.reshape(flat, [-1, tf.cast(tf.maximum(header.channels, 1), tf.int32)])
 
 
-def _find_parts(contents: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, ...]:
+class _Parts(NamedTuple):
     """Parts looked at; start and size of `fmt ` and `data`, 0 where there is none."""
+
+    count: tf.Tensor
+    fmt_start: tf.Tensor
+    fmt_size: tf.Tensor
+    data_start: tf.Tensor
+    data_size: tf.Tensor
+
+
+def _find_parts(contents: tf.Tensor, size: tf.Tensor) -> _Parts:
+    """Walk the parts of a file until both are found."""
     riff_size = tf.cond(
         size >= 8, lambda: _uint(contents, 4, 4), lambda: tf.constant(_ZERO)
     )
@@ -168,9 +189,10 @@ def _find_parts(contents: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
     first_part = tf.constant(12, tf.int64)
     state = (first_part, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
-    return tf.while_loop(
+    found = tf.while_loop(
         unfinished, step, state, parallel_iterations=1, maximum_iterations=MAX_PARTS
-    )[1:]
+    )
+    return _Parts(*found[1:])
 
 
 _ZERO, _FOUR = np.int64(0), np.int64(4)
