@@ -5,7 +5,9 @@ usage. A command's `main` gets the parsed flags and returns its exit code.
 """
 
 import dataclasses
+import importlib.util
 import io
+import logging
 import os
 import sys
 import textwrap
@@ -24,7 +26,11 @@ HELP = ("--help", "-h", "-help", "--helpfull")
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """One command: its name, its flags and the function that does the work."""
+    """One command: its name, its flags and the function that does the work.
+
+    `begins_with` names the shipped configuration that it starts from, if not the
+    defaults.
+    """
 
     name: str
     usage: str
@@ -33,6 +39,7 @@ class Command:
     sections: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     program: str = "asc-tf"
+    begins_with: str = ""
 
     def configuration_keys(self) -> list[str]:
         """The configuration keys that are flags of this command."""
@@ -242,6 +249,29 @@ def path(values: flags.FlagValues, name: str) -> Path:
     return Path(os.path.expanduser(required(values, name)))
 
 
+def need(package: str) -> None:
+    """Stop before any work when a package that it needs is not installed.
+
+    Raises:
+        ModuleNotFoundError: If it is not.
+    """
+    if package not in sys.modules and importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(f"no module {package}", name=package)
+
+
+def new_path(values: flags.FlagValues, name: str) -> Path:
+    """The path of an output that a flag names.
+
+    Raises:
+        UsageError: If it lies below a file, or a flag is missing.
+    """
+    target = path(values, name)
+    for parent in target.absolute().parents:
+        if parent.exists() and not parent.is_dir():
+            raise UsageError(f"--{name}={target}: {parent} is a file, not a folder")
+    return target
+
+
 def existing_folder(values: flags.FlagValues, name: str) -> Path:
     """The folder that a flag names, which must be there."""
     folder = path(values, name)
@@ -273,8 +303,11 @@ def help_text(command: Command, values: flags.FlagValues) -> str:
             lines += _entry(f"--{name}{shown}", flag.help)
     if configuration:
         lines += ["", "Configuration (the same keys as in a TOML file):"]
+    start = config.Config()
+    if command.begins_with:
+        start = config.read(config.find(command.begins_with))
     for key in configuration:
-        default: Any = config.FIELDS[key].default
+        default: Any = start.flat()[key]
         if isinstance(default, tuple):
             default = ",".join(str(item) for item in default)
         choices = config.FIELDS[key].metadata["choices"]
@@ -296,3 +329,4 @@ def quiet_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -60,7 +60,7 @@ def _define(values: flags.FlagValues) -> None:
 def _main(values: flags.FlagValues) -> int:
     command.no_positional(values)
     workdir = Workdir(command.existing_folder(values, "workdir"))
-    output = command.path(values, "output")
+    output = command.new_path(values, "output")
     changes = command.changed(values, COMMAND.configuration_keys())
     if folder := changes.get("dataset.dir"):
         changes["dataset.dir"] = command.absolute(folder)

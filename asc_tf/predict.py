@@ -54,6 +54,9 @@ def _main(values: flags.FlagValues) -> int:
         raise UsageError("no files; give one or more audio files")
     if values.json and values.csv:
         raise UsageError("--json and --csv: give one of them")
+    target = command.new_path(values, "csv") if values.csv else None
+    if target and (target.is_dir() or target.resolve() in _resolved(values)):
+        raise UsageError(f"--csv={target}: a folder, or one of the inputs")
     from asc_tf.predictor import load
 
     predictor = load(name)
@@ -71,9 +74,13 @@ def _main(values: flags.FlagValues) -> int:
             print(json.dumps(json_record(result, values.top_k)), flush=True)
         elif "error" not in result and not values.csv:
             print(lines(result, values.top_k, width), flush=True)
-    if values.csv:
-        write_text(Path(values.csv).expanduser(), csv_text(results, predictor.labels))
+    if target:
+        write_text(target, csv_text(results, predictor.labels))
     return int(any("error" in result for result in results))
+
+
+def _resolved(values: flags.FlagValues) -> set[Path]:
+    return {Path(name).resolve() for name in values.positional}
 
 
 def json_record(result: dict[str, Any], top_k: int) -> dict[str, Any]:

@@ -90,20 +90,22 @@ class Predictor:
         # Float rounding; scikit-learn wants exact sums.
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
-    def predict_files(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+    def predict_files(
+        self, paths: Iterable[str | Path] | str | Path
+    ) -> list[dict[str, Any]]:
         """Classify files; a bad file has an error and ends nothing.
 
         Returns:
             For each file `file`, `label`, `probability` and `probabilities` (by
             label), or `file` and `error`.
         """
+        if isinstance(paths, str | Path):
+            paths = [paths]
         return [self._file(path) for path in paths]
 
     def _file(self, path: str | Path) -> dict[str, Any]:
-        from asc_tf.audio.read import read
-
         try:
-            probabilities = self.predict(read(path, self.audio), self.sample_rate)
+            probabilities = self.predict(*self._read(path))
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(probabilities.argmax())
@@ -117,6 +119,16 @@ class Predictor:
             "probability": float(probabilities[best]),
             "probabilities": by_label,
         }
+
+    def _read(self, path: str | Path) -> tuple[np.ndarray, int]:
+        """A file's waveform and its rate; without TensorFlow, of a WAV file."""
+        try:
+            from asc_tf.audio.read import read
+        except ModuleNotFoundError:
+            from asc_tf.edge import wav
+
+            return wav.read(path, self.audio.max_seconds)
+        return read(path, self.audio), self.sample_rate
 
     def predict_clips(self, waveforms: "Waveforms", batch_size: int) -> ClipPredictions:
         """Run all segments of a part of the manifest and pool them to clips."""
@@ -170,8 +182,13 @@ def load_workdir(path: str | Path) -> Predictor:
 
     workdir = Workdir(Path(path))
     audio = workdir.config().audio
-    model = load_whole(workdir.require_model())
-    return Predictor(workdir.labels(), audio, model.predict_on_batch)
+    model, labels = load_whole(workdir.require_model()), workdir.labels()
+    if model.output_shape[-1] != len(labels):
+        raise UserError(
+            f"{workdir.labels_file}: {len(labels)} labels, but the model has "
+            f"{model.output_shape[-1]}; restore the file or train again"
+        )
+    return Predictor(labels, audio, model.predict_on_batch)
 
 
 def _load_saved_model(path: Path) -> Predictor:
@@ -183,7 +200,7 @@ def _load_saved_model(path: Path) -> Predictor:
         labels = tuple(described["labels"])
         model = tf.saved_model.load(str(path))
         serve = model.signatures["serving_default"]
-    except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:
+    except (OSError, LookupError, ValueError, TypeError, tf.errors.OpError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(
             f"{path}: not a SavedModel of asc-tf export, or damaged: {reason}"

@@ -27,9 +27,9 @@ def _define(values: flags.FlagValues) -> None:
 
 def _main(values: flags.FlagValues) -> int:
     command.no_positional(values)
-    config = configuration.read(configuration.find("demo"))
+    config = configuration.read(configuration.find(COMMAND.begins_with))
     config = config.replace(command.changed(values, COMMAND.configuration_keys()))
-    print(demo(config, command.path(values, "workdir")))
+    print(demo(config, command.new_path(values, "workdir")))
     return 0
 
 
@@ -94,6 +94,7 @@ def _say(stage: str) -> None:
 
 COMMAND = command.Command(
     name="demo",
+    begins_with="demo",
     usage=USAGE,
     main=_main,
     define=_define,

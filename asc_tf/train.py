@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from asc_tf.checkpoint import RunState
     from asc_tf.pipeline import Waveforms
 
+MAX_NAMED = 100
+"""Clips that are named on the screen when they are left out."""
+
 USAGE = """
 Train a classifier.
 
@@ -48,7 +51,7 @@ def _define(values: flags.FlagValues) -> None:
 
 def _main(values: flags.FlagValues) -> int:
     command.no_positional(values)
-    workdir = Workdir(command.path(values, "workdir"))
+    workdir = Workdir(command.new_path(values, "workdir"))
     config = resolve(values)
     train(config, workdir, interactive=sys.stdout.isatty())
     print(f"\nNext: asc-tf evaluate --workdir={workdir.path}")
@@ -76,6 +79,7 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
     Raises:
         UserError: If the corpus cannot give an honest result.
     """
+    command.need("tensorflow")
     workdir.check_config(config)
     known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
     manifest = datasets.load(config.dataset)
@@ -94,11 +98,27 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
             done, "scan", unit=" files", leave=False, disable=None
         ),
     )
+    check_found(manifest, config)
     say_excluded(manifest)
     manifest.check()
     if workdir.checkpoint_file.is_file():
         check_same_clips(known, manifest.clips, workdir)
     return manifest
+
+
+def check_found(manifest: Manifest, config: Config) -> None:
+    """Say once, instead of for every clip, that the corpus is not where it should be.
+
+    Raises:
+        UserError: If not one file was found.
+    """
+    clips = [*manifest.part("train"), *manifest.part("validation"), *manifest.excluded]
+    if clips and not any(clip.size for clip in clips):
+        raise UserError(
+            f"none of {len(clips)} files found, among them "
+            f"{Path(config.dataset.dir) / clips[0].path}: dataset.dir (or, for csv, "
+            "dataset.path_column) does not fit the corpus"
+        )
 
 
 def check_same_clips(
@@ -126,9 +146,12 @@ def check_same_clips(
 
 
 def say_excluded(manifest: Manifest) -> None:
-    """Name every clip that is left out, on stderr."""
-    for clip in manifest.excluded:
+    """Name the clips that are left out, on stderr; the manifest names them all."""
+    for clip in manifest.excluded[:MAX_NAMED]:
         print(f"left out: {clip.path}: {clip.reason}", file=sys.stderr)
+    more = len(manifest.excluded) - MAX_NAMED
+    if more > 0:
+        print(f"left out: {more} more, see manifest.csv", file=sys.stderr)
 
 
 def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Path:

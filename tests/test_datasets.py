@@ -521,12 +521,11 @@ def test_without_an_identifier_a_file_is_a_recording_however_its_path_is_written
 ):
     manifest = load_csv(
         tmp_path,
-        "filename,label,start,place\nd\\a.wav,bus,1,\nd/a.wav,bus,0,\nb.wav,tram,0,p\n",
+        "filename,label,start\nd\\a.wav,bus,1\nd/a.wav,bus,0\nb.wav,tram,0\n",
         start_column="start",
-        identifier_column="place",
     )
     assert [(c.path, c.identifier, c.start) for c in manifest.clips] == [
-        ("b.wav", "p", 0.0),
+        ("b.wav", "b.wav", 0.0),
         ("d/a.wav", "d/a.wav", 0.0),
         ("d/a.wav", "d/a.wav", 1.0),
     ]
@@ -743,3 +742,9 @@ def test_a_row_that_is_there_twice_is_refused_with_its_lines(tmp_path):
     text = "filename,label\na.wav,bus\nb.wav,tram\n./a.wav,tram\n"
     message = refusal(UserError, load_csv, tmp_path, text)
     assert "line 4: a.wav is there already, line 2" in message
+
+
+def test_a_recording_without_a_name_in_a_named_column_is_refused(tmp_path):
+    text = "filename,label,place\na.wav,bus,x\nb.wav,tram,\n"
+    message = refusal(UserError, load_csv, tmp_path, text, identifier_column="place")
+    assert "line 3: no identifier" in message

@@ -401,3 +401,36 @@ def test_a_damaged_saved_model_is_named(exported, tmp_path, damage):
     victim.write_bytes(b"{" + victim.read_bytes()[1:100])
     with pytest.raises(UserError, match="not a SavedModel of asc-tf export"):
         asc_tf.load(copy)
+
+
+def test_labels_that_do_not_fit_the_model_are_named(workdir, tmp_path):
+    copy = shutil.copytree(workdir.path, tmp_path / "run")
+    (copy / "labels.txt").write_text("hum\n")
+    with pytest.raises(UserError, match=r"labels\.txt: 1 labels, but the model has 3"):
+        asc_tf.load(copy)
+
+
+def test_cut_off_variables_of_a_saved_model_are_named(exported, tmp_path):
+    copy = shutil.copytree(exported / "saved_model" / "1", tmp_path / "1")
+    variables = next(copy.glob("variables/variables.data*"))
+    variables.write_bytes(variables.read_bytes()[:1000])
+    with pytest.raises(UserError, match="not a SavedModel of asc-tf export"):
+        asc_tf.load(copy)
+
+
+def test_a_single_path_is_one_file(exported, tmp_path):
+    path = tmp_path / "hum.wav"
+    soundfile.write(path, tiny.clip("hum", 7), 8000)
+    model = asc_tf.load(exported / "float32.tflite")
+    assert model.predict_files(str(path)) == model.predict_files([path])
+
+
+def test_a_table_never_replaces_an_input(exported, tmp_path, capsys):
+    path = tmp_path / "hum.wav"
+    soundfile.write(path, tiny.clip("hum", 7), 8000)
+    before = path.read_bytes()
+    assert predict.main([f"--model={exported}", f"--csv={path}", str(path)]) == 2
+    assert path.read_bytes() == before
+    arguments = [f"--csv={path}/x.csv", str(path)]
+    assert predict.main([f"--model={exported}", *arguments]) == 2
+    assert "is a file, not a folder" in capsys.readouterr().err

@@ -220,6 +220,16 @@ def test_a_corpus_that_cannot_train_is_refused_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_corpus_without_its_files_is_refused_once(tmp_path, capsys):
+    rows = [f"{n}.wav,{tiny.LABELS[n % 2]}" for n in range(40)]
+    (tmp_path / "table.csv").write_text("filename,label\n" + "\n".join(rows) + "\n")
+    changes = {"dataset__name": "csv", "dataset__csv_file": "table.csv"}
+    with pytest.raises(UserError, match=r"none of \d+ files found, among them"):
+        train.train(tiny.config(tmp_path, **changes), Workdir(tmp_path / "run"))
+    assert capsys.readouterr().err == ""
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_workdir_of_another_configuration_is_refused(corpus, finished):
     before = finished.config_file.read_text()
     with pytest.raises(UsageError, match=r"train\.epochs is 3 there and 4 here"):

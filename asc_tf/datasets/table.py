@@ -137,10 +137,10 @@ def _check_columns(used: dict[str, str], path: Path, known: Sequence[str]) -> No
 
 
 def _clip(values: dict[str, str], where: str) -> Clip:
-    """One row as a clip; without an identifier its file is its recording."""
+    """One row as a clip; without a column of identifiers its file is its recording."""
     values = {field: text.strip() for field, text in values.items()}
-    for field in ("path", "label"):
-        if not values[field]:
+    for field in ("path", "label", "identifier"):
+        if values.get(field) == "":
             raise UserError(f"{where}: no {field}")
     split = values.get("split", "train")
     if split not in SPLITS:

@@ -7,6 +7,7 @@ figures alone.
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -99,7 +100,10 @@ def to_png(figure: Figure) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(
-        buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.08
-    )
+    with warnings.catch_warnings():
+        # A script that the font lacks shows as boxes; the page's tables have the names.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        FigureCanvasAgg(figure).print_figure(
+            buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.08
+        )
     return buffer.getvalue()
