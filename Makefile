@@ -18,7 +18,10 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	"PATH; or name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "Setting up .venv with $(PYTHON) (TensorFlow is a large download) ..."
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv --clear .venv
+	@# compat: the clone itself is on the path, so that Python finds the package from the
+	@# folder above too, where the clone's own folder has the package's name.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--config-settings editable_mode=compat \
 	--constraint constraints.txt --editable '.[dev]'
 	@touch $@
 

@@ -178,7 +178,8 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
         seconds = config.audio.segment_seconds
         print(f"{short} clips are shorter than a segment of {seconds:g} s: padded")
     workdir.begin(config, manifest)
-    return fit(config, workdir, manifest, interactive)
+    with workdir.locked():
+        return fit(config, workdir, manifest, interactive)
 
 
 def fit(

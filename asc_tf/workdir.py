@@ -1,11 +1,13 @@
 """The run folder: its file names, and the check that it belongs to this run."""
 
+import contextlib
 import csv
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -148,6 +150,29 @@ class Workdir:
         """Write the table, as far as it has been scanned."""
         manifest.write(self.manifest_file)
         write_text(self.protocol_file, json.dumps(manifest.protocol) + "\n")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process from training here; a kill gives the folder free.
+
+        Raises:
+            UserError: If another process is at it.
+        """
+        try:
+            import fcntl
+        except ModuleNotFoundError:  # Windows
+            yield
+            return
+        self.checkpoint_file.parent.mkdir(parents=True, exist_ok=True)
+        with (self.checkpoint_file.parent / ".lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(
+                    f"--workdir={self.path}: another process is training here; wait "
+                    "for it, or name a new folder"
+                ) from error
+            yield
 
     def history(self) -> list[dict[str, Any]]:
         """The rows of history.csv, numbers as numbers."""
