@@ -197,15 +197,16 @@ def fit(
     tf.config.experimental.enable_op_determinism()
     samples = config.audio.segment_samples
     training, validation = decoded_parts(config, manifest)
+    steps = pipeline.steps_per_epoch(training.count, config.train.batch_size)
     frontend = LogMel(config.audio.sample_rate, config.frontend)
     body = models.build(
         config.model,
         frontend.frames(samples),
         config.frontend.n_mels,
         len(manifest.labels),
+        models.momentum_for(steps),
     )
     whole = models.with_frontend(frontend, body, samples)
-    steps = pipeline.steps_per_epoch(training.count, config.train.batch_size)
     schedule = checkpoint.learning_rate_schedule(config.train, steps)
     compile_model(body, schedule, config.train.weight_decay)
     state = checkpoint.RunState(workdir, whole, schedule, config.train.patience)

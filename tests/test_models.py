@@ -39,3 +39,13 @@ def test_the_whole_model_is_front_end_then_body():
     waveform = tf.random.stateless_normal([2, 16000], [1, 2])
     np.testing.assert_allclose(whole(waveform), body(layer(waveform)), atol=1e-6)
     assert whole.count_params() == body.count_params() + 2 * 64
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 10, 15, 16, 100])
+def test_an_epoch_leaves_little_of_the_old_batch_norm_statistics(steps):
+    momentum = models.momentum_for(steps)
+    assert 0 < momentum <= 0.9
+    assert momentum**steps <= 0.2 + 1e-9
+    model = models.build(Model(), 40, 16, 3, momentum)
+    found = [layer.momentum for layer in model.layers if hasattr(layer, "momentum")]
+    assert found == [momentum] * 13

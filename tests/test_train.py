@@ -89,6 +89,25 @@ def test_two_runs_with_one_seed_are_equal_to_the_last_digit(corpus, finished, tm
     assert_same_run(finished, again)
 
 
+def test_a_small_corpus_is_learned_in_validation_as_soon_as_in_training(
+    corpus, tmp_path
+):
+    config = tiny.config(
+        corpus,
+        train__epochs=8,
+        train__batch_size=16,
+        model__filters=(24, 48, 96, 144),
+        augment__mixup_alpha=0.0,
+        augment__time_masks=0,
+        augment__frequency_masks=0,
+    )
+    workdir = Workdir(tmp_path / "run")
+    train.train(config, workdir)
+    last = workdir.history()[-1]
+    assert last["accuracy"] > 0.9
+    assert last["val_accuracy"] > 0.9
+
+
 def test_another_seed_gives_another_run(corpus, finished, tmp_path):
     other = Workdir(tmp_path / "other")
     train.train(tiny.config(corpus, train__seed=1), other)

@@ -12,7 +12,9 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
 }
 
 
-def build(settings: Model, frames: int, bands: int, labels: int) -> keras.Model:
+def build(
+    settings: Model, frames: int, bands: int, labels: int, momentum: float = 0.9
+) -> keras.Model:
     """Build the model that `settings.name` names.
 
     Args:
@@ -20,12 +22,22 @@ def build(settings: Model, frames: int, bands: int, labels: int) -> keras.Model:
         frames: Frames of a segment.
         bands: Feature bands.
         labels: Number of classes.
+        momentum: Of the running statistics of batch norms; `momentum_for` gives it.
 
     Returns:
         A model from float32 `[batch, frames, bands]` to probabilities
         `[batch, labels]`.
     """
-    return BUILDERS[settings.name](settings, frames, bands, labels)
+    return BUILDERS[settings.name](settings, frames, bands, labels, momentum)
+
+
+def momentum_for(steps_per_epoch: int) -> float:
+    """Momentum of batch norms by which an epoch leaves at most a fifth of the old.
+
+    With a fixed one, the statistics of a small corpus (few steps an epoch) lag behind
+    the weights for many epochs, and validation sees a model that knows nothing.
+    """
+    return min(0.9, 0.2 ** (1 / steps_per_epoch))
 
 
 def with_frontend(

@@ -9,7 +9,9 @@ from keras import layers
 from asc_tf.config import Model
 
 
-def build(settings: Model, frames: int, bands: int, labels: int) -> keras.Model:
+def build(
+    settings: Model, frames: int, bands: int, labels: int, momentum: float
+) -> keras.Model:
     """Build the network.
 
     A full convolution with stride 2 makes the first feature maps; each further block is
@@ -21,6 +23,7 @@ def build(settings: Model, frames: int, bands: int, labels: int) -> keras.Model:
         frames: Frames of a segment.
         bands: Feature bands.
         labels: Number of classes.
+        momentum: Of the running statistics of the batch norms.
 
     Returns:
         A model from `[batch, frames, bands]` to probabilities `[batch, labels]`.
@@ -29,10 +32,10 @@ def build(settings: Model, frames: int, bands: int, labels: int) -> keras.Model:
     features = keras.Input((frames, bands), name="features")
     x = layers.Reshape((frames, bands, 1))(features)
     x = layers.Conv2D(first, 3, strides=2, padding="same", use_bias=False)(x)
-    x = layers.ReLU()(_batch_norm()(x))
+    x = layers.ReLU()(layers.BatchNormalization(momentum=momentum)(x))
     for filters in others:
-        x = _separable(x, filters)
-        x = _separable(x, filters)
+        x = _separable(x, filters, momentum)
+        x = _separable(x, filters, momentum)
         x = layers.MaxPooling2D(2, padding="same")(x)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(settings.dropout)(x)
@@ -41,13 +44,10 @@ def build(settings: Model, frames: int, bands: int, labels: int) -> keras.Model:
     return keras.Model(features, probabilities, name="separable_cnn")
 
 
-def _batch_norm() -> layers.Layer:
-    """Batch norm whose running statistics settle within a few small epochs."""
-    return layers.BatchNormalization(momentum=0.9)
-
-
-def _separable(x: keras.KerasTensor, filters: int) -> keras.KerasTensor:
+def _separable(
+    x: keras.KerasTensor, filters: int, momentum: float
+) -> keras.KerasTensor:
     x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
-    x = _batch_norm()(x)
+    x = layers.BatchNormalization(momentum=momentum)(x)
     x = layers.Conv2D(filters, 1, use_bias=False)(x)
-    return layers.ReLU()(_batch_norm()(x))
+    return layers.ReLU()(layers.BatchNormalization(momentum=momentum)(x))
