@@ -121,7 +121,7 @@ def scanned(config: Config, workdir: Workdir, split: str) -> Manifest:
             f"the {split} part has no usable clip below {config.dataset.dir}; when the "
             "corpus has moved, give --dataset.dir"
         )
-    say_excluded(manifest)
+    say_excluded(manifest, (split,))
     if split == "test" and manifest != known:
         workdir.write_manifest(manifest)
     return manifest

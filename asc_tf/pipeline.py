@@ -21,6 +21,14 @@ from asc_tf.manifest import Clip
 
 AUTOTUNE = tf.data.AUTOTUNE
 
+_FILE_ERRORS = (
+    tf.errors.NotFoundError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+)
+
 
 class Waveforms:
     """The decoded clips of one part of the manifest.
@@ -94,7 +102,7 @@ def reading() -> Iterator[None]:
     """
     try:
         yield
-    except tf.errors.OpError as error:
+    except _FILE_ERRORS as error:
         reason = error.message.split("\n")[0]
         raise UserError(
             f"a clip could not be read ({reason}); if files have changed, run the same "

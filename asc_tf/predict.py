@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 
 from asc_tf import command
-from asc_tf.edge.cli import table, top
+from asc_tf.edge.cli import define_output, table, top
 from asc_tf.errors import UsageError
 from asc_tf.files import write_text
 
@@ -33,16 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("model", None, "the model", flag_values=values)
-    flags.DEFINE_integer(
-        "top_k",
-        3,
-        "labels to show, the most probable first",
-        lower_bound=1,
-        flag_values=values,
-    )
-    flags.DEFINE_boolean(
-        "json", False, "one JSON object per file, line by line", flag_values=values
-    )
+    define_output(values)
     flags.DEFINE_string(
         "csv", None, "write a table with every probability", flag_values=values
     )

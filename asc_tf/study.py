@@ -11,6 +11,7 @@ from absl import flags
 from asc_tf import command
 from asc_tf import config as configuration
 from asc_tf.config import Config
+from asc_tf.errors import UsageError
 from asc_tf.workdir import Workdir
 
 USAGE = """
@@ -47,6 +48,7 @@ def demo(config: Config, folder: Path) -> str:
     from asc_tf.export import export
     from asc_tf.train import train
 
+    _check_folder(folder)
     began = time.monotonic()
     scenes = (folder / "scenes").resolve()
     config = config.replace({"dataset.name": "synthetic", "dataset.dir": str(scenes)})
@@ -61,6 +63,18 @@ def demo(config: Config, folder: Path) -> str:
     _predict_one(workdir, folder)
     minutes = (time.monotonic() - began) / 60
     return f"{closing_table(report, described)}\n\n{minutes:.1f} minutes; {page}"
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything but an earlier demo."""
+    if folder.is_file():
+        raise UsageError(f"--workdir={folder}: a file, not a folder")
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if foreign := sorted(found - {"scenes", "run", "export"}):
+        raise UsageError(
+            f"--workdir={folder}: holds {foreign[0]}, which is no part of a demo; "
+            "name a new folder"
+        )
 
 
 def _predict_one(workdir: Workdir, folder: Path) -> None:

@@ -99,7 +99,7 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
         ),
     )
     check_found(manifest, config)
-    say_excluded(manifest)
+    say_excluded(manifest, ("train", "validation"))
     manifest.check()
     if workdir.checkpoint_file.is_file():
         check_same_clips(known, manifest.clips, workdir)
@@ -145,11 +145,12 @@ def check_same_clips(
         )
 
 
-def say_excluded(manifest: Manifest) -> None:
-    """Name the clips that are left out, on stderr; the manifest names them all."""
-    for clip in manifest.excluded[:MAX_NAMED]:
+def say_excluded(manifest: Manifest, splits: Sequence[str]) -> None:
+    """Name what is left out of some splits, on stderr; the manifest names them all."""
+    excluded = [clip for clip in manifest.excluded if clip.split in splits]
+    for clip in excluded[:MAX_NAMED]:
         print(f"left out: {clip.path}: {clip.reason}", file=sys.stderr)
-    more = len(manifest.excluded) - MAX_NAMED
+    more = len(excluded) - MAX_NAMED
     if more > 0:
         print(f"left out: {more} more, see manifest.csv", file=sys.stderr)
 

@@ -1,7 +1,6 @@
 """The run folder: its file names, and the check that it belongs to this run."""
 
 import contextlib
-import csv
 import json
 import os
 import platform
@@ -173,16 +172,6 @@ class Workdir:
                     "for it, or name a new folder"
                 ) from error
             yield
-
-    def history(self) -> list[dict[str, Any]]:
-        """The rows of history.csv, numbers as numbers."""
-        if not self.history_file.is_file():
-            return []
-        with self.history_file.open(newline="", encoding="utf-8") as stream:
-            return [
-                {key: float(value) for key, value in row.items()}
-                for row in csv.DictReader(stream)
-            ]
 
 
 def environment() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Evaluation: numbers against scikit-learn, files as the contract says."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -155,3 +156,28 @@ def test_a_mistyped_folder_leaves_the_run_as_it_is(workdir, tmp_path):
         with pytest.raises(UserError, match="no usable clip"):
             evaluate.evaluate(workdir, split, {"dataset.dir": str(tmp_path)})
     assert workdir.manifest_file.read_text() == before
+
+
+def test_a_damaged_history_is_named(workdir):
+    whole = workdir.history_file.read_text()
+    try:
+        workdir.history_file.write_text(whole + "4,x,1,1,1,1\n")
+        with pytest.raises(UserError, match=r"history\.csv, row 4, column .*'x'"):
+            evaluate.evaluate(workdir)
+    finally:
+        workdir.history_file.write_text(whole)
+
+
+def test_what_training_left_out_is_not_named_again(workdir, capsys):
+    manifest = workdir.manifest()
+    clip = manifest.part("train")[0]
+    clips = tuple(
+        dataclasses.replace(c, reason="for a test") if c == clip else c
+        for c in manifest.clips
+    )
+    try:
+        workdir.write_manifest(dataclasses.replace(manifest, clips=clips))
+        evaluate.evaluate(workdir)
+    finally:
+        workdir.write_manifest(manifest)
+    assert "left out" not in capsys.readouterr().err

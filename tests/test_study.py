@@ -34,3 +34,10 @@ def test_the_demo_runs_every_stage_and_ends_with_a_table(tmp_path, capsys):
     assert lines[-1].endswith(str(folder / "run" / "report" / "report.html"))
     assert (folder / "export" / "int8.tflite").is_file()
     assert "5/5 predict one test clip" in capsys.readouterr().out
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("precious")
+    assert study.main([f"--workdir={tmp_path}"]) == 2
+    assert "holds thesis.txt" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

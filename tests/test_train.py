@@ -64,7 +64,7 @@ def test_a_run_folder_holds_what_the_contract_says(finished):
     }
     assert not [name for name in names if name.startswith(".")]
     assert finished.labels_file.read_text() == "hiss\nhum\nwhistle\n"
-    rows = finished.history()
+    rows = tiny.history(finished)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert set(rows[0]) >= {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert list((finished.path / "tensorboard").rglob("events*"))
@@ -103,7 +103,7 @@ def test_a_small_corpus_is_learned_in_validation_as_soon_as_in_training(
     )
     workdir = Workdir(tmp_path / "run")
     train.train(config, workdir)
-    last = workdir.history()[-1]
+    last = tiny.history(workdir)[-1]
     assert last["accuracy"] > 0.9
     assert last["val_accuracy"] > 0.9
 
@@ -143,12 +143,12 @@ def test_killed_with_9_and_started_again_it_ends_with_the_same_weights(
     assert start(whole).wait(300) == 0
     process = start(killed)
     deadline = time.monotonic() + 300
-    while len(killed.history()) < 2:
+    while len(tiny.history(killed)) < 2:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert len(killed.history()) < 6
+    assert len(tiny.history(killed)) < 6
     resumed = start(killed)
     output, _ = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, output
@@ -168,14 +168,14 @@ def test_training_stops_when_patience_runs_out(corpus, tmp_path):
     train.train(
         tiny.config(corpus, train__epochs=30, train__patience=2, **changes), workdir
     )
-    rows = workdir.history()
+    rows = tiny.history(workdir)
     best = min(rows, key=lambda row: row["val_loss"])["epoch"]
     assert len(rows) == best + 2 < 30
     # Resuming a run that has stopped early adds nothing.
     train.train(
         tiny.config(corpus, train__epochs=30, train__patience=2, **changes), workdir
     )
-    assert len(workdir.history()) == len(rows)
+    assert len(tiny.history(workdir)) == len(rows)
 
 
 def test_the_schedule_warms_up_and_falls_to_0():

@@ -217,12 +217,6 @@ def test_a_damaged_configuration_of_a_run_is_named(run):
     assert message.startswith(f"{run.config_file}: train.epoch: unknown key")
 
 
-def test_the_history_is_empty_before_the_first_epoch_and_numbers_after_it(run):
-    assert run.history() == []
-    run.history_file.write_text("epoch,loss\n0,1.5\n1,0.25\n", encoding="utf-8")
-    assert run.history() == [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 0.25}]
-
-
 def test_a_second_process_is_kept_out_while_one_trains(tmp_path):
     workdir = Workdir(tmp_path)
     busy = pytest.raises(UserError, match="another process is training here")

@@ -1,11 +1,13 @@
 """A corpus and a configuration that train in seconds, for tests of whole runs."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from asc_tf.config import Config
+from asc_tf.workdir import Workdir
 
 RATE = 8000
 LABELS = ("hiss", "hum", "whistle")
@@ -61,3 +63,11 @@ def config(folder: Path, **changes) -> Config:
     }
     given = {key.replace("__", "."): value for key, value in changes.items()}
     return Config().replace(tiny | given)
+
+
+def history(workdir: Workdir) -> list[dict[str, float]]:
+    """The rows of history.csv; none before the first epoch has ended."""
+    if not workdir.history_file.is_file():
+        return []
+    with workdir.history_file.open(newline="") as stream:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]

@@ -49,9 +49,8 @@ def load_model(values: flags.FlagValues) -> EdgeModel:
         return EdgeModel(path, threads=values.threads)
 
 
-def define_classify(values: flags.FlagValues) -> None:
-    """The flags of `classify`."""
-    define_model(values)
+def define_output(values: flags.FlagValues) -> None:
+    """The flags of what is printed for each file."""
     flags.DEFINE_integer(
         "top_k",
         3,
@@ -62,6 +61,12 @@ def define_classify(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean(
         "json", False, "one JSON object per file, line by line", flag_values=values
     )
+
+
+def define_classify(values: flags.FlagValues) -> None:
+    """The flags of `classify`."""
+    define_model(values)
+    define_output(values)
 
 
 def classify(values: flags.FlagValues) -> int:

@@ -6,6 +6,8 @@ import csv
 import math
 from pathlib import Path
 
+from asc_tf.errors import UserError
+
 CURVES = ("loss", "val_loss", "accuracy", "val_accuracy", "learning_rate")
 
 
@@ -21,7 +23,7 @@ def read_history(path: Path) -> dict[str, list[float]]:
       no row or no curve.
 
     Raises:
-      ValueError: a cell is not a number; the message names file, row and column.
+      UserError: a cell is not a number; the message names file, row and column.
     """
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -42,4 +44,4 @@ def _number(cell: str | None, place: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise ValueError(f"{place}: expected a number, received {cell!r}") from None
+        raise UserError(f"{place}: expected a number, received {cell!r}") from None
