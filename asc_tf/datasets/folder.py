@@ -10,7 +10,7 @@ from asc_tf.errors import UsageError
 from asc_tf.manifest import Clip
 
 GROUPS = ("identifier", "city", "device")
-LAYOUT = f"one folder per label with clips below it ({', '.join(AUDIO_SUFFIXES)})"
+LAYOUT = "one folder per label with clips below it (WAV, FLAC, Ogg Vorbis or MP3)"
 
 
 def folder(dataset: Dataset, directory: Path) -> Corpus:
