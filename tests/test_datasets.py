@@ -139,7 +139,7 @@ def test_a_folder_that_is_not_named_is_asked_for(name):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("esc10", "1-100032-A"), ("esc50", "meta/esc50.csv"), ("folder", ".wav")],
+    [("esc10", "1-100032-A"), ("esc50", "meta/esc50.csv"), ("folder", "WAV, FLAC")],
 )
 def test_an_empty_folder_is_refused_with_the_layout_it_should_have(
     tmp_path, name, expected
