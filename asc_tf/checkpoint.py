@@ -156,11 +156,11 @@ def load_whole(path: Path) -> keras.Model:
     Raises:
         UserError: If it is damaged, or written by a newer Keras.
     """
-    from asc_tf.frontend import LogMel
+    from asc_tf.frontend import FrontendLayer
 
     try:
         return keras.models.load_model(
-            path, compile=False, custom_objects={"LogMel": LogMel}
+            path, compile=False, custom_objects={"FrontendLayer": FrontendLayer}
         )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = _newer_keras(path) or str(error).strip().split("\n")[0]

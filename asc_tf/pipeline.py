@@ -22,7 +22,7 @@ from asc_tf.audio.segment import all_segments, random_segment
 from asc_tf.augment import augment_features, augment_waveforms, fold_in
 from asc_tf.config import Audio, Config, Evaluate
 from asc_tf.errors import UserError
-from asc_tf.frontend import LogMel
+from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Clip
 
 AUTOTUNE = tf.data.AUTOTUNE
@@ -175,7 +175,7 @@ def reading() -> Iterator[None]:
 
 
 def training_batches(
-    waveforms: Waveforms, frontend: LogMel, config: Config, first_epoch: int = 0
+    waveforms: Waveforms, frontend: FrontendLayer, config: Config, first_epoch: int = 0
 ) -> tf.data.Dataset:
     """Augmented batches of all epochs from `first_epoch` on.
 
@@ -298,7 +298,7 @@ def _cut(row: dict[str, tf.Tensor], audio: Audio, which: str) -> tf.data.Dataset
 
 
 def validation_batches(
-    waveforms: Waveforms, frontend: LogMel, config: Config
+    waveforms: Waveforms, frontend: FrontendLayer, config: Config
 ) -> tf.data.Dataset:
     """Features and targets of all segments; with a cache, computed once and kept."""
 

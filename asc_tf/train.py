@@ -105,7 +105,7 @@ def fit(
     import tensorflow as tf
 
     from asc_tf import checkpoint, models, pipeline
-    from asc_tf.frontend import LogMel, statistics
+    from asc_tf.frontend import FrontendLayer, statistics
 
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
     keras.utils.set_random_seed(config.train.seed + 1)
@@ -115,7 +115,7 @@ def fit(
     steps = pipeline.steps_per_epoch(
         pipeline.segments_per_epoch(training, config), config.train.batch_size
     )
-    frontend = LogMel(config.audio.sample_rate, config.frontend)
+    frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     body = models.build(
         config.model,
         frontend.compute_output_shape((None, *shape))[1:],

@@ -33,20 +33,20 @@ def mean_spectra(workdir, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean log-mel spectra `[clips, n_mels]` and label ids `[clips]` of one part."""
     from asc_tf import pipeline
     from asc_tf.evaluate import part_waveforms, scanned, truth_of
-    from asc_tf.frontend import LogMel
+    from asc_tf.frontend import FrontendLayer
 
     config = workdir.config()
     manifest = scanned(config, workdir, split)
     clips = manifest.part(split)
     waveforms = part_waveforms(config, workdir, manifest, split)
-    layer = LogMel(config.audio.sample_rate, config.frontend)
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     batches = pipeline.segment_batches(waveforms, config.audio, config.evaluate)
     means = np.zeros((len(clips), config.frontend.n_mels))
     counts = np.bincount(
         np.concatenate([batch["clip"] for batch in batches]), minlength=len(clips)
     )
     for batch in batches:
-        spectra = layer.decibels(batch["waveform"]).numpy().mean(axis=1)
+        spectra = layer.extract(batch["waveform"]).numpy().mean(axis=1)
         np.add.at(means, batch["clip"].numpy(), spectra)
     return means / counts[:, np.newaxis], truth_of(manifest.labels, clips)
 

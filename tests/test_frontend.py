@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from asc_tf.config import Frontend
-from asc_tf.frontend import LogMel, statistics
+from asc_tf.frontend import FrontendLayer, statistics
 from asc_tf.frontend.mel import filter_bank, hz_to_mel, mel_to_hz
 
 RATE = 22050
@@ -27,8 +27,8 @@ def sound(samples: int = RATE, seed: int = 0) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def layer_of(**settings) -> LogMel:
-    layer = LogMel(RATE, Frontend(**settings))
+def layer_of(**settings) -> FrontendLayer:
+    layer = FrontendLayer(RATE, Frontend(**settings))
     layer.build((None, None))
     return layer
 
@@ -76,7 +76,7 @@ def by_librosa(waveform: np.ndarray, settings: Frontend) -> np.ndarray:
 def test_decibels_equal_librosa_within_a_thousandth(settings):
     layer = layer_of(**settings)
     waveform = sound()
-    found = layer.decibels(waveform[np.newaxis])[0].numpy()
+    found = layer.extract(waveform[np.newaxis])[0].numpy()
     wanted = by_librosa(waveform, layer.settings)
     assert found.shape == wanted.shape
     np.testing.assert_allclose(found, wanted, atol=1e-3)
@@ -109,14 +109,14 @@ def test_features_do_not_depend_on_level_relative_to_the_clips_maximum():
     layer = layer_of()
     waveform = sound()[np.newaxis]
     np.testing.assert_allclose(
-        layer.decibels(0.125 * waveform), layer.decibels(waveform), atol=1e-4
+        layer.extract(0.125 * waveform), layer.decibels(waveform), atol=1e-4
     )
 
 
 def test_silence_is_0_db_everywhere_as_in_librosa():
     layer = layer_of()
     silence = np.zeros(RATE, np.float32)
-    found = layer.decibels(silence[np.newaxis])[0].numpy()
+    found = layer.extract(silence[np.newaxis])[0].numpy()
     np.testing.assert_array_equal(found, 0)
     np.testing.assert_allclose(by_librosa(silence, layer.settings), 0, atol=1e-4)
 
@@ -147,7 +147,7 @@ def test_standardized_training_features_have_mean_0_and_deviation_1():
 def test_statistics_equal_those_of_numpy_over_all_frames():
     batches = [sound(seed=n)[np.newaxis] for n in range(3)]
     layer = layer_of()
-    frames = np.concatenate([layer.decibels(batch).numpy()[0] for batch in batches])
+    frames = np.concatenate([layer.extract(batch).numpy()[0] for batch in batches])
     mean, deviation = statistics(layer, batches)
     np.testing.assert_allclose(mean, frames.mean(axis=0), atol=1e-3)
     np.testing.assert_allclose(deviation, frames.std(axis=0), atol=1e-3)
@@ -170,7 +170,7 @@ def test_the_pipeline_gives_the_features_of_the_eager_layer():
 
 
 def test_a_saved_layer_keeps_its_settings_and_statistics(tmp_path):
-    layer = LogMel(RATE, Frontend(n_mels=20, mel_scale="htk"))
+    layer = FrontendLayer(RATE, Frontend(n_mels=20, mel_scale="htk"))
     waveform = keras.Input((RATE,))
     model = keras.Model(waveform, layer(waveform))
     layer.set_statistics(np.arange(20.0), np.arange(1.0, 21.0))
@@ -197,7 +197,7 @@ def test_the_layer_stays_float32_under_mixed_precision():
 def test_features_equal_the_golden_file():
     """After a wanted change: ASC_TF_UPDATE_GOLDEN=1 pytest -k golden."""
     layer = layer_of(n_fft=512, hop_length=256, n_mels=24)
-    found = layer.decibels(sound(4096)[np.newaxis])[0].numpy()
+    found = layer.extract(sound(4096)[np.newaxis])[0].numpy()
     path = Path(__file__).parent / "golden" / "log_mel.npy"
     if os.environ.get("ASC_TF_UPDATE_GOLDEN"):
         np.save(path, found)
@@ -206,5 +206,5 @@ def test_features_equal_the_golden_file():
 
 def test_settings_survive_their_mapping():
     settings = Frontend(n_mels=17, window="hamming")
-    layer = LogMel(RATE, dataclasses.asdict(settings))
-    assert LogMel.from_config(layer.get_config()).settings == settings
+    layer = FrontendLayer(RATE, dataclasses.asdict(settings))
+    assert FrontendLayer.from_config(layer.get_config()).settings == settings

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from asc_tf import models
 from asc_tf.config import Config, Model
-from asc_tf.frontend import LogMel
+from asc_tf.frontend import FrontendLayer
 from asc_tf.models.cost import macs
 
 
@@ -33,7 +33,7 @@ def test_macs_are_those_of_a_hand_count():
 
 def test_the_whole_model_is_front_end_then_body():
     config = Config()
-    layer = LogMel(32000, config.frontend)
+    layer = FrontendLayer(32000, config.frontend)
     body = models.build(config.model, (layer.frames(16000), 64), 4)
     whole = models.with_frontend(layer, body, (16000,))
     waveform = tf.random.stateless_normal([2, 16000], [1, 2])

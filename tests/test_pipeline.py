@@ -11,7 +11,7 @@ import tiny
 
 from asc_tf import datasets, pipeline, segments
 from asc_tf.config import Evaluate
-from asc_tf.frontend import LogMel
+from asc_tf.frontend import FrontendLayer
 from asc_tf.listening import Listening
 from asc_tf.scan import scan
 
@@ -41,7 +41,7 @@ def waveforms_of(config) -> pipeline.Waveforms:
 
 def batches_of(config, first_epoch: int = 0) -> tf.data.Dataset:
     waveforms = waveforms_of(config)
-    layer = LogMel(config.audio.sample_rate, config.frontend)
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     shape = Listening.of(config.audio, config.evaluate).segment_shape
     layer.build((None, *shape))
     layer.set_statistics(-40.0, 20.0)
@@ -255,7 +255,7 @@ def weighted(config, weight: float) -> tuple[np.ndarray, np.ndarray]:
         Path(config.dataset.dir).parent / "cache",
         unverified_weight=weight,
     )
-    layer = LogMel(config.audio.sample_rate, config.frontend)
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     layer.build((None, config.audio.segment_samples))
     batches = pipeline.training_batches(waveforms, layer, config)
     rows = [(y.numpy(), w.numpy()) for _, y, w in batches]
@@ -299,7 +299,7 @@ def test_the_label_of_a_clip_without_weight_is_not_in_any_mixture(tmp_path):
         tmp_path / "cache",
         unverified_weight=0.0,
     )
-    layer = LogMel(config.audio.sample_rate, config.frontend)
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     layer.build((None, config.audio.segment_samples))
     hum = manifest.labels.index("hum")
     for _, targets, weights in pipeline.training_batches(waveforms, layer, config):

@@ -12,16 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asc_tf.config.checks import check
+from asc_tf.config.features import Augment, Frontend
 from asc_tf.config.inputs import Audio, Dataset
 from asc_tf.config.options import Section, Value, coerce, section_name, suggestion
-from asc_tf.config.sections import (
-    Augment,
-    Evaluate,
-    Export,
-    Frontend,
-    Model,
-    Train,
-)
+from asc_tf.config.sections import Evaluate, Export, Model, Train
 from asc_tf.errors import UsageError
 
 __all__ = [
@@ -75,11 +70,7 @@ class Config:
     export: Export = field(default_factory=Export)
 
     def __post_init__(self) -> None:
-        _check_frontend(self.frontend, self.audio)
-        if self.audio.hop_samples < 1:
-            raise UsageError(
-                f"audio.hop_seconds = {self.audio.hop_seconds}: less than a sample"
-            )
+        check(self)
 
     def replace(self, changes: Mapping[str, Any]) -> "Config":
         """Return a configuration with `changes`, keyed like `frontend.n_mels`.
@@ -163,29 +154,3 @@ def find(name: str) -> Path:
         f"--config={name}: no such file, and no shipped configuration of that name"
         f"{suggestion(name, tuple(shipped))} (shipped: {', '.join(shipped)})"
     )
-
-
-def _check_frontend(frontend: Frontend, audio: Audio) -> None:
-    n_fft, nyquist = frontend.n_fft, audio.sample_rate / 2
-    if n_fft & (n_fft - 1):
-        raise UsageError(
-            f"frontend.n_fft = {n_fft}: must be a power of two (use "
-            "frontend.win_length for another window length)"
-        )
-    if frontend.win_length > n_fft:
-        raise UsageError(
-            f"frontend.win_length = {frontend.win_length}: must be at most "
-            f"frontend.n_fft = {n_fft}"
-        )
-    fmax = frontend.fmax or nyquist
-    if not frontend.fmin < fmax <= nyquist:
-        raise UsageError(
-            f"frontend.fmin = {frontend.fmin}, frontend.fmax = {frontend.fmax}: must "
-            f"rise, up to half of audio.sample_rate, {nyquist:g} Hz"
-        )
-    shortest = n_fft // 2 if frontend.center else n_fft
-    if audio.segment_samples < shortest:
-        raise UsageError(
-            f"audio.segment_seconds = {audio.segment_seconds}: shorter than the "
-            f"{shortest} samples that one frame needs"
-        )

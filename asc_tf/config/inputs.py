@@ -19,6 +19,10 @@ class Dataset(Section):
         ),
     )
     dir: str = option("", "folder of the corpus; synthetic scenes are written into it")
+    features: str = option(
+        "",
+        "folder that asc-tf features wrote: train from its features instead of audio",
+    )
     protocol: str = option(
         "official",
         "how the corpus is split: its own way; urbansound8k also two_folds (train on "

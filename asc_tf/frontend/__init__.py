@@ -30,7 +30,7 @@ MEL_BLOCKS = 8
 
 
 @keras.saving.register_keras_serializable(package="asc_tf")
-class LogMel(keras.layers.Layer):
+class FrontendLayer(keras.layers.Layer):
     """Log-mel spectrogram in dB, standardized by training-set statistics.
 
     Equal to `librosa.power_to_db(librosa.feature.melspectrogram(...))` within 1e-3 dB,
@@ -77,9 +77,9 @@ class LogMel(keras.layers.Layer):
 
     def call(self, waveform: tf.Tensor) -> tf.Tensor:
         """Waveforms to standardized features."""
-        return (self.decibels(waveform) - self.mean) * self.scale
+        return (self.extract(waveform) - self.mean) * self.scale
 
-    def decibels(self, waveform: tf.Tensor) -> tf.Tensor:
+    def extract(self, waveform: tf.Tensor) -> tf.Tensor:
         """Waveforms to features in dB: float32 `[batch, frames, n_mels, ...]`."""
         settings = self.settings
         decibels = _decibels(self._spectrogram(waveform))
@@ -160,7 +160,7 @@ class LogMel(keras.layers.Layer):
 
 
 def statistics(
-    layer: LogMel, batches: Iterable[tf.Tensor]
+    layer: FrontendLayer, batches: Iterable[tf.Tensor]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of the features of the training part.
 
@@ -174,7 +174,7 @@ def statistics(
     """
     count = 0
     sums: np.ndarray | float = 0.0
-    decibels = tf.function(layer.decibels)
+    decibels = tf.function(layer.extract)
     for batch in batches:
         values = decibels(batch).numpy().astype(np.float64)
         values = values.reshape(-1, *values.shape[2:])

@@ -1,0 +1,148 @@
+"""What must hold between the fields of a configuration."""
+
+from typing import TYPE_CHECKING
+
+from asc_tf.config.features import Augment, Frontend
+from asc_tf.config.inputs import Audio
+from asc_tf.errors import UsageError
+
+if TYPE_CHECKING:
+    from asc_tf.config import Config
+
+
+def check(config: "Config") -> None:
+    """Refuse fields that contradict each other.
+
+    Raises:
+        UsageError: Naming the fields, their values and what to do.
+    """
+    _check_audio(config.audio)
+    _check_spectrum(config.frontend, config.audio)
+    _check_features(config.frontend, config.audio)
+    _check_augment(config.augment, config.frontend, config.audio)
+    _check_stored(config)
+
+
+def _check_audio(audio: Audio) -> None:
+    if audio.hop_samples < 1:
+        raise UsageError(f"audio.hop_seconds = {audio.hop_seconds}: less than a sample")
+
+
+def _check_spectrum(frontend: Frontend, audio: Audio) -> None:
+    n_fft, nyquist = frontend.n_fft, audio.sample_rate / 2
+    if n_fft & (n_fft - 1):
+        raise UsageError(
+            f"frontend.n_fft = {n_fft}: must be a power of two (use "
+            "frontend.win_length for another window length)"
+        )
+    if frontend.win_length > n_fft:
+        raise UsageError(
+            f"frontend.win_length = {frontend.win_length}: must be at most "
+            f"frontend.n_fft = {n_fft}"
+        )
+    fmax = frontend.fmax or nyquist
+    if not frontend.fmin < fmax <= nyquist:
+        raise UsageError(
+            f"frontend.fmin = {frontend.fmin}, frontend.fmax = {frontend.fmax}: must "
+            f"rise, up to half of audio.sample_rate, {nyquist:g} Hz"
+        )
+    shortest = n_fft // 2 if frontend.center else n_fft
+    if audio.segment_samples < shortest:
+        raise UsageError(
+            f"audio.segment_seconds = {audio.segment_seconds}: shorter than the "
+            f"{shortest} samples that one frame needs"
+        )
+
+
+def _check_features(frontend: Frontend, audio: Audio) -> None:
+    bin_width = audio.sample_rate / frontend.n_fft
+    fmax = frontend.fmax or audio.sample_rate / 2
+    if frontend.kind == "linear" and fmax // bin_width < -(-frontend.fmin // bin_width):
+        raise UsageError(
+            f"frontend.fmin = {frontend.fmin}, frontend.fmax = {frontend.fmax}: no FFT "
+            f"bin between them (they are {bin_width:g} Hz apart)"
+        )
+    if frontend.kind == "mfcc" and frontend.n_mfcc > frontend.n_mels:
+        raise UsageError(
+            f"frontend.n_mfcc = {frontend.n_mfcc}: must be at most frontend.n_mels = "
+            f"{frontend.n_mels}"
+        )
+    frames = frontend.frames(audio.segment_samples)
+    if frontend.deltas and not frontend.delta_width % 2:
+        raise UsageError(f"frontend.delta_width = {frontend.delta_width}: must be odd")
+    if frontend.deltas and frontend.delta_width > frames:
+        raise UsageError(
+            f"frontend.delta_width = {frontend.delta_width}: must be at most the "
+            f"{frames} frames of a segment"
+        )
+    if bool(frontend.image_frames) != bool(frontend.image_bands):
+        raise UsageError(
+            f"frontend.image_frames = {frontend.image_frames}, frontend.image_bands = "
+            f"{frontend.image_bands}: give both, or neither"
+        )
+    two = audio.channels in ("stereo", "mid_side")
+    channels = (2 if two else 1) * (1 + frontend.deltas)
+    if frontend.image_frames and channels not in (1, 3):
+        raise UsageError(
+            f"frontend.image_frames = {frontend.image_frames}: an image has three "
+            f"channels; audio.channels = {audio.channels} with frontend.deltas = "
+            f"{frontend.deltas} gives {channels}: use one, or one with deltas = 2"
+        )
+
+
+def _check_augment(augment: Augment, frontend: Frontend, audio: Audio) -> None:
+    if augment.noise_min_snr_db > augment.noise_max_snr_db:
+        raise UsageError(
+            f"augment.noise_min_snr_db = {augment.noise_min_snr_db}: must be at most "
+            f"augment.noise_max_snr_db = {augment.noise_max_snr_db}"
+        )
+    if (augment.noise == "folder") != bool(augment.noise_dir):
+        raise UsageError(
+            f"augment.noise = {augment.noise}, augment.noise_dir = "
+            f"{augment.noise_dir!r}: noise = folder and its folder go together"
+        )
+    if augment.random_channel and audio.channels != "mono":
+        raise UsageError(
+            f"augment.random_channel: needs audio.channels = mono, which is "
+            f"{audio.channels}"
+        )
+    logarithmic = frontend.kind in ("log_mel", "linear") and not frontend.image_frames
+    if augment.eq_tilt_db and not logarithmic:
+        raise UsageError(
+            f"augment.eq_tilt_db = {augment.eq_tilt_db}: needs log features "
+            "(frontend.kind = log_mel or linear, no image)"
+        )
+    for name in ("frequency_warp", "mixstyle_alpha"):
+        if getattr(augment, name) and frontend.kind == "mfcc":
+            raise UsageError(
+                f"augment.{name} = {getattr(augment, name)}: the coefficients of "
+                "frontend.kind = mfcc are no bands; use log_mel, linear or pcen"
+            )
+
+
+WAVEFORM_AUGMENTATIONS = (
+    "random_channel",
+    "time_reverse",
+    "time_roll",
+    "impulse_dir",
+    "noise",
+    "gain_db",
+)
+
+
+def _check_stored(config: "Config") -> None:
+    """Features that are stored leave nothing to do on waveforms."""
+    if not config.dataset.features:
+        return
+    for name in WAVEFORM_AUGMENTATIONS:
+        value, off = getattr(config.augment, name), getattr(Augment(), name)
+        if value != off:
+            raise UsageError(
+                f"augment.{name} = {value!r}: changes waveforms, and dataset.features "
+                f"holds features; set it to {off!r}, or train without dataset.features"
+            )
+    if config.frontend.placement == "model":
+        raise UsageError(
+            "frontend.placement = model: dataset.features holds features that are "
+            "computed; use dataset"
+        )
