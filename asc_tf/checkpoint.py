@@ -108,7 +108,9 @@ class RunState(keras.callbacks.Callback):
         previous = self.best
         # The rate of the epoch's last step; the schedule already stands at the next.
         rate = self._schedule(self.model.optimizer.iterations - 1)
-        row = {"epoch": epoch + 1} | {k: float(v) for k, v in (logs or {}).items()}
+        # How long the machine took is no part of a result that can be repeated.
+        known = {k: float(v) for k, v in (logs or {}).items() if k != "waiting"}
+        row = {"epoch": epoch + 1} | known
         self.history.append(row | {"learning_rate": float(rate)})
         if self.best is not previous:
             with replacing(self._workdir.model_file) as temporary:

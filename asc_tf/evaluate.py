@@ -14,7 +14,8 @@ from asc_tf.config import Config, Evaluate
 from asc_tf.errors import UserError
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.preparation import oddities, say_excluded
-from asc_tf.workdir import Workdir
+from asc_tf.stored import StoredFeatures
+from asc_tf.workdir import PLACES, Workdir
 
 if TYPE_CHECKING:
     from asc_tf.pipeline import Waveforms
@@ -43,7 +44,7 @@ def _main(values: flags.FlagValues) -> int:
     command.no_positional(values)
     workdir = Workdir(command.existing_folder(values, "workdir"))
     changes = command.changed(values, COMMAND.configuration_keys())
-    for key in ("dataset.dir", "audio.cache_dir"):
+    for key in PLACES:
         if folder := changes.get(key):
             changes[key] = command.absolute(folder)
     report, page = evaluate(workdir, values.split, changes)
@@ -73,14 +74,11 @@ def evaluate(
     Raises:
         UserError: If there is no model, or no usable clip.
     """
-    from asc_tf.predictor import load_workdir
     from asc_tf.report import write_report
 
     config = workdir.config().replace(changes or {})
-    predictor = load_workdir(workdir.path)
-    manifest = scanned(config, workdir, split)
+    manifest, predictions = _predictions(config, workdir, split)
     clips = manifest.part(split)
-    predictions = predict_part(predictor, config, workdir, manifest, split)
     report: dict[str, Any] = {"split": split}
     report |= score(manifest, split, predictions.clips)
     report |= {
@@ -101,6 +99,22 @@ def evaluate(
     folder = workdir.report if split == "test" else workdir.report / split
     page = write_report(folder, report, rows, history=workdir.history_file)
     return report, page
+
+
+def _predictions(
+    config: Config, workdir: Workdir, split: str
+) -> tuple[Manifest, "ClipPredictions"]:
+    """What the best model says of a part, from stored features where these are used."""
+    from asc_tf.predictor import load_workdir, predict_stored
+
+    if not config.dataset.features:
+        predictor = load_workdir(workdir.path)
+        manifest = scanned(config, workdir, split)
+        return manifest, predict_part(predictor, config, workdir, manifest, split)
+    stored = StoredFeatures.open(config.dataset.features)
+    stored.check(config)
+    found = predict_stored(workdir.require_model(), stored, split, config.evaluate)
+    return stored.manifest, found
 
 
 def scanned(config: Config, workdir: Workdir, split: str) -> Manifest:
@@ -248,7 +262,7 @@ COMMAND = command.Command(
     main=_main,
     define=_define,
     sections=("evaluate",),
-    keys=("dataset.dir", "audio.cache_dir"),
+    keys=("dataset.dir", "dataset.features", "audio.cache_dir"),
 )
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from asc_tf.evaluate import part_waveforms, predict_part, scanned, score
 from asc_tf.files import replacing, write_text
 from asc_tf.listening import Listening
 from asc_tf.manifest import Manifest, evenly
-from asc_tf.workdir import Workdir, environment
+from asc_tf.workdir import PLACES, Workdir, environment
 
 if TYPE_CHECKING:
     from asc_tf.predictor import Predictor
@@ -144,13 +144,15 @@ def _write_formats(model: Any, config: Config, workdir: Workdir, folder: Path) -
 
     labels, formats = workdir.labels(), config.export.formats
     # Where the corpus lay is nobody's business but the trainer's.
-    private = ("dataset.dir", "dataset.csv_file", "audio.cache_dir")
-    shown = config.replace(dict.fromkeys(private, ""))
+    shown = dataclasses.asdict(config)
+    for key in (*PLACES, "dataset.csv_file"):
+        section, name = key.split(".")
+        shown[section][name] = ""
     metadata = {
         "format_version": FORMAT_VERSION,
         "labels": list(labels),
         **dataclasses.asdict(Listening.of(config.audio, config.evaluate)),
-        "config": dataclasses.asdict(shown),
+        "config": shown,
     }
     if "saved_model" in formats:
         path = folder / FILES["saved_model"]

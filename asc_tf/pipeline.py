@@ -1,4 +1,4 @@
-"""Manifest rows to batches: the tf.data graphs of training and evaluation.
+"""Manifest rows to segments: the tf.data graphs before any features.
 
 No Python runs per clip. Everything random comes after the cache and is a function of
 the run's seed, the epoch and the position in it, so that each epoch is new and a
@@ -19,10 +19,9 @@ from asc_tf.audio import sndfile
 from asc_tf.audio.cache import Row, WaveformCache
 from asc_tf.audio.decode import KEPT, Known, decode_clip
 from asc_tf.audio.segment import all_segments, random_segment
-from asc_tf.augment import augment_features, augment_waveforms, fold_in
+from asc_tf.augment import fold_in
 from asc_tf.config import Audio, Config, Evaluate
 from asc_tf.errors import UserError
-from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Clip
 
 AUTOTUNE = tf.data.AUTOTUNE
@@ -47,6 +46,7 @@ class Waveforms:
     Attributes:
         count: Examples.
         clips: Clips.
+        channels: Of each waveform.
 
     Args:
         clips: Scanned rows.
@@ -77,6 +77,7 @@ class Waveforms:
             for view in views
         ]
         self.count, self.clips, self._audio = len(rows), len(clips), audio
+        self.channels = channels.count(audio.channels)
         cache = WaveformCache(cache_dir, root, audio)
         keeps_all = audio.cache == "disk"
         kept = cache.fill(
@@ -114,18 +115,19 @@ class Waveforms:
         """
         return self._decoded(self._rows)
 
-    def shuffled(self, seed: tf.Tensor) -> tf.data.Dataset:
-        """Each example once, in the order that the seed (int64 `[]`) gives."""
+    def shuffled(self, seed: tf.Tensor, copies: int = 1) -> tf.data.Dataset:
+        """Each example `copies` times, in the order of the seed, int64 `[]`."""
+        rows = self._rows.repeat(copies)
+        count = self.count * copies
         return self._decoded(
-            self._rows.shuffle(self.count, seed=seed, reshuffle_each_iteration=False)
+            rows.shuffle(count, seed=seed, reshuffle_each_iteration=False)
         )
 
     def _decoded(self, rows: tf.data.Dataset) -> tf.data.Dataset:
         """Decode rows that are not decoded yet."""
         if "waveform" in rows.element_spec:
             return rows
-        width = channels.count(self._audio.channels)
-        shape = [None, width] if width > 1 else [None]
+        shape = [None, self.channels] if self.channels > 1 else [None]
 
         def decode(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             waveform = decode_clip(
@@ -174,59 +176,20 @@ def reading() -> Iterator[None]:
         ) from error
 
 
-def training_batches(
-    waveforms: Waveforms, frontend: FrontendLayer, config: Config, first_epoch: int = 0
+def training_segments(
+    waveforms: Waveforms, config: Config, seed: tf.Tensor
 ) -> tf.data.Dataset:
-    """Augmented batches of all epochs from `first_epoch` on.
+    """The segments of one epoch, shuffled; each clip `augment.copies` times.
 
     Args:
         waveforms: The training part.
-        frontend: The front-end, with its statistics.
         config: The configuration.
-        first_epoch: The epoch to begin with, counted from 0.
+        seed: int64 `[2]`, of the epoch.
 
     Returns:
-        Features float32 `[batch, frames, n_mels]` (or `[..., 2]`), targets float32
-        `[batch, labels]` and, where clips have weights, these, float32 `[batch]`;
-        `steps_per_epoch` batches an epoch, the last of an epoch with what is left.
+        `waveform` float32 `[segment_samples]` or `[segment_samples, 2]`, `target`
+        float32 `[labels]`, `weight` float32 `[]`.
     """
-    run_seed = tf.constant([config.train.seed, 0], tf.int64)
-
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        seed = fold_in(run_seed, epoch)
-
-        def augmented(step: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, ...]:
-            segments, targets, weights = batch
-            own_seed = fold_in(fold_in(seed, 2), step)
-            segments = augment_waveforms(segments, own_seed, config.augment)
-            features = frontend(segments)
-            if not waveforms.is_weighted:
-                return augment_features(features, targets, own_seed, config.augment)
-            # In a mixture a label counts by its clip's share and weight.
-            weights = weights[:, tf.newaxis]
-            described = tf.concat([targets * weights, weights], axis=1)
-            features, described = augment_features(
-                features, described, own_seed, config.augment
-            )
-            weights = described[:, -1]
-            targets = tf.math.divide_no_nan(described[:, :-1], weights[:, tf.newaxis])
-            return features, targets, weights
-
-        return (
-            _training_segments(waveforms, config, seed)
-            .batch(config.train.batch_size)
-            .enumerate()
-            .map(augmented, num_parallel_calls=AUTOTUNE)
-        )
-
-    epochs = tf.data.Dataset.range(first_epoch, config.train.epochs)
-    return epochs.flat_map(epoch_batches).prefetch(AUTOTUNE)
-
-
-def _training_segments(
-    waveforms: Waveforms, config: Config, seed: tf.Tensor
-) -> tf.data.Dataset:
-    """The segments of one epoch, shuffled: `waveform`, `target`, `weight`."""
     audio, length = config.audio, config.audio.segment_samples
 
     def crop(position: tf.Tensor, row: dict[str, tf.Tensor]) -> tuple:
@@ -234,11 +197,11 @@ def _training_segments(
         segment = random_segment(row["waveform"], length, own_seed, audio.short_clips)
         return segment, row["target"], row["weight"]
 
-    rows = waveforms.shuffled(seed[0])
+    rows = waveforms.shuffled(seed[0], config.augment.copies)
     if config.train.segments == "random":
         return rows.enumerate().map(crop, num_parallel_calls=AUTOTUNE)
     # Clips are shuffled as a whole, their segments within what memory can hold.
-    values = length * channels.count(audio.channels)
+    values = length * waveforms.channels
     held = max(SHUFFLED_VALUES // values, config.train.batch_size)
     return (
         rows.flat_map(lambda row: _cut(row, audio, "all"))
@@ -249,16 +212,12 @@ def _training_segments(
 
 def segments_per_epoch(waveforms: Waveforms, config: Config) -> int:
     """Training segments of one epoch; where they are all taken, they are counted."""
+    copies = config.augment.copies
     if config.train.segments == "random":
-        return waveforms.count
+        return copies * waveforms.count
     rows = waveforms.in_order().flat_map(lambda row: _cut(row, config.audio, "all"))
     with reading():
-        return int(rows.reduce(np.int64(0), lambda count, _: count + 1))
-
-
-def steps_per_epoch(segments: int, batch_size: int) -> int:
-    """Batches in an epoch."""
-    return -(-segments // batch_size)
+        return copies * int(rows.reduce(np.int64(0), lambda count, _: count + 1))
 
 
 def segment_batches(
@@ -295,20 +254,3 @@ def _cut(row: dict[str, tf.Tensor], audio: Audio, which: str) -> tf.data.Dataset
         for name in ("clip", "target", "weight")
     }
     return tf.data.Dataset.from_tensor_slices(repeated | {"waveform": cut})
-
-
-def validation_batches(
-    waveforms: Waveforms, frontend: FrontendLayer, config: Config
-) -> tf.data.Dataset:
-    """Features and targets of all segments; with a cache, computed once and kept."""
-
-    def features(row: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        return frontend(row["waveform"]), row["target"]
-
-    batches = segment_batches(waveforms, config.audio, config.evaluate)
-    batches = batches.map(features, num_parallel_calls=AUTOTUNE)
-    if config.audio.cache == "memory":
-        batches = batches.cache()
-    # Counting them fills the cache, and Keras likes to know.
-    count = sum(1 for _ in batches)
-    return batches.apply(tf.data.experimental.assert_cardinality(count))

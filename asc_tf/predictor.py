@@ -18,6 +18,7 @@ from asc_tf.config import Audio, Evaluate
 from asc_tf.errors import UsageError, UserError
 from asc_tf.listening import Listening
 from asc_tf.quiet import quiet_tensorflow, without_notes
+from asc_tf.stored import StoredFeatures
 
 if TYPE_CHECKING:
     from asc_tf.pipeline import Waveforms
@@ -88,11 +89,7 @@ class Predictor:
 
     def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
         """Segments `[n, segment_samples, ...]` to `[n, labels]`, with sums of 1."""
-        probabilities = self.run(np.asarray(waveforms, np.float32))
-        if not np.isfinite(probabilities).all():
-            raise UserError("the model gave probabilities that are not finite")
-        # Float rounding; scikit-learn wants exact sums.
-        return probabilities / probabilities.sum(axis=1, keepdims=True)
+        return _normalized(self.run(np.asarray(waveforms, np.float32)))
 
     def predict_files(
         self, paths: Iterable[str | Path] | str | Path
@@ -141,14 +138,68 @@ class Predictor:
         """Run the segments of a part of the manifest and pool them to clips."""
         from asc_tf.pipeline import reading, segment_batches
 
-        probabilities, clip_ids = [], []
+        batches = segment_batches(waveforms, self.audio, evaluate)
         with reading():
-            for batch in segment_batches(waveforms, self.audio, evaluate):
-                probabilities.append(self.predict_segments(batch["waveform"].numpy()))
-                clip_ids.append(batch["clip"].numpy())
-        by_segment, ids = np.concatenate(probabilities), np.concatenate(clip_ids)
-        pooled = segments.pool(by_segment, ids, waveforms.clips, evaluate.pooling)
-        return ClipPredictions(pooled, by_segment, ids)
+            return _pooled(
+                (
+                    (self.predict_segments(row["waveform"].numpy()), row["clip"])
+                    for row in batches
+                ),
+                waveforms.clips,
+                evaluate,
+            )
+
+
+def predict_stored(
+    path: Path, stored: StoredFeatures, split: str, evaluate: Evaluate
+) -> ClipPredictions:
+    """Run the best model of a run folder on stored features.
+
+    Raises:
+        UsageError: If the split is not stored, or only middle segments are wanted.
+        UserError: If the model or a file of the folder is damaged.
+    """
+    from asc_tf.checkpoint import load_whole
+
+    if evaluate.segments != "all":
+        raise UsageError(
+            f"evaluate.segments = {evaluate.segments}: stored features are those of "
+            "all segments; give --evaluate.segments=all, or --dataset.features= to "
+            "evaluate from audio"
+        )
+    *_, frontend, body = load_whole(path).layers
+
+    def run(features: np.ndarray) -> np.ndarray:
+        found = body.predict_on_batch(frontend.standardize(features))
+        return _normalized(found)
+
+    rows = stored.batches(split, evaluate.batch_size)
+    return _pooled(
+        ((run(row["features"]), row["clip"]) for row in rows),
+        stored.n_clips(split),
+        evaluate,
+    )
+
+
+def _pooled(
+    found: Iterable[tuple[np.ndarray, np.ndarray]], clips: int, evaluate: Evaluate
+) -> ClipPredictions:
+    """Probabilities and clips of the segments of batches, by segment and by clip."""
+    probabilities, ids = map(np.concatenate, zip(*found, strict=True))
+    pooled = segments.pool(probabilities, ids, clips, evaluate.pooling)
+    return ClipPredictions(pooled, probabilities, ids)
+
+
+def _normalized(probabilities: np.ndarray) -> np.ndarray:
+    """Finite probabilities with sums of 1.
+
+    Raises:
+        UserError: If they are not finite.
+    """
+    if not np.isfinite(probabilities).all():
+        raise UserError("the model gave probabilities that are not finite")
+    # Float rounding; scikit-learn wants exact sums.
+    return probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
 def load(path: str | Path) -> Predictor:

@@ -5,14 +5,37 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from absl import flags
+
 from asc_tf import command, datasets
+from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
+from asc_tf.datasets import table
 from asc_tf.errors import UserError
 from asc_tf.manifest import SPLITS, Clip, Manifest, read_clips
-from asc_tf.workdir import Workdir
+from asc_tf.stored import StoredFeatures
+from asc_tf.workdir import PLACES, Workdir
 
 MAX_NAMED = 100
 """Clips that are named on the screen when they are left out."""
+
+
+def resolve(values: flags.FlagValues, keys: Sequence[str]) -> Config:
+    """The configuration that --config and the flags ask for, with absolute folders.
+
+    Args:
+        values: The flags.
+        keys: The configuration keys that are flags.
+    """
+    name = values.config
+    config = configuration.read(configuration.find(name)) if name else Config()
+    config = config.replace(command.changed(values, keys))
+    folders = {place: config.flat()[place] for place in PLACES}
+    if not config.dataset.dir and config.dataset.name == "synthetic":
+        folders["dataset.dir"] = str(table.default_folder(config.dataset))
+    return config.replace(
+        {key: command.absolute(str(path)) for key, path in folders.items() if path}
+    )
 
 
 def prepare(config: Config, workdir: Workdir) -> Manifest:
@@ -26,6 +49,47 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
     command.need("tensorflow")
     workdir.check_config(config)
     known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
+    manifest = scanned_corpus(config, ("train", "validation"), known)
+    check_weights(manifest, config)
+    if workdir.checkpoint_file.is_file():
+        check_same_clips(known, manifest.clips, workdir)
+    return manifest
+
+
+def prepare_stored(
+    config: Config, workdir: Workdir, stored: StoredFeatures
+) -> Manifest:
+    """The corpus of a run on stored features, whose audio need not be at hand.
+
+    Raises:
+        UserError: If the features were made with other settings.
+    """
+    command.need("tensorflow")
+    workdir.check_config(config)
+    stored.check(config)
+    manifest = stored.manifest
+    for split in ("train", "validation"):
+        stored.n_clips(split)
+    say_excluded(manifest, ("train", "validation"))
+    check_weights(manifest, config)
+    if workdir.checkpoint_file.is_file():
+        check_same_clips(read_clips(workdir.manifest_file), manifest.clips, workdir)
+    return manifest
+
+
+def scanned_corpus(
+    config: Config, splits: Sequence[str], known: Sequence[Clip]
+) -> Manifest:
+    """Read and split the corpus, and scan some of its splits.
+
+    Args:
+        config: The configuration.
+        splits: What is read; files of other splits are not opened.
+        known: Rows of an earlier scan, which is not repeated for unchanged files.
+
+    Raises:
+        UserError: If the corpus cannot give an honest result.
+    """
     manifest = datasets.load(config.dataset)
     check_found(manifest, config)
     # TensorFlow is imported only now: a mistyped folder is refused at once.
@@ -36,18 +100,15 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
     manifest = scan(
         manifest,
         Path(config.dataset.dir),
-        ("train", "validation"),
+        splits,
         config.audio,
         known=known,
         progress=lambda done: tqdm(
             done, "scan", unit=" files", leave=False, disable=None
         ),
     )
-    say_excluded(manifest, ("train", "validation"))
+    say_excluded(manifest, splits)
     manifest.check()
-    check_weights(manifest, config)
-    if workdir.checkpoint_file.is_file():
-        check_same_clips(known, manifest.clips, workdir)
     return manifest
 
 

@@ -1,7 +1,8 @@
 """The SavedModel: waveforms or encoded WAV bytes in, probabilities and labels out."""
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 from asc_tf.audio.decode import decode_wav
 from asc_tf.audio.segment import all_segments, pool
 from asc_tf.config import Audio, Evaluate
+from asc_tf.frontend import FrontendLayer
 from asc_tf.listening import Listening
 from asc_tf.predictor import METADATA
 
@@ -91,12 +93,27 @@ def write_one_segment(model: keras.Model, path: Path) -> None:
     """
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint(
-        "serving_default",
-        lambda waveform: {"probabilities": model(waveform)},
-        [tf.TensorSpec([1, *model.input_shape[1:]], tf.float32, name="waveform")],
-    )
-    archive.write_out(path, verbose=False)
+    with portable(model):
+        archive.add_endpoint(
+            "serving_default",
+            lambda waveform: {"probabilities": model(waveform)},
+            [tf.TensorSpec([1, *model.input_shape[1:]], tf.float32, name="waveform")],
+        )
+        # It traces the endpoint.
+        archive.write_out(path, verbose=False)
+
+
+@contextlib.contextmanager
+def portable(model: keras.Model) -> Iterator[None]:
+    """Let the front-end of a model use only operations that LiteRT has."""
+    layers = [layer for layer in model.layers if isinstance(layer, FrontendLayer)]
+    for layer in layers:
+        layer.portable = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.portable = False
 
 
 def _segment_probabilities(

@@ -11,19 +11,21 @@ from absl import flags
 
 from asc_tf import channels, command
 from asc_tf import config as configuration
-from asc_tf.config import Audio, Config, Evaluate
-from asc_tf.datasets import table
+from asc_tf.config import Audio, Config
 from asc_tf.errors import UserError
 from asc_tf.listening import Listening
 from asc_tf.manifest import Manifest, count_by_split
-from asc_tf.preparation import oddities, prepare
+from asc_tf.preparation import oddities, prepare, prepare_stored, resolve
+from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import Workdir
 
 if TYPE_CHECKING:
     import keras
     from keras.optimizers.schedules import LearningRateSchedule
 
+    from asc_tf.batches import Examples
     from asc_tf.checkpoint import RunState
+    from asc_tf.frontend import FrontendLayer
     from asc_tf.pipeline import Waveforms
 
 USAGE = """
@@ -51,24 +53,10 @@ def _define(values: flags.FlagValues) -> None:
 def _main(values: flags.FlagValues) -> int:
     command.no_positional(values)
     workdir = Workdir(command.new_path(values, "workdir"))
-    config = resolve(values)
+    config = resolve(values, COMMAND.configuration_keys())
     train(config, workdir, interactive=sys.stdout.isatty())
     print(f"\nNext: asc-tf evaluate --workdir={workdir.path}")
     return 0
-
-
-def resolve(values: flags.FlagValues) -> Config:
-    """The configuration that --config and the flags ask for, with absolute folders."""
-    name = values.config
-    config = configuration.read(configuration.find(name)) if name else Config()
-    config = config.replace(command.changed(values, COMMAND.configuration_keys()))
-    folder = config.dataset.dir
-    if not folder and config.dataset.name == "synthetic":
-        folder = str(table.default_folder(config.dataset))
-    folders = {"dataset.dir": folder, "audio.cache_dir": config.audio.cache_dir}
-    return config.replace(
-        {key: command.absolute(path) for key, path in folders.items() if path}
-    )
 
 
 def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Path:
@@ -85,7 +73,12 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     Raises:
         UserError: If the corpus, the folder or the training is refused.
     """
-    manifest = prepare(config, workdir)
+    stored = None
+    if config.dataset.features:
+        stored = StoredFeatures.open(config.dataset.features)
+        manifest = prepare_stored(config, workdir, stored)
+    else:
+        manifest = prepare(config, workdir)
     print(f"{config.dataset.name}: {count_by_split(manifest)}")
     if manifest.protocol.get("leaky"):
         print("LEAKY: clips of one recording are on both sides of this split")
@@ -94,28 +87,31 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
         print(note)
     workdir.begin(config, manifest)
     with workdir.locked():
-        return fit(config, workdir, manifest, interactive)
+        return fit(config, workdir, manifest, stored, interactive)
 
 
 def fit(
-    config: Config, workdir: Workdir, manifest: Manifest, interactive: bool
+    config: Config,
+    workdir: Workdir,
+    manifest: Manifest,
+    stored: StoredFeatures | None,
+    interactive: bool,
 ) -> Path:
     """The training itself, once the corpus is ready; see `train`."""
     import keras
     import tensorflow as tf
 
-    from asc_tf import checkpoint, models, pipeline
+    from asc_tf import batches, checkpoint, models, pipeline
     from asc_tf.frontend import FrontendLayer, statistics
+    from asc_tf.learner import Learner, WaitReport
 
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
     keras.utils.set_random_seed(config.train.seed + 1)
     tf.config.experimental.enable_op_determinism()
     shape = Listening.of(config.audio, config.evaluate).segment_shape
-    training, validation = decoded_parts(config, workdir, manifest)
-    steps = pipeline.steps_per_epoch(
-        pipeline.segments_per_epoch(training, config), config.train.batch_size
-    )
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
+    examples = examples_of(config, workdir, manifest, stored, frontend)
+    steps = batches.steps_per_epoch(examples.count(), config.train.batch_size)
     body = models.build(
         config.model,
         frontend.compute_output_shape((None, *shape))[1:],
@@ -124,34 +120,52 @@ def fit(
     )
     whole = models.with_frontend(frontend, body, shape)
     schedule = checkpoint.learning_rate_schedule(config.train, steps)
-    compile_model(body, schedule, config.train.weight_decay)
+    learner = Learner(frontend, body, config.augment)
+    compile_model(learner, schedule, config.train.weight_decay)
     state = checkpoint.RunState(workdir, whole, schedule, config.train.patience)
-    if state.resume(body):
+    if state.resume(learner):
         print(f"resuming after epoch {state.epochs_done} of {config.train.epochs}")
-    elif config.frontend.standardize != "none":
-        batches = pipeline.segment_batches(training, config.audio, Evaluate(), 32)
+    elif config.frontend.standardize not in ("none", "per_clip"):
         with pipeline.reading():
-            found = statistics(frontend, (batch["waveform"] for batch in batches))
-        frontend.set_statistics(*found)
+            frontend.set_statistics(*statistics(frontend, examples.extracted()))
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
         print(f"{body.name}: {body.count_params()} parameters, {steps} steps an epoch")
         board = keras.callbacks.TensorBoard(workdir.path / "tensorboard")
         with pipeline.reading():
-            body.fit(
-                pipeline.training_batches(
-                    training, frontend, config, state.epochs_done
-                ),
-                validation_data=pipeline.validation_batches(
-                    validation, frontend, config
-                ),
+            learner.fit(
+                batches.training_batches(examples, frontend, config, state.epochs_done),
+                validation_data=examples.validation(),
                 initial_epoch=state.epochs_done,
                 epochs=config.train.epochs,
                 steps_per_epoch=steps,
                 shuffle=False,
-                callbacks=[state, board],
+                callbacks=[state, WaitReport(), board],
                 verbose=1 if interactive else 2,
             )
     return conclude(state, workdir)
+
+
+def examples_of(
+    config: Config,
+    workdir: Workdir,
+    manifest: Manifest,
+    stored: StoredFeatures | None,
+    frontend: "FrontendLayer",
+) -> "Examples":
+    """Where training and validation come from: clips, or stored features."""
+    from asc_tf import banks, batches
+
+    if stored:
+        return batches.StoredExamples(stored, frontend, config)
+    training, validation = decoded_parts(config, workdir, manifest)
+    sounds = banks.load(
+        config.augment,
+        config.audio.sample_rate,
+        config.audio.segment_samples,
+        config.train.seed,
+        config.audio,
+    )
+    return batches.ClipExamples(training, validation, frontend, config, sounds)
 
 
 def decoded_parts(
@@ -167,6 +181,8 @@ def decoded_parts(
     from asc_tf.pipeline import Waveforms
 
     audio, training = config.audio, manifest.part("train")
+    if config.augment.random_channel:
+        audio = dataclasses.replace(audio, channels="stereo")
     wanted = 4 * audio.sample_rate * sum(clip.seconds for clip in training)
     wanted *= channels.count(audio.channels)
     wanted *= len(channels.views(audio.channels, 2))
@@ -193,19 +209,19 @@ def decoded_parts(
             ),
         )
 
-    validation = dataclasses.replace(audio, cache=once)
+    validation = dataclasses.replace(audio, cache=once, channels=config.audio.channels)
     return decoded("train", audio), decoded("validation", validation)
 
 
 def compile_model(
-    body: "keras.Model", schedule: "LearningRateSchedule", weight_decay: float
+    model: "keras.Model", schedule: "LearningRateSchedule", weight_decay: float
 ) -> None:
     """Compile with Adam, whose variables are built at once, to be restored."""
     import keras
 
     optimizer = keras.optimizers.Adam(schedule, weight_decay=weight_decay or None)
-    optimizer.build(body.trainable_variables)
-    body.compile(optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
 
 
 def conclude(state: "RunState", workdir: Workdir) -> Path:

@@ -18,7 +18,10 @@ from asc_tf.errors import UsageError, UserError
 from asc_tf.files import write_text
 from asc_tf.manifest import Manifest, read_clips
 
-PLACES = ("dataset.dir", "audio.cache_dir")
+SOURCES = ("dataset.features", "augment.noise_dir", "augment.impulse_dir")
+"""Folders that a run may have moved, but not taken up or given up."""
+
+PLACES = ("dataset.dir", "audio.cache_dir", *SOURCES)
 """Where things lie changes no result: a run may go on after its corpus has moved."""
 
 PACKAGES = ("asc-tf", "tensorflow", "tensorflow-io", "keras", "numpy", "ai-edge-litert")
@@ -129,11 +132,11 @@ class Workdir:
             if self.path.exists() and not self.path.is_dir():
                 raise UsageError(f"--workdir={self.path}: a file, not a folder")
             return
-        here, wanted = self.config().flat(), config.flat()
+        here, wanted = _comparable(self.config()), _comparable(config)
         differing = [
             f"{key} is {here[key]!r} there and {wanted[key]!r} here"
             for key in wanted
-            if here[key] != wanted[key] and key not in PLACES
+            if here[key] != wanted[key]
         ]
         if differing:
             raise UsageError(
@@ -180,6 +183,14 @@ class Workdir:
                     "for it, or name a new folder"
                 ) from error
             yield
+
+
+def _comparable(config: Config) -> dict[str, Any]:
+    """What makes a run what it is, by key."""
+    values: dict[str, Any] = dict(config.flat())
+    for place in PLACES:
+        values[place] = "a folder" if place in SOURCES and values[place] else ""
+    return values
 
 
 def environment() -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Augmentation: distributions as documented, and pure functions of their seed."""
+"""All augmentations together: pure functions of their seed, in any graph."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import stats
 
 from asc_tf import augment
+from asc_tf.augment import Banks
 from asc_tf.config import Augment
 
 
@@ -13,102 +13,33 @@ def seed(number: int) -> tf.Tensor:
     return tf.constant([number, 7], tf.int64)
 
 
-def runs_of_zeros(row: np.ndarray) -> list[tuple[int, int]]:
-    """(start, width) of each run of zeros in a vector."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], row == 0, [0]])))
-    return [(start, end - start) for start, end in edges.reshape(-1, 2)]
+def normal(*shape: int, number: int = 0) -> np.ndarray:
+    values = np.random.default_rng(number).standard_normal(shape)
+    return values.astype(np.float32)
 
 
-@pytest.mark.parametrize("axis", [1, 2])
-def test_masks_are_zero_stripes_across_the_other_axis(axis):
-    features = tf.ones([64, 30, 20])
-    masked = augment.mask(features, seed(1), count=1, max_width=6, axis=axis).numpy()
-    lines = masked.min(axis=3 - axis)
-    np.testing.assert_array_equal(lines, masked.max(axis=3 - axis))
-    widths = [sum(width for _, width in runs_of_zeros(line)) for line in lines]
-    assert set(widths) == set(range(7))
-    assert all(len(runs_of_zeros(line)) <= 1 for line in lines)
+BANKS = Banks(normal(2, 640), normal(3, 20))
+ALL_FOR_WAVEFORMS = Augment(
+    time_reverse=True,
+    time_roll=True,
+    impulse_dir="impulses",
+    noise="white",
+    gain_db=6.0,
+)
+FOR_FEATURES = {
+    "frequency_warp": 0.2,
+    "eq_tilt_db": 6.0,
+    "mixstyle_alpha": 0.4,
+    "mixup_alpha": 0.3,
+    "time_masks": 2,
+    "frequency_masks": 1,
+}
+ALL_FOR_FEATURES = Augment(**FOR_FEATURES, mixstyle_share=1.0, mask_fill="mean")
 
 
-def test_mask_widths_are_uniform_and_starts_reach_both_ends():
-    features = tf.ones([20000, 12, 1])
-    masked = augment.mask(features, seed(2), count=1, max_width=4, axis=1).numpy()
-    found = [runs_of_zeros(line[:, 0]) for line in masked]
-    widths = np.array([runs[0][1] if runs else 0 for runs in found])
-    assert stats.chisquare(np.bincount(widths, minlength=5)).pvalue > 0.01
-    starts = np.array([runs[0][0] for runs in found if runs and runs[0][1] == 4])
-    assert stats.chisquare(np.bincount(starts, minlength=9)).pvalue > 0.01
-
-
-def test_two_masks_hide_up_to_twice_the_width():
-    features = tf.ones([500, 100, 1])
-    masked = augment.mask(features, seed(3), count=2, max_width=10, axis=1).numpy()
-    hidden = (masked == 0).sum(axis=(1, 2))
-    assert 10 < hidden.max() <= 20
-
-
-def test_a_mask_wider_than_the_axis_is_cut_to_it():
-    features = tf.ones([200, 5, 3])
-    masked = augment.mask(features, seed(4), count=1, max_width=50, axis=1).numpy()
-    assert set((masked[:, :, 0] == 0).sum(axis=1)) == set(range(6))
-
-
-def test_mixup_mixes_features_and_targets_with_the_same_share():
-    features = np.eye(8, dtype=np.float32)[:, :, np.newaxis]
-    targets = np.eye(8, dtype=np.float32)
-    mixed, mixed_targets = augment.mixup(features, targets, seed(5), alpha=0.5)
-    np.testing.assert_allclose(mixed[:, :, 0], mixed_targets, atol=1e-7)
-    np.testing.assert_allclose(tf.reduce_sum(mixed_targets, axis=1), 1, atol=1e-6)
-    assert (np.count_nonzero(mixed_targets, axis=1) <= 2).all()
-
-
-@pytest.mark.parametrize("alpha", [0.1, 0.3, 1.0, 4.0])
-def test_mixup_shares_follow_the_beta_distribution(alpha):
-    shares = []
-    for number in range(2):
-        batch = tf.range(5000, dtype=tf.float64)[:, tf.newaxis]
-        mixed, _ = augment.mixup(batch, batch, seed(number), alpha)
-        partner = tf.random.experimental.stateless_shuffle(
-            tf.range(5000), augment.fold_in(seed(number), 1)
-        )
-        own, other = batch[:, 0].numpy(), tf.cast(partner, tf.float64).numpy()
-        use = own != other
-        shares.append((mixed[:, 0].numpy() - other)[use] / (own - other)[use])
-    found = np.concatenate(shares)
-    assert stats.kstest(found, stats.beta(alpha, alpha).cdf).pvalue > 0.001
-
-
-def test_mixup_with_a_tiny_alpha_stays_finite():
-    batch = tf.random.stateless_normal([256, 4], [1, 2])
-    mixed, _ = augment.mixup(batch, batch, seed(6), alpha=1e-3)
-    assert np.isfinite(mixed).all()
-
-
-def test_mixup_partners_are_a_fresh_permutation_each_step():
-    batch = tf.eye(16)
-    orders = []
-    for number in range(2):
-        mixed, _ = augment.mixup(batch, batch, seed(number), alpha=1.0)
-        partners = mixed.numpy() * (1 - np.eye(16))
-        # Each clip is a partner at most once.
-        assert (np.count_nonzero(partners, axis=0) <= 1).all()
-        orders.append(partners.argmax(axis=1))
-    assert (orders[0] != orders[1]).any()
-
-
-def test_roll_rotates_each_waveform_by_its_own_shift():
-    waveforms = np.tile(np.arange(100, dtype=np.float32), (50, 1))
-    rolled = augment.time_roll(waveforms, seed(7)).numpy()
-    shifts = rolled[:, 0].astype(int)
-    for row, shift in zip(rolled, shifts, strict=True):
-        np.testing.assert_array_equal(row, np.roll(waveforms[0], -shift))
-    assert len(set(shifts)) > 20
-
-
-def test_gain_is_uniform_in_decibels():
-    gains = augment.gain(tf.ones([5000, 1]), seed(8), gain_db=6.0).numpy()[:, 0]
-    decibels = 20 * np.log10(gains)
-    assert stats.kstest(decibels, stats.uniform(-6, 12).cdf).pvalue > 0.01
+def changed_features(features, targets, own_seed, settings):
+    per_decibel = np.full(features.shape[2], 0.2, np.float32)
+    return augment.augment_features(features, targets, own_seed, settings, per_decibel)
 
 
 def test_nothing_configured_changes_nothing():
@@ -123,23 +54,96 @@ def test_nothing_configured_changes_nothing():
     np.testing.assert_array_equal(same_targets, targets)
 
 
-SETTINGS = Augment(
-    gain_db=6.0, time_roll=True, time_masks=1, frequency_masks=1, mixup_alpha=0.3
-)
-
-
 def test_the_same_seed_gives_the_same_batch_and_another_seed_another():
-    waveforms = tf.random.stateless_normal([4, 200], [1, 2])
-    features = tf.random.stateless_normal([4, 40, 16], [3, 4])
+    waveforms, features = normal(4, 200), normal(4, 40, 16)
 
     @tf.function
     def both(seed):
         return (
-            augment.augment_waveforms(waveforms, seed, SETTINGS),
-            *augment.augment_features(features, tf.eye(4), seed, SETTINGS),
+            augment.augment_waveforms(waveforms, seed, ALL_FOR_WAVEFORMS, BANKS),
+            *changed_features(features, tf.eye(4), seed, ALL_FOR_FEATURES),
         )
 
     first, again, other = both(seed(10)), both(seed(10)), both(seed(11))
     for one, same, different in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(one, same)
         assert not np.array_equal(one, different)
+
+
+@pytest.mark.parametrize("name", FOR_FEATURES)
+@pytest.mark.parametrize("shape", [(6, 40, 16), (6, 40, 16, 3), (1, 40, 16)])
+def test_each_feature_augmentation_is_the_same_in_a_dataset(name, shape):
+    settings = Augment(**{name: FOR_FEATURES[name]}, mixstyle_share=1.0)
+    features, targets = normal(*shape), np.eye(6, dtype=np.float32)[: shape[0]]
+    eager = changed_features(features, targets, seed(1), settings)
+    batches = tf.data.Dataset.from_tensor_slices((features, targets)).batch(shape[0])
+    mapped = batches.map(lambda x, y: changed_features(x, y, seed(1), settings))
+    for one, same in zip(eager, next(iter(mapped)), strict=True):
+        np.testing.assert_allclose(one, same, atol=1e-5)
+    assert eager[0].shape == shape
+    if shape[0] > 1:
+        assert np.abs(eager[0] - features).max() > 0.01
+
+
+@pytest.mark.parametrize("channels", [(), (2,)])
+def test_all_of_them_take_a_batch_of_any_size_with_or_without_channels(channels):
+    width = len(channels) + 1
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 300, *channels]),
+            tf.TensorSpec([None, 40, 16, *channels]),
+            tf.TensorSpec([None, 5]),
+        ]
+    )
+    def both(waveforms, features, targets):
+        return (
+            augment.augment_waveforms(waveforms, seed(3), ALL_FOR_WAVEFORMS, BANKS),
+            *changed_features(features, targets, seed(3), ALL_FOR_FEATURES),
+        )
+
+    for batch in (1, 2, 7):
+        given = (
+            normal(batch, 300, *channels),
+            normal(batch, 40, 16, *channels),
+            np.eye(5, dtype=np.float32)[np.arange(batch) % 5],
+        )
+        waveforms, features, targets = both(*given)
+        assert waveforms.shape == given[0].shape
+        assert features.shape == given[1].shape
+        assert len(features.shape) == 2 + width
+        np.testing.assert_allclose(tf.reduce_sum(targets, axis=1), 1, atol=1e-6)
+        for values in (waveforms, features, targets):
+            assert values.dtype == tf.float32
+            assert np.isfinite(values).all()
+
+
+def test_silence_stays_finite_everywhere():
+    waveforms = augment.augment_waveforms(
+        tf.zeros([4, 300]), seed(4), ALL_FOR_WAVEFORMS, BANKS
+    )
+    np.testing.assert_array_equal(waveforms, np.zeros((4, 300)))
+    # Features of silence do not change, neither in time nor over the bands.
+    features = tf.fill([4, 40, 16], -3.0)
+    found, _ = changed_features(features, tf.eye(4), seed(4), ALL_FOR_FEATURES)
+    assert np.isfinite(found).all()
+    assert np.abs(found + 3.0).max() < 1.0
+
+
+def test_features_are_changed_in_their_order():
+    features, targets = normal(5, 40, 16), tf.eye(5)
+    own, per_decibel = seed(5), np.full(16, 0.2, np.float32)
+    found, found_targets = augment.augment_features(
+        features, targets, own, ALL_FOR_FEATURES, per_decibel
+    )
+    wanted = augment.frequency_warp(features, augment.fold_in(own, 9), 0.2)
+    wanted = augment.eq_tilt(wanted, augment.fold_in(own, 10), 6.0, per_decibel)
+    wanted = augment.mixstyle(wanted, augment.fold_in(own, 11), 0.4, 1.0)
+    wanted, wanted_targets = augment.mixup(
+        wanted, targets, augment.fold_in(own, 2), 0.3
+    )
+    fill = augment.fill_values(wanted, "mean")
+    wanted = augment.mask(wanted, augment.fold_in(own, 3), 2, 10, 1, fill)
+    wanted = augment.mask(wanted, augment.fold_in(own, 4), 1, 8, 2, fill)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    np.testing.assert_allclose(found_targets, wanted_targets, atol=1e-6)

@@ -127,7 +127,7 @@ def test_the_frame_count_law_is_what_comes_out(center, samples):
     layer = layer_of(center=center)
     features = layer(np.zeros((2, samples), np.float32))
     assert features.shape == layer.compute_output_shape((2, samples))
-    assert features.shape[1] == layer.frames(samples)
+    assert features.shape[1] == layer.settings.frames(samples)
 
 
 def test_standardized_training_features_have_mean_0_and_deviation_1():
@@ -137,7 +137,7 @@ def test_standardized_training_features_have_mean_0_and_deviation_1():
     ]
     for kind, axis in (("per_band", (0, 1)), ("scalar", None)):
         layer = layer_of(standardize=kind)
-        layer.set_statistics(*statistics(layer, batches))
+        layer.set_statistics(*statistics(layer, map(layer.extract, batches)))
         features = np.concatenate([layer(batch).numpy() for batch in batches])
         np.testing.assert_allclose(features.mean(axis=axis), 0, atol=1e-4)
         np.testing.assert_allclose(features.std(axis=axis), 1, atol=1e-4)
@@ -148,7 +148,7 @@ def test_statistics_equal_those_of_numpy_over_all_frames():
     batches = [sound(seed=n)[np.newaxis] for n in range(3)]
     layer = layer_of()
     frames = np.concatenate([layer.extract(batch).numpy()[0] for batch in batches])
-    mean, deviation = statistics(layer, batches)
+    mean, deviation = statistics(layer, map(layer.extract, batches))
     np.testing.assert_allclose(mean, frames.mean(axis=0), atol=1e-3)
     np.testing.assert_allclose(deviation, frames.std(axis=0), atol=1e-3)
 

@@ -9,7 +9,7 @@ import soundfile
 import tensorflow as tf
 import tiny
 
-from asc_tf import datasets, pipeline, segments
+from asc_tf import banks, batches, datasets, pipeline, segments
 from asc_tf.config import Evaluate
 from asc_tf.frontend import FrontendLayer
 from asc_tf.listening import Listening
@@ -45,14 +45,21 @@ def batches_of(config, first_epoch: int = 0) -> tf.data.Dataset:
     shape = Listening.of(config.audio, config.evaluate).segment_shape
     layer.build((None, *shape))
     layer.set_statistics(-40.0, 20.0)
-    return pipeline.training_batches(waveforms, layer, config, first_epoch)
+    return batches_from(waveforms, layer, config, first_epoch)
+
+
+def batches_from(waveforms, layer, config, first_epoch: int = 0) -> tf.data.Dataset:
+    audio = config.audio
+    sounds = banks.load(config.augment, audio.sample_rate, audio.segment_samples, 0)
+    examples = batches.ClipExamples(waveforms, waveforms, layer, config, sounds)
+    return batches.training_batches(examples, layer, config, first_epoch)
 
 
 def epochs_of(config, first_epoch: int = 0) -> list[np.ndarray]:
     """Features and targets of each epoch, side by side: `[clips, values]`."""
     rows = []
-    for features, targets in batches_of(config, first_epoch):
-        flat = tf.reshape(features, [tf.shape(features)[0], -1])
+    for inputs, targets in batches_of(config, first_epoch):
+        flat = tf.reshape(inputs["features"], [tf.shape(targets)[0], -1])
         rows.append(tf.concat([flat, targets], axis=1).numpy())
     clips = len(scanned(config).part("train"))
     everything = np.concatenate(rows)
@@ -211,9 +218,9 @@ def test_two_channels_reach_the_model_side_by_side(tmp_path, channels, expected)
             wanted = np.stack(expected(samples[:, 0]), axis=1)
             np.testing.assert_allclose(row["waveform"], wanted, atol=1e-4)
         assert row["waveform"].shape[1] == 2
-    features, targets = next(iter(batches_of(config)))
-    assert features.shape[2:] == (16, 2)
-    assert len(features) == len(targets)
+    inputs, targets = next(iter(batches_of(config)))
+    assert inputs["features"].shape[2:] == (16, 2)
+    assert len(inputs["features"]) == len(targets)
 
 
 def test_all_segments_of_all_clips_are_in_each_epoch_in_another_order(tmp_path):
@@ -234,7 +241,7 @@ def test_all_segments_of_all_clips_are_in_each_epoch_in_another_order(tmp_path):
     lengths = [clip.samples for clip in scanned(config).part("train")]
     assert count == sum(len(segments.starts(n, 1600, 800)) for n in lengths)
     assert count > len(lengths)
-    rows = [features.numpy() for features, _ in batches_of(config)]
+    rows = [inputs["features"].numpy() for inputs, _ in batches_of(config)]
     first, second = np.split(np.concatenate(rows).reshape(2 * count, -1), 2)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(*(x[np.lexsort(x.T)] for x in (first, second)))
@@ -257,8 +264,8 @@ def weighted(config, weight: float) -> tuple[np.ndarray, np.ndarray]:
     )
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     layer.build((None, config.audio.segment_samples))
-    batches = pipeline.training_batches(waveforms, layer, config)
-    rows = [(y.numpy(), w.numpy()) for _, y, w in batches]
+    found = batches_from(waveforms, layer, config)
+    rows = [(y.numpy(), w.numpy()) for _, y, w in found]
     targets, weights = (np.concatenate(part) for part in zip(*rows, strict=True))
     return targets, weights
 
@@ -302,7 +309,7 @@ def test_the_label_of_a_clip_without_weight_is_not_in_any_mixture(tmp_path):
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     layer.build((None, config.audio.segment_samples))
     hum = manifest.labels.index("hum")
-    for _, targets, weights in pipeline.training_batches(waveforms, layer, config):
+    for _, targets, weights in batches_from(waveforms, layer, config):
         assert not targets.numpy()[:, hum].any()
         assert weights.numpy().any()
 

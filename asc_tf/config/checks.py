@@ -112,6 +112,11 @@ def _check_augment(augment: Augment, frontend: Frontend, audio: Audio) -> None:
             f"augment.eq_tilt_db = {augment.eq_tilt_db}: needs log features "
             "(frontend.kind = log_mel or linear, no image)"
         )
+    if augment.eq_tilt_db and frontend.standardize == "per_clip":
+        raise UsageError(
+            f"augment.eq_tilt_db = {augment.eq_tilt_db}: frontend.standardize = "
+            "per_clip leaves no decibels to tilt; use per_band, scalar or none"
+        )
     for name in ("frequency_warp", "mixstyle_alpha"):
         if getattr(augment, name) and frontend.kind == "mfcc":
             raise UsageError(

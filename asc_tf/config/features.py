@@ -105,8 +105,8 @@ class Frontend(Section):
     )
     deltas: int = option(
         0,
-        "derivatives in time stacked as channels behind the features: 0, 1 (deltas) or "
-        "2 (and their deltas)",
+        "derivatives in time, stacked as channels behind the features: 0 (none), 1 "
+        "(the first), 2 (first and second)",
         minimum=0,
         maximum=2,
     )

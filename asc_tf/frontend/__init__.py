@@ -2,10 +2,7 @@
 
 One Keras layer serves tf.data, the model, the SavedModel and the .tflite alike. It is
 float32 whatever the model's precision, and takes each segment on its own: what else is
-in the batch changes nothing.
-
-Frame-count law: `frames(samples)` is `1 + (samples + padding - n_fft) // hop_length`
-with `padding` of `n_fft` where frames are centred, else 0.
+in the batch changes nothing. `Frontend.frames` states the frame-count law.
 """
 
 import dataclasses
@@ -17,35 +14,33 @@ import numpy as np
 import tensorflow as tf
 
 from asc_tf.config import Frontend
-from asc_tf.frontend.mel import filter_bank
+from asc_tf.frontend import compression
+from asc_tf.frontend.spectrum import bands, spectrum_of
 
-AMIN = 1e-10
-"""Smallest power before the logarithm, librosa's."""
-
-MIN_DEVIATION = 1.0
-"""Decibels; a band that hardly changes is not blown up into noise."""
-
-MEL_BLOCKS = 8
-"""The mel matrix is nearly all zeros: it is applied in blocks of neighbouring bands."""
+MIN_DEVIATION = 0.05
+"""Of a band, as a share of the deviation of all bands: one that hardly changes is not
+blown up into noise."""
 
 
 @keras.saving.register_keras_serializable(package="asc_tf")
 class FrontendLayer(keras.layers.Layer):
-    """Log-mel spectrogram in dB, standardized by training-set statistics.
+    """Log-mel or linear spectrogram, MFCC or PCEN, with deltas, standardized.
 
-    Equal to `librosa.power_to_db(librosa.feature.melspectrogram(...))` within 1e-3 dB,
-    with `librosa`'s conventions: periodic window centred in the FFT frame, zeros beyond
-    the ends, mel filters on `|STFT| ** power`.
+    Equal to librosa's functions (log-mel within 1e-3 dB), with its conventions:
+    periodic window centred in the FFT frame, zeros beyond the ends, filters on
+    `|STFT| ** power`.
 
     Input shape: float32 `[batch, samples]` or `[batch, samples, channels]`, in [-1, 1].
-    Output shape: float32 `[batch, frames, n_mels]` or
-    `[batch, frames, n_mels, channels]`. The channels of a clip share its 0 dB, so that
-    their difference in level is kept; each has statistics of its own.
+    Output shape: float32 `[batch, frames, bands]`, or `[..., channels]` where there are
+    several: those of the waveform, then their deltas. Each has statistics of its own.
 
     Args:
         sample_rate: Hz.
         settings: The front-end settings, or their mapping.
         **kwargs: Of `keras.layers.Layer`.
+
+    Attributes:
+        portable: Use only operations that LiteRT has; numbers differ in the last bits.
     """
 
     def __init__(
@@ -55,20 +50,16 @@ class FrontendLayer(keras.layers.Layer):
         if isinstance(settings, dict):
             settings = Frontend(**settings)
         self.sample_rate, self.settings = sample_rate, settings
-        self._filters = filter_bank(
-            sample_rate,
-            settings.n_fft,
-            settings.n_mels,
-            settings.fmin,
-            settings.fmax or sample_rate / 2,
-            settings.mel_scale,
-            settings.mel_norm,
-        )
-        self._window = _window(settings)
+        self.portable = False
+        # XLA cannot take complex numbers for pairs of floats, which spectrum.py does.
+        self.supports_jit = False
+        self._spectrum = spectrum_of(settings, sample_rate)
 
     def build(self, input_shape: Any) -> None:
         """Create the statistics: mean 0 and scale 1 until `set_statistics`."""
-        shape = (self.settings.n_mels, *input_shape[2:])
+        _, *shape = self.extracted_shape(input_shape)
+        if self.settings.standardize != "per_position":
+            shape = shape[1:]
         for name, start in (("mean", "zeros"), ("scale", "ones")):
             weight = self.add_weight(
                 shape=shape, initializer=start, trainable=False, name=name
@@ -76,79 +67,97 @@ class FrontendLayer(keras.layers.Layer):
             setattr(self, name, weight)
 
     def call(self, waveform: tf.Tensor) -> tf.Tensor:
-        """Waveforms to standardized features."""
-        return (self.extract(waveform) - self.mean) * self.scale
+        """Waveforms to features as the model takes them."""
+        return self.standardize(self.extract(waveform))
 
     def extract(self, waveform: tf.Tensor) -> tf.Tensor:
-        """Waveforms to features in dB: float32 `[batch, frames, n_mels, ...]`."""
+        """Waveforms to features before standardization (in dB, for log-mel)."""
         settings = self.settings
-        decibels = _decibels(self._spectrogram(waveform))
-        own = tuple(range(1, len(decibels.shape)))
-        highest = tf.reduce_max(decibels, axis=own, keepdims=True)
-        if settings.db_reference == "clip_max":
-            decibels, highest = decibels - highest, tf.zeros_like(highest)
+        if settings.waveform_range == "min_max":
+            waveform = _spread(waveform)
+        spectrum = self._spectra(waveform)
+        if settings.kind == "pcen":
+            features = compression.pcen(spectrum, settings, self.sample_rate)
         else:
-            reference = _decibels(tf.constant(settings.db_reference_value))
-            decibels, highest = decibels - reference, highest - reference
-        if settings.top_db:
-            decibels = tf.maximum(decibels, highest - settings.top_db)
-        return decibels
+            features = compression.logarithm(spectrum, settings)
+        if settings.kind == "mfcc":
+            features = compression.cepstrum(features, settings.n_mfcc)
+        return compression.with_deltas(features, settings.deltas, settings.delta_width)
 
-    def _spectrogram(self, waveform: tf.Tensor) -> tf.Tensor:
-        """Mel spectrum of each channel: `[batch, frames, n_mels, ...]`."""
+    def _spectra(self, waveform: tf.Tensor) -> tf.Tensor:
+        """Spectrum of each channel: `[batch, frames, bands, ...]`."""
         if len(waveform.shape) == 2:
-            return self._mel(self._magnitudes(waveform))
+            return self._spectrum(waveform, self.portable)
         channels = tf.unstack(waveform, axis=2)
-        spectra = [self._mel(self._magnitudes(channel)) for channel in channels]
+        spectra = [self._spectrum(channel, self.portable) for channel in channels]
         return tf.stack(spectra, axis=3)
 
-    def _magnitudes(self, waveform: tf.Tensor) -> tf.Tensor:
-        """Spectrum to the configured power: `[batch, frames, n_fft // 2 + 1]`."""
+    def standardize(self, features: tf.Tensor) -> tf.Tensor:
+        """What `extract` gives to features as the model takes them."""
         settings = self.settings
-        if settings.center:
-            half = settings.n_fft // 2
-            waveform = tf.pad(waveform, [[0, 0], [half, half]])
-        frames = tf.signal.frame(waveform, settings.n_fft, settings.hop_length)
-        spectrum = tf.signal.rfft(frames * self._window)
-        real, imaginary = tf.math.real(spectrum), tf.math.imag(spectrum)
-        power = tf.square(real) + tf.square(imaginary)
-        if settings.power == 2.0:
-            return power
-        return tf.pow(power, settings.power / 2)
-
-    def _mel(self, magnitudes: tf.Tensor) -> tf.Tensor:
-        """Bands of neighbours, each from the bins that reach into them."""
-        parts = []
-        for bands in np.array_split(np.arange(self.settings.n_mels), MEL_BLOCKS):
-            block = self._filters[:, bands]
-            used = np.flatnonzero(block.any(axis=1))
-            if not bands.size:
-                continue
-            first, last = (used[0], used[-1] + 1) if used.size else (0, 1)
-            parts.append(tf.matmul(magnitudes[..., first:last], block[first:last]))
-        return tf.concat(parts, axis=-1)
+        if settings.standardize == "per_clip":
+            mean, variance = tf.nn.moments(features, axes=[1, 2], keepdims=True)
+            features = (features - mean) / tf.maximum(tf.sqrt(variance), 1e-5)
+        elif settings.standardize != "none":
+            features = (features - self.mean) * self.scale
+        if settings.image_frames:
+            features = compression.image(
+                features, settings.image_frames, settings.image_bands
+            )
+        return features
 
     def set_statistics(self, mean: np.ndarray, deviation: np.ndarray) -> None:
-        """Set what standardizes: of the training part, in dB.
+        """Set what standardizes, as `statistics` gives it.
 
         Args:
-            mean: `[n_mels]`, `[n_mels, channels]` or scalar.
+            mean: Of the training part, of a shape that broadcasts to the layer's.
             deviation: Likewise.
         """
-        bands = np.ones(self.mean.shape, np.float32)
-        self.mean.assign(bands * mean)
-        self.scale.assign(bands / np.maximum(deviation, MIN_DEVIATION))
+        shape = self.mean.shape
+        deviation = np.broadcast_to(deviation, shape)
+        own = tuple(range(len(shape) - (1 if self._has_channels else 0)))
+        usual = np.sqrt(np.mean(np.square(deviation), axis=own, keepdims=True))
+        floored = np.maximum(deviation, MIN_DEVIATION * usual)
+        self.mean.assign(np.broadcast_to(mean, shape))
+        self.scale.assign(1 / np.where(floored > 0, floored, 1))
 
-    def frames(self, samples: int) -> int:
-        """The frame-count law."""
-        padding = self.settings.n_fft // 2 * 2 if self.settings.center else 0
-        return 1 + (samples + padding - self.settings.n_fft) // self.settings.hop_length
+    @property
+    def _has_channels(self) -> bool:
+        rank = 3 if self.settings.standardize == "per_position" else 2
+        return len(self.mean.shape) == rank
+
+    @property
+    def per_decibel(self) -> tf.Tensor:
+        """How much a decibel more of sound adds to each logarithmic feature.
+
+        float32, of a shape that broadcasts to features; 0 for deltas, which a constant
+        level does not change.
+        """
+        units = compression.per_decibel(self.settings)
+        values = units * tf.convert_to_tensor(self.scale)
+        if not self.settings.deltas:
+            return values
+        channels = values.shape[-1]
+        static = np.arange(channels) < channels // (1 + self.settings.deltas)
+        return values * static.astype(np.float32)
+
+    def extracted_shape(self, input_shape: tuple) -> tuple:
+        """Shape of what `extract` gives."""
+        batch, samples, *rest = input_shape
+        settings = self.settings
+        frames = None if samples is None else settings.frames(samples)
+        cepstral = settings.kind == "mfcc"
+        width = settings.n_mfcc if cepstral else bands(settings, self.sample_rate)
+        channels = (rest[0] if rest else 1) * (1 + settings.deltas)
+        own_axis = rest or settings.deltas
+        return (batch, frames, width, *([channels] if own_axis else []))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        """`[batch, samples, ...]` to `[batch, frames, n_mels, ...]`."""
-        batch, samples, *channels = input_shape
-        frames = None if samples is None else self.frames(samples)
-        return (batch, frames, self.settings.n_mels, *channels)
+        """Shape of the features."""
+        batch, *shape = self.extracted_shape(input_shape)
+        if self.settings.image_frames:
+            shape = [self.settings.image_frames, self.settings.image_bands, 3]
+        return (batch, *shape)
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs."""
@@ -166,40 +175,30 @@ def statistics(
 
     Args:
         layer: The front-end.
-        batches: Waveforms `[batch, samples]` or `[batch, samples, channels]`.
+        batches: Features as `extract` gives them.
 
     Returns:
-        Mean and deviation in dB, `[n_mels]` or `[n_mels, channels]` each; all the same
-        for `standardize = scalar`.
+        Mean and deviation, float64, as `standardize` asks: `[bands, ...]`; the same for
+        all bands where it is scalar; `[frames, bands, ...]` where it is per_position.
     """
     count = 0
     sums: np.ndarray | float = 0.0
-    decibels = tf.function(layer.extract)
     for batch in batches:
-        values = decibels(batch).numpy().astype(np.float64)
-        values = values.reshape(-1, *values.shape[2:])
+        values = np.asarray(batch, np.float64)
         count += len(values)
         sums = sums + np.stack([values.sum(axis=0), np.square(values).sum(axis=0)])
     mean, square = np.asarray(sums) / count
-    if layer.settings.standardize == "scalar":
-        mean = np.full_like(mean, mean.mean())
-        square = np.full_like(square, square.mean())
+    pooled = {"per_position": (), "scalar": (0, 1)}.get(layer.settings.standardize, 0)
+    mean = np.mean(mean, axis=pooled, keepdims=True)
+    square = np.mean(square, axis=pooled, keepdims=True)
+    if layer.settings.standardize != "per_position":
+        mean, square = mean[0], square[0]
     return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
 
 
-def _decibels(power: tf.Tensor) -> tf.Tensor:
-    return tf.math.log(tf.maximum(power, AMIN)) * np.float32(10 / np.log(10))
-
-
-def _window(settings: Frontend) -> np.ndarray:
-    """The periodic window, centred in `n_fft` zeros: float32 `[n_fft]`."""
-    length = settings.win_length or settings.n_fft
-    phase = 2 * np.pi * np.arange(length) / length
-    window = {
-        "hann": 0.5 - 0.5 * np.cos(phase),
-        "hamming": 0.54 - 0.46 * np.cos(phase),
-        "rectangular": np.ones(length),
-    }[settings.window]
-    before = (settings.n_fft - length) // 2
-    padded = np.pad(window, (before, settings.n_fft - length - before))
-    return padded.astype(np.float32)
+def _spread(waveform: tf.Tensor) -> tf.Tensor:
+    """Move each waveform's minimum and maximum to -0.5 and 0.5; silence to 0."""
+    own = tuple(range(1, len(waveform.shape)))
+    low = tf.reduce_min(waveform, axis=own, keepdims=True)
+    high = tf.reduce_max(waveform, axis=own, keepdims=True)
+    return tf.math.divide_no_nan(waveform - (low + high) / 2, high - low)

@@ -1,0 +1,281 @@
+"""Augmentations of waveforms: `[batch, samples]` or `[batch, samples, channels]`.
+
+The channels of a clip are changed alike, so that what lies between them stays.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from asc_tf.augment.seeds import fold_in, happens, per_clip
+from asc_tf.config import Augment
+
+NOISE_BLOCK = 64
+"""Noise begins at a multiple of this many samples: to copy whole blocks is ten times
+faster than to gather single samples."""
+
+FFT_LENGTHS = np.unique(
+    [odd << power for odd in (1, 3, 5, 9, 15) for power in range(27)]
+).astype(np.int32)
+"""Lengths that FFTs are fast at, close enough to each other to waste little."""
+
+
+class Banks(NamedTuple):
+    """Sounds to augment with; `asc_tf.banks.load` makes them.
+
+    Attributes:
+        noise: float32 `[n, samples]`, each row of power (mean square) 1.
+        impulses: Impulse responses, float32 `[n, taps]`.
+    """
+
+    noise: np.ndarray | tf.Tensor | None = None
+    impulses: np.ndarray | tf.Tensor | None = None
+
+
+def augment_waveforms(
+    waveforms: tf.Tensor, seed: tf.Tensor, settings: Augment, banks: Banks | None = None
+) -> tf.Tensor:
+    """All that is configured for waveforms.
+
+    The device comes behind what happens in front of it, noise behind the device, so
+    that the ratio is the one drawn; gain comes last, for signal and noise alike.
+
+    Args:
+        waveforms: float32 `[batch, samples]` or `[batch, samples, 2]`.
+        seed: int64 `[2]`.
+        settings: The augmentation settings.
+        banks: What `settings.noise` and `settings.impulse_dir` name.
+
+    Returns:
+        float32 of the same shape; with `random_channel`, `[batch, samples]`.
+
+    Raises:
+        ValueError: If a bank is missing that the settings call for.
+    """
+    banks = banks or Banks()
+    if settings.random_channel:
+        waveforms = random_channel(waveforms, fold_in(seed, 5))
+    if settings.time_reverse:
+        waveforms = time_reverse(waveforms, fold_in(seed, 6))
+    if settings.time_roll:
+        waveforms = time_roll(waveforms, fold_in(seed, 0))
+    if settings.impulse_dir:
+        if banks.impulses is None:
+            raise ValueError("augment.impulse_dir is set: needs banks.impulses")
+        waveforms = convolve(
+            waveforms, fold_in(seed, 7), banks.impulses, settings.impulse_share
+        )
+    if settings.noise != "none":
+        if banks.noise is None:
+            raise ValueError(f"augment.noise = {settings.noise}: needs banks.noise")
+        waveforms = add_noise(
+            waveforms,
+            fold_in(seed, 8),
+            banks.noise,
+            settings.noise_min_snr_db,
+            settings.noise_max_snr_db,
+            settings.noise_share,
+        )
+    if settings.gain_db:
+        waveforms = gain(waveforms, fold_in(seed, 1), settings.gain_db)
+    return waveforms
+
+
+def random_channel(waveforms: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """One of left, right and their mean for each clip, each with probability 1/3.
+
+    Args:
+        waveforms: float32 `[batch, samples, 2]`.
+        seed: int64 `[2]`.
+
+    Returns:
+        float32 `[batch, samples]`.
+    """
+    weights = tf.constant([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    batch = tf.shape(waveforms)[0]
+    choice = tf.random.stateless_uniform([batch], seed, 0, 3, tf.int32)
+    left, right = tf.split(tf.gather(weights, choice), 2, axis=1)
+    # No matrix product: on a GPU it may round to the bits of TF32.
+    return waveforms[..., 0] * left + waveforms[..., 1] * right
+
+
+def time_reverse(waveforms: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Play each waveform backwards with probability 1/2; shapes as in `time_roll`."""
+    flip = happens(seed, 0.5, [tf.shape(waveforms)[0]])
+    flip = per_clip(flip, len(waveforms.shape))
+    return tf.where(flip, tf.reverse(waveforms, [1]), waveforms)
+
+
+def time_roll(waveforms: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Rotate each waveform by its own uniform number of samples.
+
+    Args:
+        waveforms: float32 `[batch, samples]` or `[batch, samples, channels]`.
+        seed: int64 `[2]`.
+
+    Returns:
+        float32 of the same shape.
+    """
+    batch, samples = tf.unstack(tf.shape(waveforms)[:2])
+    shift = tf.random.stateless_uniform(
+        [batch], seed, minval=0, maxval=samples, dtype=tf.int32
+    )
+    # By whole clips, because to look up each sample takes four times as long.
+    rolled = tf.map_fn(
+        lambda clip: tf.roll(waveforms[clip], -shift[clip], axis=0),
+        tf.range(batch),
+        fn_output_signature=tf.TensorSpec(waveforms.shape[1:], waveforms.dtype),
+    )
+    return tf.ensure_shape(rolled, waveforms.shape)
+
+
+def gain(waveforms: tf.Tensor, seed: tf.Tensor, gain_db: float) -> tf.Tensor:
+    """Scale each waveform by its own gain, uniform in dB within +- `gain_db`.
+
+    Args:
+        waveforms: float32 `[batch, samples]` or `[batch, samples, channels]`.
+        seed: int64 `[2]`.
+        gain_db: Largest gain, dB.
+
+    Returns:
+        float32 of the same shape.
+    """
+    others = [1] * (len(waveforms.shape) - 1)
+    decibels = tf.random.stateless_uniform(
+        [tf.shape(waveforms)[0], *others], seed, -gain_db, gain_db
+    )
+    return waveforms * 10.0 ** (decibels / 20.0)
+
+
+def add_noise(
+    waveforms: tf.Tensor,
+    seed: tf.Tensor,
+    bank: np.ndarray | tf.Tensor,
+    min_snr_db: float,
+    max_snr_db: float,
+    share: float = 1.0,
+) -> tf.Tensor:
+    """Add a random span of a bank to a share of the waveforms.
+
+    Row, place and sign are uniform; a row is a loop, so that it may be shorter than a
+    segment. The signal-to-noise ratio, of powers over the whole segment (and all
+    channels), is uniform in dB. All channels get the same noise. Silence stays silent.
+
+    Args:
+        waveforms: float32 `[batch, samples]` or `[batch, samples, channels]`.
+        seed: int64 `[2]`.
+        bank: float32 `[rows, length]`; quickest where the length is a multiple of
+            `NOISE_BLOCK`.
+        min_snr_db: Lowest ratio, dB.
+        max_snr_db: Highest ratio, dB.
+        share: Of the waveforms that get noise.
+
+    Returns:
+        float32 of the same shape.
+    """
+    batch, samples = tf.unstack(tf.shape(waveforms)[:2])
+    noise = _spans(_outside(bank), batch, samples, fold_in(seed, 0))
+    own = list(range(1, len(waveforms.shape)))
+    signal_power = tf.reduce_mean(tf.square(waveforms), axis=own)
+    noise_power = tf.reduce_mean(tf.square(noise), axis=1)
+    snr_db = tf.random.stateless_uniform(
+        [batch], fold_in(seed, 1), min_snr_db, max_snr_db
+    )
+    power = signal_power * 10.0 ** (-snr_db / 10.0)
+    scale = tf.sqrt(tf.math.divide_no_nan(power, noise_power))
+    scale = tf.where(happens(fold_in(seed, 2), 0.5, [batch]), scale, -scale)
+    scale = tf.where(happens(fold_in(seed, 3), share, [batch]), scale, 0.0)
+    noise *= scale[:, tf.newaxis]
+    return waveforms + (noise if len(own) == 1 else noise[..., tf.newaxis])
+
+
+def _spans(
+    bank: tf.Tensor, batch: tf.Tensor, samples: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """A random span of a random row for each clip: `[batch, samples]`."""
+    rows, length = bank.shape
+    block = math.gcd(length, NOISE_BLOCK)
+    in_row = length // block
+    row = tf.random.stateless_uniform([batch, 1], fold_in(seed, 0), 0, rows, tf.int32)
+    start = tf.random.stateless_uniform(
+        [batch, 1], fold_in(seed, 1), 0, in_row, tf.int32
+    )
+    blocks = tf.range(-(-samples // block))
+    taken = tf.gather(
+        tf.reshape(bank, [-1, block]), row * in_row + (start + blocks) % in_row
+    )
+    return tf.reshape(taken, [batch, -1])[:, :samples]
+
+
+def convolve(
+    waveforms: tf.Tensor,
+    seed: tf.Tensor,
+    bank: np.ndarray | tf.Tensor,
+    share: float = 1.0,
+) -> tf.Tensor:
+    """Convolve a share of the waveforms with random impulse responses, of devices.
+
+    The result begins where the waveform begins and is as long.
+
+    Source: T. Morocutti, F. Schmid, K. Koutini, G. Widmer, "Device-Robust Acoustic
+    Scene Classification via Impulse Response Augmentation", EUSIPCO 2023.
+
+    Args:
+        waveforms: float32 `[batch, samples]` or `[batch, samples, channels]`.
+        seed: int64 `[2]`.
+        bank: Impulse responses, float32 `[rows, taps]`.
+        share: Of the waveforms that are convolved.
+
+    Returns:
+        float32 of the same shape.
+    """
+    bank = _outside(bank)
+    batch = tf.shape(waveforms)[0]
+    row = tf.random.stateless_uniform(
+        [batch], fold_in(seed, 0), 0, bank.shape[0], tf.int32
+    )
+    if share >= 1:
+        return _convolved(waveforms, tf.gather(bank, row))
+    # Only what is drawn is computed: this is the dearest of the augmentations.
+    is_drawn = happens(fold_in(seed, 1), share, [batch])
+    drawn, others = (tf.where(which)[:, 0] for which in (is_drawn, ~is_drawn))
+
+    def changed() -> tf.Tensor:
+        impulses = tf.gather(bank, tf.gather(row, drawn))
+        parts = [_convolved(tf.gather(waveforms, drawn), impulses)]
+        parts.append(tf.gather(waveforms, others))
+        indices = [tf.cast(which, tf.int32) for which in (drawn, others)]
+        # Rows are copied whole; scattering them takes as long as convolving all.
+        return tf.ensure_shape(tf.dynamic_stitch(indices, parts), waveforms.shape)
+
+    # The FFT refuses to pad an empty batch.
+    return tf.cond(tf.reduce_any(is_drawn), changed, lambda: tf.identity(waveforms))
+
+
+def _convolved(waveforms: tf.Tensor, impulses: tf.Tensor) -> tf.Tensor:
+    """Each waveform with its own `[batch, taps]`, by one FFT of the whole.
+
+    That is as fast as overlapping blocks are at their best, for 500 to 32,000 taps.
+    """
+    samples, shape = tf.shape(waveforms)[1], waveforms.shape
+    needed = samples + impulses.shape[1] - 1
+    length = tf.gather(FFT_LENGTHS, tf.searchsorted(FFT_LENGTHS, [needed]))
+    response = tf.signal.rfft(impulses, length)
+    if len(shape) == 3:
+        waveforms = tf.transpose(waveforms, [0, 2, 1])
+        response = response[:, tf.newaxis]
+    result = tf.signal.irfft(tf.signal.rfft(waveforms, length) * response, length)
+    result = result[..., :samples]
+    if len(shape) == 3:
+        result = tf.transpose(result, [0, 2, 1])
+    return tf.ensure_shape(result, shape)
+
+
+def _outside(bank: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """A bank as a tensor that a graph refers to, instead of holding a copy."""
+    if tf.is_tensor(bank):
+        return bank
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.constant(bank, tf.float32)

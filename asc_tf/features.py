@@ -1,0 +1,250 @@
+"""asc-tf features: clips in, a folder with their features out, to train from."""
+
+import dataclasses
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from asc_tf import channels, command, segments
+from asc_tf import config as configuration
+from asc_tf.config import Audio, Augment, Config, Evaluate
+from asc_tf.config.checks import WAVEFORM_AUGMENTATIONS as ON_WAVEFORMS
+from asc_tf.errors import UsageError
+from asc_tf.listening import Listening
+from asc_tf.manifest import SPLITS, Clip, count_by_split, read_clips
+from asc_tf.preparation import oddities, resolve, scanned_corpus
+from asc_tf.stored import layout
+from asc_tf.stored.contents import FORMATS, SECTIONS, Contents
+from asc_tf.stored.layout import FeaturesFolder
+from asc_tf.stored.writing import Arrays, Writer
+from asc_tf.workdir import Workdir
+
+USAGE = """
+Compute features once and store them, with labels, for each split of a corpus.
+
+  asc-tf features --config=esc10_small --dataset.dir=ESC-50 --output=features/esc10
+  asc-tf train --config=esc10_small --augment.time_roll=false --augment.gain_db=0 \\
+      --dataset.features=features/esc10 --workdir=runs/esc10
+
+They are those of all segments of each clip, audio.hop_seconds apart, not standardized
+and not augmented. Where a corpus has folds, dataset.fold says which is the test part,
+and each row names its fold. The same command goes on where it was stopped, mends a
+damaged file, and with other --splits adds these. All three splits are read, the test
+part too, unless --splits says otherwise.
+"""
+
+SHARD_BYTES = 64_000_000
+"""Features in one file; memory holds about twice as much."""
+
+BATCH_SAMPLES = 2**22
+"""Samples of the segments whose features are computed together, unless one has more."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return command.run(COMMAND, argv)
+
+
+def _define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "config", None, "a TOML file, or the name of a shipped one", flag_values=values
+    )
+    flags.DEFINE_string("output", None, "the features folder", flag_values=values)
+    flags.DEFINE_enum("format", "npz", FORMATS, "of the files", flag_values=values)
+    flags.DEFINE_list(
+        "splits", ",".join(SPLITS), "the parts to read and to store", flag_values=values
+    )
+
+
+def _main(values: flags.FlagValues) -> int:
+    command.no_positional(values)
+    output = command.new_path(values, "output")
+    splits = _splits(values.splits)
+    config = resolve(values, COMMAND.configuration_keys())
+    config = config.replace({"dataset.features": ""})
+    write(config, output, values.format, splits)
+    given = command.changed(values, COMMAND.configuration_keys()) | _to_train(config)
+    words = [f"--config={values.config}"] * bool(values.config)
+    words += [f"--{key}={value}" for key, value in given.items()]
+    words += [f"--dataset.features={output}", "--workdir=RUN"]
+    print(f"\nNext: asc-tf train {shlex.join(words)}")
+    return 0
+
+
+def _to_train(config: Config) -> dict[str, Any]:
+    """What has to be otherwise to train from features: nothing acts on waveforms."""
+    off = {f"augment.{name}": getattr(Augment(), name) for name in ON_WAVEFORMS}
+    off["frontend.placement"] = "dataset"
+    now = config.flat()
+    return {key: value for key, value in off.items() if now[key] != value}
+
+
+def _splits(names: Sequence[str]) -> tuple[str, ...]:
+    names = [name.strip() for name in names]
+    for name in names:
+        if name not in SPLITS:
+            near = configuration.suggestion(name, SPLITS)
+            raise UsageError(
+                f"--splits: {name!r} must be one of {', '.join(SPLITS)}{near}"
+            )
+    if not names:
+        raise UsageError(f"--splits is empty: give some of {', '.join(SPLITS)}")
+    return tuple(split for split in SPLITS if split in names)
+
+
+def write(
+    config: Config,
+    output: Path,
+    kind: str = "npz",
+    splits: Sequence[str] = SPLITS,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+) -> Contents:
+    """Write the features of some splits, or go on with it.
+
+    A shard that has its checksum and was made from the same clips is kept.
+    Splits that the folder has already are looked after as well.
+
+    Args:
+        config: The configuration.
+        output: The features folder; a new or empty one, or that of the same settings.
+        kind: `npz` or `tfrecord`.
+        splits: The parts to read and to store.
+        shard_bytes: Size of a shard, unless one clip alone has more.
+
+    Returns:
+        What features.json says.
+
+    Raises:
+        UsageError: If the folder holds something else.
+        UserError: If the corpus is refused, or another process writes here.
+    """
+    command.need("tensorflow")
+    folder = FeaturesFolder(output)
+    before = _begun(folder, config, kind)
+    wanted = [s for s in SPLITS if s in splits or (before and s in before.finished)]
+    table = folder.manifest_file
+    known = read_clips(table) if table.is_file() else ()
+    manifest = scanned_corpus(config, wanted, known)
+    print(f"{config.dataset.name}: {count_by_split(manifest)}")
+    for note in oddities([c for s in wanted for c in manifest.part(s)], config.audio):
+        print(note)
+    computation = _Computation(config, manifest.labels, folder)
+    shape = computation.shape
+    writer = Writer(
+        folder,
+        manifest,
+        computation,
+        lambda clip: _expected_segments(clip, config.audio),
+        shard_bytes // (4 * math.prod(shape)),
+    )
+    with folder.locked():
+        # Once more: another process may have been here in between.
+        before = _begun(folder, config, kind)
+        contents = Contents(
+            format=kind,
+            config=layout.sections(config),
+            labels=manifest.labels,
+            protocol=manifest.protocol,
+            shape=shape,
+            manifest_sha256="",
+            splits={s: before.splits.get(s, ()) if before else () for s in wanted},
+            finished=before.finished if before else (),
+        )
+        return writer.write(contents)
+
+
+def _begun(folder: FeaturesFolder, config: Config, kind: str) -> Contents | None:
+    """What the folder holds of the same settings.
+
+    Raises:
+        UsageError: Naming the settings that differ.
+    """
+    contents = folder.contents()
+    if contents is None:
+        return None
+    found = layout.differing(contents.config, config)
+    if contents.format != kind:
+        found.insert(0, f"--format is {contents.format!r} there and {kind!r} here")
+    if found:
+        raise UsageError(
+            f"--output={folder.path}: holds features of other settings ("
+            f"{'; '.join(found[:4])}); name a new folder, or use those values"
+        )
+    return contents
+
+
+class _Computation:
+    """Clips to the features of their segments, in order and unaugmented."""
+
+    def __init__(
+        self, config: Config, labels: Sequence[str], folder: FeaturesFolder
+    ) -> None:
+        import tensorflow as tf
+
+        from asc_tf.frontend import FrontendLayer
+
+        self._config, self._labels = config, labels
+        self._cache_dir = Workdir(folder.path).audio_cache(config.audio)
+        self._frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
+        segment = Listening.of(config.audio, Evaluate()).segment_shape
+        self._batch_size = max(min(BATCH_SAMPLES // math.prod(segment), 32), 1)
+        found = self._frontend.extract(tf.zeros((1, *segment)))
+        self.shape = tuple(int(size) for size in found.shape[1:])
+
+    def __call__(self, clips: Sequence[Clip]) -> Arrays:
+        from asc_tf import pipeline
+        from asc_tf.batches import clip_by_clip
+
+        audio = self._config.audio
+        if audio.cache == "memory":
+            # Each clip is read once.
+            audio = dataclasses.replace(audio, cache="none")
+        waveforms = pipeline.Waveforms(
+            clips,
+            Path(self._config.dataset.dir),
+            self._labels,
+            audio,
+            self._cache_dir,
+            unverified_weight=self._config.dataset.unverified_weight,
+        )
+
+        def computed(row: dict[str, Any]) -> tuple:
+            features = clip_by_clip(self._frontend.extract, row["waveform"])
+            return features, row["clip"], row["weight"]
+
+        batches = pipeline.segment_batches(
+            waveforms, audio, Evaluate(), self._batch_size
+        ).map(computed, num_parallel_calls=pipeline.AUTOTUNE)
+        with pipeline.reading():
+            parts = zip(*batches.as_numpy_iterator(), strict=True)
+            features, clip, weight = map(np.concatenate, parts)
+        return features, clip, weight
+
+
+def _expected_segments(clip: Clip, audio: Audio) -> int:
+    samples = round(clip.seconds * audio.sample_rate)
+    starts = segments.starts(samples, audio.segment_samples, audio.hop_samples)
+    return len(starts) * len(channels.views(audio.channels, clip.channels))
+
+
+COMMAND = command.Command(
+    name="features",
+    usage=USAGE,
+    main=_main,
+    define=_define,
+    keys=tuple(
+        key
+        for key in configuration.FIELDS
+        if key.split(".")[0] in SECTIONS and key != "dataset.features"
+    ),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())
