@@ -10,24 +10,28 @@ USAGE = """
 asc-tf COMMAND [--flag=value ...]: acoustic scene and environmental sound classification
 
   demo       all of the below on built-in synthetic scenes, in minutes
+  features   clips in, a folder of features to train from out
   train      clips in, a run folder with the best model out
   evaluate   a run folder in, its report out
   export     a run folder in; SavedModel and .tflite files out
   predict    a model and files in, labels out
   datasets   corpora: which there are, how to get them, whether they are whole
   inspect    what the decoder sees in files, or why it refuses them
+  explore    a corpus as training hears it: counts, pictures, players, augmentation
 
 asc-tf COMMAND --help lists the flags of a command; asc-tf --version the version.
 """
 
 MODULES = {
     "demo": "asc_tf.study",
+    "features": "asc_tf.features",
     "train": "asc_tf.train",
     "evaluate": "asc_tf.evaluate",
     "export": "asc_tf.export",
     "predict": "asc_tf.predict",
     "datasets": "asc_tf.corpora",
     "inspect": "asc_tf.inspection",
+    "explore": "asc_tf.explore",
 }
 
 

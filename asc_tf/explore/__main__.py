@@ -1,0 +1,7 @@
+"""python -m asc_tf.explore."""
+
+import sys
+
+from asc_tf.explore import main
+
+sys.exit(main())
