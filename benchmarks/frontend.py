@@ -1,0 +1,233 @@
+"""Seconds of audio per second that the front-end turns into features, beside others.
+
+    python benchmarks/frontend.py [--clips=32] [--seconds=10] [--sample_rate=44100]
+        [--n_fft=2048] [--hop_length=512] [--n_mels=128] [--batches=1,8,32]
+        [--rounds=5] [--peers_python=/path/to/python,/path/to/another]
+
+Log-mel in dB below each clip's maximum, floor at -80 dB, of waveforms in memory. Each
+way is a process that stays alive; they take turns, so that what else the machine does
+hits all alike, and the best round counts. Every way may use all processors, and none
+uses a GPU. "asc_tf over it" is a ratio of speeds: above 1 this package is faster.
+"off by" is the largest difference to librosa; who is off by more than 0.1 dB computes
+something else. "memory" is by how much the resident memory (VmHWM of /proc/self/status,
+reset before) peaks above what it was after one clip, while it takes all of them. The
+last number of a name is the batch size.
+
+Packages that this interpreter lacks are looked for with those of `--peers_python`:
+
+    python3.11 -m venv peers && peers/bin/pip install torch==2.13.0 numpy
+    python3.11 -m venv peers2 &&
+        peers2/bin/pip install kapre==0.3.7 tensorflow==2.17.1 tf-keras==2.17.0 librosa
+
+Then the other kinds of features beside librosa, and the front-end alone as a .tflite.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags, logging
+from frontend_race import Way, race
+
+from asc_tf.quiet import quiet_tensorflow
+
+quiet_tensorflow()
+
+_CLIPS = flags.DEFINE_integer("clips", 32, "clips", lower_bound=1)
+_SECONDS = flags.DEFINE_float("seconds", 10.0, "duration of a clip", lower_bound=0.1)
+_RATE = flags.DEFINE_integer("sample_rate", 44100, "Hz")
+_N_FFT = flags.DEFINE_integer("n_fft", 2048, "FFT length")
+_HOP = flags.DEFINE_integer("hop_length", 512, "samples between frames")
+_MELS = flags.DEFINE_integer("n_mels", 128, "mel bands")
+_BATCHES = flags.DEFINE_list("batches", ["1", "8", "32"], "clips a batch")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "rounds, of which the best counts")
+_PEERS = flags.DEFINE_list("peers_python", [], "interpreters that have what this lacks")
+
+SAME_DB = 0.1
+OURS = "asc_tf"
+CLIP_BY_CLIP = ("librosa", "librosa, threads", "librosa, processes")
+BATCHED = (
+    "asc_tf, tf.function",
+    "asc_tf, tf.data",
+    "tf.signal, dense mel",
+    "torch.stft, dense mel",
+    "keras.layers.MelSpectrogram",
+    "kapre",
+)
+KINDS: dict[str, dict] = {
+    "log_mel": {},
+    "linear": {"kind": "linear"},
+    "mfcc": {"kind": "mfcc"},
+    "pcen": {"kind": "pcen", "power": 1.0},
+    "log_mel, deltas = 1": {"deltas": 1},
+    "log_mel, deltas = 2": {"deltas": 2},
+}
+BLOCKS = (1, 4, 8, 16, 32)
+
+
+def way(
+    label: str, name: str, folder: Path, batch: int | str = 0, **settings: object
+) -> Way:
+    """Start a way by its name among those of `frontend_peers.py`."""
+    task = {
+        **{"way": name, "folder": str(folder), "batch": int(batch)},
+        **{"rate": _RATE.value, "n_fft": _N_FFT.value, "hop_length": _HOP.value},
+        **{"n_mels": _MELS.value, "settings": settings},
+    }
+    return Way(label, task, (sys.executable, *_PEERS.value))
+
+
+def speed(measured: Way) -> float:
+    """Seconds of audio per second."""
+    return _CLIPS.value * _SECONDS.value / measured.best
+
+
+def write_inputs(folder: Path) -> None:
+    """Noise and a tone, fading by 70 dB, and the mel matrix for who has none."""
+    from asc_tf.frontend.mel import filter_bank
+
+    generator = np.random.default_rng(0)
+    samples = round(_SECONDS.value * _RATE.value)
+    waves = generator.standard_normal((_CLIPS.value, samples), np.float32) * 0.05
+    pitch = generator.uniform(0.01, 0.5, (_CLIPS.value, 1)).astype(np.float32)
+    time_axis = np.arange(samples, dtype=np.float32)
+    waves += 0.5 * np.sin(pitch * time_axis)
+    waves *= np.exp(-8 * time_axis / samples)
+    np.save(folder / "waves.npy", waves)
+    filters = filter_bank(
+        *(_RATE.value, _N_FFT.value, _MELS.value, 0.0, _RATE.value / 2),
+        *("slaney", "slaney"),
+    )
+    np.save(folder / "filters.npy", np.asarray(filters, np.float32))
+
+
+def compare_ways(folder: Path) -> None:
+    """The table of log-mel."""
+    ways = [way(name, name, folder) for name in CLIP_BY_CLIP]
+    ways += [
+        way(f"{name}, {size}", name, folder, size)
+        for name in BATCHED
+        for size in _BATCHES.value
+    ]
+    able = race(ways, _ROUNDS.value)
+    librosa = next(found for found in able if found.name == "librosa")
+    own = max((found for found in able if OURS in found.name), key=speed)
+    print(f"\n{'':31} {'x real time':>11} {'asc_tf over it':>14} {'memory':>9}  off by")
+    for found in able:
+        error = found.off_by(librosa)
+        mark = "" if error <= SAME_DB else ", something else"
+        grown = "-" if "processes" in found.name else f"{found.grown_mb:.0f} MB"
+        print(
+            f"{found.name:31} {speed(found):11.0f} {speed(own) / speed(found):14.2f} "
+            f"{grown:>9}  {error:.1e} dB{mark}"
+        )
+    for found in ways:
+        if found.missing:
+            print(f"{found.name}: left out, no {found.missing} (see --help)")
+    others = [found for found in able if OURS not in found.name]
+    same = [found for found in others if found.off_by(librosa) <= SAME_DB]
+    best = max(same, key=speed)
+    print(
+        f"{own.name} over librosa: {speed(own) / speed(librosa):.2f}; over the best "
+        f"other that computes the same ({best.name}): {speed(own) / speed(best):.2f}"
+    )
+
+
+def compare_kinds(folder: Path) -> None:
+    """The table of other kinds."""
+    pairs = [
+        (
+            way(f"{kind}, own", "asc_tf, tf.data", folder, 8, **settings),
+            way(f"{kind}, librosa", "librosa", folder, **settings),
+        )
+        for kind, settings in KINDS.items()
+    ]
+    race([found for pair in pairs for found in pair], _ROUNDS.value)
+    print(
+        f"\n{'tf.data, batch 8':20} {'asc_tf':>8} {'librosa':>8} {'ratio':>6}  off by"
+    )
+    for kind, (own, librosa) in zip(KINDS, pairs, strict=True):
+        print(
+            f"{kind:20} {speed(own):8.0f} {speed(librosa):8.0f} "
+            f"{speed(own) / speed(librosa):6.2f}  {own.off_by(librosa):.1e}"
+        )
+
+
+def compare_blocks(folder: Path) -> None:
+    """The table of the numbers of blocks that the mel matrix is applied in."""
+    ways = [
+        way(str(number), "asc_tf, tf.data", folder, 8, mel_blocks=number)
+        for number in BLOCKS
+    ]
+    cells = [f"{found.name}: {speed(found):.0f}" for found in race(ways, _ROUNDS.value)]
+    print(f"\ntf.data, batch 8, mel blocks: x real time: {', '.join(cells)}")
+
+
+def measure_litert(name: str, rate: int, settings: dict, folder: Path) -> None:
+    """A row of the table of LiteRT: converted as an export is, one clip a call."""
+    import keras
+    from ai_edge_litert.interpreter import Interpreter
+
+    from asc_tf.config import Frontend
+    from asc_tf.convert import convert
+    from asc_tf.frontend import FrontendLayer
+    from asc_tf.quiet import without_notes
+    from asc_tf.serving import write_one_segment
+
+    samples = round(10 * rate)
+    inputs = keras.Input([samples])
+    layer = FrontendLayer(rate, Frontend(**settings))
+    layer.portable = True
+    model = keras.Model(inputs, layer(inputs))
+    saved_model = folder / f"{rate}-{len(settings)}" / "saved_model"
+    saved_model.parent.mkdir()
+    write_one_segment(model, saved_model)
+    path = convert(saved_model, ["float32"], np.zeros([1, samples]), "")["float32"]
+    wave = np.random.default_rng(0).standard_normal((1, samples)).astype(np.float32)
+    wave *= np.linspace(0.001, 0.3, samples, dtype=np.float32)
+    with without_notes():
+        interpreter = Interpreter(str(path), num_threads=1)
+        run = interpreter.get_signature_runner("serving_default")
+        (found,) = run(waveform=wave).values()
+    error = np.abs(found - model(wave).numpy()).max()
+    best = float("inf")
+    for _ in range(4 * _ROUNDS.value):
+        began = time.perf_counter()
+        run(waveform=wave)
+        best = min(best, time.perf_counter() - began)
+    size = path.stat().st_size / 1000
+    print(f"{name:34} {size:8.0f} {1000 * best:10.1f} {error:13.1e}")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        sys.exit(f"unexpected argument {argv[1]}")
+    import tensorflow as tf
+
+    logging.set_verbosity(logging.ERROR)
+    devices = ", ".join(device.name for device in tf.config.list_physical_devices())
+    print(
+        f"{_CLIPS.value} clips of {_SECONDS.value:g} s at {_RATE.value} Hz, n_fft "
+        f"{_N_FFT.value}, hop {_HOP.value}, {_MELS.value} mels; {os.cpu_count()} "
+        f"processors; best of {_ROUNDS.value}; TensorFlow sees {devices}"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_inputs(folder)
+        compare_ways(folder)
+        compare_kinds(folder)
+        compare_blocks(folder)
+        tf.config.set_visible_devices([], "GPU")
+        heads = f"{'kB':>8} {'ms':>10} {'off by, dB':>13}"
+        print(f"\n{'LiteRT, 1 thread, 10 s clip':34} {heads}")
+        measure_litert("defaults at 32 kHz", 32000, {}, folder)
+        own = {"n_fft": _N_FFT.value, "hop_length": _HOP.value, "n_mels": _MELS.value}
+        title = f"{_N_FFT.value}/{_HOP.value}/{_MELS.value} at {_RATE.value} Hz"
+        measure_litert(title, _RATE.value, own, folder)
+
+
+if __name__ == "__main__":
+    app.run(main)

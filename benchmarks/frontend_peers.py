@@ -1,0 +1,279 @@
+"""One way of making features, in a process of its own; started by `frontend.py`.
+
+Needs NumPy and what the way itself needs, so that an interpreter without this package
+can run the peers. The first argument says what to do, as JSON. The process prints one
+line of JSON once it is warm, and one for each round that a line on stdin asks for.
+"""
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+Features = Callable[[np.ndarray], "list[np.ndarray] | np.ndarray"]
+"""Waveforms `[clips, samples]` to features `[clips, frames, ...]`."""
+
+AMIN, TOP_DB = 1e-10, 80.0
+
+
+def asc_tf_layer(task: dict) -> Callable:
+    """The function that makes features of a batch in this package."""
+    from asc_tf.config import Frontend
+    from asc_tf.frontend import FrontendLayer, spectrum
+
+    settings = dict(task["settings"])
+    spectrum.MEL_BLOCKS = settings.pop("mel_blocks", spectrum.MEL_BLOCKS)
+    shape = {name: task[name] for name in ("n_fft", "hop_length", "n_mels")}
+    layer = FrontendLayer(task["rate"], Frontend(**shape | settings))
+    return layer.extract
+
+
+def asc_tf_function(task: dict) -> Features:
+    """A batch in one call of a `tf.function`."""
+    return tensorflow_call(asc_tf_layer(task))
+
+
+def asc_tf_dataset(task: dict) -> Features:
+    """Batches through a `tf.data` map, as training takes them."""
+    import tensorflow as tf
+
+    extract = asc_tf_layer(task)
+
+    @functools.cache
+    def batches(count: int) -> tf.data.Dataset:
+        clips = tf.data.Dataset.from_tensor_slices(task["waves"][:count])
+        found = clips.batch(task["batch"]).map(extract, tf.data.AUTOTUNE)
+        return found.prefetch(tf.data.AUTOTUNE)
+
+    def features(waves: np.ndarray) -> list[np.ndarray]:
+        found = batches(len(waves)).as_numpy_iterator()
+        return [clip for batch in found for clip in batch]
+
+    return features
+
+
+def tensorflow_call(function: Callable) -> Features:
+    """A batch in one call of a TensorFlow function."""
+    import tensorflow as tf
+
+    traced = tf.function(function)
+    return lambda waves: traced(tf.constant(waves)).numpy()
+
+
+def tf_signal(task: dict) -> Features:
+    """`tf.signal.stft` and one dense product with the mel matrix."""
+    import tensorflow as tf
+
+    half = task["n_fft"] // 2
+
+    def extract(waves: tf.Tensor) -> tf.Tensor:
+        padded = tf.pad(waves, [[0, 0], [half, half]])
+        spectrum = tf.signal.stft(padded, task["n_fft"], task["hop_length"])
+        mel = tf.matmul(tf.abs(spectrum) ** 2, task["filters"])
+        mel = tf.math.log(tf.maximum(mel, AMIN)) * (10 / np.log(10))
+        mel -= tf.reduce_max(mel, axis=(1, 2), keepdims=True)
+        return tf.maximum(mel, -TOP_DB)
+
+    return tensorflow_call(extract)
+
+
+def keras_layer(task: dict) -> Features:
+    """`keras.layers.MelSpectrogram`."""
+    import keras
+
+    layer = keras.layers.MelSpectrogram(
+        fft_length=task["n_fft"],
+        sequence_stride=task["hop_length"],
+        sampling_rate=task["rate"],
+        num_mel_bins=task["n_mels"],
+        min_freq=0.0,
+        max_freq=task["rate"] / 2,
+        top_db=TOP_DB,
+    )
+    found = tensorflow_call(layer)
+    return lambda waves: found(waves).transpose(0, 2, 1)
+
+
+def kapre(task: dict) -> Features:
+    """`kapre.composed.get_melspectrogram_layer`, for clips that are padded already."""
+    from kapre.composed import get_melspectrogram_layer
+
+    half = task["n_fft"] // 2
+    samples = task["samples"] + 2 * half
+    layer = get_melspectrogram_layer(
+        input_shape=(samples, 1),
+        n_fft=task["n_fft"],
+        hop_length=task["hop_length"],
+        sample_rate=task["rate"],
+        n_mels=task["n_mels"],
+        mel_f_max=task["rate"] / 2,
+        return_decibel=True,
+        db_amin=AMIN,
+        db_dynamic_range=TOP_DB,
+    )
+    found = tensorflow_call(layer)
+    return lambda waves: found(np.pad(waves, [(0, 0), (half, half)])[..., None])[..., 0]
+
+
+def torch_stft(task: dict) -> Features:
+    """`torch.stft` and one dense product with the mel matrix."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    filters = torch.from_numpy(task["filters"])
+    window = torch.hann_window(task["n_fft"])
+
+    def features(waves: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            spectrum = torch.stft(
+                torch.from_numpy(waves),
+                task["n_fft"],
+                task["hop_length"],
+                window=window,
+                pad_mode="constant",
+                return_complex=True,
+            )
+            mel = (spectrum.abs() ** 2).transpose(1, 2) @ filters
+            mel = 10 * mel.clamp_min(AMIN).log10()
+            mel -= mel.amax(dim=(1, 2), keepdim=True)
+            return mel.clamp_min(-TOP_DB).numpy()
+
+    return features
+
+
+def librosa_clip(task: dict) -> Callable[[np.ndarray], np.ndarray]:
+    """One clip to features, of the kind that the settings ask for."""
+    import librosa
+
+    settings = task["settings"]
+    kind, deltas = settings.get("kind", "log_mel"), settings.get("deltas", 0)
+    frames = {name: task[name] for name in ("n_fft", "hop_length")}
+    mel = {"sr": task["rate"], "n_mels": task["n_mels"]} | frames
+
+    def decibels(power: np.ndarray) -> np.ndarray:
+        return librosa.power_to_db(power, ref=np.max, amin=AMIN, top_db=TOP_DB)
+
+    def features(wave: np.ndarray) -> np.ndarray:
+        if kind == "linear":
+            return decibels(np.abs(librosa.stft(wave, **frames)) ** 2).T
+        power = settings.get("power", 2.0)
+        bands = librosa.feature.melspectrogram(y=wave, power=power, **mel)
+        if kind == "pcen":
+            bands *= np.float32(2.0**31)
+            return librosa.pcen(bands, sr=task["rate"], hop_length=task["hop_length"]).T
+        found = decibels(bands)
+        if kind == "mfcc":
+            return librosa.feature.mfcc(S=found, n_mfcc=20).T
+        orders = range(1, deltas + 1)
+        stack = [found, *(librosa.feature.delta(found, order=o) for o in orders)]
+        return np.stack(stack, axis=-1).swapaxes(0, 1) if deltas else found.T
+
+    return features
+
+
+def librosa_loop(task: dict) -> Features:
+    """Clip after clip."""
+    one = librosa_clip(task)
+    return lambda waves: [one(wave) for wave in waves]
+
+
+def librosa_threads(task: dict) -> Features:
+    """As many threads as processors."""
+    one, pool = librosa_clip(task), ThreadPoolExecutor(os.cpu_count())
+    return lambda waves: list(pool.map(one, waves))
+
+
+def librosa_processes(task: dict) -> Features:
+    """As many forked processes as processors, which have the waveforms already."""
+    import multiprocessing
+
+    global _forked
+    one, waves = librosa_clip(task), task["waves"]
+    one(waves[0])
+    _forked = lambda number: one(waves[number])  # noqa: E731
+    pool = multiprocessing.get_context("fork").Pool(os.cpu_count())
+    return lambda some: pool.map(_of_forked, range(len(some)), chunksize=1)
+
+
+_forked: Callable[[int], np.ndarray]
+
+
+def _of_forked(number: int) -> np.ndarray:
+    return _forked(number)
+
+
+def in_batches(features: Features, size: int) -> Features:
+    """Batch after batch of so many clips."""
+    return lambda waves: [
+        clip
+        for first in range(0, len(waves), size)
+        for clip in features(waves[first : first + size])
+    ]
+
+
+WAYS = {
+    "asc_tf, tf.function": asc_tf_function,
+    "asc_tf, tf.data": asc_tf_dataset,
+    "librosa": librosa_loop,
+    "librosa, threads": librosa_threads,
+    "librosa, processes": librosa_processes,
+    "tf.signal, dense mel": tf_signal,
+    "keras.layers.MelSpectrogram": keras_layer,
+    "kapre": kapre,
+    "torch.stft, dense mel": torch_stft,
+}
+
+
+def memory(field: str) -> int:
+    """Memory of this process now (VmRSS) or at its peak (VmHWM), kB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1])
+    return 0
+
+
+def run(task: dict, say: Callable[[dict], None]) -> None:
+    """Make features of one clip, of all, and then again whenever a line asks."""
+    folder = Path(task["folder"])
+    waves = np.load(folder / "waves.npy")
+    filters = np.load(folder / "filters.npy")
+    task |= {"waves": waves, "filters": filters, "samples": waves.shape[1]}
+    try:
+        features = WAYS[task["way"]](task)
+        if task["batch"] and task["way"] != "asc_tf, tf.data":
+            features = in_batches(features, task["batch"])
+        features(waves[:1])
+    except ImportError as error:
+        return say({"missing": error.name or str(error)})
+    # The peak so far is forgotten, so that the next one is of all clips.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory("VmRSS")
+    found = features(waves)
+    grown = memory("VmHWM") - before
+    np.save(task["result"], np.asarray(found, np.float32))
+    del found
+    say({"grown_mb": grown / 1024})
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        features(waves)
+        say({"seconds": time.perf_counter() - began})
+
+
+def main() -> None:
+    # What libraries print goes to stderr: stdout is for answers alone.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    run(
+        json.loads(sys.argv[1]),
+        lambda answer: print(json.dumps(answer), file=answers, flush=True),
+    )
+
+
+if __name__ == "__main__":
+    main()

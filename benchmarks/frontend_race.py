@@ -1,0 +1,89 @@
+"""Processes that take turns in making features, for `frontend.py`."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+class Way:
+    """One way of making features, in a process that is told when to do a round.
+
+    Attributes:
+        name: For the table.
+        missing: The package that no interpreter has; empty where it runs.
+        grown_mb: What the process grew by while it took all clips.
+        best: Seconds of the best round.
+        features: What it made.
+
+    Args:
+        name: For the table.
+        task: What `frontend_peers.py` is told, with its `folder`.
+        pythons: Interpreters, the first of which that has what it needs is taken.
+    """
+
+    def __init__(self, name: str, task: dict, pythons: Sequence[str]) -> None:
+        result = Path(task["folder"]) / f"{name}.npy"
+        self.name, self.best = name, float("inf")
+        self.missing = ""
+        for python in pythons:
+            self._start(python, task | {"result": str(result)})
+            answer = self._answer()
+            self.missing = answer.get("missing", "")
+            if not self.missing:
+                self.grown_mb = answer["grown_mb"]
+                self.features = np.load(result)
+                break
+            self.stop()
+
+    def _start(self, python: str, task: dict) -> None:
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+        if task["way"] == "kapre":
+            environment["TF_USE_LEGACY_KERAS"] = "1"
+        if task["way"] in ("librosa, threads", "librosa, processes"):
+            environment["OPENBLAS_NUM_THREADS"] = "1"
+        self._process = subprocess.Popen(
+            [python, Path(__file__).with_name("frontend_peers.py"), json.dumps(task)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+
+    def _answer(self) -> dict:
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"{self.name} failed:\n{self._process.stderr.read()}")
+        return json.loads(line)
+
+    def round(self) -> None:
+        """Take all clips once."""
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        self.best = min(self.best, self._answer()["seconds"])
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+    def off_by(self, reference: "Way") -> float:
+        """Largest difference; infinite where the shapes differ."""
+        if self.features.shape != reference.features.shape:
+            return float("inf")
+        return float(np.abs(self.features - reference.features).max())
+
+
+def race(ways: Sequence[Way], rounds: int) -> list[Way]:
+    """Measure those that run, in turn; returns them."""
+    able = [way for way in ways if not way.missing]
+    for _ in range(rounds):
+        for way in able:
+            way.round()
+    for way in able:
+        way.stop()
+    return able

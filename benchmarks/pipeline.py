@@ -1,0 +1,302 @@
+"""Clips per second from files to augmented training batches; what augmentation costs.
+
+    python benchmarks/pipeline.py [--clips=64] [--seconds=5] [--rounds=4] [--epochs=2]
+
+Log-mel (44.1 kHz, n_fft 2048, hop 512, 128 mels) in batches of 16, with roll, gain,
+mixup and masks: by this package, by a Python generator with librosa and NumPy, and by
+`tf.data.Dataset.from_generator` around that with prefetching. Mono files, decoded anew
+in each epoch (`none`) or kept after the first (`memory`, `disk`; the generator keeps
+its waveforms in a list). A ratio is the speed over that of the generator that decodes;
+"kept" the speed over that of the generator that keeps what it has decoded.
+
+Then the share of throughput that each augmentation takes, alone, from the pipeline
+without any, and by how much more processor time it takes ("CPU"), which a busy machine
+blurs less; a negative one is noise of the measurement. All ways take turns, so that
+what else the machine does hits all alike, and the best round counts.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import app, flags, logging
+
+from asc_tf.quiet import quiet_tensorflow
+
+quiet_tensorflow()
+
+_CLIPS = flags.DEFINE_integer("clips", 64, "clips of each format", lower_bound=16)
+_SECONDS = flags.DEFINE_float("seconds", 5.0, "duration of a clip", lower_bound=0.5)
+_ROUNDS = flags.DEFINE_integer("rounds", 4, "rounds, of which the best counts")
+_EPOCHS = flags.DEFINE_integer("epochs", 2, "epochs of this package in a round")
+
+RATE, N_FFT, HOP, MELS, BATCH = 44100, 2048, 512, 128, 16
+ROLL = {"augment.time_roll": True}
+GAIN = {"augment.gain_db": 6.0}
+MASKS = {"augment.time_masks": 2, "augment.frequency_masks": 2}
+MIXUP = {"augment.mixup_alpha": 0.3}
+TYPICAL = ROLL | GAIN | MASKS | MIXUP
+FORMATS = {"PCM16": ("WAV", "PCM_16"), "Ogg Vorbis": ("OGG", "VORBIS")}
+CACHES = ("none", "memory", "disk")
+GOALS = {"none": 3, "memory": 20, "disk": 20}
+"""Times the generator that decodes."""
+
+
+def write_clips(folder: Path, container: str, subtype: str) -> list[Path]:
+    """Brown noise with a tone."""
+    import soundfile
+
+    generator = np.random.default_rng(0)
+    samples = round(_SECONDS.value * RATE)
+    paths = []
+    for number in range(_CLIPS.value):
+        noise = generator.standard_normal(samples).cumsum()
+        noise -= np.linspace(0, 1, samples) * noise[-1]
+        tone = np.sin(np.arange(samples) * (0.01 + 0.001 * number))
+        values = 0.4 * noise / np.abs(noise).max() + 0.2 * tone
+        paths.append(folder / f"{number}.{container.lower()}")
+        soundfile.write(paths[-1], values, RATE, subtype, format=container)
+    return paths
+
+
+def write_impulses(folder: Path) -> Path:
+    """A few decaying responses of 50 ms."""
+    import soundfile
+
+    generator = np.random.default_rng(1)
+    folder.mkdir()
+    for number in range(4):
+        decay = np.exp(-np.arange(RATE // 20) / (200 + 100 * number))
+        response = 0.2 * generator.standard_normal(len(decay)) * decay
+        soundfile.write(folder / f"{number}.wav", response, RATE, "PCM_16")
+    return folder
+
+
+class Ours:
+    """The training pipeline of this package, and what its augmentations share."""
+
+    def __init__(self, paths: list[Path], folder: Path, cache: str) -> None:
+        from asc_tf.config import Config
+        from asc_tf.manifest import Clip, Manifest
+        from asc_tf.pipeline import Waveforms
+        from asc_tf.scan import scan
+
+        settings = {
+            **{"audio.sample_rate": RATE, "audio.segment_seconds": _SECONDS.value},
+            **{
+                "audio.cache": cache,
+                "frontend.n_fft": N_FFT,
+                "train.batch_size": BATCH,
+            },
+            **{"frontend.hop_length": HOP, "frontend.n_mels": MELS},
+            "train.epochs": _EPOCHS.value,
+        }
+        self._config = Config().replace(settings)
+        clips = tuple(
+            Clip(path.name, "ab"[number % 2], path.name, split="train")
+            for number, path in enumerate(paths)
+        )
+        labels = ("a", "b")
+        found = scan(
+            Manifest(clips, labels), paths[0].parent, ("train",), self._config.audio
+        )
+        assert not found.excluded, found.excluded[0].reason
+        self._waveforms = Waveforms(
+            found.clips, paths[0].parent, labels, self._config.audio, folder
+        )
+
+    def batches(self, augment: dict) -> Callable[[], Iterable]:
+        """What gives the batches of so many epochs."""
+        from asc_tf import banks
+        from asc_tf.batches import ClipExamples, training_batches
+        from asc_tf.frontend import FrontendLayer
+
+        config = self._config.replace(augment)
+        frontend = FrontendLayer(RATE, config.frontend)
+        frontend.build((None, config.audio.segment_samples))
+        samples = config.audio.segment_samples
+        sounds = banks.load(config.augment, RATE, samples, 0)
+        clips = self._waveforms
+        examples = ClipExamples(clips, clips, frontend, config, sounds)
+        batches = training_batches(examples, frontend, config)
+        return lambda: batches
+
+
+def librosa_batches(paths: list[Path], keep: bool) -> Callable[[], Iterator]:
+    """One epoch of a Python generator that does the same work."""
+    import librosa
+
+    generator = np.random.default_rng(2)
+    kept: dict[Path, np.ndarray] = {}
+
+    def waveform(path: Path) -> np.ndarray:
+        if path not in kept:
+            samples, _ = librosa.load(path, sr=RATE)
+            if not keep:
+                return samples
+            kept[path] = samples
+        return kept[path]
+
+    def features(path: Path) -> np.ndarray:
+        samples = waveform(path)
+        samples = np.roll(samples, generator.integers(len(samples)))
+        samples = samples * np.float32(10 ** (generator.uniform(-6, 6) / 20))
+        mel = librosa.feature.melspectrogram(
+            y=samples, sr=RATE, n_fft=N_FFT, hop_length=HOP, n_mels=MELS
+        )
+        return librosa.power_to_db(mel, ref=np.max).T
+
+    def masked(clip: np.ndarray, axis: int, widest: int) -> None:
+        for _ in range(2):
+            width = generator.integers(widest + 1)
+            start = generator.integers(clip.shape[axis] - width + 1)
+            np.swapaxes(clip, 0, axis)[start : start + width] = 0
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        order = generator.permutation(len(paths))
+        for first in range(0, len(order), BATCH):
+            members = order[first : first + BATCH]
+            x = np.stack([features(paths[index]) for index in members])
+            y = np.eye(2, dtype=np.float32)[members % 2]
+            share = generator.beta(0.3, 0.3, len(members)).astype(np.float32)
+            partner = generator.permutation(len(members))
+            x = share[:, None, None] * x + (1 - share[:, None, None]) * x[partner]
+            y = share[:, None] * y + (1 - share[:, None]) * y[partner]
+            for clip in x:
+                masked(clip, 0, 10)
+                masked(clip, 1, 8)
+            yield x, y
+
+    return batches
+
+
+def from_generator(batches: Callable[[], Iterator]) -> Callable[[], Iterable]:
+    """A generator in tf.data, with prefetching."""
+    import tensorflow as tf
+
+    signature = (
+        tf.TensorSpec([None, None, MELS], tf.float32),
+        tf.TensorSpec([None, 2], tf.float32),
+    )
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    return lambda: dataset
+
+
+class Pace(NamedTuple):
+    """Clips per second, and per second of processor time of all threads."""
+
+    clips: float = 0.0
+    cpu_clips: float = 0.0
+
+
+def race(ways: dict[str, Callable[[], Iterable]]) -> dict[str, Pace]:
+    """The pace of each, after a round that only warms up and fills caches."""
+    fastest = dict.fromkeys(ways, Pace())
+    for turn in range(-1, _ROUNDS.value):
+        for name, batches in ways.items():
+            began, used = time.perf_counter(), time.process_time()
+            clips = sum(len(features) for features, _ in batches())
+            took, used = time.perf_counter() - began, time.process_time() - used
+            assert clips % _CLIPS.value == 0, f"{name} gave {clips} clips"
+            if turn >= 0:
+                pace = Pace(clips / took, clips / used)
+                fastest[name] = Pace(*map(max, fastest[name], pace))
+    return fastest
+
+
+def compare(title: str, paths: list[Path], folder: Path) -> None:
+    """The table of one format."""
+    ways: dict[str, Callable[[], Iterable]] = {
+        f"asc_tf, cache = {cache}": Ours(paths, folder / cache, cache).batches(TYPICAL)
+        for cache in CACHES
+    }
+    for keep, name in ((False, ""), (True, ", kept")):
+        ways[f"generator{name}"] = librosa_batches(paths, keep)
+        ways[f"from_generator{name}"] = from_generator(librosa_batches(paths, keep))
+    speeds = {name: pace.clips for name, pace in race(ways).items()}
+    print(f"\n{title:22} {'clips/s':>8} {'ratio':>7} {'kept':>7} {'goal':>5}")
+    for name, speed in speeds.items():
+        ratios = [speed / speeds[other] for other in ("generator", "generator, kept")]
+        goal = GOALS.get(name.split("= ")[-1], "")
+        print(f"{name:22} {speed:8.0f} {ratios[0]:7.2f} {ratios[1]:7.2f} {goal!s:>5}")
+
+
+def augmentations(folder: Path) -> dict[str, dict]:
+    """Settings of each augmentation."""
+    return {
+        "gain_db": GAIN,
+        "time_roll": ROLL,
+        "time_reverse": {"augment.time_reverse": True},
+        "noise, white": {"augment.noise": "white"},
+        "impulse responses": {
+            "augment.impulse_dir": str(write_impulses(folder / "impulses"))
+        },
+        "masks": MASKS,
+        "mixup": MIXUP,
+        "frequency_warp": {"augment.frequency_warp": 0.1},
+        "eq_tilt_db": {"augment.eq_tilt_db": 6.0},
+        "mixstyle_alpha": {"augment.mixstyle_alpha": 0.3},
+        "roll+gain+masks+mixup": TYPICAL,
+    }
+
+
+def measure_augmentations(paths: list[Path], folder: Path) -> None:
+    """The table of augmentations, of files that are decoded and of kept waveforms."""
+    caches = ("none", "memory")
+    sets: dict[str, dict] = {"none of them": {}, **augmentations(folder)}
+    paces: dict[str, dict[str, Pace]] = {}
+    for cache in caches:
+        ours = Ours(paths, folder / f"augment-{cache}", cache)
+        able: dict[str, Callable[[], Iterable]] = {}
+        for name, own in sets.items():
+            try:
+                able[name] = ours.batches(own)
+            except ValueError as error:
+                print(f"{name}: left out: {str(error).strip().splitlines()[-1]}")
+        paces[cache] = race(able)
+    heads = "".join(
+        f"{'cache = ' + cache:>16} {'lost':>7} {'CPU':>7}" for cache in caches
+    )
+    print(f"\n{'clips per second':22}{heads}")
+    for name in paces["none"]:
+        cells = ""
+        for cache in caches:
+            own, plain = paces[cache][name], paces[cache]["none of them"]
+            lost = 1 - own.clips / plain.clips
+            more = plain.cpu_clips / own.cpu_clips - 1
+            cells += f"{own.clips:16.0f} {lost:7.1%} {more:7.1%}"
+        print(f"{name:22}{cells}")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        sys.exit(f"unexpected argument {argv[1]}")
+    import keras
+    import tensorflow as tf
+
+    # As in training.
+    keras.utils.set_random_seed(1)
+    tf.config.experimental.enable_op_determinism()
+    logging.set_verbosity(logging.ERROR)
+    devices = ", ".join(device.name for device in tf.config.list_physical_devices())
+    print(
+        f"{_CLIPS.value} clips of {_SECONDS.value:g} s; {os.cpu_count()} processors; "
+        f"clips per second, best of {_ROUNDS.value}; TensorFlow sees {devices}"
+    )
+    for title, (container, subtype) in FORMATS.items():
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            paths = write_clips(folder, container, subtype)
+            compare(title, paths, folder)
+            if title == "PCM16":
+                measure_augmentations(paths, folder)
+
+
+if __name__ == "__main__":
+    app.run(main)
