@@ -5,6 +5,8 @@ model` batches hold waveforms, and `asc_tf.learner` makes features of them, with
 same functions and seeds.
 """
 
+import math
+import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -136,6 +138,13 @@ class StoredExamples:
         self.is_weighted = stored.is_weighted("train")
         for split in ("train", "validation"):
             stored.verify(split)
+        self._kept: tf.data.Dataset | None = None
+        size = 4 * math.prod(stored.shape) * stored.n_segments("train")
+        # One segment of each clip: then a random one is that one.
+        are_whole = stored.n_segments("train") == stored.n_clips("train")
+        takes_all = are_whole or config.train.segments == "all"
+        if config.audio.cache == "memory" and takes_all and fits_memory(size):
+            self._kept = stored.dataset("train").cache()
 
     def count(self) -> int:
         """Training examples in an epoch."""
@@ -145,7 +154,12 @@ class StoredExamples:
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Stored segments of an epoch."""
         copies, which = self._config.augment.copies, self._config.train.segments
-        rows = self._stored.shuffled("train", seed[0], copies, which)
+        if self._kept is None:
+            rows = self._stored.shuffled("train", seed[0], copies, which)
+        else:
+            rows = self._kept.repeat(copies).shuffle(
+                self.count(), seed=seed[0], reshuffle_each_iteration=False
+            )
         return rows.map(lambda row: (row["features"], row["target"], row["weight"]))
 
     def prepared(self, inputs: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -169,6 +183,12 @@ class StoredExamples:
         batches = self._stored.batches("validation", size).map(pair)
         in_memory = self._config.audio.cache == "memory"
         return _counted(batches.cache() if in_memory else batches)
+
+
+def fits_memory(size: float) -> bool:
+    """Whether so many bytes are at most half of the machine's memory."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return size <= memory / 2
 
 
 def clip_by_clip(

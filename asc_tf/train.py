@@ -1,7 +1,6 @@
 """asc-tf train: clips in, a run folder with the best model out."""
 
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -178,6 +177,7 @@ def decoded_parts(
     """
     from tqdm import tqdm
 
+    from asc_tf.batches import fits_memory
     from asc_tf.pipeline import Waveforms
 
     audio, training = config.audio, manifest.part("train")
@@ -186,8 +186,7 @@ def decoded_parts(
     wanted = 4 * audio.sample_rate * sum(clip.seconds for clip in training)
     wanted *= channels.count(audio.channels)
     wanted *= len(channels.views(audio.channels, 2))
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if audio.cache == "memory" and wanted > memory / 2:
+    if audio.cache == "memory" and not fits_memory(wanted):
         print(
             f"the training clips take {wanted / 1e9:.1f} GB decoded, more than half of "
             "this machine's memory: they are decoded anew each epoch (audio.cache = "

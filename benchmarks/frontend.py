@@ -17,7 +17,8 @@ Packages that this interpreter lacks are looked for with those of `--peers_pytho
 
     python3.11 -m venv peers && peers/bin/pip install torch==2.13.0 numpy
     python3.11 -m venv peers2 &&
-        peers2/bin/pip install kapre==0.3.7 tensorflow==2.17.1 tf-keras==2.17.0 librosa
+        peers2/bin/pip install tensorflow==2.17.1 tf-keras==2.17.0 librosa &&
+        peers2/bin/pip install --no-deps kapre==0.3.7
 
 Then the other kinds of features beside librosa, and the front-end alone as a .tflite.
 """

@@ -43,7 +43,12 @@ def asc_tf_dataset(task: dict) -> Features:
     """Batches through a `tf.data` map, as training takes them."""
     import tensorflow as tf
 
-    extract = asc_tf_layer(task)
+    from asc_tf.batches import clip_by_clip
+
+    layer = asc_tf_layer(task)
+
+    def extract(waveforms: tf.Tensor) -> tf.Tensor:
+        return clip_by_clip(layer, waveforms)
 
     @functools.cache
     def batches(count: int) -> tf.data.Dataset:

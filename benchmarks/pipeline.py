@@ -6,8 +6,10 @@ Log-mel (44.1 kHz, n_fft 2048, hop 512, 128 mels) in batches of 16, with roll, g
 mixup and masks: by this package, by a Python generator with librosa and NumPy, and by
 `tf.data.Dataset.from_generator` around that with prefetching. Mono files, decoded anew
 in each epoch (`none`) or kept after the first (`memory`, `disk`; the generator keeps
-its waveforms in a list). A ratio is the speed over that of the generator that decodes;
-"kept" the speed over that of the generator that keeps what it has decoded.
+its waveforms in a list). "Stored features" are those of `asc-tf features`, with mixup
+and masks live, but nothing that acts on waveforms. A ratio is the speed over that of
+the generator that decodes; "kept" the speed over that of the generator that keeps what
+it has decoded.
 
 Then the share of throughput that each augmentation takes, alone, from the pipeline
 without any, and by how much more processor time it takes ("CPU"), which a busy machine
@@ -15,6 +17,8 @@ blurs less; a negative one is noise of the measurement. All ways take turns, so 
 what else the machine does hits all alike, and the best round counts.
 """
 
+import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -43,7 +47,7 @@ MIXUP = {"augment.mixup_alpha": 0.3}
 TYPICAL = ROLL | GAIN | MASKS | MIXUP
 FORMATS = {"PCM16": ("WAV", "PCM_16"), "Ogg Vorbis": ("OGG", "VORBIS")}
 CACHES = ("none", "memory", "disk")
-GOALS = {"none": 3, "memory": 20, "disk": 20}
+GOALS = {"none": 3, "memory": 20, "disk": 20, "asc_tf, stored features": 20}
 """Times the generator that decodes."""
 
 
@@ -86,17 +90,7 @@ class Ours:
         from asc_tf.pipeline import Waveforms
         from asc_tf.scan import scan
 
-        settings = {
-            **{"audio.sample_rate": RATE, "audio.segment_seconds": _SECONDS.value},
-            **{
-                "audio.cache": cache,
-                "frontend.n_fft": N_FFT,
-                "train.batch_size": BATCH,
-            },
-            **{"frontend.hop_length": HOP, "frontend.n_mels": MELS},
-            "train.epochs": _EPOCHS.value,
-        }
-        self._config = Config().replace(settings)
+        self._config = Config().replace(our_settings(cache, {}))
         clips = tuple(
             Clip(path.name, "ab"[number % 2], path.name, split="train")
             for number, path in enumerate(paths)
@@ -125,6 +119,46 @@ class Ours:
         examples = ClipExamples(clips, clips, frontend, config, sounds)
         batches = training_batches(examples, frontend, config)
         return lambda: batches
+
+
+def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
+    """Features stored by this package; mixup and masks live, nothing on waveforms."""
+    from asc_tf import features
+    from asc_tf.batches import StoredExamples, training_batches
+    from asc_tf.config import Config
+    from asc_tf.frontend import FrontendLayer
+    from asc_tf.stored import StoredFeatures
+
+    rows = [f"{path.name},{'ab'[n % 2]},train" for n, path in enumerate(paths)]
+    for split in ("validation", "test"):
+        copy = paths[0].with_name(f"{split}{paths[0].suffix}")
+        copy.write_bytes(paths[0].read_bytes())
+        rows.append(f"{copy.name},a,{split}")
+    table = paths[0].parent / "clips.csv"
+    table.write_text("\n".join(["filename,label,split", *rows]) + "\n")
+    settings = {
+        **{"dataset.name": "csv", "dataset.dir": str(paths[0].parent)},
+        **{"dataset.csv_file": table.name, "dataset.split_column": "split"},
+        **our_settings("memory", MASKS | MIXUP),
+    }
+    config = Config().replace(settings)
+    with contextlib.redirect_stdout(io.StringIO()):
+        features.write(config, folder)
+    frontend = FrontendLayer(RATE, config.frontend)
+    frontend.build((None, config.audio.segment_samples))
+    examples = StoredExamples(StoredFeatures.open(folder), frontend, config)
+    batches = training_batches(examples, frontend, config)
+    return lambda: batches
+
+
+def our_settings(cache: str, augment: dict) -> dict:
+    """The configuration of this package."""
+    return {
+        **{"audio.sample_rate": RATE, "audio.segment_seconds": _SECONDS.value},
+        **{"audio.cache": cache, "frontend.n_fft": N_FFT, "train.batch_size": BATCH},
+        **{"frontend.hop_length": HOP, "frontend.n_mels": MELS},
+        **{"train.epochs": _EPOCHS.value, **augment},
+    }
 
 
 def librosa_batches(paths: list[Path], keep: bool) -> Callable[[], Iterator]:
@@ -201,7 +235,7 @@ def race(ways: dict[str, Callable[[], Iterable]]) -> dict[str, Pace]:
     for turn in range(-1, _ROUNDS.value):
         for name, batches in ways.items():
             began, used = time.perf_counter(), time.process_time()
-            clips = sum(len(features) for features, _ in batches())
+            clips = sum(len(targets) for _, targets in batches())
             took, used = time.perf_counter() - began, time.process_time() - used
             assert clips % _CLIPS.value == 0, f"{name} gave {clips} clips"
             if turn >= 0:
@@ -216,15 +250,16 @@ def compare(title: str, paths: list[Path], folder: Path) -> None:
         f"asc_tf, cache = {cache}": Ours(paths, folder / cache, cache).batches(TYPICAL)
         for cache in CACHES
     }
+    ways["asc_tf, stored features"] = stored_batches(paths, folder / "features")
     for keep, name in ((False, ""), (True, ", kept")):
         ways[f"generator{name}"] = librosa_batches(paths, keep)
         ways[f"from_generator{name}"] = from_generator(librosa_batches(paths, keep))
     speeds = {name: pace.clips for name, pace in race(ways).items()}
-    print(f"\n{title:22} {'clips/s':>8} {'ratio':>7} {'kept':>7} {'goal':>5}")
+    print(f"\n{title:24} {'clips/s':>8} {'ratio':>7} {'kept':>7} {'goal':>5}")
     for name, speed in speeds.items():
         ratios = [speed / speeds[other] for other in ("generator", "generator, kept")]
         goal = GOALS.get(name.split("= ")[-1], "")
-        print(f"{name:22} {speed:8.0f} {ratios[0]:7.2f} {ratios[1]:7.2f} {goal!s:>5}")
+        print(f"{name:24} {speed:8.0f} {ratios[0]:7.2f} {ratios[1]:7.2f} {goal!s:>5}")
 
 
 def augmentations(folder: Path) -> dict[str, dict]:
@@ -253,12 +288,7 @@ def measure_augmentations(paths: list[Path], folder: Path) -> None:
     paces: dict[str, dict[str, Pace]] = {}
     for cache in caches:
         ours = Ours(paths, folder / f"augment-{cache}", cache)
-        able: dict[str, Callable[[], Iterable]] = {}
-        for name, own in sets.items():
-            try:
-                able[name] = ours.batches(own)
-            except ValueError as error:
-                print(f"{name}: left out: {str(error).strip().splitlines()[-1]}")
+        able = {name: ours.batches(own) for name, own in sets.items()}
         paces[cache] = race(able)
     heads = "".join(
         f"{'cache = ' + cache:>16} {'lost':>7} {'CPU':>7}" for cache in caches
