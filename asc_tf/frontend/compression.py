@@ -88,7 +88,6 @@ def pcen(spectrum: tf.Tensor, settings: Frontend, sample_rate: int) -> tf.Tensor
     Returns:
         float32 of the same shape.
     """
-    spectrum *= settings.pcen_scale
     frames_smoothed = settings.pcen_seconds * sample_rate / settings.hop_length
     share = (math.sqrt(1 + 4 * frames_smoothed**2) - 1) / (2 * frames_smoothed**2)
     smoothed = share * spectrum
@@ -101,11 +100,12 @@ def pcen(spectrum: tf.Tensor, settings: Frontend, sample_rate: int) -> tf.Tensor
     # What is left of the filter's initial state, after t + 1 steps.
     steps = tf.cast(tf.range(frames), tf.float32) + 1
     start = tf.exp(steps * math.log(1 - share)) if share < 1 else 0 * steps
-    smoothed += tf.reshape(start, [1, -1, *[1] * len(others)])
-    epsilon, bias = settings.pcen_epsilon, settings.pcen_bias
-    quieter = tf.math.log1p(smoothed / epsilon) + math.log(epsilon)
-    ratio = spectrum * tf.exp(-settings.pcen_gain * quieter) / bias
-    power = settings.pcen_power
+    # `pcen_scale` comes in only now: numbers near 1 have the most exact logarithms.
+    scale, gain = settings.pcen_scale, settings.pcen_gain
+    smoothed += tf.reshape(start / scale, [1, -1, *[1] * len(others)])
+    quieter = tf.exp(-gain * tf.math.log(smoothed + settings.pcen_epsilon / scale))
+    bias, power = settings.pcen_bias, settings.pcen_power
+    ratio = spectrum * quieter * (scale ** (1 - gain) / bias)
     return bias**power * tf.math.expm1(power * tf.math.log1p(ratio))
 
 

@@ -1,5 +1,6 @@
 """Waveform to spectrum: frames, window, FFT, mel bands."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -59,10 +60,7 @@ def spectrum_of(
     """
     shape = window(settings)
     if settings.kind == "linear":
-        kept = kept_bins(settings, sample_rate)
-        return lambda waveform, portable: _magnitudes(
-            _transform(waveform, shape, settings)[..., kept], settings
-        )
+        return functools.partial(_linear, shape, settings, sample_rate)
     filters = filter_bank(
         sample_rate,
         settings.n_fft,
@@ -85,6 +83,23 @@ def spectrum_of(
         return _mel(tf.reshape(parts, flat), twice)
 
     return mel
+
+
+def _linear(
+    shape: np.ndarray,
+    settings: Frontend,
+    sample_rate: int,
+    waveform: tf.Tensor,
+    portable: bool,
+) -> tf.Tensor:
+    """Bins from `fmin` to `fmax`."""
+    del portable  # Nothing here is not.
+    magnitudes = _magnitudes(_transform(waveform, shape, settings), settings)
+    kept = kept_bins(settings, sample_rate)
+    above = settings.n_fft // 2 + 1 - kept.stop
+    # A slice would be moved to before the magnitudes by the converter to LiteRT, which
+    # cannot slice complex numbers.
+    return tf.split(magnitudes, [kept.start, kept.stop - kept.start, above], axis=-1)[1]
 
 
 def _transform(waveform: tf.Tensor, shape: np.ndarray, settings: Frontend) -> tf.Tensor:
