@@ -88,7 +88,13 @@ class ClipExamples:
 
     def prepared(self, inputs: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Waveforms augmented; as features, unless these are made in the model."""
-        waveforms = augment_waveforms(inputs, seed, self._config.augment, self._banks)
+        waveforms = augment_waveforms(
+            inputs,
+            seed,
+            self._config.augment,
+            self._banks,
+            self._config.audio.channels == "mid_side",
+        )
         return self._inputs(waveforms)
 
     def extracted(self) -> tf.data.Dataset:
@@ -106,7 +112,7 @@ class ClipExamples:
         return batches.map(features, num_parallel_calls=AUTOTUNE)
 
     def validation(self) -> tf.data.Dataset:
-        """All segments; with a cache in memory, computed once."""
+        """All segments; features, with a cache in memory, are computed once."""
 
         def pair(row: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             return self._inputs(row["waveform"]), row["target"]
@@ -114,7 +120,10 @@ class ClipExamples:
         audio = self._config.audio
         batches = segment_batches(self._validation, audio, self._config.evaluate)
         batches = batches.map(pair, num_parallel_calls=AUTOTUNE)
-        return _counted(batches.cache() if audio.cache == "memory" else batches)
+        # Where they are waveforms, their clips are kept as those of training are.
+        are_features = self._config.frontend.placement == "dataset"
+        keeps = are_features and audio.cache == "memory"
+        return _counted(batches.cache() if keeps else batches)
 
     def _inputs(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
         if self._config.frontend.placement == "model":

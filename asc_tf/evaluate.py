@@ -11,7 +11,7 @@ from absl import flags
 
 from asc_tf import command, metrics
 from asc_tf.config import Config, Evaluate
-from asc_tf.errors import UserError
+from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.preparation import oddities, say_excluded
 from asc_tf.stored import StoredFeatures
@@ -113,8 +113,30 @@ def _predictions(
         return manifest, predict_part(predictor, config, workdir, manifest, split)
     stored = StoredFeatures.open(config.dataset.features)
     stored.check(config)
+    _check_same_corpus(stored, workdir, split)
     found = predict_stored(workdir.require_model(), stored, split, config.evaluate)
     return stored.manifest, found
+
+
+def _check_same_corpus(stored: StoredFeatures, workdir: Workdir, split: str) -> None:
+    """Refuse features of other labels, or of clips that the run has in other splits.
+
+    Raises:
+        UsageError: Naming what differs.
+    """
+    run, place = workdir.manifest(), f"dataset.features = {stored.path}"
+    if stored.labels != run.labels:
+        raise UsageError(
+            f"{place}: its labels are {', '.join(stored.labels)}, those of the run "
+            f"{', '.join(run.labels)}; name features of the run's corpus"
+        )
+    others = {(c.path, c.start): c.split for c in run.clips if c.split != split}
+    for clip in stored.manifest.part(split):
+        if other := others.get((clip.path, clip.start)):
+            raise UsageError(
+                f"{place}: {clip.path} is of its {split} part, but of the {other} part "
+                "of the run; write features anew, with the run's dataset settings"
+            )
 
 
 def scanned(config: Config, workdir: Workdir, split: str) -> Manifest:

@@ -133,7 +133,8 @@ def write(
     known = read_clips(table) if table.is_file() else ()
     manifest = scanned_corpus(config, wanted, known)
     print(f"{config.dataset.name}: {count_by_split(manifest)}")
-    for note in oddities([c for s in wanted for c in manifest.part(s)], config.audio):
+    used = [clip for split in wanted for clip in manifest.part(split)]
+    for note in oddities(used, config.audio):
         print(note)
     computation = _Computation(config, manifest.labels, folder)
     shape = computation.shape
@@ -186,8 +187,6 @@ class _Computation:
     def __init__(
         self, config: Config, labels: Sequence[str], folder: FeaturesFolder
     ) -> None:
-        import tensorflow as tf
-
         from asc_tf.frontend import FrontendLayer
 
         self._config, self._labels = config, labels
@@ -195,8 +194,7 @@ class _Computation:
         self._frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
         segment = Listening.of(config.audio, Evaluate()).segment_shape
         self._batch_size = max(min(BATCH_SAMPLES // math.prod(segment), 32), 1)
-        found = self._frontend.extract(tf.zeros((1, *segment)))
-        self.shape = tuple(int(size) for size in found.shape[1:])
+        self.shape = tuple(self._frontend.extracted_shape((None, *segment))[1:])
 
     def __call__(self, clips: Sequence[Clip]) -> Arrays:
         from asc_tf import pipeline

@@ -156,17 +156,11 @@ def predict_stored(
     """Run the best model of a run folder on stored features.
 
     Raises:
-        UsageError: If the split is not stored, or only middle segments are wanted.
+        UsageError: If the split is not stored.
         UserError: If the model or a file of the folder is damaged.
     """
     from asc_tf.checkpoint import load_whole
 
-    if evaluate.segments != "all":
-        raise UsageError(
-            f"evaluate.segments = {evaluate.segments}: stored features are those of "
-            "all segments; give --evaluate.segments=all, or --dataset.features= to "
-            "evaluate from audio"
-        )
     *_, frontend, body = load_whole(path).layers
 
     def run(features: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from asc_tf import command, datasets
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
 from asc_tf.datasets import table
-from asc_tf.errors import UserError
+from asc_tf.datasets.corpus import files_below, is_audio
+from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip, Manifest, read_clips
 from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import PLACES, Workdir
@@ -47,6 +48,7 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
         UserError: If the corpus cannot give an honest result.
     """
     command.need("tensorflow")
+    check_sounds(config)
     workdir.check_config(config)
     known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
     manifest = scanned_corpus(config, ("train", "validation"), known)
@@ -54,6 +56,25 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
     if workdir.checkpoint_file.is_file():
         check_same_clips(known, manifest.clips, workdir)
     return manifest
+
+
+def check_sounds(config: Config) -> None:
+    """Refuse folders of noise or impulse responses that hold no audio.
+
+    Raises:
+        UsageError: Naming the setting.
+    """
+    for name in ("noise_dir", "impulse_dir"):
+        folder = Path(place := getattr(config.augment, name))
+        if not place:
+            continue
+        if not folder.is_dir():
+            raise UsageError(f"augment.{name} = {place!r}: no such folder")
+        if not any(is_audio(path, folder) for path in files_below(folder)):
+            raise UsageError(
+                f"augment.{name} = {place!r}: holds no audio file (WAV, FLAC, Ogg, "
+                "MP3, AIFF ...)"
+            )
 
 
 def prepare_stored(

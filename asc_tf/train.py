@@ -11,6 +11,7 @@ from absl import flags
 from asc_tf import channels, command
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
+from asc_tf.config.checks import without_effect
 from asc_tf.errors import UserError
 from asc_tf.listening import Listening
 from asc_tf.manifest import Manifest, count_by_split
@@ -82,7 +83,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     if manifest.protocol.get("leaky"):
         print("LEAKY: clips of one recording are on both sides of this split")
     used = (*manifest.part("train"), *manifest.part("validation"))
-    for note in oddities(used, config.audio):
+    for note in (*oddities(used, config.audio), *without_effect(config)):
         print(note)
     workdir.begin(config, manifest)
     with workdir.locked():
@@ -107,6 +108,9 @@ def fit(
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
     keras.utils.set_random_seed(config.train.seed + 1)
     tf.config.experimental.enable_op_determinism()
+    is_placed = config.frontend.placement == "model"
+    # Features must have all their digits on a GPU too.
+    tf.config.experimental.enable_tensor_float_32_execution(not is_placed)
     shape = Listening.of(config.audio, config.evaluate).segment_shape
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     examples = examples_of(config, workdir, manifest, stored, frontend)
@@ -173,7 +177,8 @@ def decoded_parts(
     """The clips of training and validation.
 
     Training clips are kept decoded as configured, unless they would fill more than half
-    of the machine's memory. Of validation clips the features are kept instead.
+    of the machine's memory. Of validation clips the features are kept instead, where
+    they are not made in the model.
     """
     from tqdm import tqdm
 
@@ -183,17 +188,19 @@ def decoded_parts(
     audio, training = config.audio, manifest.part("train")
     if config.augment.random_channel:
         audio = dataclasses.replace(audio, channels="stereo")
-    wanted = 4 * audio.sample_rate * sum(clip.seconds for clip in training)
+    is_placed = config.frontend.placement == "model"
+    kept = [*training, *(manifest.part("validation") if is_placed else ())]
+    wanted = 4 * audio.sample_rate * sum(clip.seconds for clip in kept)
     wanted *= channels.count(audio.channels)
     wanted *= len(channels.views(audio.channels, 2))
     if audio.cache == "memory" and not fits_memory(wanted):
         print(
-            f"the training clips take {wanted / 1e9:.1f} GB decoded, more than half of "
+            f"the clips take {wanted / 1e9:.1f} GB decoded, more than half of "
             "this machine's memory: they are decoded anew each epoch (audio.cache = "
             "disk keeps them in files)"
         )
         audio = dataclasses.replace(audio, cache="none")
-    once = audio.cache if audio.cache == "disk" else "none"
+    once = audio.cache if audio.cache == "disk" or is_placed else "none"
 
     def decoded(split: str, audio: Audio) -> "Waveforms":
         return Waveforms(

@@ -191,3 +191,17 @@ def test_a_tilt_without_what_a_decibel_is_is_refused():
         augment.augment_features(
             tf.ones([1, 4, 4]), tf.eye(1), seed(1), Augment(eq_tilt_db=3.0)
         )
+
+
+def test_a_warp_reads_no_memory_that_nobody_wrote():
+    """What a single clip of two channels did within one einsum, now and then."""
+    warp = tf.function(
+        lambda values: augment.frequency_warp(values, tf.constant([1, 7]), 0.2),
+        input_signature=[tf.TensorSpec([None, 40, 16, 2])],
+    )
+    features = tf.random.stateless_normal([1, 40, 16, 2], [1, 2])
+    for _ in range(100):
+        for size in (16, 64, 640, 1280, 2560, 5120):
+            unclean = [tf.fill([size], np.nan) for _ in range(4)]
+            del unclean
+        assert np.isfinite(warp(features)).all()

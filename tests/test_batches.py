@@ -1,6 +1,5 @@
 """Examples to batches: copies, random channels, placement, stored features."""
 
-import contextlib
 import time
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import tiny
 
 from asc_tf import batches, features
 from asc_tf.config import Config
-from asc_tf.errors import UsageError, UserError
+from asc_tf.config.checks import without_effect
+from asc_tf.errors import UsageError
 from asc_tf.evaluate import evaluate
 from asc_tf.frontend import FrontendLayer
 from asc_tf.learner import InputWait, Learner
@@ -267,6 +267,62 @@ def test_a_run_on_stored_features_needs_no_audio_and_evaluates_alike(
         evaluate(workdir, "test", {"evaluate.segments": "centre"})
 
 
+def test_stored_features_of_another_corpus_are_not_evaluated(stored, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    train(stored.replace({"train.epochs": 1}), workdir)
+    others = tiny.write_corpus(tmp_path / "others", recordings=4)
+    (others / "hum").rename(others / "buzz")
+    config = tiny.config(others, **PLAIN)
+    features.write(config, tmp_path / "other features", splits=("test",))
+    place = str(tmp_path / "other features")
+    with pytest.raises(UsageError, match="labels"):
+        evaluate(workdir, "test", {"dataset.features": place})
+
+
+def test_stored_features_of_another_split_are_not_evaluated(stored, corpus, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    train(stored.replace({"train.epochs": 1}), workdir)
+    config = tiny.config(corpus, **PLAIN, dataset__seed=5)
+    features.write(config, tmp_path / "split anew", splits=("test",))
+    changes = {"dataset.features": str(tmp_path / "split anew"), "dataset.seed": 5}
+    with pytest.raises(UsageError, match="part of the run"):
+        evaluate(workdir, "test", changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"augment.gain_db": 6.0}, "gain_db changes nothing"),
+        ({"frontend.kind": "pcen", "frontend.top_db": 40.0}, "top_db changes nothing"),
+        ({"frontend.kind": "linear", "frontend.n_mels": 20}, "n_mels changes nothing"),
+        (
+            {"frontend.standardize": "none", "augment.time_masks": 1},
+            "mask_fill = zero fills masks with the loudest",
+        ),
+    ],
+)
+def test_a_run_says_which_setting_changes_nothing(changes, said):
+    config = Config().replace(changes)
+    assert any(said in note for note in without_effect(config))
+    assert not without_effect(Config())
+
+
+def test_noise_of_mid_and_side_is_in_both_ears_alike():
+    from asc_tf.augment import add_noise
+
+    generator = np.random.default_rng(0)
+    left, right = 0.1 * generator.standard_normal((2, 4, 8000)).astype(np.float32)
+    heard = np.stack([(left + right) / 2, (left - right) / 2], axis=2)
+    bank = generator.standard_normal((1, 16384)).astype(np.float32)
+    seed = tf.constant([1, 2], tf.int64)
+    noise = add_noise(heard, seed, bank, 6.0, 6.0, is_mid_side=True) - heard
+    np.testing.assert_array_equal(noise[..., 1], 0)
+    # Each ear hears what is in mid.
+    power = np.mean(np.square(noise[..., 0]), axis=1)
+    signal = np.mean(np.square(left) + np.square(right), axis=1) / 2
+    np.testing.assert_allclose(10 * np.log10(signal / power), 6.0, atol=1e-3)
+
+
 def test_stored_features_give_the_batches_of_segments_of_whole_clips(stored, tmp_path):
     config = stored.replace({"train.segments": "all", "train.epochs": 1})
     folder = StoredFeatures.open(config.dataset.features)
@@ -338,7 +394,6 @@ def test_the_exported_configuration_names_no_folder_of_sounds(corpus, tmp_path):
 def test_a_folder_without_sounds_ends_a_run_before_it_begins(corpus, tmp_path):
     (tmp_path / "empty").mkdir()
     config = tiny.config(corpus, augment__impulse_dir=str(tmp_path / "empty"))
-    with pytest.raises(UserError, match=r"augment\.impulse_dir"):
+    with pytest.raises(UsageError, match=r"augment\.impulse_dir"):
         train(config, Workdir(tmp_path / "run"))
-    with contextlib.suppress(FileNotFoundError):
-        assert not (tmp_path / "run" / "model.keras").exists()
+    assert not (tmp_path / "run").exists()

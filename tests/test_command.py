@@ -334,6 +334,10 @@ def test_dispatch_imports_only_the_command_that_is_wanted(capsys):
     assert capsys.readouterr().out == "['x', 'brew']\n"
 
 
+def resolved(values):
+    return train.resolve(values, train.COMMAND.configuration_keys())
+
+
 def test_flags_go_before_the_file_and_the_file_before_the_defaults(tmp_path):
     path = tmp_path / "experiment.toml"
     path.write_text(
@@ -347,7 +351,7 @@ def test_flags_go_before_the_file_and_the_file_before_the_defaults(tmp_path):
         f"--dataset.dir={tmp_path}/x/../y",
         define=train.COMMAND.define,
     )
-    found = train.resolve(values)
+    found = resolved(values)
     assert found == Config().replace(
         {
             "train.epochs": 5,
@@ -362,7 +366,9 @@ def test_without_a_file_the_flags_change_the_defaults():
         "--dataset.name=esc10", "--train.epochs=5", define=train.COMMAND.define
     )
     wanted = {"dataset.name": "esc10", "train.epochs": 5}
-    assert train.resolve(values) == Config().replace(wanted)
+    assert train.resolve(
+        values, train.COMMAND.configuration_keys()
+    ) == Config().replace(wanted)
 
 
 def test_synthetic_scenes_go_to_a_cache_where_no_folder_is_named(tmp_path, monkeypatch):
@@ -370,7 +376,7 @@ def test_synthetic_scenes_go_to_a_cache_where_no_folder_is_named(tmp_path, monke
 
     def folder(*arguments):
         values = parsed(*arguments, define=train.COMMAND.define)
-        return Path(train.resolve(values).dataset.dir).relative_to(tmp_path.resolve())
+        return Path(resolved(values).dataset.dir).relative_to(tmp_path.resolve())
 
     sizes = ("--dataset.locations=5", "--dataset.takes=3")
     assert folder(*sizes) == Path("asc_tf/scenes-5x3-4s-seed0")
@@ -381,7 +387,7 @@ def test_synthetic_scenes_go_to_a_cache_where_no_folder_is_named(tmp_path, monke
 
 def test_a_shipped_configuration_is_taken_by_its_name():
     values = parsed("--config=esc10_small", define=train.COMMAND.define)
-    assert train.resolve(values) == config.read(config.find("esc10_small"))
+    assert resolved(values) == config.read(config.find("esc10_small"))
 
 
 def test_flags_that_do_not_fit_the_file_are_refused(tmp_path):
@@ -391,7 +397,7 @@ def test_flags_that_do_not_fit_the_file_are_refused(tmp_path):
         f"--config={path}", "--frontend.fmax=5000", define=train.COMMAND.define
     )
     with pytest.raises(UsageError, match="4000 Hz"):
-        train.resolve(values)
+        resolved(values)
 
 
 def test_the_streams_take_names_that_no_encoding_takes(monkeypatch):

@@ -34,7 +34,7 @@ def test_macs_are_those_of_a_hand_count():
 def test_the_whole_model_is_front_end_then_body():
     config = Config()
     layer = FrontendLayer(32000, config.frontend)
-    body = models.build(config.model, (layer.frames(16000), 64), 4)
+    body = models.build(config.model, (config.frontend.frames(16000), 64), 4)
     whole = models.with_frontend(layer, body, (16000,))
     waveform = tf.random.stateless_normal([2, 16000], [1, 2])
     np.testing.assert_allclose(whole(waveform), body(layer(waveform)), atol=1e-6)

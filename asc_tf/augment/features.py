@@ -171,7 +171,12 @@ def _between_bands(features: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
     if bands <= MATRIX_BANDS:
         from_band = tf.range(bands, dtype=tf.float32)[:, tf.newaxis]
         weights = tf.nn.relu(1 - tf.abs(position[:, tf.newaxis] - from_band))
-        return tf.einsum("bfq...,bqp->bfp...", features, weights)
+        if len(features.shape) == 3:
+            return tf.matmul(features, weights)
+        # Not as one einsum, which takes up memory that nobody has written to (seen in
+        # TensorFlow 2.17, with one clip of two channels): NaN, now and then.
+        channels = tf.unstack(features, axis=3)
+        return tf.stack([tf.matmul(channel, weights) for channel in channels], axis=3)
     lower = tf.clip_by_value(tf.cast(position, tf.int32), 0, bands - 2)
     share = position - tf.cast(lower, tf.float32)
     others = [1] * (len(features.shape) - 3)

@@ -35,7 +35,11 @@ class Banks(NamedTuple):
 
 
 def augment_waveforms(
-    waveforms: tf.Tensor, seed: tf.Tensor, settings: Augment, banks: Banks | None = None
+    waveforms: tf.Tensor,
+    seed: tf.Tensor,
+    settings: Augment,
+    banks: Banks | None = None,
+    is_mid_side: bool = False,
 ) -> tf.Tensor:
     """All that is configured for waveforms.
 
@@ -47,6 +51,7 @@ def augment_waveforms(
         seed: int64 `[2]`.
         settings: The augmentation settings.
         banks: What `settings.noise` and `settings.impulse_dir` name.
+        is_mid_side: Whether two channels are mid and side instead of left and right.
 
     Returns:
         float32 of the same shape; with `random_channel`, `[batch, samples]`.
@@ -77,6 +82,7 @@ def augment_waveforms(
             settings.noise_min_snr_db,
             settings.noise_max_snr_db,
             settings.noise_share,
+            is_mid_side,
         )
     if settings.gain_db:
         waveforms = gain(waveforms, fold_in(seed, 1), settings.gain_db)
@@ -156,12 +162,14 @@ def add_noise(
     min_snr_db: float,
     max_snr_db: float,
     share: float = 1.0,
+    is_mid_side: bool = False,
 ) -> tf.Tensor:
     """Add a random span of a bank to a share of the waveforms.
 
     Row, place and sign are uniform; a row is a loop, so that it may be shorter than a
     segment. The signal-to-noise ratio, of powers over the whole segment (and all
-    channels), is uniform in dB. All channels get the same noise. Silence stays silent.
+    channels), is uniform in dB. Left and right get the same noise, which is all in mid.
+    Silence stays silent.
 
     Args:
         waveforms: float32 `[batch, samples]` or `[batch, samples, channels]`.
@@ -171,6 +179,7 @@ def add_noise(
         min_snr_db: Lowest ratio, dB.
         max_snr_db: Highest ratio, dB.
         share: Of the waveforms that get noise.
+        is_mid_side: Whether two channels are mid and side instead of left and right.
 
     Returns:
         float32 of the same shape.
@@ -179,6 +188,8 @@ def add_noise(
     noise = _spans(_outside(bank), batch, samples, fold_in(seed, 0))
     own = list(range(1, len(waveforms.shape)))
     signal_power = tf.reduce_mean(tf.square(waveforms), axis=own)
+    if is_mid_side:
+        signal_power *= 2.0  # The mean power of left and right is that of mid and side.
     noise_power = tf.reduce_mean(tf.square(noise), axis=1)
     snr_db = tf.random.stateless_uniform(
         [batch], fold_in(seed, 1), min_snr_db, max_snr_db
@@ -188,7 +199,11 @@ def add_noise(
     scale = tf.where(happens(fold_in(seed, 2), 0.5, [batch]), scale, -scale)
     scale = tf.where(happens(fold_in(seed, 3), share, [batch]), scale, 0.0)
     noise *= scale[:, tf.newaxis]
-    return waveforms + (noise if len(own) == 1 else noise[..., tf.newaxis])
+    if len(own) == 1:
+        return waveforms + noise
+    if is_mid_side:
+        return waveforms + tf.stack([noise, tf.zeros_like(noise)], axis=2)
+    return waveforms + noise[..., tf.newaxis]
 
 
 def _spans(

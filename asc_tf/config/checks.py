@@ -40,6 +40,11 @@ def _check_spectrum(frontend: Frontend, audio: Audio) -> None:
             f"frontend.win_length = {frontend.win_length}: must be at most "
             f"frontend.n_fft = {n_fft}"
         )
+    if frontend.win_length == 1 and frontend.window == "hann":
+        raise UsageError(
+            "frontend.win_length = 1: a hann window of one sample is zero; use more, "
+            "or 0 for frontend.n_fft"
+        )
     fmax = frontend.fmax or nyquist
     if not frontend.fmin < fmax <= nyquist:
         raise UsageError(
@@ -125,6 +130,50 @@ def _check_augment(augment: Augment, frontend: Frontend, audio: Audio) -> None:
             )
 
 
+def without_effect(config: "Config") -> list[str]:
+    """What is set and changes nothing, or hardly what was meant, a sentence each."""
+    frontend, augment = config.frontend, config.augment
+    said = [
+        f"frontend.{name} changes nothing with frontend.{because}"
+        for because, names in _unused(frontend).items()
+        for name in names
+        if getattr(frontend, name) != getattr(Frontend(), name)
+    ]
+    in_decibels = frontend.kind != "pcen" and frontend.logarithm == "decibel"
+    levelled = in_decibels and frontend.db_reference == "clip_max"
+    if augment.gain_db and (levelled or frontend.waveform_range == "min_max"):
+        cause = "db_reference = clip_max" if levelled else "waveform_range = min_max"
+        said.append(
+            f"augment.gain_db changes nothing: frontend.{cause} takes the level out"
+        )
+    masks = augment.time_masks or augment.frequency_masks
+    loud = levelled and frontend.standardize == "none" and frontend.kind != "mfcc"
+    if masks and augment.mask_fill == "zero" and loud:
+        said.append(
+            "augment.mask_fill = zero fills masks with the loudest value, 0 dB "
+            "(frontend.standardize = none): mean or minimum may be meant"
+        )
+    return said
+
+
+def _unused(frontend: Frontend) -> dict[str, tuple[str, ...]]:
+    """Fields that a setting makes idle, by that setting."""
+    decibel = ("db_reference", "db_reference_value", "top_db")
+    pcen = tuple(name for name in vars(frontend) if name.startswith("pcen_"))
+    idle: dict[str, tuple[str, ...]] = {}
+    if frontend.kind == "pcen":
+        idle["kind = pcen"] = ("logarithm", "log_offset", *decibel)
+    else:
+        idle[f"kind = {frontend.kind}"] = pcen
+        if frontend.logarithm == "natural":
+            idle["logarithm = natural"] = decibel
+        else:
+            idle["logarithm = decibel"] = ("log_offset",)
+    if frontend.kind == "linear":
+        idle["kind = linear"] = (*pcen, "n_mels", "mel_scale", "mel_norm")
+    return idle
+
+
 WAVEFORM_AUGMENTATIONS = (
     "random_channel",
     "time_reverse",
@@ -146,6 +195,11 @@ def _check_stored(config: "Config") -> None:
                 f"augment.{name} = {value!r}: changes waveforms, and dataset.features "
                 f"holds features; set it to {off!r}, or train without dataset.features"
             )
+    if config.evaluate.segments != "all":
+        raise UsageError(
+            f"evaluate.segments = {config.evaluate.segments}: dataset.features holds "
+            "all segments; use all, or take --dataset.features= away to hear audio"
+        )
     if config.frontend.placement == "model":
         raise UsageError(
             "frontend.placement = model: dataset.features holds features that are "

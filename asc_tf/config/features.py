@@ -18,7 +18,7 @@ class Frontend(Section):
     placement: str = option(
         "dataset",
         "where training computes features: in tf.data on the CPU, or in the model on "
-        "the accelerator, with the same numbers",
+        "the accelerator, with the same numbers (TF32 is switched off for that)",
         choices=("dataset", "model"),
     )
     waveform_range: str = option(
@@ -43,7 +43,11 @@ class Frontend(Section):
         0, "frames after this many are dropped; 0: none", minimum=0, maximum=1000000
     )
     power: float = option(
-        2.0, "exponent of the magnitude: 1 magnitude, 2 power", minimum=1.0, maximum=2.0
+        2.0,
+        "exponent of the magnitude: 1 magnitude (usual for pcen; decibels are those of "
+        "the spectrum as it is, so they are halved), 2 power",
+        minimum=1.0,
+        maximum=2.0,
     )
     n_mels: int = option(64, "mel bands", minimum=1, maximum=1024)
     fmin: float = option(

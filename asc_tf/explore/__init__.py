@@ -308,5 +308,6 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
-    sections=tuple({key.split(".")[0]: None for key in configuration.FIELDS}),
+    # The page is of audio.
+    keys=tuple(key for key in configuration.FIELDS if key != "dataset.features"),
 )

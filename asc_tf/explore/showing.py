@@ -132,7 +132,8 @@ class Studio:
         seed = fold_in(tf.constant([config.train.seed, 0], tf.int64), 2)
         length, rate = config.audio.segment_samples, self.rate
         bank = banks.load(settings, rate, length, config.train.seed, config.audio)
-        changed = augment_waveforms(batch, seed, settings, bank)
+        is_mid_side = config.audio.channels == "mid_side"
+        changed = augment_waveforms(batch, seed, settings, bank, is_mid_side)
         unused = tf.zeros([2 * VERSIONS, 1])
         features, _ = augment_features(
             self._frontend(changed),

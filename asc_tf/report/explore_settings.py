@@ -1,14 +1,12 @@
 """Which augmentation a configuration switches on, and what is typical."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Augment
+from asc_tf.config.checks import WAVEFORM_AUGMENTATIONS
 
-WAVEFORM_SWITCHES = (
-    *("random_channel", "time_reverse", "time_roll", "impulse_dir"),
-    *("noise", "gain_db"),
-)
 FEATURE_SWITCHES = (
     *("frequency_warp", "eq_tilt_db", "mixstyle_alpha", "time_masks"),
     "frequency_masks",
@@ -36,7 +34,7 @@ def for_versions(settings: Augment, frames: int, bands: int) -> tuple[Augment, b
         The settings without mixup; typical ones, and True, if that switches all off.
     """
     settings = dataclasses.replace(settings, mixup_alpha=0.0)
-    names = (*WAVEFORM_SWITCHES, *FEATURE_SWITCHES)
+    names = (*WAVEFORM_AUGMENTATIONS, *FEATURE_SWITCHES)
     if any(getattr(settings, name) != getattr(Augment(), name) for name in names):
         return settings, False
     typical = Augment(
@@ -70,8 +68,11 @@ def given(settings: Augment) -> dict[str, Any]:
     values, usual = dataclasses.asdict(settings), dataclasses.asdict(Augment())
     names = [
         name
-        for switch in (*WAVEFORM_SWITCHES, *FEATURE_SWITCHES, "mixup_alpha")
+        for switch in (*WAVEFORM_AUGMENTATIONS, *FEATURE_SWITCHES, "mixup_alpha")
         if values[switch] != usual[switch]
         for name in (switch, *DETAILS.get(switch, ()))
     ]
+    for place in ("noise_dir", "impulse_dir"):
+        # Where it lies is nobody else's business.
+        values[place] = Path(values[place]).name
     return {f"augment.{name}": values[name] for name in names if values[name] != ""}

@@ -57,12 +57,13 @@ class StoredFeatures:
             UserError: If it is not finished, or damaged.
         """
         folder = FeaturesFolder(Path(path))
-        contents = folder.contents() if folder.path.exists() else None
-        if contents is None:
+        if not folder.features_file.is_file() and not folder.partial_file.is_file():
             raise UsageError(
-                f"dataset.features = {path}: no features here; asc-tf features writes "
-                "them"
+                f"dataset.features = {path}: no features here (no features.json); "
+                "asc-tf features writes them"
             )
+        contents = folder.contents()
+        assert contents is not None
         if not folder.features_file.is_file():
             raise UserError(
                 f"dataset.features = {path}: was not finished; run the same asc-tf "

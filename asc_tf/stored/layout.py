@@ -22,10 +22,11 @@ from asc_tf.files import write_text
 from asc_tf.manifest import Manifest, read_clips
 from asc_tf.stored.contents import SECTIONS, SHARD_NAME, Contents, Shard
 
+PLACES = ("dataset.dir", "dataset.csv_file", "dataset.features", "audio.cache_dir")
+
 WITHOUT_EFFECT = frozenset(
     (
-        *("dataset.dir", "dataset.features", "dataset.max_missing"),
-        *("audio.cache", "audio.cache_dir", "audio.cache_dtype"),
+        *(*PLACES, "dataset.max_missing", "audio.cache", "audio.cache_dtype"),
         *("frontend.placement", "frontend.standardize"),
         *("frontend.image_frames", "frontend.image_bands"),
     )
@@ -139,8 +140,14 @@ class FeaturesFolder:
 
 
 def sections(config: Config) -> dict[str, dict[str, Any]]:
-    """The sections that features depend on, as JSON gives them back."""
+    """The sections that features depend on, as JSON gives them back.
+
+    Where the audio lay is left out: the folder may be handed on without it.
+    """
     found = {name: dataclasses.asdict(getattr(config, name)) for name in SECTIONS}
+    for place in PLACES:
+        section, name = place.split(".")
+        found[section][name] = ""
     return json.loads(json.dumps(found))
 
 

@@ -15,6 +15,7 @@ from asc_tf.manifest import Clip, Manifest
 from asc_tf.stored import layout
 from asc_tf.stored.contents import Contents, Shard
 from asc_tf.stored.layout import FeaturesFolder
+from asc_tf.version import __version__
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Of the segments of some clips: features float32 `[segments, frames, bands, ...]`,
@@ -110,7 +111,9 @@ class Writer:
             file = f"{split}-{number:05}.{contents.format}"
             own = clips[first:end]
             rows = [dataclasses.asdict(clip) for clip in own]
-            identity = json.dumps([first, contents.labels, contents.shape, rows])
+            # Another version may compute other features.
+            known = [__version__, first, contents.labels, contents.shape, rows]
+            identity = json.dumps(known)
             source = hashlib.sha256(identity.encode()).hexdigest()
             yield _Job(file, first, own, source)
 
