@@ -13,6 +13,9 @@ MEL_BLOCKS = 8
 """The mel matrix is nearly all zeros: it is applied in blocks of neighbouring bands.
 `benchmarks/frontend.py` compares other numbers of blocks."""
 
+PORTABLE_BLOCKS = 16
+"""More of them make a smaller .tflite, which is as fast."""
+
 
 def window(settings: Frontend) -> np.ndarray:
     """The periodic window, centred in `n_fft` zeros: float32 `[n_fft]`."""
@@ -76,11 +79,12 @@ def spectrum_of(
     def mel(waveform: tf.Tensor, portable: bool) -> tf.Tensor:
         transformed = _transform(waveform, shape, settings)
         if settings.power != 2.0 or portable:
-            return _mel(_magnitudes(transformed, settings), filters)
+            blocks = PORTABLE_BLOCKS if portable else MEL_BLOCKS
+            return _mel(_magnitudes(transformed, settings), filters, blocks)
         # Their squares need not be added first, for the mel product adds them.
         parts = tf.square(tf.bitcast(transformed, tf.float32))
         flat = tf.concat([tf.shape(parts)[:2], [2 * (settings.n_fft // 2 + 1)]], axis=0)
-        return _mel(tf.reshape(parts, flat), twice)
+        return _mel(tf.reshape(parts, flat), twice, MEL_BLOCKS)
 
     return mel
 
@@ -124,10 +128,10 @@ def _magnitudes(transformed: tf.Tensor, settings: Frontend) -> tf.Tensor:
     return tf.pow(power, settings.power / 2)
 
 
-def _mel(values: tf.Tensor, filters: np.ndarray) -> tf.Tensor:
+def _mel(values: tf.Tensor, filters: np.ndarray, blocks: int) -> tf.Tensor:
     """Blocks of neighbouring bands, each from the rows that reach into them."""
     parts = []
-    for members in np.array_split(np.arange(filters.shape[1]), MEL_BLOCKS):
+    for members in np.array_split(np.arange(filters.shape[1]), blocks):
         block = filters[:, members]
         used = np.flatnonzero(block.any(axis=1))
         if not members.size:
