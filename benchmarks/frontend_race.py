@@ -44,6 +44,8 @@ class Way:
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
         if task["way"] == "kapre":
             environment["TF_USE_LEGACY_KERAS"] = "1"
+        if task["way"] == "asc_tf, tf.data alone":
+            environment["TF_NUM_INTRAOP_THREADS"] = "1"
         if task["way"] in ("librosa, threads", "librosa, processes"):
             environment["OPENBLAS_NUM_THREADS"] = "1"
         self._process = subprocess.Popen(
