@@ -28,6 +28,10 @@ Evaluate a trained run on a part of its corpus, and write its report folder.
 """
 
 
+SEGMENT_SCORES = ("accuracy", "micro_f1", "roc_auc", "log_loss")
+"""What is told of segments too."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     return command.run(COMMAND, argv)
@@ -227,8 +231,7 @@ def _segment_scores(
     scores = metrics.evaluate(labels, truth, predictions.segments)
     return {
         "n_segments": len(truth),
-        "accuracy": scores["accuracy"],
-        "log_loss": scores["log_loss"],
+        **{name: scores[name] for name in SEGMENT_SCORES},
         "which": settings.segments,
         "pooling": settings.pooling,
     }
@@ -261,7 +264,7 @@ def _prediction_rows(
 ) -> list[dict[str, Any]]:
     rows = []
     for clip, values in zip(clips, probabilities, strict=True):
-        best = int(values.argmax())
+        best, second = np.argsort(-values, kind="stable")[:2]
         rows.append(
             {
                 "file": clip.path,
@@ -269,6 +272,8 @@ def _prediction_rows(
                 "label": clip.label,
                 "predicted": labels[best],
                 "probability": float(values[best]),
+                "second": labels[second],
+                "second_probability": float(values[second]),
                 "identifier": clip.identifier,
                 "city": clip.city,
                 "device": clip.device,

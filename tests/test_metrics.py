@@ -35,6 +35,10 @@ def test_a_small_example_gives_the_scores_worked_out_by_hand():
     assert scores["macro_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
     nats = -(math.log(0.5) + math.log(0.8) + math.log(0.25) + math.log(1.0))
     assert scores["log_loss"] == pytest.approx(nats / 4)
+    # Second place is worth one half; of equal probabilities the first goes before.
+    assert scores["map_at_3"] == (1 + 1 + 1 / 2 + 1) / 4
+    assert scores["roc_auc"] == 1.0
+    assert scores["micro_f1"] == 3 / 4
     bus, park, _ = scores["per_class"]
     assert bus == {
         "label": "bus",
@@ -215,3 +219,39 @@ def test_importing_metrics_and_report_loads_no_heavy_library():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert shown.stdout.strip() == "[]"
+
+
+def test_rankings_equal_those_of_scikit_learn(many):
+    truth, probabilities = many
+    scores = metrics.evaluate(list("abcde"), truth, probabilities)
+    assert scores["roc_auc"] == pytest.approx(
+        sklearn.metrics.roc_auc_score(truth, probabilities, multi_class="ovr")
+    )
+    assert scores["micro_f1"] == pytest.approx(scores["accuracy"])
+    places = 1 + (probabilities > probabilities[np.arange(300), truth][:, None]).sum(1)
+    wanted = np.where(places <= 3, 1 / places, 0).mean()
+    assert scores["map_at_3"] == pytest.approx(wanted)
+
+
+def test_clips_of_one_label_have_no_roc_curve_and_the_json_says_null():
+    scores = metrics.evaluate(LABELS, np.array([1, 1]), PROBABILITIES[:2])
+    assert scores["roc_auc"] is None
+    json.dumps(scores, allow_nan=False)
+
+
+def test_labels_without_clips_are_not_in_the_mean_of_roc_areas():
+    random = np.random.default_rng(1)
+    truth = random.integers(0, 2, 50)
+    raw = random.uniform(size=(50, 3))
+    probabilities = raw / raw.sum(axis=1, keepdims=True)
+    areas = [
+        sklearn.metrics.roc_auc_score(truth == label, probabilities[:, label])
+        for label in (0, 1)
+    ]
+    found = metrics.evaluate(LABELS, truth, probabilities)["roc_auc"]
+    assert found == pytest.approx(np.mean(areas))
+
+
+def test_two_labels_have_a_mean_average_precision_too():
+    scores = metrics.evaluate(["a", "b"], np.array([0, 1]), np.full((2, 2), 0.5))
+    assert scores["map_at_3"] == 0.75

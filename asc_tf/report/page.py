@@ -92,6 +92,8 @@ def _headline(report: Mapping[str, Any]) -> str:
         "macro-averaged accuracy": f"{percent(report['macro_accuracy'])} %",
         "accuracy": f"{percent(report['accuracy'])} %",
         "log loss": decimals(report["log_loss"]),
+        "ROC AUC": decimals(report.get("roc_auc")),
+        "mAP@3": decimals(report.get("map_at_3")),
         "clips": str(report["n_clips"]),
     }
     cards = "".join(
