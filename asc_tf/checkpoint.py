@@ -15,9 +15,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from asc_tf.config import Train
 from asc_tf.errors import UserError
 from asc_tf.files import replacing, write_text
+from asc_tf.optimization import PlateauSchedule, swap_averages
 from asc_tf.workdir import Workdir
 
 
@@ -33,6 +33,12 @@ class RunState(keras.callbacks.Callback):
         whole: The model with its front-end, which is saved; its body is in training.
         schedule: The learning rate by step.
         patience: Epochs without a lower validation loss before training stops.
+        twin: Where `whole` is trained in mixed precision or on several devices, a plain
+            model alike, which is saved in its place.
+
+    Attributes:
+        history: One row per epoch.
+        epochs_kept: Epochs in the checkpoint, from which a stopped run goes on.
     """
 
     def __init__(
@@ -41,11 +47,13 @@ class RunState(keras.callbacks.Callback):
         whole: keras.Model,
         schedule: keras.optimizers.schedules.LearningRateSchedule,
         patience: int,
+        twin: keras.Model | None = None,
     ) -> None:
         super().__init__()
-        self._workdir, self._whole = workdir, whole
+        self._workdir, self._whole, self._twin = workdir, whole, twin
         self._schedule, self._patience = schedule, patience
         self.history: list[dict[str, float]] = []
+        self.epochs_kept = 0
 
     @property
     def epochs_done(self) -> int:
@@ -81,7 +89,12 @@ class RunState(keras.callbacks.Callback):
         try:
             with np.load(path, allow_pickle=False) as saved:
                 history = json.loads(str(saved["history"]))
-                values = [saved[f"variable_{i}"] for i in range(len(variables))]
+                values = [saved[name] for name in saved if name != "history"]
+                if len(values) != len(variables):
+                    raise ValueError(
+                        f"{len(values)} variables there, {len(variables)} here: "
+                        "train.precision = auto may choose otherwise on another machine"
+                    )
                 for variable, value in zip(variables, values, strict=True):
                     variable.assign(value)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
@@ -89,22 +102,35 @@ class RunState(keras.callbacks.Callback):
                 f"{path}: the checkpoint cannot be restored ({error}); remove the "
                 "folder checkpoints to start the run again"
             ) from error
-        self.history = history
+        self.history, self.epochs_kept = history, len(history)
+        self._follow_history()
         self._write_history()
         return True
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write what the epoch has brought.
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Stop at once where the loss, its mean since the epoch began, is not finite.
 
         Raises:
-            UserError: If the training loss is not finite; the epoch is not kept.
+            UserError: Naming step, epoch, rate and what is kept.
         """
-        if logs and not np.isfinite(logs["loss"]):
-            raise UserError(
-                f"the loss is not finite in epoch {epoch + 1}; lower "
-                "train.learning_rate and use a new folder (this one keeps the best "
-                "model so far)"
-            )
+        if logs is None or np.isfinite(logs["loss"]):
+            return
+        optimizer = self.model.optimizer
+        rate = float(self._schedule(max(int(optimizer.iterations) - 1, 0)))
+        kept = "no epoch has ended, so nothing is kept"
+        if self.epochs_kept:
+            kept = f"{self._workdir.checkpoint_file} keeps epoch {self.epochs_kept}"
+        raise UserError(
+            f"the loss is not finite in step {batch + 1} of epoch "
+            f"{self.epochs_done + 1}, at learning rate {rate:.3g} ({kept}); use a new "
+            "folder and a lower train.learning_rate, or train.clip_norm = 1, or look "
+            "at the input with asc-tf inspect"
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write what the epoch has brought."""
         previous = self.best
         # The rate of the epoch's last step; the schedule already stands at the next.
         rate = self._schedule(self.model.optimizer.iterations - 1)
@@ -113,12 +139,24 @@ class RunState(keras.callbacks.Callback):
         row = {"epoch": epoch + 1} | known
         self.history.append(row | {"learning_rate": float(rate)})
         if self.best is not previous:
-            with replacing(self._workdir.model_file) as temporary:
-                self._whole.save(temporary)
+            self._save_model()
+        self._follow_history()
         self._write_history()
         self._save()
         if self.is_exhausted:
             self.model.stop_training = True
+
+    def _follow_history(self) -> None:
+        if isinstance(self._schedule, PlateauSchedule):
+            self._schedule.follow([row["val_loss"] for row in self.history])
+
+    def _save_model(self) -> None:
+        swap_averages(self.model)
+        if self._twin:
+            self._twin.set_weights(self._whole.get_weights())
+        with replacing(self._workdir.model_file) as temporary:
+            (self._twin or self._whole).save(temporary)
+        swap_averages(self.model)
 
     def _variables(self, model: keras.Model) -> list[Any]:
         return [*self._whole.variables, *model.optimizer.variables]
@@ -130,6 +168,7 @@ class RunState(keras.callbacks.Callback):
         }
         with replacing(self._workdir.checkpoint_file) as temporary:
             np.savez(temporary, history=json.dumps(self.history), **arrays)
+        self.epochs_kept = self.epochs_done
 
     def _write_history(self) -> None:
         text = io.StringIO()
@@ -137,19 +176,6 @@ class RunState(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows(self.history)
         write_text(self._workdir.history_file, text.getvalue())
-
-
-def learning_rate_schedule(
-    train: Train, steps_per_epoch: int
-) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up from zero to the peak, then a cosine down to zero."""
-    peak, total = train.learning_rate, train.epochs * steps_per_epoch
-    warmup = min(round(train.warmup_epochs * steps_per_epoch), total - 1)
-    if not warmup:
-        return keras.optimizers.schedules.CosineDecay(peak, total)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, total - warmup, warmup_target=peak, warmup_steps=warmup
-    )
 
 
 def load_whole(path: Path) -> keras.Model:

@@ -13,9 +13,11 @@ asc-tf COMMAND [--flag=value ...]: acoustic scene and environmental sound classi
   features   clips in, a folder of features to train from out
   train      clips in, a run folder with the best model out
   evaluate   a run folder in, its report out
+  submission runs of several folds in, a table of their best guesses out
   export     a run folder in; SavedModel and .tflite files out
   predict    a model and files in, labels out
   datasets   corpora: which there are, how to get them, whether they are whole
+  models     families of models: which there are, what one costs
   inspect    what the decoder sees in files, or why it refuses them
   explore    a corpus as training hears it: counts, pictures, players, augmentation
 
@@ -27,9 +29,11 @@ MODULES = {
     "features": "asc_tf.features",
     "train": "asc_tf.train",
     "evaluate": "asc_tf.evaluate",
+    "submission": "asc_tf.submission",
     "export": "asc_tf.export",
     "predict": "asc_tf.predict",
     "datasets": "asc_tf.corpora",
+    "models": "asc_tf.architectures",
     "inspect": "asc_tf.inspection",
     "explore": "asc_tf.explore",
 }

@@ -190,8 +190,10 @@ class _FieldParser(flags.ArgumentParser):
             return argument
         default = self._item.default
         if isinstance(default, tuple):
-            member = type(default[0])
+            member = config.item_type(self._item)
             words = [word.strip() for word in argument.split(",")]
+            if not argument and not default:
+                words = []
             return config.coerce(
                 self._key, self._item, [_scalar(member, word) for word in words]
             )

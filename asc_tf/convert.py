@@ -73,9 +73,15 @@ def main(task: str) -> None:
 
 
 def _quantize(content: bytes, segments: np.ndarray, body: str) -> bytes:
-    """Quantize the body to int8; front-end and softmax stay in float."""
-    from ai_edge_quantizer import qtyping, quantizer
+    """Quantize the body to int8; front-end and softmax stay in float.
 
+    What is inside a loop, the steps of a recurrent layer, has int8 weights and computes
+    in float.
+    """
+    from ai_edge_quantizer import qtyping, quantizer
+    from ai_edge_quantizer.calibrator import CalibrationMode
+
+    content, has_loops = _loops_named(content)
     work = quantizer.Quantizer(content)
     work.add_static_config(
         regex=rf".*/{body}(_\d+)?/.*",
@@ -83,11 +89,42 @@ def _quantize(content: bytes, segments: np.ndarray, body: str) -> bytes:
         activation_num_bits=8,
         weight_num_bits=8,
     )
+    mode = CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS
+    if has_loops:
+        work.add_dynamic_config(
+            regex=rf"{LOOP}\d+/.*",
+            operation_name=qtyping.TFLOperationName.FULLY_CONNECTED,
+            num_bits=8,
+        )
+        # The other mode reads tensors that a loop has not got.
+        mode = CalibrationMode.CALIBRATION_PROFILER_BASED
     with contextlib.redirect_stdout(io.StringIO()):
         ranges = work.calibrate(
-            {"serving_default": [{"waveform": row[np.newaxis]} for row in segments]}
+            {"serving_default": [{"waveform": row[np.newaxis]} for row in segments]},
+            mode=mode,
         )
         return bytes(work.quantize(ranges).quantized_model)
+
+
+LOOP = "loop"
+
+
+def _loops_named(content: bytes) -> tuple[bytes, bool]:
+    """The same model, no two of its tensors named alike, and whether it has loops.
+
+    The quantizer goes by names, and those inside a loop are numbers like `arg0`, the
+    same in each.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    loops = model.subgraphs[1:]
+    if not loops:
+        return content, False
+    for number, graph in enumerate(loops):
+        for place, tensor in enumerate(graph.tensors):
+            tensor.name = f"{LOOP}{number}/{place}/".encode()
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), True
 
 
 if __name__ == "__main__":

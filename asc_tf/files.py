@@ -1,10 +1,15 @@
 """Outputs that are whole or absent: written beside their name, then renamed."""
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from asc_tf.errors import UserError
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextlib.contextmanager
@@ -21,6 +26,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields:
         The path to write to, in the same folder (so that the rename is atomic).
+
+    Raises:
+        UserError: If the disk is full.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         yield path
@@ -37,6 +45,13 @@ def replacing(path: Path) -> Iterator[Path]:
             _swap(temporary, path)
         else:
             os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise UserError(
+            f"{path}: the disk is full; what was there is as it was. Make room, and "
+            "give the same command again"
+        ) from error
     finally:
         _remove(temporary)
 

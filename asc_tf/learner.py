@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from asc_tf.batches import varied
@@ -22,19 +23,42 @@ class Learner(keras.Model):
     In training mixup and masks act on these features too, by the batch's own seed: the
     same as in a pipeline that makes features itself.
 
+    On several devices each has a part of the batch, and a step is the same as on one:
+    the parts count by their sizes, and gradients are summed before the optimizer clips
+    or scales them.
+
     Args:
         frontend: The front-end.
         body: Features to probabilities; its weights are the only ones that learn.
         augment: The augmentation settings.
+        class_weights: Float32 `[labels]`; an example counts by the sum of those of its
+            labels, each times its share in the target. None: all alike.
+
+    Attributes:
+        wait: How long it waited for batches.
+        confusion: Float32 `[labels, labels]`, examples by true and predicted label,
+            counted since it was last set to zero.
+        first_batch: The first batch that was trained on since it was set to None, the
+            part of the first device.
     """
 
     def __init__(
-        self, frontend: FrontendLayer, body: keras.Model, augment: Augment
+        self,
+        frontend: FrontendLayer,
+        body: keras.Model,
+        augment: Augment,
+        class_weights: np.ndarray | None = None,
     ) -> None:
         # Waveforms and features stay float32; the body has a precision of its own.
         super().__init__(name=body.name, dtype="float32")
         self.frontend, self.body, self.augment = frontend, body, augment
+        self.class_weights = class_weights
         self.wait = InputWait()
+        self.first_batch: tuple | None = None
+        labels = body.output_shape[-1]
+        self.confusion = keras.Variable(
+            np.zeros((labels, labels), np.float32), trainable=False, aggregation="sum"
+        )
         self.built = True
 
     def call(
@@ -47,10 +71,21 @@ class Learner(keras.Model):
 
     def train_step(self, data: tuple) -> dict[str, Any]:
         """A step on features; those of waveforms are made and augmented here."""
+        features, targets, weights = self.varied(data)
+        if self.class_weights is not None:
+            own = tf.linalg.matvec(targets, tf.constant(self.class_weights))
+            weights = own if weights is None else weights * own
+        described = (targets,) if weights is None else (targets, weights)
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            return self._shared_step(features, targets, weights)
+        return super().train_step(({"features": features}, *described))
+
+    def varied(self, data: tuple) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """Features, targets and weights (or None) of a batch, as they are learned."""
         inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
         if "features" in inputs:
-            return super().train_step(data)
-        features, *described = varied(
+            return inputs["features"], targets, weights
+        features, targets, *others = varied(
             self.frontend(inputs["waveform"]),
             targets,
             weights,
@@ -58,7 +93,42 @@ class Learner(keras.Model):
             self.augment,
             self.frontend,
         )
-        return super().train_step(({"features": features}, *described))
+        return features, targets, others[0] if others else None
+
+    def _shared_step(
+        self, features: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor | None
+    ) -> dict[str, Any]:
+        """A step on this device's part of a batch, which may be empty."""
+        replica = tf.distribute.get_replica_context()
+        count = replica.num_replicas_in_sync
+        mine = tf.cast(tf.shape(features)[0], tf.float32)
+        share = count * mine / replica.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+        inputs = {"features": features}
+        with tf.GradientTape() as tape:
+            probabilities = self(inputs, training=True)
+            # Keras divides this by the number of devices.
+            loss = self.compute_loss(inputs, targets, probabilities, weights)
+            scaled = self.optimizer.scale_loss(loss * share)
+        variables = self.trainable_variables
+        gradients = tape.gradient(scaled, variables)
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        # The optimizer sums once more, after clipping.
+        parts = [gradient / count for gradient in gradients]
+        self.optimizer.apply_gradients(zip(parts, variables, strict=True))
+        mean = next(metric for metric in self.metrics if metric.name == "loss")
+        mean.update_state(loss * count, sample_weight=mine)
+        return self.compute_metrics(inputs, targets, probabilities, weights)
+
+    def compute_metrics(
+        self, x: Any, y: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """As Keras does, with the confusion of labels."""
+        labels = self.confusion.shape[0]
+        true, predicted = (
+            tf.one_hot(tf.argmax(each, axis=1), labels) for each in (y, y_pred)
+        )
+        self.confusion.assign_add(tf.matmul(true, predicted, transpose_a=True))
+        return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def make_train_function(self, force: bool = False) -> Any:
         """The function of a step: as Keras's own, but batches are fetched outside it.
@@ -69,16 +139,31 @@ class Learner(keras.Model):
         made: Callable | None = self.__dict__.get("train_function")
         if made is not None and not force:
             return made
+        strategy = self.distribute_strategy
         step: Callable | None = None
+
+        def on_devices(batch: tuple) -> dict[str, Any]:
+            found = strategy.run(self.train_step, args=(batch,))
+            return {
+                name: tf.reduce_mean(strategy.experimental_local_results(value), axis=0)
+                for name, value in found.items()
+            }
+
+        is_shared = strategy.num_replicas_in_sync > 1
 
         def train_function(iterator: Any) -> dict[str, Any]:
             nonlocal step
             if step is None:
                 # Its shapes leave the batch open: the last one of an epoch is shorter.
                 signature = [iterator.element_spec]
-                step = tf.function(self.train_step, input_signature=signature)
+                whole = on_devices if is_shared else self.train_step
+                step = tf.function(whole, input_signature=signature)
             with self.wait.counted():
                 batch = next(iterator)
+            if self.first_batch is None:
+                self.first_batch = tf.nest.map_structure(
+                    lambda each: strategy.experimental_local_results(each)[0], batch
+                )
             return step(batch)
 
         self.train_function = train_function

@@ -1,8 +1,13 @@
 """asc-tf train: clips in, a run folder with the best model out."""
 
+import contextlib
 import dataclasses
+import importlib.util
+import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +18,12 @@ from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
 from asc_tf.config.checks import without_effect
 from asc_tf.errors import UserError
-from asc_tf.listening import Listening
 from asc_tf.manifest import Manifest, count_by_split
 from asc_tf.preparation import oddities, prepare, prepare_stored, resolve
 from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import Workdir
 
 if TYPE_CHECKING:
-    import keras
-    from keras.optimizers.schedules import LearningRateSchedule
-
     from asc_tf.batches import Examples
     from asc_tf.checkpoint import RunState
     from asc_tf.frontend import FrontendLayer
@@ -85,9 +86,29 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     used = (*manifest.part("train"), *manifest.part("validation"))
     for note in (*oddities(used, config.audio), *without_effect(config)):
         print(note)
+    check_model(config, workdir, manifest)
     workdir.begin(config, manifest)
     with workdir.locked():
         return fit(config, workdir, manifest, stored, interactive)
+
+
+def check_model(config: Config, workdir: Workdir, manifest: Manifest) -> None:
+    """Refuse, before the run begins, a model that cannot be made as configured.
+
+    Raises:
+        UserError: As `assembly.body` does, or if codecarbon is missing.
+    """
+    if config.train.energy and importlib.util.find_spec("codecarbon") is None:
+        raise UserError(
+            "train.energy = true: needs codecarbon: pip install 'asc-tf[energy]', or "
+            "--train.energy=false"
+        )
+    if not workdir.checkpoint_file.is_file():
+        from asc_tf import assembly
+        from asc_tf.frontend import FrontendLayer
+
+        frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
+        assembly.body(config, workdir, frontend, len(manifest.labels), steps=1)
 
 
 def fit(
@@ -101,9 +122,12 @@ def fit(
     import keras
     import tensorflow as tf
 
-    from asc_tf import batches, checkpoint, models, pipeline
+    from asc_tf import assembly, batches, devices, pipeline
+    from asc_tf.board import Pictures
+    from asc_tf.energy import EnergyReport
     from asc_tf.frontend import FrontendLayer, statistics
-    from asc_tf.learner import Learner, WaitReport
+    from asc_tf.learner import WaitReport
+    from asc_tf.optimization import ValidatedAverages
 
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
     keras.utils.set_random_seed(config.train.seed + 1)
@@ -111,30 +135,24 @@ def fit(
     is_placed = config.frontend.placement == "model"
     # Features must have all their digits on a GPU too.
     tf.config.experimental.enable_tensor_float_32_execution(not is_placed)
-    shape = Listening.of(config.audio, config.evaluate).segment_shape
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     examples = examples_of(config, workdir, manifest, stored, frontend)
     steps = batches.steps_per_epoch(examples.count(), config.train.batch_size)
-    body = models.build(
-        config.model,
-        frontend.compute_output_shape((None, *shape))[1:],
-        len(manifest.labels),
-        models.momentum_for(steps),
-    )
-    whole = models.with_frontend(frontend, body, shape)
-    schedule = checkpoint.learning_rate_schedule(config.train, steps)
-    learner = Learner(frontend, body, config.augment)
-    compile_model(learner, schedule, config.train.weight_decay)
-    state = checkpoint.RunState(workdir, whole, schedule, config.train.patience)
-    if state.resume(learner):
+    strategy = devices.strategy(config, examples.count())
+    with strategy.scope():
+        learner, state = assembly.assembled(config, workdir, manifest, frontend, steps)
+        is_resumed = state.resume(learner)
+    if is_resumed:
         print(f"resuming after epoch {state.epochs_done} of {config.train.epochs}")
     elif config.frontend.standardize not in ("none", "per_clip"):
         with pipeline.reading():
             frontend.set_statistics(*statistics(frontend, examples.extracted()))
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
-        print(f"{body.name}: {body.count_params()} parameters, {steps} steps an epoch")
-        board = keras.callbacks.TensorBoard(workdir.path / "tensorboard")
-        with pipeline.reading():
+        parameters = learner.body.count_params()
+        print(f"{learner.name}: {parameters} parameters, {steps} steps an epoch")
+        folder = workdir.path / "tensorboard"
+        energy = [EnergyReport(workdir)] if config.train.energy else []
+        with pipeline.reading(), interruptible(config, workdir, state):
             learner.fit(
                 batches.training_batches(examples, frontend, config, state.epochs_done),
                 validation_data=examples.validation(),
@@ -142,10 +160,49 @@ def fit(
                 epochs=config.train.epochs,
                 steps_per_epoch=steps,
                 shuffle=False,
-                callbacks=[state, WaitReport(), board],
+                callbacks=[
+                    ValidatedAverages(),
+                    state,
+                    WaitReport(),
+                    keras.callbacks.TensorBoard(folder),
+                    Pictures(folder),
+                    *energy,
+                ],
                 verbose=1 if interactive else 2,
             )
     return conclude(state, workdir)
+
+
+@contextlib.contextmanager
+def interruptible(
+    config: Config, workdir: Workdir, state: "RunState"
+) -> Iterator[None]:
+    """Say how to go on where Ctrl-C, or SIGTERM, stops what is within.
+
+    Raises:
+        UserError: Where it does.
+    """
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # Only the main thread may set handlers.
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if is_main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        folder, file = (
+            shlex.quote(str(path)) for path in (workdir.path, workdir.config_file)
+        )
+        raise UserError(
+            f"interrupted; {state.epochs_kept} of {config.train.epochs} epochs are "
+            "kept. To go on from there:\n"
+            f"  asc-tf train --config={file} --workdir={folder}"
+        ) from None
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def examples_of(
@@ -217,17 +274,6 @@ def decoded_parts(
 
     validation = dataclasses.replace(audio, cache=once, channels=config.audio.channels)
     return decoded("train", audio), decoded("validation", validation)
-
-
-def compile_model(
-    model: "keras.Model", schedule: "LearningRateSchedule", weight_decay: float
-) -> None:
-    """Compile with Adam, whose variables are built at once, to be restored."""
-    import keras
-
-    optimizer = keras.optimizers.Adam(schedule, weight_decay=weight_decay or None)
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
 
 
 def conclude(state: "RunState", workdir: Workdir) -> Path:

@@ -18,7 +18,12 @@ from asc_tf.errors import UsageError, UserError
 from asc_tf.files import write_text
 from asc_tf.manifest import Manifest, read_clips
 
-SOURCES = ("dataset.features", "augment.noise_dir", "augment.impulse_dir")
+SOURCES = (
+    "dataset.features",
+    "augment.noise_dir",
+    "augment.impulse_dir",
+    "model.init_from",
+)
 """Folders that a run may have moved, but not taken up or given up."""
 
 PLACES = ("dataset.dir", "audio.cache_dir", *SOURCES)
@@ -67,6 +72,11 @@ class Workdir:
     def checkpoint_file(self) -> Path:
         """What a killed run resumes from."""
         return self.path / "checkpoints" / "latest.npz"
+
+    @property
+    def energy_file(self) -> Path:
+        """The energy that training took, where `train.energy` asks for it."""
+        return self.path / "energy.json"
 
     @property
     def report(self) -> Path:
@@ -188,6 +198,8 @@ class Workdir:
 def _comparable(config: Config) -> dict[str, Any]:
     """What makes a run what it is, by key."""
     values: dict[str, Any] = dict(config.flat())
+    # Runs of the time before its default was empty name the family's own.
+    values["model.filters"] = config.model.family_filters
     for place in PLACES:
         values[place] = "a folder" if place in SOURCES and values[place] else ""
     return values

@@ -7,7 +7,7 @@ import pytest
 
 from asc_tf import config
 from asc_tf.config import FIELDS, Audio, Config, Frontend, coerce, suggestion
-from asc_tf.config.options import Section, option
+from asc_tf.config.options import Section, item_type, option
 from asc_tf.errors import UsageError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -102,14 +102,37 @@ EVERY_FIELD_CHANGED = {
     "augment.frequency_mask_bands": 5,
     "augment.mixup_alpha": 0.3,
     "model.filters": (8,),
+    "model.units": 16,
+    "model.backbone": "inception_v3",
+    "model.weights": "none",
+    "model.train_from": "mixed7",
+    "model.init_from": "/tmp/run",
+    "model.freeze": ("block1*", "conv"),
+    "model.budget_kb": 128.0,
+    "model.budget_mmacs": 30.0,
     "model.dropout": 0.5,
     "train.epochs": 7,
     "train.segments": "all",
     "train.batch_size": 3,
     "train.learning_rate": 1e-9,
     "train.warmup_epochs": 0.5,
+    "train.optimizer": "sgd",
+    "train.momentum": 0.5,
+    "train.schedule": "plateau",
+    "train.decay_rate": 0.25,
+    "train.plateau_factor": 0.1,
+    "train.plateau_patience": 2,
     "train.weight_decay": 1e-4,
+    "train.loss": "focal",
+    "train.focal_gamma": 1.5,
+    "train.label_smoothing": 0.1,
+    "train.class_weights": "balanced",
+    "train.clip_norm": 1.0,
+    "train.ema": 0.99,
+    "train.precision": "mixed_bfloat16",
+    "train.strategy": "one_device",
     "train.patience": 9,
+    "train.energy": True,
     "train.seed": 12,
     "evaluate.batch_size": 5,
     "evaluate.segments": "centre",
@@ -137,6 +160,7 @@ FIELDS_THAT_CONTRADICT_THOSE = {
     "dataset.features": "/tmp/features",
     "frontend.image_frames": 299,
     "frontend.image_bands": 200,
+    "model.name": "imagenet",
 }
 AND_THOSE = {"augment.random_channel": True, "augment.eq_tilt_db": 3.0}
 CHANGES = [{}, EVERY_FIELD_CHANGED, FIELDS_THAT_CONTRADICT_THOSE, AND_THOSE]
@@ -245,9 +269,11 @@ def test_a_file_that_is_missing_or_no_text_is_refused_by_name(tmp_path):
         ("dataset.dir", "caf\udce9", "must be Unicode text"),
         ("dataset.dir", "a\0b", "must be Unicode text"),
         ("audio.cache", "ram", "must be one of memory, disk, none"),
-        ("model.filters", 8, "must be a list of at least one item"),
-        ("model.filters", [], "must be a list of at least one item"),
-        ("model.filters", "8,16", "must be a list of at least one item"),
+        ("model.filters", 8, "must be a list"),
+        ("model.filters", "8,16", "must be a list"),
+        ("model.freeze", [8], "must be Unicode text"),
+        ("export.formats", [], "must be a list of at least one item"),
+        ("export.formats", "int8", "must be a list of at least one item"),
         ("model.filters", [8, "16"], "must be a whole number"),
         ("model.filters", [8, True], "must be a whole number"),
         ("model.filters", [8, 0], "must be at least 1"),
@@ -281,9 +307,10 @@ def test_the_limits_themselves_are_allowed():
         default = item.default
         for limit in (item.metadata["minimum"], item.metadata["maximum"]):
             if limit is not None:
-                each = default[0] if isinstance(default, tuple) else default
-                value = type(each)(limit)
-                value = (value,) if isinstance(default, tuple) else value
+                is_list = isinstance(default, tuple)
+                kind = item_type(item) if is_list else type(default)
+                value = kind(limit)
+                value = (value,) if is_list else value
                 assert coerce(key, item, value) == value
 
 
@@ -452,3 +479,50 @@ def test_configurations_inside_an_installed_package_hide_any_folder_beside_it(
     monkeypatch.setattr(config, "__file__", str(package / "config" / "__init__.py"))
     monkeypatch.chdir(tmp_path)
     assert config.find("mine") == package / "configs" / "mine.toml"
+
+
+def test_a_configuration_says_only_what_is_other_than_in_its_base(tmp_path):
+    (tmp_path / "whole.toml").write_text(
+        "[frontend]\nn_mels = 40\nhop_length = 256\n[train]\nepochs = 7"
+    )
+    (tmp_path / "middle.toml").write_text(
+        'base = "whole.toml"\n[train]\nepochs = 8\nbatch_size = 3'
+    )
+    mine = tmp_path / "mine.toml"
+    mine.write_text('base = "middle.toml"\n[frontend]\nn_mels = 64')
+    wanted = {
+        "frontend.n_mels": 64,
+        "frontend.hop_length": 256,
+        "train.epochs": 8,
+        "train.batch_size": 3,
+    }
+    assert config.read(mine) == Config().replace(wanted)
+
+
+def test_the_base_of_a_configuration_can_be_a_shipped_one(tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text('base = "esc10_small"\n[dataset]\nfold = 1')
+    shipped = config.read(config.find("esc10_small"))
+    assert config.read(mine) == shipped.replace({"dataset.fold": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("base = 3", ["base = 3"]),
+        ('base = ""', ["base = ''"]),
+        ('base = "esc10_smal"', ["esc10_smal", "mean esc10_small?"]),
+        ('base = "mine.toml"', ["mine.toml", "is based on this file"]),
+        ('base = "other.toml"', ["other.toml", "is based on this file"]),
+        ('base = "broken.toml"', ["broken.toml", "fronted: unknown section"]),
+    ],
+)
+def test_a_base_that_is_none_is_refused_naming_file_and_value(tmp_path, text, words):
+    (tmp_path / "other.toml").write_text('base = "mine.toml"')
+    (tmp_path / "broken.toml").write_text("[fronted]\nn_mels = 3")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        config.read(mine)
+    for word in words:
+        assert word in str(caught.value)

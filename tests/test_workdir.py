@@ -154,6 +154,15 @@ def test_another_configuration_is_refused_naming_the_keys_and_both_values(run):
     assert "dataset.seed" not in message
 
 
+def test_the_family_s_own_filters_are_the_same_given_or_not(tmp_path):
+    given = CONFIG.replace({"model.filters": (24, 48, 96, 144)})
+    folder = Workdir(tmp_path / "named")
+    folder.begin(given, MANIFEST)
+    folder.check_config(CONFIG.replace({"model.filters": ()}))
+    other = CONFIG.replace({"model.filters": (), "model.name": "cp_mobile"})
+    assert "model.filters is" in refusal(UsageError, folder.check_config, other)
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     message = refusal(UsageError, Workdir(tmp_path).check_config, CONFIG)

@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.config.checks import check
+from asc_tf.config.families import FAMILIES, Family
 from asc_tf.config.features import Augment, Frontend
 from asc_tf.config.inputs import Audio, Dataset
-from asc_tf.config.options import Section, Value, coerce, section_name, suggestion
+from asc_tf.config.options import (
+    Section,
+    Value,
+    coerce,
+    item_type,
+    section_name,
+    suggestion,
+)
 from asc_tf.config.sections import Evaluate, Export, Model, Train
 from asc_tf.errors import UsageError
 
 __all__ = [
+    "FAMILIES",
     "FIELDS",
     "Audio",
     "Augment",
@@ -27,11 +36,13 @@ __all__ = [
     "Dataset",
     "Evaluate",
     "Export",
+    "Family",
     "Frontend",
     "Model",
     "Train",
     "coerce",
     "find",
+    "item_type",
     "read",
     "suggestion",
 ]
@@ -107,17 +118,44 @@ class Config:
 
 
 def read(path: Path) -> Config:
-    """Read a configuration from a TOML file; what it does not say has its default.
+    """Read a configuration from a TOML file.
+
+    What it does not say has the value of the configuration that its `base` names, or
+    its default. A base is a shipped configuration, or a file, relative to this one.
 
     Raises:
         UsageError: Naming the file, the key, the value received and what is allowed.
     """
+    changes: dict[str, Any] = {}
+    files, base = [path], path
+    while True:
+        tables = _tables(base)
+        name = tables.pop("base", None)
+        # What a file says goes before what its base says.
+        changes = _changes(tables, base) | changes
+        if name is None:
+            break
+        base = _base(name, files[-1])
+        if base.resolve() in [file.resolve() for file in files]:
+            raise UsageError(f"{files[-1]}: base = {name!r}: is based on this file")
+        files.append(base)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return Config().replace(changes)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
+
+
+def _changes(tables: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """What the tables of a file say, keyed like `frontend.n_mels`."""
     changes: dict[str, Any] = {}
     known = tuple(section_name(section) for section in SECTIONS)
     for section, table in tables.items():
@@ -128,10 +166,20 @@ def read(path: Path) -> Config:
         if not isinstance(table, dict):
             raise UsageError(f"{path}: {section} = {table!r}: must be a table")
         changes |= {f"{section}.{key}": value for key, value in table.items()}
+    return changes
+
+
+def _base(name: Any, path: Path) -> Path:
+    """The file that the `base` of another names."""
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"{path}: base = {name!r}: must be a file or a shipped name")
+    beside = path.parent / name
+    if beside.is_file():
+        return beside
     try:
-        return Config().replace(changes)
+        return _shipped(name)
     except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{path}: base = {name!r}: {error}") from error
 
 
 def find(name: str) -> Path:
@@ -143,6 +191,13 @@ def find(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    try:
+        return _shipped(name)
+    except UsageError as error:
+        raise UsageError(f"--config={name}: {error}") from error
+
+
+def _shipped(name: str) -> Path:
     here = Path(__file__).resolve().parent.parent
     # Inside the package when installed; beside it in a clone.
     installed, cloned = here / "configs", here.parent / "configs"
@@ -151,6 +206,6 @@ def find(name: str) -> Path:
     if name in shipped:
         return shipped[name]
     raise UsageError(
-        f"--config={name}: no such file, and no shipped configuration of that name"
+        "no such file, and no shipped configuration of that name"
         f"{suggestion(name, tuple(shipped))} (shipped: {', '.join(shipped)})"
     )

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from asc_tf.config.features import Augment, Frontend
 from asc_tf.config.inputs import Audio
+from asc_tf.config.model_checks import check_model, model_without_effect
+from asc_tf.config.sections import Train
 from asc_tf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ def check(config: "Config") -> None:
     _check_features(config.frontend, config.audio)
     _check_augment(config.augment, config.frontend, config.audio)
     _check_stored(config)
+    check_model(config.model, config.frontend)
 
 
 def _check_audio(audio: Audio) -> None:
@@ -153,7 +156,25 @@ def without_effect(config: "Config") -> list[str]:
             "augment.mask_fill = zero fills masks with the loudest value, 0 dB "
             "(frontend.standardize = none): mean or minimum may be meant"
         )
-    return said
+    return (
+        said + _train_without_effect(config.train) + model_without_effect(config.model)
+    )
+
+
+def _train_without_effect(train: Train) -> list[str]:
+    needed = {
+        "momentum": ("optimizer", "sgd"),
+        "decay_rate": ("schedule", "inverse_time"),
+        "plateau_factor": ("schedule", "plateau"),
+        "plateau_patience": ("schedule", "plateau"),
+        "focal_gamma": ("loss", "focal"),
+    }
+    return [
+        f"train.{name} changes nothing with train.{other} = {getattr(train, other)}"
+        for name, (other, value) in needed.items()
+        if getattr(train, name) != getattr(Train(), name)
+        and getattr(train, other) != value
+    ]
 
 
 def _unused(frontend: Frontend) -> dict[str, tuple[str, ...]]:

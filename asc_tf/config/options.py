@@ -22,6 +22,7 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    items: type | None = None,
 ) -> Any:
     """Declare a configuration field with its help text and its limits.
 
@@ -31,6 +32,7 @@ def option(
         minimum: Smallest number allowed, for each item of a list.
         maximum: Largest number allowed.
         choices: The only strings allowed, for each item of a list.
+        items: Type of the items of a list that may be empty, and is by default.
 
     Returns:
         A dataclass field.
@@ -40,6 +42,7 @@ def option(
         "minimum": minimum,
         "maximum": maximum,
         "choices": choices,
+        "items": items,
     }
     return field(default=default, metadata=metadata)
 
@@ -68,11 +71,18 @@ def coerce(key: str, item: dataclasses.Field, value: Any) -> Value:
     default: Any = item.default
     kind = type(default)
     if kind is tuple:
-        if not isinstance(value, list | tuple) or not value:
-            raise UsageError(f"{key} = {value!r}: must be a list of at least one item")
-        member = type(default[0])
+        fewest = "" if item.metadata["items"] else " of at least one item"
+        if not isinstance(value, list | tuple) or (fewest and not value):
+            raise UsageError(f"{key} = {value!r}: must be a list{fewest}")
+        member = item_type(item)
         return tuple(_coerce_scalar(key, item, member, each) for each in value)
     return _coerce_scalar(key, item, kind, value)
+
+
+def item_type(item: dataclasses.Field) -> type:
+    """Type of the items of a field that is a list."""
+    default: Any = item.default
+    return item.metadata["items"] or type(default[0])
 
 
 def _coerce_scalar(key: str, item: dataclasses.Field, kind: type, value: Any) -> Any:

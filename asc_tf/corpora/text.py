@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asc_tf import datasets
+from asc_tf.columns import aligned
 from asc_tf.corpora.verification import Findings
 from asc_tf.datasets.catalog import CATALOG, Entry
 from asc_tf.manifest import SPLITS, Manifest
@@ -32,19 +33,6 @@ def listing() -> str:
         f"{aligned(rows, right=(2, 3))}\n\nEvery corpus also has the protocol random, "
         "which is leaky.\nasc-tf datasets info NAME says more about one."
     )
-
-
-def aligned(rows: Sequence[Sequence[str]], right: Sequence[int]) -> str:
-    """Rows of text in columns; those in `right` are set to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if place in right else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def size_text(size: float) -> str:

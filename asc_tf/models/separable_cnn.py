@@ -3,15 +3,20 @@
 Source of the block: A. G. Howard et al., "MobileNets" (2017).
 """
 
-import keras
-from keras import layers
+from types import ModuleType
+from typing import Any
 
 from asc_tf.config import Model
+from asc_tf.models.blocks import Blocks, Tensor
 
 
 def build(
-    settings: Model, shape: tuple[int, ...], labels: int, momentum: float
-) -> keras.Model:
+    settings: Model,
+    shape: tuple[int, ...],
+    labels: int,
+    momentum: float,
+    library: ModuleType,
+) -> Any:
     """Build the network.
 
     A full convolution with stride 2 makes the first feature maps; each further block is
@@ -23,30 +28,22 @@ def build(
         shape: Of a segment's features, `[frames, bands]` or with channels behind.
         labels: Number of classes.
         momentum: Of the running statistics of the batch norms.
+        library: `keras` or `tf_keras`.
 
     Returns:
         A model from `[batch, *shape]` to probabilities `[batch, labels]`.
     """
-    first, *others = settings.filters
-    features = keras.Input(shape, name="features")
-    x = layers.Reshape((*shape, 1))(features) if len(shape) == 2 else features
-    x = layers.Conv2D(first, 3, strides=2, padding="same", use_bias=False)(x)
-    x = layers.ReLU()(layers.BatchNormalization(momentum=momentum)(x))
-    for filters in others:
-        x = _separable(x, filters, momentum)
-        x = _separable(x, filters, momentum)
-        x = layers.MaxPooling2D(2, padding="same")(x)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(settings.dropout)(x)
-    x = layers.Dense(labels)(x)
-    probabilities = layers.Softmax(dtype="float32", name="probabilities")(x)
-    return keras.Model(features, probabilities, name="separable_cnn")
+    blocks, (first, *others) = Blocks(library, momentum), settings.family_filters
+    features, x = blocks.features(shape)
+    x = blocks.conv(x, first, 3, "conv", strides=2)
+    for number, filters in enumerate(others, 1):
+        x = _separable(blocks, x, filters, f"block{number}a")
+        x = _separable(blocks, x, filters, f"block{number}b")
+        x = blocks.pool(x, 2, f"block{number}_pool", padding="same")
+    x = library.layers.GlobalAveragePooling2D(name="mean")(x)
+    return blocks.classifier(features, x, settings.dropout, labels, settings.name)
 
 
-def _separable(
-    x: keras.KerasTensor, filters: int, momentum: float
-) -> keras.KerasTensor:
-    x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
-    x = layers.BatchNormalization(momentum=momentum)(x)
-    x = layers.Conv2D(filters, 1, use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization(momentum=momentum)(x))
+def _separable(blocks: Blocks, x: Tensor, filters: int, name: str) -> Tensor:
+    x = blocks.depthwise(x, f"{name}_depthwise")
+    return blocks.conv(x, filters, 1, f"{name}_pointwise")

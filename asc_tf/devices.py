@@ -1,0 +1,125 @@
+"""In which precision, and on how many devices, a model is trained."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from asc_tf.config import Config
+from asc_tf.errors import UsageError
+
+TENSOR_CORES = (7, 0)
+"""Compute capability from which on float16 is faster than float32."""
+
+
+def precision(wanted: str) -> str:
+    """The dtype policy of the body that `train.precision` asks for.
+
+    Args:
+        wanted: `auto`, or the policy itself.
+
+    Returns:
+        `float32`, `mixed_float16` or `mixed_bfloat16`.
+    """
+    if wanted != "auto":
+        return wanted
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    fast = [each.get("compute_capability", (0, 0)) >= TENSOR_CORES for each in details]
+    return "mixed_float16" if fast and all(fast) else "float32"
+
+
+@contextlib.contextmanager
+def policy(name: str) -> Iterator[None]:
+    """Build layers of a dtype policy within; outside it is as before."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def strategy(config: Config, examples: int) -> tf.distribute.Strategy:
+    """How `train.strategy` spreads training over the devices.
+
+    Args:
+        config: The configuration.
+        examples: Training examples in an epoch.
+
+    Returns:
+        A `MirroredStrategy` over all GPUs (or logical CPUs, where there is no GPU), or
+        the default strategy, which is one device.
+
+    Raises:
+        UsageError: If `mirrored` cannot be.
+    """
+    wanted = config.train.strategy
+    one = tf.distribute.get_strategy()
+    if wanted == "one_device":
+        return one
+    devices = tf.config.list_logical_devices("GPU")
+    if wanted == "mirrored" and not devices:
+        devices = tf.config.list_logical_devices("CPU")
+    hindrance = _hindrance(config, len(devices), examples)
+    if hindrance and wanted == "mirrored":
+        raise UsageError(f"train.strategy = mirrored: {hindrance}")
+    if len(devices) > 1 and hindrance:
+        print(f"one of {len(devices)} GPUs is used: {hindrance}")
+    if len(devices) < 2 or hindrance:
+        return one
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def _hindrance(config: Config, devices: int, examples: int) -> str:
+    """Why batches cannot be shared by devices; empty if they can."""
+    if devices < 2:
+        return "there is one device; use auto or one_device"
+    size = config.train.batch_size
+    if size % devices:
+        return f"train.batch_size = {size} must be a multiple of the {devices} devices"
+    if examples < size:
+        return f"an epoch's {examples} examples are no batch of {size}"
+    if config.frontend.placement == "model":
+        return (
+            "frontend.placement = model mixes and masks within a batch, of which each "
+            "device has a part; use frontend.placement = dataset"
+        )
+    return ""
+
+
+def synchronize(body: keras.Model) -> None:
+    """Let batch norms take their statistics over all devices' parts of a batch.
+
+    So training is what it is on one device, and the last batch of an epoch may leave a
+    device without examples.
+    """
+    for layer in layers_of(body):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
+def plain(body: keras.Model) -> keras.Model:
+    """A float32 model of the same layers and weights, as one device runs it.
+
+    A body in mixed precision converts without complaint to what LiteRT cannot run.
+    """
+
+    def alike(layer: keras.Layer) -> keras.Layer:
+        settings = layer.get_config() | {"dtype": "float32"}
+        if isinstance(layer, keras.layers.BatchNormalization):
+            settings["synchronized"] = False
+        return layer.__class__.from_config(settings)
+
+    twin = keras.models.clone_model(body, clone_function=alike, recursive=True)
+    twin.set_weights(body.get_weights())
+    return twin
+
+
+def layers_of(model: keras.Model) -> Iterator[keras.Layer]:
+    """All layers, those of models within it too."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from layers_of(layer)
+        yield layer

@@ -1,0 +1,56 @@
+"""The stages of `esa3_cnn`, read frame by frame by a bidirectional GRU.
+
+The pattern, convolutions that leave time alone before a recurrent layer, is that of E.
+Cakir et al., "Convolutional recurrent neural networks for polyphonic sound event
+detection" (2017).
+"""
+
+from types import ModuleType
+from typing import Any
+
+from asc_tf.config import Model
+from asc_tf.models.blocks import Blocks
+from asc_tf.models.esa3_cnn import DEPTHS, stage
+
+
+def build(
+    settings: Model,
+    shape: tuple[int, ...],
+    labels: int,
+    momentum: float,
+    library: ModuleType,
+) -> Any:
+    """Build the network.
+
+    After each stage bands are pooled by 4, frames never. What is left of the bands of a
+    frame is one step of the sequence; the outputs of the GRU are averaged over time,
+    then a dense layer of as many units as they have, with ReLU.
+
+    Args:
+        settings: `filters` (of the stages), `units` (of the GRU, in each direction),
+            `dropout`.
+        shape: Of a segment's features, `[frames, bands]` or with channels behind.
+        labels: Number of classes.
+        momentum: Of the running statistics of the batch norms.
+        library: `keras` or `tf_keras`.
+
+    Returns:
+        A model from `[batch, *shape]` to probabilities `[batch, labels]`.
+    """
+    blocks, layers = Blocks(library, momentum), library.layers
+    features, x = blocks.features(shape)
+    stages = zip(settings.family_filters, DEPTHS, strict=True)
+    for number, (filters, depth) in enumerate(stages, 1):
+        x = stage(blocks, x, filters, depth, number)
+        x = blocks.pool(x, (1, BANDS), f"stage{number}_pool", padding="same")
+    frames, bands, channels = x.shape[1:]
+    x = layers.Reshape((frames, bands * channels), name="sequence")(x)
+    gru = layers.GRU(settings.family_units, return_sequences=True, name="gru")
+    x = layers.Bidirectional(gru, name="both_ways")(x)
+    x = layers.GlobalAveragePooling1D(name="mean")(x)
+    x = layers.Dense(2 * settings.family_units, activation="relu", name="dense")(x)
+    return blocks.classifier(features, x, settings.dropout, labels, settings.name)
+
+
+BANDS = 4
+"""Neighbouring bands that each stage makes one."""

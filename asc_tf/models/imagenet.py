@@ -1,0 +1,223 @@
+"""Transfer from ImageNet: a backbone of Keras Applications and a new last layer.
+
+The features are images, `[frames, bands, 3]` with values 0 to 255, as the front-end's
+image mode gives them. What each backbone does to its pixels first is in the model.
+"""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from zipfile import BadZipFile
+
+import keras
+
+from asc_tf.config import Model, suggestion
+from asc_tf.errors import UsageError, UserError
+from asc_tf.models.blocks import Blocks
+
+ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An application of Keras, and where its weights without top are.
+
+    Attributes:
+        application: Its function in `keras.applications`.
+        folder: Of the weights, below `ADDRESS`.
+        file: Their name.
+        checksum: Their MD5 as Keras has it; empty where Keras has none.
+        scales: Whether it takes pixels of 0 to 255 itself; others take -1 to 1.
+    """
+
+    application: str
+    folder: str
+    file: str
+    checksum: str
+    scales: bool = False
+
+    @property
+    def address(self) -> str:
+        """Where its weights are."""
+        return f"{ADDRESS}/{self.folder}/{self.file}"
+
+
+BACKBONES = {
+    "inception_v3": Backbone(
+        "InceptionV3",
+        "inception_v3",
+        "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "bcbd6486424b2319ff4ef7d526e38f63",
+    ),
+    "mobilenet_v2": Backbone(
+        "MobileNetV2",
+        "mobilenet_v2",
+        "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        "",
+    ),
+    "efficientnet_v2_b0": Backbone(
+        "EfficientNetV2B0",
+        "efficientnet_v2",
+        "efficientnetv2-b0_notop.h5",
+        "893217f2bb855e2983157299931e43ff",
+        scales=True,
+    ),
+}
+
+
+def build(
+    settings: Model,
+    shape: tuple[int, ...],
+    labels: int,
+    momentum: float,
+    library: ModuleType,
+) -> Any:
+    """Build the network: the backbone, the average of its maps, a new last layer.
+
+    Layers of the backbone before `train_from` are not trained, and their batch norms
+    use the statistics of ImageNet in training too. So do those behind it, because the
+    batches of fine-tuning are small; only where weights are none they are trained.
+
+    Args:
+        settings: `backbone`, `weights`, `train_from`, `dropout`.
+        shape: Of an image, `[frames, bands, 3]`.
+        labels: Number of classes.
+        momentum: Of batch norms that are trained.
+        library: `keras` or `tf_keras`.
+
+    Returns:
+        A model from `[batch, *shape]` to probabilities `[batch, labels]`.
+
+    Raises:
+        UsageError: If the features are no images, or `train_from` names no layer.
+        UserError: If the weights cannot be fetched or read.
+    """
+    if len(shape) != 3 or shape[2] != 3:
+        raise UsageError(
+            f"model.name = imagenet: takes images [frames, bands, 3], not {shape}; set "
+            "frontend.image_frames and frontend.image_bands"
+        )
+    backbone, blocks = BACKBONES[settings.backbone], Blocks(library, momentum)
+    application = getattr(library.applications, backbone.application)
+    x = library.Input(shape, name="features")
+    if not backbone.scales:
+        x = library.layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocess")(x)
+    network = application(include_top=False, weights=None, input_tensor=x)
+    if settings.weights != "none":
+        _load(network, settings.weights, backbone)
+    network = _named(network, library)
+    _set_trainable(network, settings, momentum, library)
+    features, maps = network.inputs[0], network.outputs[0]
+    x = library.layers.GlobalAveragePooling2D(name="mean")(maps)
+    return blocks.classifier(features, x, settings.dropout, labels, settings.name)
+
+
+def _named(network: Any, library: ModuleType) -> Any:
+    """The network with names that do not depend on what was built before it.
+
+    Inception's layers go by their class and a number that counts on in the process.
+    """
+    numbered: dict[str, list[int]] = defaultdict(list)
+    for layer in network.layers:
+        if kind := _counted_kind(layer):
+            numbered[kind].append(_number(layer))
+    names = {}
+
+    def renamed(layer: Any) -> Any:
+        settings = layer.get_config()
+        if kind := _counted_kind(layer):
+            rank = sorted(numbered[kind]).index(_number(layer))
+            settings["name"] = f"{kind}_{rank + 1}"
+        names[layer.name] = settings["name"]
+        return type(layer).from_config(settings)
+
+    twin = library.models.clone_model(network, clone_function=renamed)
+    for layer in network.layers:
+        if layer.weights:
+            twin.get_layer(names[layer.name]).set_weights(layer.get_weights())
+    return twin
+
+
+def _counted_kind(layer: Any) -> str:
+    """The class in a name like `conv2d_7` or `conv2d`; empty for other names."""
+    kind = re.sub(r"_\d+$", "", layer.name)
+    return kind if kind.replace("_", "") == type(layer).__name__.lower() else ""
+
+
+def _number(layer: Any) -> int:
+    """Its number in the process: 0 for `conv2d`, 7 for `conv2d_7`."""
+    number = layer.name.removeprefix(_counted_kind(layer))
+    return int(number[1:] or 0)
+
+
+def _load(network: Any, weights: str, backbone: Backbone) -> None:
+    """Put weights into a network without top.
+
+    Raises:
+        UsageError: If there is no such file.
+        UserError: If it cannot be fetched, or is of another network.
+    """
+    path = Path(weights).expanduser()
+    if weights == "imagenet":
+        path = _fetched(backbone)
+    if not path.is_file():
+        raise UsageError(
+            f"model.weights = {weights}: no such file (imagenet, none, or the path of "
+            "weights without top)"
+        )
+    try:
+        network.load_weights(str(path))
+    except (ValueError, OSError, KeyError, TypeError, BadZipFile) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"{path}: no weights of {backbone.application} without top: {reason}"
+        ) from error
+
+
+def _fetched(backbone: Backbone) -> Path:
+    """The file of ImageNet weights, fetched when it is not there yet."""
+    try:
+        return Path(
+            keras.utils.get_file(
+                backbone.file,
+                backbone.address,
+                cache_subdir="models",
+                file_hash=backbone.checksum or None,
+            )
+        )
+    # Keras has no class of its own for what the network refuses.
+    except Exception as error:
+        raise UserError(
+            f"model.weights = imagenet: {backbone.file} cannot be fetched "
+            f"({str(error).strip() or type(error).__name__}); fetch {backbone.address} "
+            "where there is a network, and put it into ~/.keras/models or name it with "
+            "model.weights=FILE"
+        ) from error
+
+
+def _set_trainable(
+    network: Any, settings: Model, momentum: float, library: ModuleType
+) -> None:
+    """Freeze what comes before `train_from`, and batch norms that know ImageNet.
+
+    Raises:
+        UsageError: If there is no such layer.
+    """
+    names = [layer.name for layer in network.layers]
+    start = settings.train_from
+    if start and start not in names:
+        raise UsageError(
+            f"model.train_from = {start}: {settings.backbone} has no such layer"
+            f"{suggestion(start, names)} (asc-tf models info imagenet lists them)"
+        )
+    first = names.index(start) if start else len(names)
+    for place, layer in enumerate(network.layers):
+        is_norm = isinstance(layer, library.layers.BatchNormalization)
+        layer.trainable = place >= first
+        if is_norm and settings.weights == "none":
+            layer.momentum = momentum
+        elif is_norm:
+            layer.trainable = False

@@ -1,0 +1,112 @@
+"""Weights of an earlier run as the start of a new one."""
+
+import fnmatch
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from asc_tf.columns import aligned
+from asc_tf.config import suggestion
+from asc_tf.errors import UsageError, UserError
+from asc_tf.models.blocks import HEAD
+
+MAX_NAMED = 8
+"""Layers that a refusal names."""
+
+
+def body_of(whole: keras.Model) -> keras.Model:
+    """The model from features to probabilities inside one that takes waveforms.
+
+    Args:
+        whole: As `asc_tf.models.with_frontend` makes it, or a `model.keras` loaded.
+    """
+    return next(layer for layer in whole.layers if isinstance(layer, keras.Model))
+
+
+def initialize(body: Any, earlier: Any, freeze: Sequence[str] = ()) -> None:
+    """Give a new model the weights of an earlier one, but for its last layer.
+
+    The two have the same family and settings; the labels may be others. Call it before
+    the model is compiled.
+
+    Args:
+        body: The new model, from `asc_tf.models.build`.
+        earlier: The model of the earlier run, without front-end, from `body_of`.
+        freeze: Patterns of layers that are not trained; see `freeze_layers`.
+
+    Raises:
+        UserError: If the two differ, with a table of the first layers that do.
+        UsageError: If a pattern fits no layer.
+    """
+    if body.name != earlier.name:
+        raise UserError(
+            f"model.init_from: its model is {earlier.name}, and this one is "
+            f"{body.name}; set model.name = {earlier.name}"
+        )
+    new, old = _shapes(body), _shapes(earlier)
+    differing = [
+        name for name in dict.fromkeys((*new, *old)) if new.get(name) != old.get(name)
+    ]
+    if differing:
+        raise UserError(
+            f"model.init_from: {len(differing)} layers differ from those of this "
+            f"{body.name}; use the settings and the segment of that run\n"
+            + _table(differing, new, old)
+        )
+    for name in new:
+        body.get_layer(name).set_weights(earlier.get_layer(name).get_weights())
+    freeze_layers(body, freeze)
+
+
+def freeze_layers(body: Any, patterns: Sequence[str]) -> None:
+    """Leave layers untrained; the batch norms among them keep their statistics.
+
+    Args:
+        body: The model, from `asc_tf.models.build`.
+        patterns: As in file names, `block1*` or `stage?_conv1`, of layers with weights.
+            The last layer, which is new, is never meant.
+
+    Raises:
+        UsageError: If a pattern fits no layer.
+    """
+    names = list(_shapes(body))
+    for pattern in patterns:
+        chosen = fnmatch.filter(names, pattern)
+        if not chosen:
+            raise UsageError(
+                f"model.freeze: {pattern} fits no layer of {body.name}"
+                f"{suggestion(pattern, names)} (asc-tf models info {body.name} lists "
+                "them)"
+            )
+        for name in chosen:
+            body.get_layer(name).trainable = False
+
+
+Shapes = dict[str, list[tuple[int, ...]]]
+
+
+def _shapes(body: Any) -> Shapes:
+    """Shapes of the weights of each layer that has any, the last one's apart."""
+    return {
+        layer.name: [tuple(weight.shape) for weight in layer.weights]
+        for layer in body.layers
+        if layer.weights and layer.name != HEAD
+    }
+
+
+def _table(names: Sequence[str], new: Shapes, old: Shapes) -> str:
+    rows = [("layer", "there", "here")]
+    for name in names[:MAX_NAMED]:
+        rows.append((name, _text(old.get(name)), _text(new.get(name))))
+    if len(names) > MAX_NAMED:
+        rows.append((f"and {len(names) - MAX_NAMED} more", "", ""))
+    return aligned(rows, right=())
+
+
+def _text(shapes: list[tuple[int, ...]] | None) -> str:
+    """The largest of a layer's weights, `3x3x1x24`."""
+    if shapes is None:
+        return "none"
+    largest: tuple[int, ...] = max(shapes, key=len)
+    return "x".join(map(str, largest))

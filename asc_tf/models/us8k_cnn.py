@@ -1,0 +1,47 @@
+"""Convolutions of 1x1 on the two-channel segments of UrbanSound8K.
+
+The input, log-mel and its delta of 41 frames and 60 bands, is that of K. J. Piczak,
+"Environmental sound classification with convolutional neural networks" (2015).
+"""
+
+from types import ModuleType
+from typing import Any
+
+from asc_tf.config import Model
+from asc_tf.models.blocks import Blocks
+
+
+def build(
+    settings: Model,
+    shape: tuple[int, ...],
+    labels: int,
+    momentum: float,
+    library: ModuleType,
+) -> Any:
+    """Build the network.
+
+    Two blocks of two 1x1 convolutions with ReLU, pooling by 2 and dropout; a dense
+    layer with ReLU. There are no batch norms.
+
+    Args:
+        settings: `filters` (of the blocks), `units` (of the dense layer), `dropout`
+            (after each block and before the last layer).
+        shape: Of a segment's features, published `[41, 60, 2]`.
+        labels: Number of classes.
+        momentum: Of batch norms, which there are none of.
+        library: `keras` or `tf_keras`.
+
+    Returns:
+        A model from `[batch, *shape]` to probabilities `[batch, labels]`.
+    """
+    blocks, layers = Blocks(library, momentum), library.layers
+    features, x = blocks.features(shape)
+    for number, filters in enumerate(settings.family_filters, 1):
+        for step in "ab":
+            name = f"block{number}{step}"
+            x = layers.Conv2D(filters, 1, activation="relu", name=name)(x)
+        x = blocks.pool(x, 2, f"block{number}_pool")
+        x = layers.Dropout(settings.dropout, name=f"block{number}_dropout")(x)
+    x = layers.Flatten(name="flat")(x)
+    x = layers.Dense(settings.family_units, activation="relu", name="dense")(x)
+    return blocks.classifier(features, x, settings.dropout, labels, settings.name)

@@ -1,0 +1,121 @@
+"""What a run's model begins with: budgets, earlier weights, frozen layers, energy."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+
+from asc_tf import train
+from asc_tf.checkpoint import load_whole
+from asc_tf.errors import UsageError, UserError
+from asc_tf.models import body_of
+from asc_tf.workdir import Workdir
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def earlier(corpus, tmp_path_factory):
+    """The folder of a run of two epochs."""
+    workdir = Workdir(tmp_path_factory.mktemp("runs") / "earlier")
+    train.train(tiny.config(corpus, train__epochs=2), workdir)
+    return workdir
+
+
+def body(workdir):
+    return body_of(load_whole(workdir.model_file))
+
+
+def weights(workdir, name):
+    return body(workdir).get_layer(name).get_weights()
+
+
+def test_a_frozen_layer_keeps_the_weights_of_the_earlier_run(corpus, earlier, tmp_path):
+    config = tiny.config(
+        corpus,
+        train__epochs=1,
+        train__seed=5,
+        model__init_from=str(earlier.path),
+        model__freeze=("conv*",),
+    )
+    workdir = Workdir(tmp_path / "run")
+    train.train(config, workdir)
+    for name in ("conv", "conv_norm"):
+        for now, before in zip(
+            weights(workdir, name), weights(earlier, name), strict=True
+        ):
+            np.testing.assert_array_equal(now, before)
+    moved = [layer.name for layer in body(workdir).layers if layer.trainable_weights]
+    assert moved and "conv" not in moved
+    name = next(name for name in moved if name.startswith("block"))
+    now, before = weights(workdir, name)[0], weights(earlier, name)[0]
+    assert 0 < np.abs(now - before).max() < 0.5
+    # Finished: the same command again has nothing to do, and needs nothing.
+    assert train.train(config, workdir) == workdir.model_file
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"model__budget_kb": 20.0}, UserError, ["model.budget_kb", "conv"]),
+        ({"model__budget_mmacs": 0.01}, UserError, ["model.budget_mmacs", "conv"]),
+        ({"model__init_from": "nowhere"}, UsageError, ["nowhere", "no model.keras"]),
+        (
+            {"model__init_from": "EARLIER", "model__filters": (8, 12)},
+            UserError,
+            ["layers differ", "block1"],
+        ),
+        (
+            {"model__init_from": "EARLIER", "model__freeze": ("konv",)},
+            UsageError,
+            ["model.freeze", "konv"],
+        ),
+    ],
+)
+def test_a_model_that_is_refused_leaves_no_run_folder(
+    corpus, earlier, tmp_path, changes, error, words
+):
+    changes = {
+        key: str(earlier.path) if value == "EARLIER" else value
+        for key, value in changes.items()
+    }
+    with pytest.raises(error) as caught:
+        train.train(tiny.config(corpus, **changes), Workdir(tmp_path / "run"))
+    for word in words:
+        assert word in str(caught.value)
+    assert not (tmp_path / "run" / "config.toml").exists()
+
+
+def test_a_budget_that_is_kept_changes_nothing(corpus, earlier, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    config = tiny.config(
+        corpus, train__epochs=2, model__budget_kb=500.0, model__budget_mmacs=50.0
+    )
+    train.train(config, workdir)
+    assert tiny.history(workdir) == tiny.history(earlier)
+
+
+def test_the_energy_of_training_is_written(corpus, tmp_path):
+    pytest.importorskip("codecarbon")
+    workdir = Workdir(tmp_path / "run")
+    train.train(tiny.config(corpus, train__epochs=2, train__energy=True), workdir)
+    found = json.loads(workdir.energy_file.read_text())
+    assert found["epochs"] == 2
+    assert found["kwh"] > 0
+
+
+def test_without_codecarbon_the_extra_is_named(corpus, tmp_path, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "codecarbon" else find(name, *rest),
+    )
+    with pytest.raises(UserError, match=r"asc-tf\[energy\]"):
+        train.train(tiny.config(corpus, train__energy=True), Workdir(tmp_path / "run"))

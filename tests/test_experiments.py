@@ -1,0 +1,202 @@
+"""The published experiments: each trains, evaluates and exports, on a corpus in small.
+
+The corpora have their own layouts and file formats; clips are short and made here.
+"""
+
+import re
+
+import numpy as np
+import pytest
+import soundfile
+from test_corpora import edit, make_dcase, make_fsd, make_mini, make_urban
+from tiny import history
+
+from asc_tf import config as configuration
+from asc_tf import datasets, evaluate, export, submission, train
+from asc_tf.config import Dataset
+from asc_tf.workdir import Workdir
+
+STRATEGIES = ("", "_masking", "_mixup", "_both")
+ESA3 = [f"{net}{plan}" for net in ("esa3_cnn", "esa3_crnn") for plan in STRATEGIES]
+MASKS = {
+    "time_masks": 2,
+    "time_mask_frames": 10,
+    "frequency_masks": 2,
+    "frequency_mask_bands": 15,
+}
+
+
+def one_take(table):
+    lines = table.splitlines()
+    kept = [line for line in lines if not re.search(r"-[123]-a\.wav", line)]
+    return "\n".join([*kept, ""])
+
+
+def fill(name, folder, **format):
+    """Write the clips of a corpus whose tables are there: a tone and noise."""
+    found = datasets.load(Dataset(name=name, dir=str(folder)))
+    for number, clip in enumerate(found.clips):
+        generator = np.random.default_rng(number)
+        rates = format["rates"]
+        rate = rates[number % len(rates)]
+        time = np.arange(round(format["seconds"] * rate)) / rate
+        pitch = 300 * (1 + found.labels.index(clip.label))
+        shape = (len(time), format["channels"])
+        values = 0.05 * generator.standard_normal(shape)
+        values += 0.2 * np.sin(2 * np.pi * pitch * time)[:, None]
+        path = folder / clip.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, values, rate, format["subtype"], format="WAV")
+
+
+@pytest.fixture(scope="session")
+def asc_mini(tmp_path_factory):
+    folder = make_mini(tmp_path_factory.mktemp("asc_mini"))
+    fill(
+        *("asc_mini", folder),
+        **{"rates": [44100], "seconds": 0.5, "channels": 1, "subtype": "PCM_16"},
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def urbansound8k(tmp_path_factory):
+    folder = make_urban(tmp_path_factory.mktemp("urban"), folds=(1, 2, 3, 10))
+    # The corpus mixes rates and channels; some clips are shorter than a segment.
+    fill(
+        *("urbansound8k", folder),
+        **{"rates": [44100, 48000, 96000], "seconds": 0.7},
+        **{"channels": 2, "subtype": "PCM_24"},
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tut2018(tmp_path_factory):
+    folder = make_dcase(tmp_path_factory.mktemp("tut2018"), "tut2018")
+    for table in (folder / "meta.csv", *folder.glob("evaluation_setup/*.txt")):
+        edit(table, one_take)
+    fill(
+        *("tut2018", folder),
+        **{"rates": [48000], "seconds": 1.0, "channels": 2, "subtype": "PCM_24"},
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fsdkaggle2018(tmp_path_factory):
+    folder = make_fsd(tmp_path_factory.mktemp("fsdkaggle2018"))
+    fill(
+        *("fsdkaggle2018", folder),
+        **{"rates": [44100], "seconds": 0.5, "channels": 1, "subtype": "PCM_16"},
+    )
+    return folder
+
+
+def shipped(name):
+    return configuration.read(configuration.find(name))
+
+
+def run(name, folder, tmp_path, formats=("saved_model", "float32", "int8"), **changes):
+    """Train two steps, evaluate and export; returns the two reports."""
+    clips = datasets.load(Dataset(name=shipped(name).dataset.name, dir=str(folder)))
+    workdir = Workdir(tmp_path / "run")
+    given = {
+        "dataset.dir": str(folder),
+        "train.epochs": 1,
+        "train.batch_size": -(-len(clips.part("train")) // 2),
+        "export.formats": formats,
+        "export.calibration_segments": 16,
+        # A network that has learnt nothing agrees with nobody where it is close.
+        "export.min_agreement": 0.0,
+    }
+    config = shipped(name).replace(given | changes)
+    train.train(config, workdir)
+    assert len(history(workdir)) == 1
+    report, _ = evaluate.evaluate(workdir)
+    return report, export.export(workdir, tmp_path / "export")
+
+
+def test_each_of_the_experiments_says_what_it_reproduces_its_cost_and_its_command():
+    for name in (*ESA3, "us8k_cnn", "dcase2018", "fsdkaggle2018"):
+        text = configuration.find(name).read_text()
+        head = text[: text.index("\n\n")]
+        for word in ("Cost: ", f"# Command: asc-tf train --config={name} "):
+            assert word in head, name
+        assert f"--workdir=runs/{name}" in head, name
+
+
+@pytest.mark.parametrize("name", ESA3)
+def test_esa3_differ_in_their_strategy_alone(name):
+    config, plain = shipped(name), shipped("esa3_cnn")
+    plan = name.removeprefix(config.model.name)
+    masks = MASKS if plan in ("_masking", "_both") else {}
+    wanted = {f"augment.{key}": value for key, value in masks.items()}
+    wanted["augment.mixup_alpha"] = 0.3 if plan in ("_mixup", "_both") else 0.0
+    wanted["model.name"] = "esa3_crnn" if "crnn" in name else "esa3_cnn"
+    assert config == plain.replace(wanted)
+    assert (config.train.batch_size, config.train.epochs) == (8, 50)
+    assert config.frontend.frames(config.audio.segment_samples) == 216
+    assert config.frontend.n_mels == 128
+
+
+@pytest.mark.parametrize("name", ESA3)
+def test_esa3_train_evaluate_and_export(name, asc_mini, tmp_path):
+    # Each of the networks once as int8; the strategies do not change what is exported.
+    formats = ("float32",) if name.count("_") > 1 else ("saved_model", "int8")
+    report, files = run(name, asc_mini, tmp_path, formats)
+    assert report["n_clips"] == 30
+    assert set(files["formats"]) == set(formats)
+
+
+@pytest.mark.parametrize("protocol", ["official", "two_folds"])
+def test_us8k_cnn_trains_evaluates_and_exports(protocol, urbansound8k, tmp_path):
+    config = shipped("us8k_cnn")
+    assert config.audio.segment_samples == 20480
+    assert config.audio.hop_samples == 10240
+    assert config.frontend.frames(20480) == 41
+    report, files = run(
+        *("us8k_cnn", urbansound8k, tmp_path),
+        **{"dataset.protocol": protocol},
+    )
+    # Two slices of ten classes in the test fold; shorter than a segment, and heard.
+    assert report["n_clips"] == 20
+    assert report["excluded"] == []
+    assert set(files["formats"]) == {"saved_model", "float32", "int8"}
+
+
+def test_dcase2018_trains_evaluates_and_exports(tut2018, tmp_path):
+    config = shipped("dcase2018")
+    assert config.frontend.frames(config.audio.segment_samples) == 500
+    report, files = run("dcase2018", tut2018, tmp_path)
+    assert report["n_clips"] == 20
+    assert 0 <= report["macro_accuracy"] <= 1
+    assert len(report["per_class"]) == len(report["labels"]) == 10
+    assert set(files["formats"]) == {"saved_model", "float32", "int8"}
+
+
+def test_fsdkaggle2018_trains_both_folds_and_submits_their_mean(
+    fsdkaggle2018, tmp_path, capsys
+):
+    config = shipped("fsdkaggle2018")
+    assert config.frontend.frames(config.audio.segment_samples) == 173
+    assert (config.frontend.n_mfcc, config.dataset.folds) == (40, 2)
+    for fold in (1, 2):
+        formats = ("float32", "int8") if fold == 1 else ("saved_model",)
+        report, files = run(
+            *("fsdkaggle2018", fsdkaggle2018, tmp_path / str(fold), formats),
+            **{"dataset.fold": fold},
+        )
+        assert report["n_clips"] == 6
+        assert set(files["formats"]) == set(formats)
+    runs = [str(tmp_path / fold / "run") for fold in "12"]
+    table = tmp_path / "submission.csv"
+    assert submission.main([*runs, f"--output={table}"]) == 0
+    head, *rows = table.read_text().splitlines()
+    assert head == "fname,label"
+    assert [row.split(",")[0] for row in rows] == sorted(
+        f"{number}{part}.wav" for number in range(3) for part in "ab"
+    )
+    for row in rows:
+        assert sorted(row.split(",")[1].split()) == ["Bark", "Cello", "Knock"]
+    assert "2 runs, 6 clips: mAP@3" in capsys.readouterr().out
