@@ -5,14 +5,14 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from asc_tf import checkpoint, devices, models, optimization
+from asc_tf import checkpoint, devices, embeddings, models, optimization
 from asc_tf.config import Config
 from asc_tf.errors import UsageError
 from asc_tf.frontend import FrontendLayer
 from asc_tf.learner import Learner
 from asc_tf.listening import Listening
 from asc_tf.manifest import Manifest
-from asc_tf.models import budget
+from asc_tf.models import budget, imagenet
 from asc_tf.workdir import Workdir
 
 
@@ -68,7 +68,10 @@ def assembled(
     frontend: FrontendLayer,
     steps: int,
 ) -> tuple[Learner, checkpoint.RunState]:
-    """What is trained, compiled, and what keeps it; to be called in the strategy."""
+    """What is trained, compiled, and what keeps it; to be called in the strategy.
+
+    Where embeddings stand in for the examples, only what is behind them is trained.
+    """
     train = config.train
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     precision = devices.precision(train.precision)
@@ -85,7 +88,10 @@ def assembled(
     weights = optimization.class_weights(
         train, manifest.labels, [clip.label for clip in manifest.part("train")]
     )
-    learner = Learner(frontend, network, config.augment, weights)
+    trained = network
+    if not embeddings.hindrance(config):
+        _, trained = imagenet.split(network)
+    learner = Learner(frontend, trained, config.augment, weights)
     schedule = optimization.learning_rate_schedule(train, steps)
     optimizer = optimization.optimizer(train, schedule, replicas)
     if precision == "mixed_float16":

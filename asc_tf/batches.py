@@ -5,6 +5,7 @@ model` batches hold waveforms, and `asc_tf.learner` makes features of them, with
 same functions and seeds.
 """
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable
@@ -48,6 +49,16 @@ class Examples(Protocol):
 
     def extracted(self) -> tf.data.Dataset:
         """The training part's features before standardization, for statistics."""
+
+    def in_order(self, split: str) -> tf.data.Dataset:
+        """Batches of all segments of `train` or `validation`, unaugmented.
+
+        Dicts of `example` int32 `[batch]` (segments of one follow each other), `target`
+        `[batch, labels]`, `weight` `[batch]` and what `plain` takes.
+        """
+
+    def plain(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """A batch of `in_order` as the learner takes it."""
 
     def validation(self) -> tf.data.Dataset:
         """Batches of the validation part: what the learner takes, and targets."""
@@ -111,15 +122,24 @@ class ClipExamples:
         )
         return batches.map(features, num_parallel_calls=AUTOTUNE)
 
+    def in_order(self, split: str) -> tf.data.Dataset:
+        """All segments of a part's clips; of validation those that are evaluated."""
+        waveforms, heard = self._validation, self._config.evaluate
+        if split == "train":
+            waveforms = self._training
+            heard = dataclasses.replace(heard, segments="all")
+        return segment_batches(waveforms, self._config.audio, heard)
+
+    def plain(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Waveforms, or their features."""
+        return self._inputs(row["waveform"])
+
     def validation(self) -> tf.data.Dataset:
         """All segments; features, with a cache in memory, are computed once."""
-
-        def pair(row: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            return self._inputs(row["waveform"]), row["target"]
-
-        audio = self._config.audio
-        batches = segment_batches(self._validation, audio, self._config.evaluate)
-        batches = batches.map(pair, num_parallel_calls=AUTOTUNE)
+        audio, batches = self._config.audio, self.in_order("validation")
+        batches = batches.map(
+            lambda row: (self.plain(row), row["target"]), num_parallel_calls=AUTOTUNE
+        )
         # Where they are waveforms, their clips are kept as those of training are.
         are_features = self._config.frontend.placement == "dataset"
         keeps = are_features and audio.cache == "memory"
@@ -181,15 +201,19 @@ class StoredExamples:
         rows = self._stored.batches("train", STATISTICS_BATCH)
         return rows.map(lambda row: row["features"])
 
+    def in_order(self, split: str) -> tf.data.Dataset:
+        """All stored segments of a part; an example is a clip with all its views."""
+        batches = self._stored.batches(split, self._config.evaluate.batch_size)
+        return batches.map(lambda row: row | {"example": row["clip"]})
+
+    def plain(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Features as the model takes them."""
+        return {"features": self._frontend.standardize(row["features"])}
+
     def validation(self) -> tf.data.Dataset:
         """All stored segments of the validation part."""
-
-        def pair(row: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            features = self._frontend.standardize(row["features"])
-            return {"features": features}, row["target"]
-
-        size = self._config.evaluate.batch_size
-        batches = self._stored.batches("validation", size).map(pair)
+        batches = self.in_order("validation")
+        batches = batches.map(lambda row: (self.plain(row), row["target"]))
         in_memory = self._config.audio.cache == "memory"
         return _counted(batches.cache() if in_memory else batches)
 

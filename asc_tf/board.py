@@ -58,8 +58,10 @@ class Pictures(keras.callbacks.Callback):
         del logs
         if epoch % EXAMPLES_EVERY == 0 and self.model.first_batch is not None:
             features, *_ = self.model.varied(self.model.first_batch)
-            with self._training.as_default():
-                tf.summary.image("examples", grid(features.numpy()), step=epoch)
+            # Embeddings are no picture.
+            if len(features.shape) > 2:
+                with self._training.as_default():
+                    tf.summary.image("examples", grid(features.numpy()), step=epoch)
         with self._validation.as_default():
             tf.summary.image(
                 "confusion of segments",

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class RunState(keras.callbacks.Callback):
             model alike, which is saved in its place.
 
     Attributes:
+        whole: The model with its front-end.
         history: One row per epoch.
         epochs_kept: Epochs in the checkpoint, from which a stopped run goes on.
     """
@@ -50,7 +52,7 @@ class RunState(keras.callbacks.Callback):
         twin: keras.Model | None = None,
     ) -> None:
         super().__init__()
-        self._workdir, self._whole, self._twin = workdir, whole, twin
+        self._workdir, self.whole, self._twin = workdir, whole, twin
         self._schedule, self._patience = schedule, patience
         self.history: list[dict[str, float]] = []
         self.epochs_kept = 0
@@ -117,27 +119,45 @@ class RunState(keras.callbacks.Callback):
         """
         if logs is None or np.isfinite(logs["loss"]):
             return
-        optimizer = self.model.optimizer
-        rate = float(self._schedule(max(int(optimizer.iterations) - 1, 0)))
+        step = f"in step {batch + 1} of epoch {self.epochs_done + 1}"
+        raise self._not_finite("the loss is", step)
+
+    def _not_finite(self, what: str, where: str) -> UserError:
         kept = "no epoch has ended, so nothing is kept"
         if self.epochs_kept:
             kept = f"{self._workdir.checkpoint_file} keeps epoch {self.epochs_kept}"
-        raise UserError(
-            f"the loss is not finite in step {batch + 1} of epoch "
-            f"{self.epochs_done + 1}, at learning rate {rate:.3g} ({kept}); use a new "
-            "folder and a lower train.learning_rate, or train.clip_norm = 1, or look "
-            "at the input with asc-tf inspect"
+        return UserError(
+            f"{what} not finite {where}, at learning rate {self._rate():.3g} ({kept}); "
+            "use a new folder and a lower train.learning_rate, or train.clip_norm = 1, "
+            "or look at the input with asc-tf inspect"
         )
 
+    def _rate(self) -> float:
+        """That of the last step; the schedule already stands at the next."""
+        done = int(self.model.optimizer.iterations.numpy())
+        return float(self._schedule(max(done - 1, 0)))
+
+    def _values(self) -> Iterator[np.ndarray]:
+        """The floating-point variables, which training can spoil."""
+        for variable in self._variables(self.model):
+            value = variable.numpy()
+            if np.issubdtype(value.dtype, np.floating):
+                yield value
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write what the epoch has brought."""
-        previous = self.best
-        # The rate of the epoch's last step; the schedule already stands at the next.
-        rate = self._schedule(self.model.optimizer.iterations - 1)
+        """Write what the epoch has brought.
+
+        Raises:
+            UserError: If a weight is not finite, which pooling can hide from the loss;
+                nothing is written then.
+        """
+        if not all(np.isfinite(value).all() for value in self._values()):
+            raise self._not_finite("a weight is", f"at the end of epoch {epoch + 1}")
+        previous, rate = self.best, self._rate()
         # How long the machine took is no part of a result that can be repeated.
         known = {k: float(v) for k, v in (logs or {}).items() if k != "waiting"}
         row = {"epoch": epoch + 1} | known
-        self.history.append(row | {"learning_rate": float(rate)})
+        self.history.append(row | {"learning_rate": rate})
         if self.best is not previous:
             self._save_model()
         self._follow_history()
@@ -153,13 +173,13 @@ class RunState(keras.callbacks.Callback):
     def _save_model(self) -> None:
         swap_averages(self.model)
         if self._twin:
-            self._twin.set_weights(self._whole.get_weights())
+            self._twin.set_weights(self.whole.get_weights())
         with replacing(self._workdir.model_file) as temporary:
-            (self._twin or self._whole).save(temporary)
+            (self._twin or self.whole).save(temporary)
         swap_averages(self.model)
 
     def _variables(self, model: keras.Model) -> list[Any]:
-        return [*self._whole.variables, *model.optimizer.variables]
+        return [*self.whole.variables, *model.optimizer.variables]
 
     def _save(self) -> None:
         arrays = {

@@ -29,6 +29,9 @@ AUTOTUNE = tf.data.AUTOTUNE
 SHUFFLED_VALUES = 2**26
 """Samples (256 MB) among which the segments of an epoch are shuffled."""
 
+DESCRIPTION = ("clip", "example", "target", "weight")
+"""What is known of an example, and of each of its segments."""
+
 _FILE_ERRORS = (
     tf.errors.NotFoundError,
     tf.errors.InvalidArgumentError,
@@ -100,6 +103,7 @@ class Waveforms:
             "rate": tf.constant([row.clip.sample_rate for row in rows], tf.int64),
             "span": tf.constant(spans, tf.float64),
             "clip": tf.repeat(tf.range(len(clips)), [len(views) for views in heard]),
+            "example": tf.range(len(rows)),
             "target": tf.one_hot([label_ids[r.clip.label] for r in rows], len(labels)),
             "weight": tf.constant(weights, tf.float32),
         }
@@ -110,8 +114,8 @@ class Waveforms:
     def in_order(self) -> tf.data.Dataset:
         """Each example once.
 
-        `waveform` `[samples]` or `[samples, 2]`, `clip` `[]`, `target` `[labels]`,
-        `weight` `[]`.
+        `waveform` `[samples]` or `[samples, 2]`, `clip` and `example` (their places)
+        `[]`, `target` `[labels]`, `weight` `[]`.
         """
         return self._decoded(self._rows)
 
@@ -139,7 +143,7 @@ class Waveforms:
                 self._audio,
                 self._known,
             )
-            kept = {name: row[name] for name in ("clip", "target", "weight")}
+            kept = {name: row[name] for name in DESCRIPTION}
             return kept | {"waveform": tf.ensure_shape(waveform, shape)}
 
         return rows.map(decode, num_parallel_calls=AUTOTUNE)
@@ -201,13 +205,26 @@ def training_segments(
     if config.train.segments == "random":
         return rows.enumerate().map(crop, num_parallel_calls=AUTOTUNE)
     # Clips are shuffled as a whole, their segments within what memory can hold.
-    values = length * waveforms.channels
-    held = max(SHUFFLED_VALUES // values, config.train.batch_size)
     return (
         rows.flat_map(lambda row: _cut(row, audio, "all"))
         .map(lambda row: (row["waveform"], row["target"], row["weight"]))
-        .shuffle(held, seed=seed[1], reshuffle_each_iteration=False)
+        .shuffle(
+            held_segments(config, waveforms.channels),
+            seed=seed[1],
+            reshuffle_each_iteration=False,
+        )
     )
+
+
+def held_segments(config: Config, width: int) -> int:
+    """Segments among which those of an epoch are shuffled, where all are taken.
+
+    Args:
+        config: The configuration.
+        width: Channels of a waveform.
+    """
+    values = config.audio.segment_samples * width
+    return max(SHUFFLED_VALUES // values, config.train.batch_size)
 
 
 def segments_per_epoch(waveforms: Waveforms, config: Config) -> int:
@@ -233,8 +250,8 @@ def segment_batches(
 
     Returns:
         Dicts of `waveform` float32 `[batch, segment_samples]` (or `[..., 2]`), `clip`
-        int32 `[batch]` (position among the clips), `target` float32 `[batch, labels]`
-        and `weight` float32 `[batch]`.
+        and `example` int32 `[batch]` (positions among the clips and the examples),
+        `target` float32 `[batch, labels]` and `weight` float32 `[batch]`.
     """
     rows = waveforms.in_order().flat_map(
         lambda row: _cut(row, audio, evaluate.segments)
@@ -250,7 +267,6 @@ def _cut(row: dict[str, tf.Tensor], audio: Audio, which: str) -> tf.data.Dataset
     cut = tf.ensure_shape(cut, [None, length, *row["waveform"].shape[1:]])
     count = tf.shape(cut)[0]
     repeated = {
-        name: tf.repeat(row[name][tf.newaxis], count, axis=0)
-        for name in ("clip", "target", "weight")
+        name: tf.repeat(row[name][tf.newaxis], count, axis=0) for name in DESCRIPTION
     }
     return tf.data.Dataset.from_tensor_slices(repeated | {"waveform": cut})

@@ -122,7 +122,7 @@ def fit(
     import keras
     import tensorflow as tf
 
-    from asc_tf import assembly, batches, devices, pipeline
+    from asc_tf import assembly, batches, devices, embeddings, pipeline
     from asc_tf.board import Pictures
     from asc_tf.energy import EnergyReport
     from asc_tf.frontend import FrontendLayer, statistics
@@ -148,10 +148,11 @@ def fit(
         with pipeline.reading():
             frontend.set_statistics(*statistics(frontend, examples.extracted()))
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
+        if isinstance(examples, embeddings.EmbeddedExamples):
+            examples.embed(state.whole)
         parameters = learner.body.count_params()
         print(f"{learner.name}: {parameters} parameters, {steps} steps an epoch")
         folder = workdir.path / "tensorboard"
-        energy = [EnergyReport(workdir)] if config.train.energy else []
         with pipeline.reading(), interruptible(config, workdir, state):
             learner.fit(
                 batches.training_batches(examples, frontend, config, state.epochs_done),
@@ -166,7 +167,7 @@ def fit(
                     WaitReport(),
                     keras.callbacks.TensorBoard(folder),
                     Pictures(folder),
-                    *energy,
+                    *([EnergyReport(workdir)] if config.train.energy else []),
                 ],
                 verbose=1 if interactive else 2,
             )
@@ -212,11 +213,16 @@ def examples_of(
     stored: StoredFeatures | None,
     frontend: "FrontendLayer",
 ) -> "Examples":
-    """Where training and validation come from: clips, or stored features."""
-    from asc_tf import banks, batches
+    """Where training and validation come from: clips, or stored features.
 
+    Of what is the same for a frozen backbone in every epoch, it is the embeddings.
+    """
+    from asc_tf import banks, batches, embeddings
+
+    found: Examples
     if stored:
-        return batches.StoredExamples(stored, frontend, config)
+        found = batches.StoredExamples(stored, frontend, config)
+        return embeddings.embedded(found, workdir, manifest, config)
     training, validation = decoded_parts(config, workdir, manifest)
     sounds = banks.load(
         config.augment,
@@ -225,7 +231,8 @@ def examples_of(
         config.train.seed,
         config.audio,
     )
-    return batches.ClipExamples(training, validation, frontend, config, sounds)
+    found = batches.ClipExamples(training, validation, frontend, config, sounds)
+    return embeddings.embedded(found, workdir, manifest, config)
 
 
 def decoded_parts(

@@ -88,6 +88,11 @@ class Workdir:
         beside = self.path.absolute().parent / "audio_cache"
         return Path(audio.cache_dir) if audio.cache_dir else beside
 
+    @property
+    def embedding_cache(self) -> Path:
+        """Where embeddings are kept: runs of one folder share them."""
+        return self.path.absolute().parent / "embedding_cache"
+
     def config(self) -> Config:
         """The configuration of the run.
 
@@ -200,6 +205,8 @@ def _comparable(config: Config) -> dict[str, Any]:
     values: dict[str, Any] = dict(config.flat())
     # Runs of the time before its default was empty name the family's own.
     values["model.filters"] = config.model.family_filters
+    if config.model.weights not in ("imagenet", "none"):
+        values["model.weights"] = "a file"
     for place in PLACES:
         values[place] = "a folder" if place in SOURCES and values[place] else ""
     return values

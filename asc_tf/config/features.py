@@ -236,3 +236,18 @@ class Augment(Section):
         "standardized by it), the segment's own mean, or its minimum",
         choices=("zero", "mean", "minimum"),
     )
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The fields that make an example another in every epoch."""
+        return tuple(
+            name for name in SWITCHES if getattr(self, name) not in (0, "", "none")
+        )
+
+
+SWITCHES = (
+    *("random_channel", "time_reverse", "time_roll", "impulse_dir", "noise", "gain_db"),
+    *("frequency_warp", "eq_tilt_db", "mixstyle_alpha", "mixup_alpha"),
+    *("time_masks", "frequency_masks"),
+)
+"""Fields of `Augment` that each switch one augmentation on."""

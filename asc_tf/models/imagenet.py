@@ -20,6 +20,9 @@ from asc_tf.models.blocks import Blocks
 
 ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications"
 
+POOLED = "mean"
+"""Name of the layer that averages the backbone's maps."""
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -77,9 +80,10 @@ def build(
 ) -> Any:
     """Build the network: the backbone, the average of its maps, a new last layer.
 
-    Layers of the backbone before `train_from` are not trained, and their batch norms
-    use the statistics of ImageNet in training too. So do those behind it, because the
-    batches of fine-tuning are small; only where weights are none they are trained.
+    Layers of the backbone before `train_from` are not trained and do in training what
+    they do otherwise: nothing is dropped, and batch norms use the statistics of
+    ImageNet. So do batch norms behind it, because the batches of fine-tuning are small;
+    only where weights are none they are trained.
 
     Args:
         settings: `backbone`, `weights`, `train_from`, `dropout`.
@@ -111,8 +115,23 @@ def build(
     network = _named(network, library)
     _set_trainable(network, settings, momentum, library)
     features, maps = network.inputs[0], network.outputs[0]
-    x = library.layers.GlobalAveragePooling2D(name="mean")(maps)
+    x = library.layers.GlobalAveragePooling2D(name=POOLED)(maps)
     return blocks.classifier(features, x, settings.dropout, labels, settings.name)
+
+
+def split(body: Any) -> tuple[Any, Any]:
+    """The backbone with the average of its maps, and what comes behind it.
+
+    Args:
+        body: From `build`, in Keras.
+
+    Returns:
+        A model from images to embeddings `[batch, units]`, and one from these to
+        probabilities. Both have the layers of `body` itself: to train one trains it.
+    """
+    embedding = body.get_layer(POOLED).output
+    below = keras.Model(body.inputs[0], embedding, name="backbone")
+    return below, keras.Model(embedding, body.outputs[0], name=body.name)
 
 
 def _named(network: Any, library: ModuleType) -> Any:
@@ -211,13 +230,18 @@ def _set_trainable(
     if start and start not in names:
         raise UsageError(
             f"model.train_from = {start}: {settings.backbone} has no such layer"
-            f"{suggestion(start, names)} (asc-tf models info imagenet lists them)"
+            f"{suggestion(start, names)} (asc-tf models info imagenet "
+            f"--model.backbone={settings.backbone} --frontend.image_frames=224 "
+            "--frontend.image_bands=224 lists them)"
         )
     first = names.index(start) if start else len(names)
     for place, layer in enumerate(network.layers):
         is_norm = isinstance(layer, library.layers.BatchNormalization)
         layer.trainable = place >= first
-        if is_norm and settings.weights == "none":
+        # EfficientNet drops whole blocks in training; what is frozen is as it was.
+        if isinstance(layer, library.layers.Dropout) and place < first:
+            layer.rate = 0.0
+        if is_norm and settings.weights == "none" and not settings.init_from:
             layer.momentum = momentum
         elif is_norm:
             layer.trainable = False
