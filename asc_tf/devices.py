@@ -108,6 +108,9 @@ def plain(body: keras.Model) -> keras.Model:
 
     def alike(layer: keras.Layer) -> keras.Layer:
         settings = layer.get_config() | {"dtype": "float32"}
+        for inner in ("layer", "backward_layer"):  # of a wrapper
+            if settings.get(inner):
+                settings[inner]["config"]["dtype"] = "float32"
         if isinstance(layer, keras.layers.BatchNormalization):
             settings["synchronized"] = False
         return layer.__class__.from_config(settings)

@@ -55,6 +55,7 @@ class Learner(keras.Model):
         self.class_weights = class_weights
         self.wait = InputWait()
         self.first_batch: tuple | None = None
+        self._has_metrics = False
         labels = body.output_shape[-1]
         self.confusion = keras.Variable(
             np.zeros((labels, labels), np.float32), trainable=False, aggregation="sum"
@@ -73,7 +74,10 @@ class Learner(keras.Model):
         """A step on features; those of waveforms are made and augmented here."""
         features, targets, weights = self.varied(data)
         if self.class_weights is not None:
-            own = tf.linalg.matvec(targets, tf.constant(self.class_weights))
+            # In a mixture a label counts by its share and its own weight.
+            weighed = targets * tf.constant(self.class_weights)
+            own = tf.reduce_sum(weighed, axis=1)
+            targets = tf.math.divide_no_nan(weighed, own[:, tf.newaxis])
             weights = own if weights is None else weights * own
         described = (targets,) if weights is None else (targets, weights)
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
@@ -118,6 +122,16 @@ class Learner(keras.Model):
         mean = next(metric for metric in self.metrics if metric.name == "loss")
         mean.update_state(loss * count, sample_weight=mine)
         return self.compute_metrics(inputs, targets, probabilities, weights)
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """Build the metrics once, by a batch of training.
+
+        On several devices Keras would again by one of validation, and fail where that
+        is not shared evenly.
+        """
+        if not self._has_metrics:
+            super()._maybe_symbolic_build(*args, **kwargs)
+            self._has_metrics = True
 
     def compute_metrics(
         self, x: Any, y: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None

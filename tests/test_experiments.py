@@ -3,8 +3,10 @@
 The corpora have their own layouts and file formats; clips are short and made here.
 """
 
+import dataclasses
 import re
 
+import keras
 import numpy as np
 import pytest
 import soundfile
@@ -12,12 +14,22 @@ from test_corpora import edit, make_dcase, make_fsd, make_mini, make_urban
 from tiny import history
 
 from asc_tf import config as configuration
-from asc_tf import datasets, evaluate, export, submission, train
+from asc_tf import (
+    datasets,
+    embeddings,
+    evaluate,
+    export,
+    models,
+    submission,
+    train,
+)
 from asc_tf.config import Dataset
+from asc_tf.frontend import FrontendLayer
 from asc_tf.workdir import Workdir
 
 STRATEGIES = ("", "_masking", "_mixup", "_both")
 ESA3 = [f"{net}{plan}" for net in ("esa3_cnn", "esa3_crnn") for plan in STRATEGIES]
+INCEPTION = ("us8k_inception", "us8k_inception_hertz")
 MASKS = {
     "time_masks": 2,
     "time_mask_frames": 10,
@@ -101,10 +113,11 @@ def run(name, folder, tmp_path, formats=("saved_model", "float32", "int8"), **ch
     """Train two steps, evaluate and export; returns the two reports."""
     clips = datasets.load(Dataset(name=shipped(name).dataset.name, dir=str(folder)))
     workdir = Workdir(tmp_path / "run")
+    views = 3 if shipped(name).audio.channels == "split" else 1
     given = {
         "dataset.dir": str(folder),
         "train.epochs": 1,
-        "train.batch_size": -(-len(clips.part("train")) // 2),
+        "train.batch_size": -(-len(clips.part("train")) * views // 2),
         "export.formats": formats,
         "export.calibration_segments": 16,
         # A network that has learnt nothing agrees with nobody where it is close.
@@ -118,12 +131,58 @@ def run(name, folder, tmp_path, formats=("saved_model", "float32", "int8"), **ch
 
 
 def test_each_of_the_experiments_says_what_it_reproduces_its_cost_and_its_command():
-    for name in (*ESA3, "us8k_cnn", "dcase2018", "fsdkaggle2018"):
+    for name in (*ESA3, "us8k_cnn", *INCEPTION, "dcase2018", "fsdkaggle2018"):
         text = configuration.find(name).read_text()
         head = text[: text.index("\n\n")]
         for word in ("Cost: ", f"# Command: asc-tf train --config={name} "):
             assert word in head, name
         assert f"--workdir=runs/{name}" in head, name
+
+
+PUBLISHED = {
+    "esa3_cnn": {
+        **{"audio.sample_rate": 44100, "frontend.n_fft": 2048},
+        **{"frontend.hop_length": 512, "frontend.n_mels": 128, "frontend.fmax": 0.0},
+        **{"frontend.logarithm": "decibel", "frontend.db_reference": "clip_max"},
+        **{"frontend.standardize": "scalar", "model.dropout": 0.5},
+        **{"train.optimizer": "adam", "train.batch_size": 8, "train.epochs": 50},
+        **{"train.schedule": "constant", "train.warmup_epochs": 0.0},
+    },
+    "us8k_cnn": {
+        **{"audio.sample_rate": 22050, "frontend.n_fft": 2048},
+        **{"frontend.hop_length": 512, "frontend.center": True},
+        **{"frontend.n_mels": 60, "frontend.deltas": 1, "model.dropout": 0.5},
+        **{"train.segments": "all", "train.optimizer": "adam"},
+        **{"train.learning_rate": 1e-3, "train.batch_size": 64, "train.patience": 10},
+        **{"train.schedule": "constant", "train.warmup_epochs": 0.0},
+    },
+    "dcase2018": {
+        **{"audio.sample_rate": 48000, "frontend.n_fft": 2048},
+        **{"frontend.win_length": 1920, "frontend.hop_length": 960},
+        **{"frontend.window": "hamming", "frontend.power": 1.0},
+        **{"frontend.n_mels": 40, "frontend.mel_scale": "slaney"},
+        **{"frontend.mel_norm": "slaney", "frontend.logarithm": "natural"},
+        **{"frontend.max_frames": 500, "model.dropout": 0.2, "train.energy": True},
+        **{"train.optimizer": "adam", "train.learning_rate": 1e-3},
+        **{"train.schedule": "inverse_time", "train.decay_rate": 1e-3},
+        **{"train.warmup_epochs": 0.0, "train.epochs": 100, "train.batch_size": 16},
+    },
+    "fsdkaggle2018": {
+        **{"audio.sample_rate": 44100, "audio.segment_seconds": 2.0},
+        **{"audio.short_clips": "pad", "train.segments": "random"},
+        **{"frontend.kind": "mfcc", "frontend.n_mfcc": 40},
+        **{"frontend.waveform_range": "min_max"},
+        **{"frontend.standardize": "per_position", "dataset.folds": 2},
+        **{"train.batch_size": 64, "train.epochs": 30, "train.patience": 5},
+        **{"train.schedule": "constant", "train.warmup_epochs": 0.0},
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_an_experiment_has_the_published_settings(name):
+    found = shipped(name).flat()
+    assert {key: found[key] for key in PUBLISHED[name]} == PUBLISHED[name]
 
 
 @pytest.mark.parametrize("name", ESA3)
@@ -163,6 +222,53 @@ def test_us8k_cnn_trains_evaluates_and_exports(protocol, urbansound8k, tmp_path)
     assert report["n_clips"] == 20
     assert report["excluded"] == []
     assert set(files["formats"]) == {"saved_model", "float32", "int8"}
+
+
+@pytest.fixture(scope="session")
+def inception(tmp_path_factory):
+    """A file of random weights of Inception v3 without top."""
+    keras.utils.set_random_seed(0)
+    network = keras.applications.InceptionV3(
+        include_top=False, weights=None, input_shape=(75, 75, 3)
+    )
+    path = tmp_path_factory.mktemp("inception") / "notop.weights.h5"
+    network.save_weights(path)
+    return path
+
+
+@pytest.mark.parametrize("name", INCEPTION)
+def test_us8k_inception_is_built_with_the_published_shapes(name):
+    config = shipped(name)
+    kind = "linear" if name.endswith("hertz") else "log_mel"
+    assert config == shipped("us8k_inception").replace({"frontend.kind": kind})
+    assert (config.frontend.n_mels, config.audio.channels) == (128, "split")
+    assert (config.train.learning_rate, config.train.batch_size) == (0.05, 200)
+    assert embeddings.hindrance(config) == ""
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
+    shape = layer.compute_output_shape((None, config.audio.segment_samples))
+    assert shape == (None, 299, 299, 3)
+    settings = dataclasses.replace(config.model, weights="none")
+    body = models.build(settings, shape[1:], 10)
+    assert body.get_layer("mean").output.shape == (None, 2048)
+    trained = [weight.path for weight in body.trainable_weights]
+    assert trained == ["logits/kernel", "logits/bias"]
+
+
+def test_us8k_inception_trains_evaluates_and_exports(
+    urbansound8k, inception, tmp_path, capsys
+):
+    small = {"frontend.image_frames": 75, "frontend.image_bands": 75}
+    report, files = run(
+        *("us8k_inception", urbansound8k, tmp_path, ("float32",)),
+        **small,
+        **{"model.weights": str(inception)},
+    )
+    # Left, right and mean of each of 40 stereo clips that train and 20 that validate.
+    printed = capsys.readouterr().out
+    assert "embeddings: 180 computed, 0 taken" in printed
+    assert "2 steps an epoch" in printed
+    assert report["n_clips"] == 20
+    assert set(files["formats"]) == {"float32"}
 
 
 def test_dcase2018_trains_evaluates_and_exports(tut2018, tmp_path):

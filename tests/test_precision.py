@@ -8,7 +8,7 @@ import tiny
 
 from asc_tf import devices, train
 from asc_tf.checkpoint import load_whole
-from asc_tf.config import Config
+from asc_tf.config import Config, Model
 from asc_tf.errors import UserError
 from asc_tf.evaluate import evaluate
 from asc_tf.export import export
@@ -69,14 +69,17 @@ def test_the_features_and_probabilities_of_a_mixed_body_are_float32():
     assert {v.dtype for v in body.trainable_variables} == {"float32"}
 
 
-def test_a_plain_model_is_alike_in_layers_and_weights():
+@pytest.mark.parametrize("name", ["separable_cnn", "esa3_crnn", "cp_mobile"])
+def test_a_plain_model_is_alike_in_layers_and_weights(name):
     from asc_tf import models
 
     with devices.policy("mixed_bfloat16"):
-        body = models.build(Config().model, (32, 16), 3)
+        body = models.build(Model(name=name), (32, 16), 3)
     devices.synchronize(body)
     twin = devices.plain(body)
     assert [layer.name for layer in twin.layers] == [x.name for x in body.layers]
+    # Those within wrappers too.
+    assert {x.compute_dtype for x in twin._flatten_layers()} == {"float32"}
     for one, other in zip(twin.weights, body.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     norms = keras.layers.BatchNormalization

@@ -29,6 +29,8 @@ for strategy in ("one_device", "mirrored", "mirrored"):
 
 CASES = {
     "float32": {
+        # Batches of validation that two devices cannot share evenly.
+        "evaluate__batch_size": 5,
         "train__clip_norm": 0.5,
         "train__ema": 0.8,
         "train__class_weights": "balanced",

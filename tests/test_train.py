@@ -131,6 +131,12 @@ STATEFUL = {
         "train__ema": 0.9,
     },
     "float16": {"train__precision": "mixed_float16"},
+    "recurrent": {
+        "model__name": "esa3_crnn",
+        "model__filters": (4, 4, 4),
+        "model__units": 4,
+        "train__class_weights": "balanced",
+    },
 }
 
 

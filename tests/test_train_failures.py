@@ -78,6 +78,38 @@ def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
     assert_same_run(whole, workdir)
 
 
+def test_weights_that_are_not_finite_are_never_kept_where_pooling_hides_them(
+    corpus, tmp_path, monkeypatch
+):
+    network = {"model__name": "esa3_cnn", "model__filters": (2, 2, 2)}
+    config = tiny.config(corpus, train__epochs=3, model__units=2, **network)
+    workdir = Workdir(tmp_path / "run")
+    made = Learner.make_train_function
+
+    def broken(self, force=False):
+        function, count = made(self, force), iter(range(10**6))
+
+        def train_function(iterator):
+            logs = function(iterator)
+            if next(count) == 11:  # The last step of the second epoch.
+                kernel = self.trainable_variables[0]
+                kernel.assign(np.nan * kernel)
+            return logs
+
+        self.train_function = train_function
+        return train_function
+
+    monkeypatch.setattr(Learner, "make_train_function", broken)
+    with pytest.raises(UserError, match="a weight is not finite at the end of epoch 2"):
+        train.train(config, workdir)
+    assert [row["epoch"] for row in tiny.history(workdir)] == [1]
+    for variable in load_whole(workdir.model_file).variables:
+        assert np.isfinite(variable.numpy()).all()
+    monkeypatch.undo()
+    train.train(config, workdir)
+    assert [row["epoch"] for row in tiny.history(workdir)] == [1, 2, 3]
+
+
 def test_a_rate_that_is_far_too_high_ends_with_a_message(corpus, tmp_path):
     config = tiny.config(
         corpus,

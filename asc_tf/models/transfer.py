@@ -76,8 +76,8 @@ def freeze_layers(body: Any, patterns: Sequence[str]) -> None:
         if not chosen:
             raise UsageError(
                 f"model.freeze: {pattern} fits no layer of {body.name}"
-                f"{suggestion(pattern, names)} (asc-tf models info {body.name} lists "
-                "them)"
+                f"{suggestion(pattern, names)} (asc-tf models info {body.name} "
+                "--config=... lists them)"
             )
         for name in chosen:
             body.get_layer(name).trainable = False

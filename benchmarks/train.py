@@ -1,0 +1,271 @@
+"""Seconds per epoch of `esa3_cnn`: live augmentation beside the common way and a bound.
+
+    python benchmarks/train.py [--config=esa3_cnn_both] [--clips=96] [--epochs=4]
+
+The same network and optimizer, fed in three ways, each in a process of its own; they
+take turns by the epoch, so that what else the machine does hits all alike. The first
+epoch of each compiles and fills caches; of the others the fastest counts.
+
+- asc_tf: as `asc-tf train` does, with the masks and the mixup of the configuration,
+  computed anew from decoded waveforms in each epoch.
+- generator: a plain script; librosa features, masks and mixup in a Python generator,
+  from waveforms that it keeps.
+- bound: `fit` on features that are in memory, without augmentation.
+
+"over the bound" is a ratio of seconds: 1 means that input costs nothing.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import app, flags, logging
+
+from asc_tf.quiet import quiet_tensorflow
+
+quiet_tensorflow()
+
+_CONFIG = flags.DEFINE_string("config", "esa3_cnn_both", "the configuration")
+_CLIPS = flags.DEFINE_integer("clips", 96, "training clips", lower_bound=20)
+_EPOCHS = flags.DEFINE_integer("epochs", 4, "measured epochs, of which the best counts")
+_WAY = flags.DEFINE_string("way", "", "of a process that this script starts itself")
+_FOLDER = flags.DEFINE_string("folder", "", "the same: where the clips are")
+
+GOAL = 1.1
+LABELS = 10
+
+
+def write_clips(folder: Path) -> None:
+    """Noise with a tone, in a folder per label; two more validate and test."""
+    import soundfile
+
+    config = configuration()
+    rate, samples = config.audio.sample_rate, config.audio.segment_samples
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(_CLIPS.value + 2):
+        label = number % LABELS
+        tone = np.sin(np.arange(samples) * 0.01 * (1 + label))
+        noise = generator.standard_normal(samples)
+        soundfile.write(folder / f"{number}.wav", 0.2 * tone + 0.02 * noise, rate)
+        split = {_CLIPS.value: "validation", _CLIPS.value + 1: "test"}
+        rows.append(f"{number}.wav,{label},{split.get(number, 'train')}")
+    table = "\n".join(["filename,label,split", *rows])
+    (folder / "clips.csv").write_text(table + "\n")
+
+
+def configuration() -> Any:
+    """The one measured, on the clips of this benchmark."""
+    from asc_tf import config
+
+    found = config.read(config.find(_CONFIG.value))
+    changes: dict[str, Any] = {
+        **{"dataset.name": "csv", "dataset.csv_file": "clips.csv"},
+        **{"dataset.split_column": "split", "dataset.dir": _FOLDER.value},
+        "train.epochs": _EPOCHS.value + 1,
+    }
+    return found.replace(changes)
+
+
+def turn_taker() -> Any:
+    """A callback that begins an epoch when a line comes, and says what it took."""
+    import keras
+
+    answers = sys.stdout
+    sys.stdout = sys.stderr
+
+    class Turns(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            sys.stdin.readline()
+            self._began = time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            seconds = time.perf_counter() - self._began
+            print(json.dumps({"seconds": seconds}), file=answers, flush=True)
+
+    return Turns()
+
+
+def fit_ours(turns: Any) -> None:
+    """As `asc-tf train`, without validation and checkpoints."""
+    import keras
+    import tensorflow as tf
+
+    from asc_tf import assembly, batches, train
+    from asc_tf.frontend import FrontendLayer, statistics
+    from asc_tf.preparation import prepare
+    from asc_tf.workdir import Workdir
+
+    config, workdir = configuration(), Workdir(Path(_FOLDER.value) / "run")
+    keras.utils.set_random_seed(1)
+    tf.config.experimental.enable_op_determinism()
+    manifest = prepare(config, workdir)
+    frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
+    examples = train.examples_of(config, workdir, manifest, None, frontend)
+    steps = batches.steps_per_epoch(examples.count(), config.train.batch_size)
+    learner, _ = assembly.assembled(config, workdir, manifest, frontend, steps)
+    frontend.set_statistics(*statistics(frontend, examples.extracted()))
+    learner.fit(
+        batches.training_batches(examples, frontend, config),
+        epochs=config.train.epochs,
+        steps_per_epoch=steps,
+        shuffle=False,
+        callbacks=[turns],
+        verbose=0,
+    )
+
+
+def plain_model(config: Any, shape: tuple[int, ...]) -> Any:
+    """The network, compiled as a plain script does."""
+    import keras
+
+    from asc_tf import models
+
+    model = models.build(config.model, shape, LABELS)
+    adam = keras.optimizers.Adam(config.train.learning_rate)
+    model.compile(adam, loss="categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def waveforms() -> tuple[np.ndarray, np.ndarray]:
+    """The training clips `[clips, samples]` and their targets `[clips, labels]`."""
+    import librosa
+
+    rate = configuration().audio.sample_rate
+    paths = [Path(_FOLDER.value) / f"{n}.wav" for n in range(_CLIPS.value)]
+    clips = np.stack([librosa.load(path, sr=rate)[0] for path in paths])
+    targets = np.eye(LABELS, dtype=np.float32)[np.arange(_CLIPS.value) % LABELS]
+    return clips, targets
+
+
+def librosa_features(config: Any, clip: np.ndarray) -> np.ndarray:
+    """Log-mel `[frames, bands]`, dB below the clip's maximum, roughly standardized."""
+    import librosa
+
+    front = config.frontend
+    mel = librosa.feature.melspectrogram(
+        y=clip,
+        sr=config.audio.sample_rate,
+        n_fft=front.n_fft,
+        hop_length=front.hop_length,
+        n_mels=front.n_mels,
+    )
+    return (librosa.power_to_db(mel, ref=np.max).T + 40) / 20
+
+
+def fit_generator(turns: Any) -> None:
+    """A plain script with a Python generator."""
+    config = configuration()
+    clips, targets = waveforms()
+    augment, size = config.augment, config.train.batch_size
+    generator = np.random.default_rng(0)
+
+    def masked(clip: np.ndarray, axis: int, count: int, widest: int) -> None:
+        for _ in range(count):
+            width = generator.integers(widest + 1)
+            start = generator.integers(clip.shape[axis] - width + 1)
+            np.swapaxes(clip, 0, axis)[start : start + width] = 0
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        while True:
+            order = generator.permutation(len(clips))
+            for first in range(0, len(order), size):
+                own = order[first : first + size]
+                x = np.stack([librosa_features(config, clips[n]) for n in own])
+                y = targets[own]
+                if augment.mixup_alpha:
+                    alpha, other = augment.mixup_alpha, generator.permutation(len(own))
+                    share = generator.beta(alpha, alpha, (len(own), 1))
+                    y = share * y + (1 - share) * y[other]
+                    share = share[..., None]
+                    x = (share * x + (1 - share) * x[other]).astype(np.float32)
+                for clip in x:
+                    masked(clip, 0, augment.time_masks, augment.time_mask_frames)
+                    masked(
+                        clip, 1, augment.frequency_masks, augment.frequency_mask_bands
+                    )
+                yield x, y
+
+    model = plain_model(config, librosa_features(config, clips[0]).shape)
+    model.fit(
+        batches(),
+        epochs=config.train.epochs,
+        steps_per_epoch=-(-len(clips) // size),
+        callbacks=[turns],
+        verbose=0,
+    )
+
+
+def fit_bound(turns: Any) -> None:
+    """Features in memory."""
+    config = configuration()
+    clips, targets = waveforms()
+    x = np.stack([librosa_features(config, clip) for clip in clips])
+    plain_model(config, x.shape[1:]).fit(
+        x,
+        targets,
+        batch_size=config.train.batch_size,
+        epochs=config.train.epochs,
+        callbacks=[turns],
+        verbose=0,
+    )
+
+
+WAYS = {"asc_tf": fit_ours, "generator": fit_generator, "bound": fit_bound}
+
+
+def start(way: str, folder: str) -> subprocess.Popen:
+    """A process that waits for its turns."""
+    flags_of = {"way": way, "folder": folder, "config": _CONFIG.value}
+    flags_of |= {"clips": _CLIPS.value, "epochs": _EPOCHS.value}
+    words = [f"--{name}={value}" for name, value in flags_of.items()]
+    return subprocess.Popen(
+        [sys.executable, __file__, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def take_turns(folder: str) -> dict[str, list[float]]:
+    """Seconds of the measured epochs of each way."""
+    processes = {way: start(way, folder) for way in WAYS}
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(_EPOCHS.value + 1):
+        for way, process in processes.items():
+            assert process.stdin and process.stdout
+            process.stdin.write("\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            if not answer:
+                sys.exit(f"{way} failed; try it with --way={way} --folder=...")
+            seconds[way].append(json.loads(answer)["seconds"])
+    for process in processes.values():
+        process.communicate()
+    return {way: found[1:] for way, found in seconds.items()}
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        sys.exit(f"unexpected argument {argv[1]}")
+    logging.set_verbosity(logging.ERROR)
+    if _WAY.value:
+        return WAYS[_WAY.value](turn_taker())
+    with tempfile.TemporaryDirectory() as folder:
+        write_clips(Path(folder))
+        best = {way: min(found) for way, found in take_turns(folder).items()}
+    print(f"{_CONFIG.value}, {_CLIPS.value} clips; best of {_EPOCHS.value} epochs")
+    print(f"{'':12} {'s an epoch':>10} {'over the bound':>15}   goal {GOAL}")
+    for way, seconds in best.items():
+        print(f"{way:12} {seconds:10.2f} {seconds / best['bound']:15.2f}")
+
+
+if __name__ == "__main__":
+    app.run(main)
