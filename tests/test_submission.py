@@ -1,6 +1,7 @@
 """Runs of several folds become one table of guesses; predictions are made by hand."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ LABELS = ("bark", "big bell", "cello", "drum")
 FILES = ("audio_test/b.wav", "audio_test/a.wav")
 
 
-def evaluated(folder, probabilities, labels=LABELS, files=FILES, truth="bark"):
+def evaluated(
+    folder, probabilities, labels=LABELS, files=FILES, truth="bark", excluded=()
+):
     """A run folder with the parts that a submission is made from."""
     workdir = Workdir(folder)
     workdir.report.mkdir(parents=True)
@@ -22,6 +25,8 @@ def evaluated(folder, probabilities, labels=LABELS, files=FILES, truth="bark"):
         writer.writerow(["file", "label", *(f"p_{label}" for label in labels)])
         for file, row in zip(files, probabilities, strict=True):
             writer.writerow([file, truth, *row])
+    report = {"excluded": [{"file": name, "reason": "empty"} for name in excluded]}
+    (workdir.report / "report.json").write_text(json.dumps(report))
     return folder
 
 
@@ -57,6 +62,25 @@ def test_top_k_says_how_many_guesses_a_file_gets(tmp_path):
     output = tmp_path / "submission.csv"
     assert submission.main([str(run), f"--output={output}", "--top_k=1"]) == 0
     assert output.read_text() == "fname,label\nb.wav,bark\na.wav,bark\n"
+
+
+def test_a_clip_that_was_left_out_gets_what_is_most_probable_for_any(tmp_path, capsys):
+    rows = [[0.4, 0.3, 0.2, 0.1], [0.0, 0.1, 0.7, 0.2]]  # mean 0.2, 0.2, 0.45, 0.15
+    run = evaluated(tmp_path / "run", rows, excluded=["audio_test/empty.wav"])
+    output = tmp_path / "submission.csv"
+    assert submission.main([str(run), f"--output={output}"]) == 0
+    assert output.read_text().splitlines()[3] == "empty.wav,cello bark big_bell"
+    said = capsys.readouterr().out
+    assert "1 without a prediction (audio_test/empty.wav)" in said
+    (run / "report" / "report.json").write_text("{}")
+    code, message = refused(capsys, run, f"--output={output}")
+    assert (code, "report.json: no report" in message) == (1, True)
+
+
+def test_the_same_run_twice_is_refused(tmp_path, capsys):
+    run = evaluated(tmp_path / "run", [[0.4, 0.3, 0.2, 0.1]] * 2)
+    code, message = refused(capsys, run, f"{run}/", f"--output={tmp_path / 'x.csv'}")
+    assert (code, "given twice" in message) == (2, True)
 
 
 @pytest.mark.parametrize(
