@@ -1,12 +1,13 @@
 """A configuration to what `fit` trains: body, front-end, optimizer and loss."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from asc_tf import checkpoint, devices, embeddings, models, optimization
-from asc_tf.config import Config
+from asc_tf.config import Config, Model
 from asc_tf.errors import UsageError
 from asc_tf.frontend import FrontendLayer
 from asc_tf.learner import Learner
@@ -17,7 +18,11 @@ from asc_tf.workdir import Workdir
 
 
 def body(
-    config: Config, workdir: Workdir, frontend: FrontendLayer, labels: int, steps: int
+    config: Config,
+    workdir: Workdir,
+    frontend: FrontendLayer,
+    labels: Sequence[str],
+    steps: int,
 ) -> keras.Model:
     """The model from features to probabilities, as a run begins or goes on with it.
 
@@ -28,37 +33,46 @@ def body(
         config: The configuration.
         workdir: The run folder.
         frontend: What makes its features.
-        labels: Number of classes.
+        labels: Class order.
         steps: Of an epoch.
 
     Raises:
-        UsageError: If there is no earlier run, or no layer of a name to be frozen.
+        UsageError: If there is no earlier run, it has other labels and its last layer
+            is wanted, or no layer of a name to be frozen.
         UserError: If it is over a budget, or the earlier weights do not fit.
     """
     shape = Listening.of(config.audio, config.evaluate).segment_shape
     made = models.build(
         config.model,
         frontend.compute_output_shape((None, *shape))[1:],
-        labels,
+        len(labels),
         models.momentum_for(steps),
     )
     budget.check_budget(made, config.model, config.frontend)
-    if config.model.init_from and not workdir.checkpoint_file.is_file():
-        earlier = checkpoint.load_whole(_earlier_model(config.model.init_from))
-        models.initialize(made, models.body_of(earlier), config.model.freeze)
+    settings = config.model
+    if settings.init_from and not workdir.checkpoint_file.is_file():
+        earlier = models.body_of(checkpoint.load_whole(_earlier(settings, labels)))
+        models.initialize(made, earlier, settings.freeze, keep_head=settings.keep_head)
     else:
-        models.freeze_layers(made, config.model.freeze)
+        models.freeze_layers(made, settings.freeze)
     return made
 
 
-def _earlier_model(folder: str) -> Path:
-    path = Workdir(Path(folder)).model_file
-    if not path.is_file():
+def _earlier(settings: Model, labels: Sequence[str]) -> Path:
+    """The model that this one begins with."""
+    run = Workdir(Path(settings.init_from))
+    if not run.model_file.is_file():
         raise UsageError(
-            f"model.init_from = {folder}: no model.keras there; name the folder of a "
-            "run that asc-tf train has finished"
+            f"model.init_from = {settings.init_from}: no model.keras there; name the "
+            "folder of a run that asc-tf train has finished"
         )
-    return path
+    if settings.keep_head and run.labels() != tuple(labels):
+        raise UsageError(
+            f"model.keep_head = true: the labels of {settings.init_from} "
+            f"({', '.join(run.labels())}) are not those of this run "
+            f"({', '.join(labels)}); leave it out for a new last layer"
+        )
+    return run.model_file
 
 
 def assembled(
@@ -79,7 +93,7 @@ def assembled(
         print(f"training in {precision} on {replicas} device{'s'[: replicas - 1]}")
     shape = Listening.of(config.audio, config.evaluate).segment_shape
     with devices.policy(precision):
-        network = body(config, workdir, frontend, len(manifest.labels), steps)
+        network = body(config, workdir, frontend, manifest.labels, steps)
     whole, twin = models.with_frontend(frontend, network, shape), None
     if precision != "float32" or replicas > 1:
         twin = models.with_frontend(frontend, devices.plain(network), shape)

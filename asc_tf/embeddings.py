@@ -3,12 +3,15 @@
 Where only the last layer of `model.name = imagenet` is trained and nothing random acts
 on the examples, a segment's embedding is the same in every epoch and every run. Runs of
 other learning rates, batch sizes or seeds then take it from files beside the run
-folders. An epoch has the order that it has without them.
+folders. An epoch of clips has the order that it has without them (one of stored
+features has an order of its own).
 
-A file's name is a hash of all that its content depends on, so that another setting, or
-a changed clip, never finds an old one. It has its name only when it is whole.
+A file holds some minutes' work. Its name is a hash of the clips, settings, weights and
+versions that its content depends on, so that another setting, or a changed clip, never
+finds an old one. It has its name only when it is whole.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -16,8 +19,10 @@ import os
 import time
 import uuid
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,6 +41,10 @@ from asc_tf.version import __version__
 from asc_tf.workdir import Workdir
 
 SPLITS = ("train", "validation")
+PIECE = 50
+"""Batches whose embeddings a file holds; what a killed run loses at most."""
+ABANDONED = 86_400
+"""Seconds after which a file that was never finished is removed."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -94,6 +103,7 @@ class EmbeddedExamples:
         self._sources = {split: _source(config, manifest, split) for split in SPLITS}
         self._segments = {split: self._described(split) for split in SPLITS}
         self._embedded: dict[str, dict[str, tf.Tensor]] = {}
+        self._n_computed = 0
         counts = np.bincount(self._segments["train"]["example"])
         # Where batches are made, also beside a GPU.
         with tf.device("CPU:0"):
@@ -109,28 +119,20 @@ class EmbeddedExamples:
         Raises:
             UserError: If a clip cannot be read, or the folder cannot be written to.
         """
-        began, total, computed = time.monotonic(), 0, 0
+        began, total = time.monotonic(), 0
         *_, frontend, body = whole.layers
         backbone, _ = imagenet.split(body)
-        state = _digest([*frontend.weights, *backbone.weights])
-        precision = devices.precision(self._config.train.precision)
         for split, segments in self._segments.items():
-            identity = [self._sources[split], self._config.model.backbone]
-            path = self._path([*identity, precision, state])
-            kept = _read(path, ("embedding",))
             total += len(segments["example"])
-            if kept is None:
-                kept = self._computed(split, backbone, frontend)
-                _write(path, kept)
-                computed += len(segments["example"])
+            found = {"embedding": self._pieces(split, backbone, frontend)}
             with tf.device("CPU:0"):
                 self._embedded[split] = {
                     name: tf.constant(values)
-                    for name, values in (segments | kept).items()
+                    for name, values in (segments | found).items()
                 }
         print(
-            f"embeddings: {computed} computed, {total - computed} taken from "
-            f"{self._folder}, {time.monotonic() - began:.1f} s",
+            f"embeddings: {self._n_computed} computed, {total - self._n_computed} "
+            f"taken from {self._folder}, {time.monotonic() - began:.1f} s",
             flush=True,
         )
 
@@ -199,37 +201,54 @@ class EmbeddedExamples:
             _write(path, kept)
         return kept
 
-    def _computed(
+    def _pieces(
         self, split: str, backbone: keras.Model, frontend: keras.Layer
-    ) -> Arrays:
+    ) -> np.ndarray:
         """The embedding of each segment of a part, float32 `[segments, units]`."""
+        identity = [
+            *(self._sources[split], tf.__version__, self._config.model.backbone),
+            devices.precision(self._config.train.precision),
+            _digest([*frontend.weights, *backbone.weights]),
+        ]
+        embedding = _embedding(backbone, frontend)
+        size, found, rows = PIECE * self._batch_size, [], None
+        pieces = range(-(-len(self._segments[split]["example"]) // size))
+        for piece in tqdm(pieces, f"embed {split}", leave=False, disable=None):
+            path = self._path([*identity, size, piece])
+            kept = _read(path, ("embedding",))
+            if kept is not None:
+                rows = None
+            else:
+                rows = rows or self._inputs(split, piece * PIECE)
+                with reading():
+                    batches = [embedding(row).numpy() for row in islice(rows, PIECE)]
+                kept = {"embedding": np.concatenate(batches)}
+                _write(path, kept)
+                self._n_computed += len(kept["embedding"])
+            found.append(kept["embedding"])
+        return np.concatenate(found)
 
-        @tf.function(reduce_retracing=True)
-        def embedding(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-            if "waveform" in inputs:
-                inputs = {"features": frontend(inputs["waveform"])}
-            return tf.cast(backbone(inputs["features"], training=False), tf.float32)
+    def _inputs(self, split: str, first: int) -> Iterator[dict[str, tf.Tensor]]:
+        """Batches of a part from a first one on, as the learner takes them."""
+        rows = self._examples.in_order(split).skip(first)
+        plain = rows.map(self._examples.plain, num_parallel_calls=AUTOTUNE)
+        return iter(plain.prefetch(AUTOTUNE))
 
-        batches = self._examples.in_order(split)
-        batches = batches.map(self._examples.plain, num_parallel_calls=AUTOTUNE)
-        steps = -(-len(self._segments[split]["example"]) // self._batch_size)
-        with reading():
-            found = [
-                embedding(inputs).numpy()
-                for inputs in tqdm(
-                    batches.prefetch(AUTOTUNE),
-                    "embed",
-                    steps,
-                    unit=" batches",
-                    leave=False,
-                    disable=None,
-                )
-            ]
-        return {"embedding": np.concatenate(found)}
-
-    def _path(self, identity: list[str]) -> Path:
+    def _path(self, identity: list[str | int]) -> Path:
         name = _sha256(json.dumps(identity).encode())
         return self._folder / name[:2] / f"{name[2:34]}.npz"
+
+
+def _embedding(backbone: keras.Model, frontend: keras.Layer) -> Any:
+    """The function of a batch, as the learner takes it, to its embeddings."""
+
+    @tf.function(reduce_retracing=True)
+    def embedding(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        if "waveform" in inputs:
+            inputs = {"features": frontend(inputs["waveform"])}
+        return tf.cast(backbone(inputs["features"], training=False), tf.float32)
+
+    return embedding
 
 
 def _source(config: Config, manifest: Manifest, split: str) -> str:
@@ -274,7 +293,9 @@ def _write(path: Path, arrays: Arrays) -> None:
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, allow_pickle=False, **arrays)
+        _remove_abandoned(path.parent.parent)
+        with partial.open("wb") as stream:
+            np.savez(stream, **arrays)
         os.replace(partial, path)
     except OSError as error:
         raise UserError(
@@ -283,3 +304,10 @@ def _write(path: Path, arrays: Arrays) -> None:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for partial in folder.glob("??/.*.partial.npz"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - partial.stat().st_mtime > ABANDONED:
+                partial.unlink()

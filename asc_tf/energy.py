@@ -1,12 +1,15 @@
 """The electrical energy that a training takes, measured epoch by epoch by codecarbon.
 
+Embeddings of a frozen backbone are computed before the first epoch and counted too.
 codecarbon reads the counters of processors and GPUs where it may; elsewhere it
 estimates from the processor's model and load, so compare figures of one machine only.
 """
 
+import contextlib
 import json
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -18,7 +21,8 @@ from asc_tf.workdir import Workdir
 class EnergyReport(keras.callbacks.Callback):
     """Adds what each epoch has taken to `energy.json` in the run folder.
 
-    A resumed run goes on counting; an epoch that was cut off is not in it.
+    A resumed run goes on counting; an epoch that was cut off is not in it. Embeddings
+    that another run has kept cost this one nothing.
 
     Args:
         workdir: The run folder.
@@ -46,15 +50,28 @@ class EnergyReport(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begin to measure."""
         del logs
-        self._began = time.monotonic()
-        self._tracker.start_task(f"epoch {epoch + 1}")
+        self._begin(f"epoch {epoch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write what this epoch, with its validation, has added."""
         del epoch, logs
+        self._add(epochs=1)
+
+    @contextlib.contextmanager
+    def counted(self, name: str) -> Iterator[None]:
+        """Count what is done within too, if it ends well."""
+        self._begin(name)
+        yield
+        self._add(epochs=0)
+
+    def _begin(self, name: str) -> None:
+        self._began = time.monotonic()
+        self._tracker.start_task(name)
+
+    def _add(self, epochs: int) -> None:
         used = self._tracker.stop_task()
         spent = {
-            "epochs": 1,
+            "epochs": epochs,
             "seconds": time.monotonic() - self._began,
             "kwh": used.energy_consumed,
             "cpu_kwh": used.cpu_energy,

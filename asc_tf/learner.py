@@ -6,6 +6,7 @@ It takes the batches of `asc_tf.batches` and notes how long it waited for them.
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -148,7 +149,8 @@ class Learner(keras.Model):
         """The function of a step: as Keras's own, but batches are fetched outside it.
 
         So it is seen how long that takes; within a graph that is to be repeated to the
-        last bit TensorFlow allows no clock.
+        last bit TensorFlow allows no clock. The next batch is fetched while the step
+        works; see `Ahead`.
         """
         made: Callable | None = self.__dict__.get("train_function")
         if made is not None and not force:
@@ -164,6 +166,7 @@ class Learner(keras.Model):
             }
 
         is_shared = strategy.num_replicas_in_sync > 1
+        ahead = Ahead()
 
         def train_function(iterator: Any) -> dict[str, Any]:
             nonlocal step
@@ -173,7 +176,8 @@ class Learner(keras.Model):
                 whole = on_devices if is_shared else self.train_step
                 step = tf.function(whole, input_signature=signature)
             with self.wait.counted():
-                batch = next(iterator)
+                # What shares a batch between devices fetches ahead itself.
+                batch = next(iterator) if is_shared else ahead.next(iterator)
             if self.first_batch is None:
                 self.first_batch = tf.nest.map_structure(
                     lambda each: strategy.experimental_local_results(each)[0], batch
@@ -182,6 +186,31 @@ class Learner(keras.Model):
 
         self.train_function = train_function
         return train_function
+
+
+class Ahead:
+    """Fetches the next item of an iterator while the one before is worked on.
+
+    `tf.data` would, but where operations are to be repeatable it leaves `prefetch` out
+    of a pipeline that shuffles by a seed or reads a variable, as one for training does.
+    """
+
+    def __init__(self) -> None:
+        self._worker = ThreadPoolExecutor(1, "next batch")
+        self._source: Any = None
+        self._coming: Future | None = None
+
+    def next(self, source: Iterator) -> Any:
+        """The next item of an iterator; the one behind it is being fetched then.
+
+        Raises:
+            Exception: What the iterator raises, when that item's turn has come.
+        """
+        if self._coming is None or self._source is not source:
+            self._source, self._coming = source, self._worker.submit(next, source)
+        found = self._coming.result()
+        self._coming = self._worker.submit(next, source)
+        return found
 
 
 class InputWait:

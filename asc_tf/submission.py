@@ -121,7 +121,7 @@ def left_out(runs: Sequence[Workdir]) -> tuple[str, ...]:
     Raises:
         UserError: If a report is damaged.
     """
-    found = set()
+    found: set[str] = set()
     for run in runs:
         path = run.report / "report.json"
         try:

@@ -108,7 +108,7 @@ def check_model(config: Config, workdir: Workdir, manifest: Manifest) -> None:
         from asc_tf.frontend import FrontendLayer
 
         frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-        assembly.body(config, workdir, frontend, len(manifest.labels), steps=1)
+        assembly.body(config, workdir, frontend, manifest.labels, steps=1)
 
 
 def fit(
@@ -148,12 +148,14 @@ def fit(
         with pipeline.reading():
             frontend.set_statistics(*statistics(frontend, examples.extracted()))
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
-        if isinstance(examples, embeddings.EmbeddedExamples):
-            examples.embed(state.whole)
-        parameters = learner.body.count_params()
-        print(f"{learner.name}: {parameters} parameters, {steps} steps an epoch")
         folder = workdir.path / "tensorboard"
+        energy = [EnergyReport(workdir)] if config.train.energy else []
         with pipeline.reading(), interruptible(config, workdir, state):
+            if isinstance(examples, embeddings.EmbeddedExamples):
+                with energy[0].counted("embed") if energy else contextlib.nullcontext():
+                    examples.embed(state.whole)
+            parameters = learner.body.count_params()
+            print(f"{learner.name}: {parameters} parameters, {steps} steps an epoch")
             learner.fit(
                 batches.training_batches(examples, frontend, config, state.epochs_done),
                 validation_data=examples.validation(),
@@ -167,7 +169,7 @@ def fit(
                     WaitReport(),
                     keras.callbacks.TensorBoard(folder),
                     Pictures(folder),
-                    *([EnergyReport(workdir)] if config.train.energy else []),
+                    *energy,
                 ],
                 verbose=1 if interactive else 2,
             )

@@ -1,6 +1,7 @@
 """What a run's model begins with: budgets, earlier weights, frozen layers, energy."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -58,6 +59,23 @@ def test_a_frozen_layer_keeps_the_weights_of_the_earlier_run(corpus, earlier, tm
     assert train.train(config, workdir) == workdir.model_file
 
 
+@pytest.mark.parametrize("keep_head", [True, False])
+def test_a_kept_last_layer_goes_on_from_what_it_has_learned(
+    corpus, earlier, tmp_path, keep_head
+):
+    config = tiny.config(
+        corpus,
+        train__epochs=1,
+        train__learning_rate=1e-9,
+        model__init_from=str(earlier.path),
+        model__keep_head=keep_head,
+    )
+    workdir = Workdir(tmp_path / "run")
+    train.train(config, workdir)
+    now, before = weights(workdir, "logits")[0], weights(earlier, "logits")[0]
+    assert np.allclose(now, before, atol=1e-6) == keep_head
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
@@ -70,6 +88,11 @@ def test_a_frozen_layer_keeps_the_weights_of_the_earlier_run(corpus, earlier, tm
             ["layers differ", "block1"],
         ),
         (
+            {"model__init_from": "OTHERS", "model__keep_head": True},
+            UsageError,
+            ["model.keep_head", "a, b, c", "leave it out"],
+        ),
+        (
             {"model__init_from": "EARLIER", "model__freeze": ("konv",)},
             UsageError,
             ["model.freeze", "konv"],
@@ -79,10 +102,10 @@ def test_a_frozen_layer_keeps_the_weights_of_the_earlier_run(corpus, earlier, tm
 def test_a_model_that_is_refused_leaves_no_run_folder(
     corpus, earlier, tmp_path, changes, error, words
 ):
-    changes = {
-        key: str(earlier.path) if value == "EARLIER" else value
-        for key, value in changes.items()
-    }
+    others = shutil.copytree(earlier.path, tmp_path / "others")
+    (others / "labels.txt").write_text("a\nb\nc\n")
+    folders = {"EARLIER": str(earlier.path), "OTHERS": str(others)}
+    changes = {key: folders.get(str(value), value) for key, value in changes.items()}
     with pytest.raises(error) as caught:
         train.train(tiny.config(corpus, **changes), Workdir(tmp_path / "run"))
     for word in words:

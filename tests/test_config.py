@@ -107,6 +107,7 @@ EVERY_FIELD_CHANGED = {
     "model.weights": "none",
     "model.train_from": "mixed7",
     "model.init_from": "/tmp/run",
+    "model.keep_head": True,
     "model.freeze": ("block1*", "conv"),
     "model.budget_kb": 128.0,
     "model.budget_mmacs": 30.0,

@@ -26,6 +26,23 @@ from asc_tf.workdir import Workdir
 IMAGE = (32, 32, 3)
 
 
+def small(include_top, weights, input_shape=None, input_tensor=None):
+    """In place of MobileNetV2: as many embeddings, in seconds less."""
+    assert (include_top, weights) == (False, None)
+    image = keras.Input(input_shape) if input_tensor is None else input_tensor
+    x = keras.layers.Conv2D(8, 3, 4, name="Conv1")(image)
+    x = keras.layers.BatchNormalization(name="bn_Conv1")(x)
+    x = keras.layers.Conv2D(1280, 1, name="Conv_1")(keras.layers.ReLU(name="relu")(x))
+    return keras.Model(image, x)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_backbone():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.applications, "MobileNetV2", small)
+        yield
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     return tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
@@ -64,7 +81,7 @@ def kept_files(workdir):
     return sorted(workdir.embedding_cache.rglob("*.npz"))
 
 
-def embedded(config, workdir):
+def embedded(config, workdir, statistics=()):
     """The examples of a run, embedded, and their front-end and model."""
     manifest = preparation.prepare(config, workdir)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
@@ -74,6 +91,8 @@ def embedded(config, workdir):
     whole = models.with_frontend(
         frontend, models.build(config.model, shape, 3), (samples,)
     )
+    if statistics:
+        frontend.set_statistics(*map(np.float32, statistics))
     examples.embed(whole)
     return examples, frontend, whole
 
@@ -202,6 +221,8 @@ def test_a_second_run_with_another_rate_and_batch_computes_nothing(
         ({"frontend.n_mels": 20}, 4),
         ({"evaluate.segments": "centre"}, 2),
         ({"model.weights": "none"}, 2),
+        ({"train.precision": "mixed_bfloat16"}, 2),
+        ({"evaluate.batch_size": 9}, 2),
     ],
 )
 def test_what_embeddings_depend_on_has_files_of_its_own(
@@ -213,6 +234,60 @@ def test_what_embeddings_depend_on_has_files_of_its_own(
     assert len(kept_files(workdir)) == 4
     embedded(config.replace(changes), workdir)
     assert len(kept_files(workdir)) == 4 + fresh
+
+
+def test_other_statistics_of_the_front_end_have_other_embeddings(config, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    config = config.replace({"frontend.standardize": "scalar"})
+    for statistics in ((-40, 20), (-40, 20), (-40, 21)):
+        embedded(config, workdir, statistics)
+    assert len(kept_files(workdir)) == 6
+
+
+def test_what_was_computed_before_a_stop_is_not_computed_again(
+    config, tmp_path, monkeypatch, capsys
+):
+    config = config.replace({"evaluate.batch_size": 8})
+    whole, *_ = embedded(config, Workdir(tmp_path / "whole" / "run"))
+    workdir = Workdir(tmp_path / "pieces" / "run")
+    monkeypatch.setattr(embeddings, "PIECE", 2)
+    write, written = embeddings._write, []
+
+    def stopped(path, arrays):
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, arrays)
+
+    monkeypatch.setattr(embeddings, "_write", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        embedded(config, workdir)
+    monkeypatch.setattr(embeddings, "_write", write)
+    # Two tables of the segments, and two pieces of sixteen.
+    assert kept_files(workdir) == sorted(written)
+    written[2].unlink()
+    capsys.readouterr()
+    examples, *_ = embedded(config, workdir)
+    [line] = said(capsys)
+    assert f" {2 * 8} taken from" in line
+    for split in ("train", "validation"):
+        for one, other in zip(
+            examples.in_order(split), whole.in_order(split), strict=True
+        ):
+            np.testing.assert_allclose(one["embedding"], other["embedding"], atol=1e-5)
+            np.testing.assert_array_equal(one["target"], other["target"])
+
+
+def test_a_file_that_was_never_finished_is_removed_a_day_later(config, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    folder = workdir.embedding_cache / "ab"
+    folder.mkdir(parents=True)
+    old, young = (folder / f".{name}.partial.npz" for name in ("old", "young"))
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (1, 1))
+    embedded(config, workdir)
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_a_changed_clip_is_embedded_anew(config, tmp_path):
@@ -286,10 +361,12 @@ def test_stored_features_are_embedded_too(config, tmp_path, capsys):
     assert len(tiny.history(workdir)) == 1
 
 
+@pytest.mark.slow
 def test_killed_with_9_and_started_again_it_ends_with_the_same_weights(
     config, tmp_path
 ):
-    config = config.replace({"train.epochs": 4, "model.dropout": 0.3})
+    changes = {"train.epochs": 4, "model.dropout": 0.3, "model.weights": "none"}
+    config = config.replace(changes)
     toml = tmp_path / "config.toml"
     toml.write_text(config.to_toml())
     whole, killed = (Workdir(tmp_path / name / "run") for name in ("whole", "killed"))

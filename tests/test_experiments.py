@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import soundfile
+import tiny
 from test_corpora import edit, make_dcase, make_fsd, make_mini, make_urban
 from tiny import history
 
@@ -130,6 +131,24 @@ def run(name, folder, tmp_path, formats=("saved_model", "float32", "int8"), **ch
     return report, export.export(workdir, tmp_path / "export")
 
 
+def test_every_flag_in_the_head_of_an_experiment_is_one():
+    for name in (*ESA3, "us8k_cnn", *INCEPTION, "dcase2018", "fsdkaggle2018"):
+        text = configuration.find(name).read_text()
+        head = text[: text.index("\n\n")]
+        flags = re.findall(r"--([a-z]+\.[a-z0-9_]+)", head)
+        assert set(flags) <= set(configuration.FIELDS), name
+
+
+@pytest.mark.parametrize("name", ["us8k_cnn", *INCEPTION])
+def test_urbansound8k_is_split_at_random_where_the_published_split_is_wanted(
+    name, urbansound8k
+):
+    dataset = {"protocol": "random", "allow_leaky": True, "dir": str(urbansound8k)}
+    changes = {f"dataset.{key}": value for key, value in dataset.items()}
+    manifest = datasets.load(shipped(name).replace(changes).dataset)
+    assert manifest.protocol["leaky"]
+
+
 def test_each_of_the_experiments_says_what_it_reproduces_its_cost_and_its_command():
     for name in (*ESA3, "us8k_cnn", *INCEPTION, "dcase2018", "fsdkaggle2018"):
         text = configuration.find(name).read_text()
@@ -199,7 +218,7 @@ def test_esa3_differ_in_their_strategy_alone(name):
     assert config.frontend.n_mels == 128
 
 
-@pytest.mark.parametrize("name", ESA3)
+@pytest.mark.parametrize("name", tiny.cases(ESA3, "esa3_cnn", "esa3_crnn"))
 def test_esa3_train_evaluate_and_export(name, asc_mini, tmp_path):
     # Each of the networks once as int8; the strategies do not change what is exported.
     formats = ("float32",) if name.count("_") > 1 else ("saved_model", "int8")
@@ -208,7 +227,7 @@ def test_esa3_train_evaluate_and_export(name, asc_mini, tmp_path):
     assert set(files["formats"]) == set(formats)
 
 
-@pytest.mark.parametrize("protocol", ["official", "two_folds"])
+@pytest.mark.parametrize("protocol", tiny.cases(["official", "two_folds"], "official"))
 def test_us8k_cnn_trains_evaluates_and_exports(protocol, urbansound8k, tmp_path):
     config = shipped("us8k_cnn")
     assert config.audio.segment_samples == 20480
@@ -254,13 +273,15 @@ def test_us8k_inception_is_built_with_the_published_shapes(name):
     assert trained == ["logits/kernel", "logits/bias"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", INCEPTION)
 def test_us8k_inception_trains_evaluates_and_exports(
-    urbansound8k, inception, tmp_path, capsys
+    name, urbansound8k, inception, tmp_path, capsys
 ):
-    small = {"frontend.image_frames": 75, "frontend.image_bands": 75}
+    formats = ("saved_model", "float32", "int8") if name == INCEPTION[0] else ()
     report, files = run(
-        *("us8k_inception", urbansound8k, tmp_path, ("float32",)),
-        **small,
+        *(name, urbansound8k, tmp_path, formats or ("float32",)),
+        **{"frontend.image_frames": 75, "frontend.image_bands": 75},
         **{"model.weights": str(inception)},
     )
     # Left, right and mean of each of 40 stereo clips that train and 20 that validate.
@@ -268,7 +289,7 @@ def test_us8k_inception_trains_evaluates_and_exports(
     assert "embeddings: 180 computed, 0 taken" in printed
     assert "2 steps an epoch" in printed
     assert report["n_clips"] == 20
-    assert set(files["formats"]) == {"float32"}
+    assert set(files["formats"]) == set(formats or ("float32",))
 
 
 def test_dcase2018_trains_evaluates_and_exports(tut2018, tmp_path):

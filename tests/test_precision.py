@@ -20,7 +20,10 @@ def corpus(tmp_path_factory):
     return tiny.write_corpus(tmp_path_factory.mktemp("precision") / "corpus")
 
 
-@pytest.fixture(scope="module", params=["mixed_float16", "mixed_bfloat16"])
+@pytest.fixture(
+    scope="module",
+    params=tiny.cases(["mixed_float16", "mixed_bfloat16"], "mixed_float16"),
+)
 def run(request, corpus, tmp_path_factory):
     workdir = Workdir(tmp_path_factory.mktemp(request.param) / "run")
     train.train(tiny.config(corpus, train__precision=request.param), workdir)

@@ -191,7 +191,9 @@ def long(corpus, tmp_path_factory) -> tuple[Path, Workdir]:
     return folder / "config.toml", Workdir(folder / "run")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", tiny.cases([signal.SIGINT, signal.SIGTERM], signal.SIGINT)
+)
 def test_an_interrupted_run_says_how_to_go_on_and_ends_as_if_it_never_was(
     long, tmp_path, number
 ):

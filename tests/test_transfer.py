@@ -73,11 +73,18 @@ def test_a_saved_model_of_another_family_is_a_start_too(name, tmp_path):
     np.testing.assert_allclose(*before_last, rtol=1e-5)
 
 
+def test_the_last_layer_comes_too_where_it_is_kept():
+    earlier, new = randomized(built()), built()
+    models.initialize(new, earlier, ["conv*"], keep_head=True)
+    for found, wanted in zip(new.get_weights(), earlier.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_a_frozen_layer_learns_nothing_and_its_batch_norm_keeps_its_statistics():
     new = built()
     models.initialize(new, randomized(built()), ["conv*"])
     before = {layer.name: layer.get_weights() for layer in new.layers}
-    new.compile("sgd", "categorical_crossentropy")
+    new.compile("sgd", "categorical_crossentropy", jit_compile=False)
     features = np.random.default_rng(1).standard_normal((8, *SHAPE)).astype("float32")
     new.fit(features, np.eye(3)[np.arange(8) % 3], epochs=2, verbose=0)
     changed = {
@@ -304,6 +311,7 @@ def test_features_that_are_no_image_are_refused():
             "model.name = esa3_cnn needs 3 of them, like its own (32, 64, 128)",
         ),
         ({"model.freeze": ("conv",)}, "give model.init_from too"),
+        ({"model.keep_head": True}, "give model.init_from too"),
     ],
 )
 def test_what_a_family_cannot_be_built_with_is_refused(changes, wanted):

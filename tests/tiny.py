@@ -1,9 +1,11 @@
 """A corpus and a configuration that train in seconds, for tests of whole runs."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from asc_tf.config import Config
@@ -11,6 +13,15 @@ from asc_tf.workdir import Workdir
 
 RATE = 8000
 LABELS = ("hiss", "hum", "whistle")
+SLOW = (pytest.mark.slow,)
+
+
+def cases(names: Iterable, *quick: object) -> list:
+    """Parameters of which all but the quick ones are for slow tests."""
+    return [
+        pytest.param(name, id=str(name), marks=() if name in quick else SLOW)
+        for name in names
+    ]
 
 
 def clip(label: str, seed: int, seconds: float = 0.6) -> np.ndarray:

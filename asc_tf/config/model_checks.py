@@ -30,6 +30,11 @@ def check_model(model: Model, frontend: Frontend) -> None:
             f"model.freeze = {model.freeze}: new weights would stay random; give "
             "model.init_from too, or leave it out"
         )
+    if model.keep_head and not model.init_from:
+        raise UsageError(
+            "model.keep_head = true: there is no earlier run; give model.init_from "
+            "too, or leave it out"
+        )
     if model.name == "imagenet":
         _check_image(model, frontend)
 

@@ -54,6 +54,11 @@ class Model(Section):
     init_from: str = option(
         "", "run folder whose model's weights, the last layer's apart, are the start"
     )
+    keep_head: bool = option(
+        False,
+        "with init_from: take the last layer too, of a run with the same labels, to "
+        "train further what it has learned",
+    )
     freeze: tuple[str, ...] = option(
         (),
         "patterns (block1*, stage?_conv1) of layers that are not trained, with "
@@ -117,7 +122,9 @@ class Train(Section):
         choices=("constant", "inverse_time", "cosine", "plateau"),
     )
     warmup_epochs: float = option(
-        3.0, "epochs of linear warm-up from zero", minimum=0.0
+        3.0,
+        "epochs of linear warm-up from zero; a training that is shorter is all warm-up",
+        minimum=0.0,
     )
     decay_rate: float = option(
         1e-3, "fall per step of schedule = inverse_time", minimum=0.0, maximum=1e6

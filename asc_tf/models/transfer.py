@@ -24,7 +24,9 @@ def body_of(whole: keras.Model) -> keras.Model:
     return next(layer for layer in whole.layers if isinstance(layer, keras.Model))
 
 
-def initialize(body: Any, earlier: Any, freeze: Sequence[str] = ()) -> None:
+def initialize(
+    body: Any, earlier: Any, freeze: Sequence[str] = (), *, keep_head: bool = False
+) -> None:
     """Give a new model the weights of an earlier one, but for its last layer.
 
     The two have the same family and settings; the labels may be others. Call it before
@@ -34,6 +36,7 @@ def initialize(body: Any, earlier: Any, freeze: Sequence[str] = ()) -> None:
         body: The new model, from `asc_tf.models.build`.
         earlier: The model of the earlier run, without front-end, from `body_of`.
         freeze: Patterns of layers that are not trained; see `freeze_layers`.
+        keep_head: Copy the last layer too; the labels are the same.
 
     Raises:
         UserError: If the two differ, with a table of the first layers that do.
@@ -54,7 +57,7 @@ def initialize(body: Any, earlier: Any, freeze: Sequence[str] = ()) -> None:
             f"{body.name}; use the settings and the segment of that run\n"
             + _table(differing, new, old)
         )
-    for name in new:
+    for name in (*new, HEAD) if keep_head else new:
         body.get_layer(name).set_weights(earlier.get_layer(name).get_weights())
     freeze_layers(body, freeze)
 
