@@ -130,6 +130,8 @@ class EmbeddedExamples:
                     name: tf.constant(values)
                     for name, values in (segments | found).items()
                 }
+        # Decoded clips may fill half of the memory.
+        del self._examples
         print(
             f"embeddings: {self._n_computed} computed, {total - self._n_computed} "
             f"taken from {self._folder}, {time.monotonic() - began:.1f} s",
@@ -168,7 +170,7 @@ class EmbeddedExamples:
         return {"features": inputs}
 
     def extracted(self) -> tf.data.Dataset:
-        """The features of all training segments, for statistics."""
+        """The features of all training segments, for statistics; until `embed`."""
         return self._examples.extracted()
 
     def in_order(self, split: str) -> tf.data.Dataset:
