@@ -265,12 +265,17 @@ def new_path(values: flags.FlagValues, name: str) -> Path:
     """The path of an output that a flag names.
 
     Raises:
-        UsageError: If it lies below a file, or a flag is missing.
+        UsageError: If it lies below a file or where nothing may be written, or a flag
+            is missing.
     """
     target = path(values, name)
-    for parent in target.absolute().parents:
-        if parent.exists() and not parent.is_dir():
+    parents = [each for each in target.absolute().parents if os.path.exists(each)]
+    for parent in parents:
+        if not parent.is_dir():
             raise UsageError(f"--{name}={target}: {parent} is a file, not a folder")
+    place = target if os.path.exists(target) else parents[0]
+    if not os.access(place, os.W_OK):
+        raise UsageError(f"--{name}={target}: {place} may not be written to")
     return target
 
 
@@ -301,7 +306,9 @@ def help_text(command: Command, values: flags.FlagValues) -> str:
     for name in values:
         if name not in configuration:
             flag = values[name]
-            shown = "" if flag.default in (None, False, "") else f" [{flag.default}]"
+            usual = flag.default
+            usual = ",".join(usual) if isinstance(usual, list) else usual
+            shown = "" if usual in (None, False, "") else f" [{usual}]"
             lines += _entry(f"--{name}{shown}", flag.help)
     if configuration:
         lines += ["", "Configuration (the same keys as in a TOML file):"]

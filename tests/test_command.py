@@ -440,3 +440,19 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path, arguments):
     assert process.stderr.read() == b""
     assert process.wait(timeout=60) == 1
     process.stderr.close()
+
+
+def test_an_output_where_nothing_may_be_written_is_refused_at_once(
+    tmp_path, monkeypatch
+):
+    def define(values):
+        flags.DEFINE_string("output", None, "a folder", flag_values=values)
+
+    target = tmp_path / "a" / "b"
+    values = parsed(f"--output={target}", keys=(), define=define)
+    assert command.new_path(values, "output") == target
+    monkeypatch.setattr(command.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UsageError) as caught:
+        command.new_path(values, "output")
+    assert str(caught.value) == f"--output={target}: {tmp_path} may not be written to"
+    assert not target.parent.exists()
