@@ -131,6 +131,10 @@ def info(config: Config, labels: int) -> str:
         cost.table(cost.layer_costs(body)),
         "",
         budget.summary(body, config.frontend),
+        *(
+            f"over {each}"
+            for each in budget.over_budget(body, config.model, config.frontend)
+        ),
     ]
     return "\n".join(lines)
 

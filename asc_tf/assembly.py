@@ -59,7 +59,7 @@ def body(
 
 
 def _earlier(settings: Model, labels: Sequence[str]) -> Path:
-    """The model that this one begins with."""
+    """The file of the model that this one begins with."""
     run = Workdir(Path(settings.init_from))
     if not run.model_file.is_file():
         raise UsageError(

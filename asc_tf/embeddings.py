@@ -33,6 +33,7 @@ from asc_tf import channels, devices
 from asc_tf.batches import Examples
 from asc_tf.config import Config
 from asc_tf.errors import UserError
+from asc_tf.files import sha256
 from asc_tf.manifest import Manifest
 from asc_tf.models import imagenet
 from asc_tf.pipeline import AUTOTUNE, held_segments, reading
@@ -41,7 +42,7 @@ from asc_tf.version import __version__
 from asc_tf.workdir import Workdir
 
 SPLITS = ("train", "validation")
-PIECE = 50
+PIECE = 10
 """Batches whose embeddings a file holds; what a killed run loses at most."""
 ABANDONED = 86_400
 """Seconds after which a file that was never finished is removed."""
@@ -221,7 +222,9 @@ class EmbeddedExamples:
             if kept is not None:
                 rows = None
             else:
-                rows = rows or self._inputs(split, piece * PIECE)
+                if rows is None:
+                    print(f"embedding segments of {split} ...", flush=True)
+                    rows = self._inputs(split, piece * PIECE)
                 with reading():
                     batches = [embedding(row).numpy() for row in islice(rows, PIECE)]
                 kept = {"embedding": np.concatenate(batches)}
@@ -261,9 +264,7 @@ def _source(config: Config, manifest: Manifest, split: str) -> str:
         *(__version__, place, split, layout.sections(config), manifest.labels),
         *(dataclasses.asdict(clip) for clip in manifest.part(split)),
         config.evaluate.segments if split == "validation" else "all",
-        layout.sha256(layout.FeaturesFolder(Path(stored)).features_file)
-        if stored
-        else "",
+        sha256(layout.FeaturesFolder(Path(stored)).features_file) if stored else "",
     )
     return _sha256(json.dumps(identity).encode())
 

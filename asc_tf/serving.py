@@ -71,8 +71,8 @@ def write_saved_model(
         )
         return answer(probabilities)
 
+    # What is tracked would be written twice; the endpoints bring their variables.
     archive = keras.export.ExportArchive()
-    archive.track(model)
     waveforms = tf.TensorSpec([None, None, *shape[2:]], tf.float32, name="waveform")
     archive.add_endpoint("serving_default", from_waveform, [waveforms])
     files = tf.TensorSpec([None], tf.string, name="encoded")
@@ -92,7 +92,6 @@ def write_one_segment(model: keras.Model, path: Path) -> None:
     fixed because LiteRT plans its memory once.
     """
     archive = keras.export.ExportArchive()
-    archive.track(model)
     with portable(model):
         archive.add_endpoint(
             "serving_default",

@@ -122,7 +122,7 @@ def fit(
     import keras
     import tensorflow as tf
 
-    from asc_tf import assembly, batches, devices, embeddings, pipeline
+    from asc_tf import assembly, batches, devices, embeddings, models, pipeline
     from asc_tf.board import Pictures
     from asc_tf.energy import EnergyReport
     from asc_tf.frontend import FrontendLayer, statistics
@@ -154,8 +154,12 @@ def fit(
             if isinstance(examples, embeddings.EmbeddedExamples):
                 with energy[0].counted("embed") if energy else contextlib.nullcontext():
                     examples.embed(state.whole)
-            parameters = learner.body.count_params()
-            print(f"{learner.name}: {parameters} parameters, {steps} steps an epoch")
+            parameters = models.body_of(state.whole).count_params()
+            trained = sum(w.numpy().size for w in learner.trainable_variables)
+            print(
+                f"{learner.name}: {parameters} parameters, {trained} of them trained, "
+                f"{steps} steps an epoch"
+            )
             learner.fit(
                 batches.training_batches(examples, frontend, config, state.epochs_done),
                 validation_data=examples.validation(),

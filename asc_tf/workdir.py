@@ -15,7 +15,7 @@ from typing import Any
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
 from asc_tf.errors import UsageError, UserError
-from asc_tf.files import write_text
+from asc_tf.files import sha256, write_text
 from asc_tf.manifest import Manifest, read_clips
 
 SOURCES = (
@@ -52,6 +52,11 @@ class Workdir:
     def manifest_file(self) -> Path:
         """Every clip with its split."""
         return self.path / "manifest.csv"
+
+    @property
+    def environment_file(self) -> Path:
+        """Versions, machine, seeds, and checksums of weights that it began with."""
+        return self.path / "environment.json"
 
     @property
     def protocol_file(self) -> Path:
@@ -158,6 +163,20 @@ class Workdir:
                 f"--workdir={self.path}: holds a run of another configuration ("
                 f"{'; '.join(differing[:4])}); name a new folder, or use those values"
             )
+        known = self._origins()
+        for key, checksum in _origins(config).items():
+            if known.get(key, checksum) != checksum:
+                raise UsageError(
+                    f"{key} = {config.flat()[key]}: not the weights that the run in "
+                    f"--workdir={self.path} began with; name a new folder, or those"
+                )
+
+    def _origins(self) -> dict[str, str]:
+        """What `_origins` has found when the run began."""
+        try:
+            return dict(json.loads(self.environment_file.read_bytes())["origins"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
 
     def begin(self, config: Config, manifest: Manifest) -> None:
         """Write what describes the run, before its first epoch."""
@@ -168,8 +187,9 @@ class Workdir:
         self.write_manifest(manifest)
         write_text(self.labels_file, "".join(f"{name}\n" for name in manifest.labels))
         seeds = {"train": config.train.seed, "dataset": config.dataset.seed}
-        described = json.dumps(environment() | {"seeds": seeds}, indent=2)
-        write_text(self.path / "environment.json", described + "\n")
+        described = {"seeds": seeds, "origins": _origins(config) | self._origins()}
+        text = json.dumps(environment() | described, indent=2)
+        write_text(self.environment_file, text + "\n")
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write the table, as far as it has been scanned."""
@@ -210,6 +230,16 @@ def _comparable(config: Config) -> dict[str, Any]:
     for place in PLACES:
         values[place] = "a folder" if place in SOURCES and values[place] else ""
     return values
+
+
+def _origins(config: Config) -> dict[str, str]:
+    """Checksums of the files that weights come from, of those that are there."""
+    files, model = {}, config.model
+    if model.weights not in ("imagenet", "none"):
+        files["model.weights"] = Path(model.weights).expanduser()
+    if model.init_from:
+        files["model.init_from"] = Workdir(Path(model.init_from)).model_file
+    return {key: sha256(path) for key, path in files.items() if path.is_file()}
 
 
 def environment() -> dict[str, Any]:

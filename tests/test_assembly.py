@@ -113,6 +113,32 @@ def test_a_model_that_is_refused_leaves_no_run_folder(
     assert not (tmp_path / "run" / "config.toml").exists()
 
 
+def test_a_run_goes_on_with_the_weights_it_began_with_alone(corpus, earlier, tmp_path):
+    moved, other = (tmp_path / name for name in ("moved", "other"))
+    shutil.copytree(earlier.path, moved)
+    shutil.copytree(earlier.path, other)
+    whole = load_whole(earlier.model_file)
+    whole.set_weights([value + 1 for value in whole.get_weights()])
+    whole.save(other / "model.keras")
+    workdir = Workdir(tmp_path / "run")
+
+    def config(folder):
+        return tiny.config(corpus, train__epochs=1, model__init_from=str(folder))
+
+    train.train(config(earlier.path), workdir)
+    before = workdir.config_file.read_text()
+    with pytest.raises(UsageError) as caught:
+        train.train(config(other), workdir)
+    assert "not the weights that the run in" in str(caught.value)
+    assert workdir.config_file.read_text() == before
+    # The same ones may lie elsewhere, or nowhere any more.
+    train.train(config(moved), workdir)
+    shutil.rmtree(moved)
+    train.train(config(moved), workdir)
+    with pytest.raises(UsageError):
+        train.train(config(other), workdir)
+
+
 def test_a_budget_that_is_kept_changes_nothing(corpus, earlier, tmp_path):
     workdir = Workdir(tmp_path / "run")
     config = tiny.config(

@@ -20,11 +20,12 @@ import tiny
 from asc_tf import cli, datasets, features
 from asc_tf.config import Config, Evaluate
 from asc_tf.errors import UsageError, UserError
+from asc_tf.files import sha256
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import read_clips
 from asc_tf.pipeline import Waveforms, segment_batches
 from asc_tf.stored import StoredFeatures
-from asc_tf.stored.layout import FeaturesFolder, sha256
+from asc_tf.stored.layout import FeaturesFolder
 
 SMALL = 20_000
 """Bytes of a shard: nine segments of the tiny corpus."""

@@ -49,6 +49,13 @@ def test_info_says_what_a_model_costs_for_the_features_of_a_configuration(capsys
     assert any(line.startswith("block6_project ") for line in rest)
 
 
+def test_info_says_which_budget_a_model_is_over(capsys):
+    command = ["info", "cp_mobile", "--config=esc10_small", "--model.budget_kb=500"]
+    assert run(*command, "--model.budget_mmacs=1") == 0
+    *_, last = capsys.readouterr().out.strip().split("\n")
+    assert last == "over model.budget_mmacs = 1: cp_mobile takes about 14.4"
+
+
 def test_info_without_a_name_is_that_of_the_configuration(capsys):
     assert run("info", "--config=esc10_small", "--labels=7") == 0
     text = capsys.readouterr().out

@@ -78,6 +78,21 @@ def summary(body: Any, frontend: Frontend) -> str:
     )
 
 
+def over_budget(body: Any, settings: Model, frontend: Frontend) -> list[str]:
+    """Which budgets a model is over, and what it takes; see `check_budget`."""
+    shape = tuple(body.inputs[0].shape)[1:]
+    found = {
+        "budget_kb": body_kb(body) + frontend_kb(frontend, shape),
+        "budget_mmacs": macs(body) / 1e6,
+    }
+    limits = {name: getattr(settings, name) for name in found}
+    return [
+        f"model.{name} = {limits[name]:g}: {body.name} takes about {value:.1f}"
+        for name, value in found.items()
+        if 0 < limits[name] < value
+    ]
+
+
 def check_budget(body: Any, settings: Model, frontend: Frontend) -> None:
     """Refuse a model that is over its budget.
 
@@ -90,18 +105,7 @@ def check_budget(body: Any, settings: Model, frontend: Frontend) -> None:
     Raises:
         UserError: With the table of its layers.
     """
-    shape = tuple(body.inputs[0].shape)[1:]
-    found = {
-        "budget_kb": body_kb(body) + frontend_kb(frontend, shape),
-        "budget_mmacs": macs(body) / 1e6,
-    }
-    limits = {name: getattr(settings, name) for name in found}
-    over = [
-        f"model.{name} = {limits[name]:g}: {body.name} takes about {value:.1f}"
-        for name, value in found.items()
-        if 0 < limits[name] < value
-    ]
-    if over:
+    if over := over_budget(body, settings, frontend):
         raise UserError(
             f"{'; '.join(over)}; use smaller model.filters, or shorter segments for "
             f"fewer MACs\n{table(layer_costs(body))}\n{summary(body, frontend)}"

@@ -8,7 +8,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import Any
 
 from asc_tf.config import FIELDS, Config
 from asc_tf.errors import UsageError, UserError
-from asc_tf.files import write_text
+from asc_tf.files import sha256, write_text
 from asc_tf.manifest import Manifest, read_clips
 from asc_tf.stored.contents import SECTIONS, SHARD_NAME, Contents, Shard
 
@@ -181,12 +180,6 @@ def _flat(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         for name, table in tables.items()
         for key, value in table.items()
     }
-
-
-def sha256(path: Path) -> str:
-    """The checksum of a file, in hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read(file: Path) -> Contents:

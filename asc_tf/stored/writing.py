@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asc_tf.files import replacing
+from asc_tf.files import replacing, sha256
 from asc_tf.manifest import Clip, Manifest
-from asc_tf.stored import layout
 from asc_tf.stored.contents import Contents, Shard
 from asc_tf.stored.layout import FeaturesFolder
 from asc_tf.version import __version__
@@ -67,7 +66,7 @@ class Writer:
         self._folder.write_partial(contents)
         self._manifest.write(self._folder.manifest_file)
         contents = dataclasses.replace(
-            contents, manifest_sha256=layout.sha256(self._folder.manifest_file)
+            contents, manifest_sha256=sha256(self._folder.manifest_file)
         )
         for split in contents.splits:
             contents = self._write_split(contents, split)
@@ -133,7 +132,7 @@ class Writer:
         }
         with replacing(self._folder.path / job.file) as partial:
             shards.write(partial, contents.format, arrays)
-            checksum, size = layout.sha256(partial), partial.stat().st_size
+            checksum, size = sha256(partial), partial.stat().st_size
         counts = np.bincount(clip, minlength=len(job.clips))
         return Shard(job.file, checksum, size, job.source, tuple(counts.tolist()))
 
