@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from asc_tf.batches import Examples
     from asc_tf.checkpoint import RunState
     from asc_tf.frontend import FrontendLayer
+    from asc_tf.learner import Learner
     from asc_tf.pipeline import Waveforms
 
 USAGE = """
@@ -122,12 +123,8 @@ def fit(
     import keras
     import tensorflow as tf
 
-    from asc_tf import assembly, batches, devices, embeddings, models, pipeline
-    from asc_tf.board import Pictures
-    from asc_tf.energy import EnergyReport
+    from asc_tf import assembly, batches, devices, pipeline
     from asc_tf.frontend import FrontendLayer, statistics
-    from asc_tf.learner import WaitReport
-    from asc_tf.optimization import ValidatedAverages
 
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
     keras.utils.set_random_seed(config.train.seed + 1)
@@ -148,36 +145,58 @@ def fit(
         with pipeline.reading():
             frontend.set_statistics(*statistics(frontend, examples.extracted()))
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
-        folder = workdir.path / "tensorboard"
-        energy = [EnergyReport(workdir)] if config.train.energy else []
         with pipeline.reading(), interruptible(config, workdir, state):
-            if isinstance(examples, embeddings.EmbeddedExamples):
-                with energy[0].counted("embed") if energy else contextlib.nullcontext():
-                    examples.embed(state.whole)
-            parameters = models.body_of(state.whole).count_params()
-            trained = sum(w.numpy().size for w in learner.trainable_variables)
-            print(
-                f"{learner.name}: {parameters} parameters, {trained} of them trained, "
-                f"{steps} steps an epoch"
-            )
-            learner.fit(
-                batches.training_batches(examples, frontend, config, state.epochs_done),
-                validation_data=examples.validation(),
-                initial_epoch=state.epochs_done,
-                epochs=config.train.epochs,
-                steps_per_epoch=steps,
-                shuffle=False,
-                callbacks=[
-                    ValidatedAverages(),
-                    state,
-                    WaitReport(),
-                    keras.callbacks.TensorBoard(folder),
-                    Pictures(folder),
-                    *energy,
-                ],
-                verbose=1 if interactive else 2,
-            )
+            learn(config, workdir, examples, learner, state, interactive)
     return conclude(state, workdir)
+
+
+def learn(
+    config: Config,
+    workdir: Workdir,
+    examples: "Examples",
+    learner: "Learner",
+    state: "RunState",
+    interactive: bool,
+) -> None:
+    """The epochs that are left, after the embeddings where these are learned from."""
+    import keras
+
+    from asc_tf import batches, embeddings, models
+    from asc_tf.board import Pictures
+    from asc_tf.energy import EnergyReport
+    from asc_tf.learner import WaitReport
+    from asc_tf.optimization import ValidatedAverages
+
+    folder = workdir.path / "tensorboard"
+    energy = [EnergyReport(workdir)] if config.train.energy else []
+    if isinstance(examples, embeddings.EmbeddedExamples):
+        with energy[0].counted("embed") if energy else contextlib.nullcontext():
+            examples.embed(state.whole)
+    steps = batches.steps_per_epoch(examples.count(), config.train.batch_size)
+    parameters = models.body_of(state.whole).count_params()
+    trained = sum(weight.numpy().size for weight in learner.trainable_variables)
+    print(
+        f"{learner.name}: {parameters} parameters, {trained} of them trained, "
+        f"{steps} steps an epoch"
+    )
+    first, frontend = state.epochs_done, learner.frontend
+    learner.fit(
+        batches.training_batches(examples, frontend, config, first),
+        validation_data=examples.validation(),
+        initial_epoch=first,
+        epochs=config.train.epochs,
+        steps_per_epoch=steps,
+        shuffle=False,
+        callbacks=[
+            ValidatedAverages(),
+            state,
+            WaitReport(),
+            keras.callbacks.TensorBoard(folder),
+            Pictures(folder),
+            *energy,
+        ],
+        verbose=1 if interactive else 2,
+    )
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ def picture(tensor) -> np.ndarray:
     return tf.io.decode_png(tf.make_ndarray(tensor)[2]).numpy()
 
 
-@pytest.mark.parametrize("placement", ["dataset", "model"])
+@pytest.mark.parametrize("placement", tiny.cases(["dataset", "model"], "dataset"))
 def test_curves_examples_and_mistakes_are_there_and_a_resumed_run_adds_to_them(
     corpus, tmp_path, monkeypatch, placement
 ):

@@ -26,7 +26,7 @@ def stereo(number: int, seconds: float) -> np.ndarray:
     return np.stack([left, right], axis=1)
 
 
-@pytest.fixture(scope="module", params=SETTINGS)
+@pytest.fixture(scope="module", params=tiny.cases(SETTINGS, "split"))
 def trained(request, tmp_path_factory) -> Workdir:
     corpus = tmp_path_factory.mktemp("corpus")
     for number in range(24):

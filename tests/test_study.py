@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
+
 from asc_tf import study
 from asc_tf.config import Config
 from asc_tf.workdir import Workdir
 
 
+@pytest.mark.slow
 def test_the_demo_runs_every_stage_and_ends_with_a_table(tmp_path, capsys):
     folder = tmp_path / "demo"
     config = Config().replace(
