@@ -6,23 +6,20 @@ other learning rates, batch sizes or seeds then take it from files beside the ru
 folders. An epoch of clips has the order that it has without them (one of stored
 features has an order of its own).
 
-A file holds some minutes' work. Its name is a hash of the clips, settings, weights and
+A file holds `PIECE` batches. Its name is a hash of the clips, settings, weights and
 versions that its content depends on, so that another setting, or a changed clip, never
 finds an old one. It has its name only when it is whole.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import time
-import uuid
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -33,7 +30,7 @@ from asc_tf import channels, devices
 from asc_tf.batches import Examples
 from asc_tf.config import Config
 from asc_tf.errors import UserError
-from asc_tf.files import sha256
+from asc_tf.files import remove_abandoned, sha256, sharing
 from asc_tf.manifest import Manifest
 from asc_tf.models import imagenet
 from asc_tf.pipeline import AUTOTUNE, held_segments, reading
@@ -44,8 +41,6 @@ from asc_tf.workdir import Workdir
 SPLITS = ("train", "validation")
 PIECE = 10
 """Batches whose embeddings a file holds; what a killed run loses at most."""
-ABANDONED = 86_400
-"""Seconds after which a file that was never finished is removed."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -123,9 +118,15 @@ class EmbeddedExamples:
         began, total = time.monotonic(), 0
         *_, frontend, body = whole.layers
         backbone, _ = imagenet.split(body)
+        embedding = _embedding(backbone, frontend)
+        state = [
+            *(tf.__version__, self._config.model.backbone),
+            devices.precision(self._config.train.precision),
+            _digest([*frontend.weights, *backbone.weights]),
+        ]
         for split, segments in self._segments.items():
             total += len(segments["example"])
-            found = {"embedding": self._pieces(split, backbone, frontend)}
+            found = {"embedding": self._pieces(split, embedding, state)}
             with tf.device("CPU:0"):
                 self._embedded[split] = {
                     name: tf.constant(values)
@@ -204,20 +205,18 @@ class EmbeddedExamples:
             _write(path, kept)
         return kept
 
-    def _pieces(
-        self, split: str, backbone: keras.Model, frontend: keras.Layer
-    ) -> np.ndarray:
-        """The embedding of each segment of a part, float32 `[segments, units]`."""
-        identity = [
-            *(self._sources[split], tf.__version__, self._config.model.backbone),
-            devices.precision(self._config.train.precision),
-            _digest([*frontend.weights, *backbone.weights]),
-        ]
-        embedding = _embedding(backbone, frontend)
+    def _pieces(self, split: str, embedding: Callable, state: list[str]) -> np.ndarray:
+        """The embedding of each segment of a part, float32 `[segments, units]`.
+
+        Args:
+            split: The part.
+            embedding: From `_embedding`.
+            state: What the function depends on.
+        """
         size, found, rows = PIECE * self._batch_size, [], None
         pieces = range(-(-len(self._segments[split]["example"]) // size))
         for piece in tqdm(pieces, f"embed {split}", leave=False, disable=None):
-            path = self._path([*identity, size, piece])
+            path = self._path([self._sources[split], *state, size, piece])
             kept = _read(path, ("embedding",))
             if kept is not None:
                 rows = None
@@ -225,8 +224,7 @@ class EmbeddedExamples:
                 if rows is None:
                     print(f"embedding segments of {split} ...", flush=True)
                     rows = self._inputs(split, piece * PIECE)
-                with reading():
-                    batches = [embedding(row).numpy() for row in islice(rows, PIECE)]
+                batches = [embedding(row).numpy() for row in islice(rows, PIECE)]
                 kept = {"embedding": np.concatenate(batches)}
                 _write(path, kept)
                 self._n_computed += len(kept["embedding"])
@@ -244,7 +242,7 @@ class EmbeddedExamples:
         return self._folder / name[:2] / f"{name[2:34]}.npz"
 
 
-def _embedding(backbone: keras.Model, frontend: keras.Layer) -> Any:
+def _embedding(backbone: keras.Model, frontend: keras.Layer) -> Callable:
     """The function of a batch, as the learner takes it, to its embeddings."""
 
     @tf.function(reduce_retracing=True)
@@ -270,8 +268,10 @@ def _source(config: Config, manifest: Manifest, split: str) -> str:
 
 
 def _digest(weights: Iterable[keras.Variable]) -> str:
-    values = [np.ascontiguousarray(weight.numpy()) for weight in weights]
-    return _sha256(b"".join(value.tobytes() for value in values))
+    found = hashlib.sha256()
+    for weight in weights:
+        found.update(weight.numpy().tobytes())
+    return found.hexdigest()
 
 
 def _sha256(content: bytes) -> str:
@@ -292,25 +292,12 @@ def _read(path: Path, names: Iterable[str]) -> Arrays | None:
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    # Its own name: another run may be computing the same.
-    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial.npz")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path.parent.parent)
-        with partial.open("wb") as stream:
+        remove_abandoned(path.parent.parent)
+        with sharing(path) as partial, partial.open("wb") as stream:
             np.savez(stream, **arrays)
-        os.replace(partial, path)
     except OSError as error:
         raise UserError(
             f"{path.parent.parent}: embeddings cannot be kept here: {error}; make "
             "room, or put the run folder where there is"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for partial in folder.glob("??/.*.partial.npz"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - partial.stat().st_mtime > ABANDONED:
-                partial.unlink()

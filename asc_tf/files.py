@@ -5,10 +5,15 @@ import errno
 import hashlib
 import os
 import shutil
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from asc_tf.errors import UserError
+
+ABANDONED = 3600.0
+"""Seconds after which a half-written file belongs to a process that was killed."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -74,6 +79,36 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text to `path`, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def sharing(path: Path) -> Iterator[Path]:
+    """As `replacing`, for a file that another process may be writing too.
+
+    Each has a temporary name of its own, `.NAME.UNIQUE.partial`; see
+    `remove_abandoned`.
+
+    Args:
+        path: The file to write.
+
+    Yields:
+        The path to write to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes have left of `sharing`, one folder down."""
+    for partial in folder.glob("??/.*.partial"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - partial.stat().st_mtime > ABANDONED:
+                partial.unlink()
 
 
 def sha256(path: Path) -> str:

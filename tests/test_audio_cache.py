@@ -15,10 +15,11 @@ from wavs import encoded, noise, save
 
 from asc_tf import channels
 from asc_tf.audio import kept
-from asc_tf.audio.cache import ABANDONED, Row, WaveformCache
+from asc_tf.audio.cache import Row, WaveformCache
 from asc_tf.audio.read import read
 from asc_tf.config import Audio
 from asc_tf.errors import UserError
+from asc_tf.files import ABANDONED
 from asc_tf.listening import heard
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.scan import scan

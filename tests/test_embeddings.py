@@ -278,11 +278,11 @@ def test_what_was_computed_before_a_stop_is_not_computed_again(
             np.testing.assert_array_equal(one["target"], other["target"])
 
 
-def test_a_file_that_was_never_finished_is_removed_a_day_later(config, tmp_path):
+def test_a_file_that_was_never_finished_is_removed_later(config, tmp_path):
     workdir = Workdir(tmp_path / "run")
     folder = workdir.embedding_cache / "ab"
     folder.mkdir(parents=True)
-    old, young = (folder / f".{name}.partial.npz" for name in ("old", "young"))
+    old, young = (folder / f".{name}.partial" for name in ("old", "young"))
     for path in (old, young):
         path.touch()
     os.utime(old, (1, 1))

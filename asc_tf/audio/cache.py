@@ -9,8 +9,6 @@ whole.
 import hashlib
 import json
 import os
-import time
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,7 @@ from asc_tf.audio import kept
 from asc_tf.audio.read import read_channels
 from asc_tf.config import Audio
 from asc_tf.errors import UserError
+from asc_tf.files import remove_abandoned, sharing
 from asc_tf.listening import heard
 from asc_tf.manifest import Clip
 
@@ -32,9 +31,6 @@ LAW = (
     resampling.STEPS,
 )
 """A change of the resampling filter is a change of what is kept."""
-
-ABANDONED = 3600.0
-"""Seconds after which a half-written file belongs to a process that was killed."""
 
 
 class Row(NamedTuple):
@@ -95,7 +91,7 @@ class WaveformCache:
             return paths
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._remove_abandoned()
+            remove_abandoned(self.folder)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 for _ in progress(pool.map(self._keep, missing.values())):
                     pass
@@ -129,23 +125,8 @@ class WaveformCache:
             self._write(path, heard(waveform, rate, row.view, self._audio.sample_rate))
 
     def _write(self, path: Path, waveform: np.ndarray) -> None:
-        path.parent.mkdir(exist_ok=True)
-        # Its own name: another process may be keeping the same clip.
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-        try:
-            with partial.open("wb") as stream:
-                stream.writelines(kept.encode(waveform, self._audio.cache_dtype))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-    def _remove_abandoned(self) -> None:
-        for partial in self.folder.glob("??/.*.partial"):
-            try:
-                if time.time() - partial.stat().st_mtime > ABANDONED:
-                    partial.unlink()
-            except FileNotFoundError:
-                pass
+        with sharing(path) as partial, partial.open("wb") as stream:
+            stream.writelines(kept.encode(waveform, self._audio.cache_dtype))
 
 
 def _is_as_scanned(path: Path, clip: Clip) -> bool:
