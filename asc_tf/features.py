@@ -14,7 +14,7 @@ from absl import flags
 from asc_tf import channels, command, segments
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Augment, Config, Evaluate
-from asc_tf.config.checks import WAVEFORM_AUGMENTATIONS as ON_WAVEFORMS
+from asc_tf.config.features import WAVEFORM_SWITCHES as ON_WAVEFORMS
 from asc_tf.errors import UsageError
 from asc_tf.listening import Listening
 from asc_tf.manifest import SPLITS, Clip, count_by_split, read_clips

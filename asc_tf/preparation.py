@@ -34,8 +34,8 @@ def resolve(values: flags.FlagValues, keys: Sequence[str]) -> Config:
     folders = {place: config.flat()[place] for place in PLACES}
     if not config.dataset.dir and config.dataset.name == "synthetic":
         folders["dataset.dir"] = str(table.default_folder(config.dataset))
-    if Path(config.model.weights).is_file():
-        folders["model.weights"] = config.model.weights
+    if config.model.weights_file:
+        folders["model.weights"] = config.model.weights_file
     return config.replace(
         {key: command.absolute(str(path)) for key, path in folders.items() if path}
     )

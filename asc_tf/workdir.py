@@ -163,9 +163,11 @@ class Workdir:
                 f"--workdir={self.path}: holds a run of another configuration ("
                 f"{'; '.join(differing[:4])}); name a new folder, or use those values"
             )
-        known = self._origins()
+        known, before = self._origins(), self.config().flat()
         for key, checksum in _origins(config).items():
-            if known.get(key, checksum) != checksum:
+            # What has changed where it was is not needed any more.
+            is_moved = config.flat()[key] != before[key]
+            if is_moved and known.get(key, checksum) != checksum:
                 raise UsageError(
                     f"{key} = {config.flat()[key]}: not the weights that the run in "
                     f"--workdir={self.path} began with; name a new folder, or those"
@@ -225,7 +227,7 @@ def _comparable(config: Config) -> dict[str, Any]:
     values: dict[str, Any] = dict(config.flat())
     # Runs of the time before its default was empty name the family's own.
     values["model.filters"] = config.model.family_filters
-    if config.model.weights not in ("imagenet", "none"):
+    if config.model.weights_file:
         values["model.weights"] = "a file"
     for place in PLACES:
         values[place] = "a folder" if place in SOURCES and values[place] else ""
@@ -235,8 +237,8 @@ def _comparable(config: Config) -> dict[str, Any]:
 def _origins(config: Config) -> dict[str, str]:
     """Checksums of the files that weights come from, of those that are there."""
     files, model = {}, config.model
-    if model.weights not in ("imagenet", "none"):
-        files["model.weights"] = Path(model.weights).expanduser()
+    if model.weights_file:
+        files["model.weights"] = Path(model.weights_file).expanduser()
     if model.init_from:
         files["model.init_from"] = Workdir(Path(model.init_from)).model_file
     return {key: sha256(path) for key, path in files.items() if path.is_file()}

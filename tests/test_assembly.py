@@ -137,6 +137,9 @@ def test_a_run_goes_on_with_the_weights_it_began_with_alone(corpus, earlier, tmp
     train.train(config(moved), workdir)
     with pytest.raises(UsageError):
         train.train(config(other), workdir)
+    # An earlier run that has trained on where it was is not needed any more.
+    shutil.copytree(other, moved)
+    train.train(config(moved), workdir)
 
 
 def test_a_budget_that_is_kept_changes_nothing(corpus, earlier, tmp_path):

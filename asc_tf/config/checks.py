@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from asc_tf.config.features import Augment, Frontend
+from asc_tf.config.features import WAVEFORM_SWITCHES, Augment, Frontend
 from asc_tf.config.inputs import Audio
 from asc_tf.config.model_checks import check_model, model_without_effect
 from asc_tf.config.sections import Train
@@ -195,21 +195,11 @@ def _unused(frontend: Frontend) -> dict[str, tuple[str, ...]]:
     return idle
 
 
-WAVEFORM_AUGMENTATIONS = (
-    "random_channel",
-    "time_reverse",
-    "time_roll",
-    "impulse_dir",
-    "noise",
-    "gain_db",
-)
-
-
 def _check_stored(config: "Config") -> None:
     """Features that are stored leave nothing to do on waveforms."""
     if not config.dataset.features:
         return
-    for name in WAVEFORM_AUGMENTATIONS:
+    for name in WAVEFORM_SWITCHES:
         value, off = getattr(config.augment, name), getattr(Augment(), name)
         if value != off:
             raise UsageError(

@@ -245,8 +245,13 @@ class Augment(Section):
         )
 
 
-SWITCHES = (
+WAVEFORM_SWITCHES = (
     *("random_channel", "time_reverse", "time_roll", "impulse_dir", "noise", "gain_db"),
+)
+"""Fields of `Augment` that each switch on something that acts on waveforms."""
+
+SWITCHES = (
+    *WAVEFORM_SWITCHES,
     *("frequency_warp", "eq_tilt_db", "mixstyle_alpha", "mixup_alpha"),
     *("time_masks", "frequency_masks"),
 )

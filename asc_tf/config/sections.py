@@ -84,6 +84,11 @@ class Model(Section):
         return FAMILIES[self.name]
 
     @property
+    def weights_file(self) -> str:
+        """The file that `weights` names, if it names one."""
+        return "" if self.weights in ("imagenet", "none") else self.weights
+
+    @property
     def family_filters(self) -> tuple[int, ...]:
         """The filters, the family's own where none are given."""
         return self.filters or self.family.filters

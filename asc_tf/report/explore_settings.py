@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Augment
-from asc_tf.config.checks import WAVEFORM_AUGMENTATIONS
+from asc_tf.config.features import WAVEFORM_SWITCHES
 
 FEATURE_SWITCHES = (
     *("frequency_warp", "eq_tilt_db", "mixstyle_alpha", "time_masks"),
@@ -34,7 +34,7 @@ def for_versions(settings: Augment, frames: int, bands: int) -> tuple[Augment, b
         The settings without mixup; typical ones, and True, if that switches all off.
     """
     settings = dataclasses.replace(settings, mixup_alpha=0.0)
-    names = (*WAVEFORM_AUGMENTATIONS, *FEATURE_SWITCHES)
+    names = (*WAVEFORM_SWITCHES, *FEATURE_SWITCHES)
     if any(getattr(settings, name) != getattr(Augment(), name) for name in names):
         return settings, False
     typical = Augment(
@@ -68,7 +68,7 @@ def given(settings: Augment) -> dict[str, Any]:
     values, usual = dataclasses.asdict(settings), dataclasses.asdict(Augment())
     names = [
         name
-        for switch in (*WAVEFORM_AUGMENTATIONS, *FEATURE_SWITCHES, "mixup_alpha")
+        for switch in (*WAVEFORM_SWITCHES, *FEATURE_SWITCHES, "mixup_alpha")
         if values[switch] != usual[switch]
         for name in (switch, *DETAILS.get(switch, ()))
     ]
