@@ -21,9 +21,6 @@ from asc_tf.errors import UsageError, UserError
 from asc_tf.quiet import quiet_tensorflow
 from asc_tf.version import __version__
 
-EXTRAS = {"codecarbon": "energy", "soundata": "datasets"}
-"""What brings a package that the usual extra does not."""
-
 HELP = ("--help", "-h", "-help", "--helpfull")
 
 
@@ -120,14 +117,11 @@ def run(command: Command, argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _reader_left()
     except ModuleNotFoundError as error:
+        extra = "[train]' (Python 3.11 to 3.13)"
+        if command.program == "asc-edge":
+            extra = "[edge]'"
         package = (error.name or str(error)).partition(".")[0]
-        usual = "edge" if command.program == "asc-edge" else "train"
-        extra = EXTRAS.get(package, usual)
-        which = " (Python 3.11 to 3.13)" if extra == "train" else ""
-        print(
-            f"{name}: needs {package}: pip install 'asc-tf[{extra}]'{which}",
-            file=sys.stderr,
-        )
+        print(f"{name}: needs {package}: pip install 'asc-tf{extra}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"{name}: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.util
+import math
 import shlex
 import signal
 import sys
@@ -174,7 +175,7 @@ def learn(
             examples.embed(state.whole)
     steps = batches.steps_per_epoch(examples.count(), config.train.batch_size)
     parameters = models.body_of(state.whole).count_params()
-    trained = sum(weight.numpy().size for weight in learner.trainable_variables)
+    trained = sum(math.prod(each.shape) for each in learner.trainable_variables)
     print(
         f"{learner.name}: {parameters} parameters, {trained} of them trained, "
         f"{steps} steps an epoch"

@@ -314,6 +314,7 @@ def test_litert_files_agree_with_keras_and_are_as_large_as_estimated(
         assert same.mean() >= agreement
     kb = paths["int8"].stat().st_size / 1000
     assert kb <= most_kb
-    # 6 with TensorFlow 2.17; newer ones write longer names.
+    # Newer ones than 2.17 write longer names.
+    spread = 6 if tf.__version__.startswith("2.17.") else 10
     estimated = body_kb(body) + frontend_kb(Frontend(), (63, 64))
-    assert estimated == pytest.approx(kb, abs=10)
+    assert estimated == pytest.approx(kb, abs=spread)
