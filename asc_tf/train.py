@@ -67,8 +67,9 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
 
     Args:
         config: The configuration.
-        workdir: The run folder; a new or empty one, or that of the same configuration.
-        interactive: Whether to draw a progress bar instead of a line per epoch.
+        workdir: The run folder; a new or empty one, or that of the same configuration,
+            where `train.epochs` and `train.patience` may be others.
+        interactive: Whether to draw a progress bar beside the line per epoch.
 
     Returns:
         The best model's file.
@@ -88,6 +89,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     used = (*manifest.part("train"), *manifest.part("validation"))
     for note in (*oddities(used, config.audio), *without_effect(config)):
         print(note)
+    print("building the model ...", flush=True)
     check_model(config, workdir, manifest)
     workdir.begin(config, manifest)
     with workdir.locked():
@@ -143,6 +145,11 @@ def fit(
     if is_resumed:
         print(f"resuming after epoch {state.epochs_done} of {config.train.epochs}")
     elif config.frontend.standardize not in ("none", "per_clip"):
+        print(
+            "computing the mean and the standard deviation of the features of "
+            f"{len(manifest.part('train'))} training clips ...",
+            flush=True,
+        )
         with pipeline.reading():
             frontend.set_statistics(*statistics(frontend, examples.extracted()))
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
@@ -167,6 +174,7 @@ def learn(
     from asc_tf.energy import EnergyReport
     from asc_tf.learner import WaitReport
     from asc_tf.optimization import ValidatedAverages
+    from asc_tf.progress import EpochReport
 
     folder = workdir.path / "tensorboard"
     energy = [EnergyReport(workdir)] if config.train.energy else []
@@ -192,11 +200,12 @@ def learn(
             ValidatedAverages(),
             state,
             WaitReport(),
+            EpochReport(config.train.epochs, steps, has_bar=interactive),
             keras.callbacks.TensorBoard(folder),
             Pictures(folder),
             *energy,
         ],
-        verbose=1 if interactive else 2,
+        verbose=0,
     )
 
 

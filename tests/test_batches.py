@@ -1,5 +1,6 @@
 """Examples to batches: copies, random channels, placement, stored features."""
 
+import re
 import time
 from pathlib import Path
 
@@ -185,7 +186,13 @@ def test_training_with_features_made_in_the_model_gives_the_same_losses(
 
 def test_a_run_says_how_long_it_waited_for_data(corpus, tmp_path, capsys):
     train(tiny.config(corpus, train__epochs=1), Workdir(tmp_path / "run"))
-    assert "waiting: 0." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert re.search(
+        r"epoch 1 of 1: loss \d.*; validation loss .*, waiting \d+%\n", said
+    )
+    assert said.index("accuracy: share of segments, not of clips") < said.index(
+        "epoch 1"
+    )
 
 
 def test_waiting_is_the_share_of_time_spent_in_it():
