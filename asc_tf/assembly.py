@@ -113,4 +113,7 @@ def assembled(
     # At once, so that its variables can be restored.
     optimizer.build(learner.trainable_variables)
     learner.compile(optimizer, loss=optimization.loss(train), metrics=["accuracy"])
-    return learner, checkpoint.RunState(workdir, whole, schedule, train.patience, twin)
+    state = checkpoint.RunState(
+        workdir, whole, schedule, train.patience, twin, train.keep
+    )
+    return learner, state

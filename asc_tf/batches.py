@@ -69,7 +69,7 @@ class ClipExamples:
 
     Args:
         training: The training part.
-        validation: The validation part.
+        validation: The validation part, or None where there is none.
         frontend: The front-end.
         config: The configuration.
         banks: The sounds that waveforms are augmented with.
@@ -78,7 +78,7 @@ class ClipExamples:
     def __init__(
         self,
         training: Waveforms,
-        validation: Waveforms,
+        validation: Waveforms | None,
         frontend: FrontendLayer,
         config: Config,
         banks: Banks = NO_SOUNDS,
@@ -124,10 +124,13 @@ class ClipExamples:
 
     def in_order(self, split: str) -> tf.data.Dataset:
         """All segments of a part's clips; of validation those that are evaluated."""
-        waveforms, heard = self._validation, self._config.evaluate
+        heard = self._config.evaluate
         if split == "train":
-            waveforms = self._training
+            waveforms: Waveforms | None = self._training
             heard = dataclasses.replace(heard, segments="all")
+        else:
+            waveforms = self._validation
+        assert waveforms is not None
         return segment_batches(waveforms, self._config.audio, heard)
 
     def plain(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -165,7 +168,7 @@ class StoredExamples:
     ) -> None:
         self._stored, self._frontend, self._config = stored, frontend, config
         self.is_weighted = stored.is_weighted("train")
-        for split in ("train", "validation"):
+        for split in config.dataset.training_splits:
             stored.verify(split)
         self._kept: tf.data.Dataset | None = None
         size = 4 * math.prod(stored.shape) * stored.n_segments("train")

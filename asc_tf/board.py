@@ -25,6 +25,8 @@ CELL = 8
 class Pictures(keras.callbacks.Callback):
     """Writes augmented features of some epochs, and each epoch's confusion matrix.
 
+    There is no confusion matrix without a validation part.
+
     Args:
         folder: Of the event files; those of a resumed run lie beside the first ones.
     """
@@ -35,12 +37,10 @@ class Pictures(keras.callbacks.Callback):
         self.model: Learner
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Open the files; those of validation are Keras's."""
+        """Open the file of training."""
         del logs
         self._training = tf.summary.create_file_writer(str(self._folder / "train"))
-        self._validation = tf.summary.create_file_writer(
-            str(self._folder / "validation")
-        )
+        self._validation: tf.summary.SummaryWriter | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Have the first batch of some epochs kept."""
@@ -51,6 +51,9 @@ class Pictures(keras.callbacks.Callback):
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Count anew: what was counted until now is training."""
         del logs
+        if self._validation is None:
+            folder = str(self._folder / "validation")
+            self._validation = tf.summary.create_file_writer(folder)
         self.model.confusion.assign(tf.zeros(self.model.confusion.shape))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -62,22 +65,24 @@ class Pictures(keras.callbacks.Callback):
             if len(features.shape) > 2:
                 with self._training.as_default():
                     tf.summary.image("examples", grid(features.numpy()), step=epoch)
-        with self._validation.as_default():
-            tf.summary.image(
-                "confusion of segments",
-                confusion_picture(self.model.confusion.numpy()),
-                step=epoch,
-                description="Rows: true labels in the order of labels.txt, columns: "
-                "predicted ones; black: all of a row.",
-            )
-        for writer in (self._training, self._validation):
-            writer.flush()
+        if self._validation is not None:
+            with self._validation.as_default():
+                tf.summary.image(
+                    "confusion of segments",
+                    confusion_picture(self.model.confusion.numpy()),
+                    step=epoch,
+                    description="Rows: true labels in the order of labels.txt, "
+                    "columns: predicted ones; black: all of a row.",
+                )
+            self._validation.flush()
+        self._training.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Close the files."""
         del logs
-        for writer in (self._training, self._validation):
-            writer.close()
+        self._training.close()
+        if self._validation is not None:
+            self._validation.close()
 
 
 def confusion_picture(counts: np.ndarray) -> np.ndarray:

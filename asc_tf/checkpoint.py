@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,29 @@ from asc_tf.optimization import PlateauSchedule, swap_averages
 from asc_tf.workdir import Workdir
 
 
-class RunState(keras.callbacks.Callback):
-    """Keeps the best model, the history and the checkpoint; stops early.
+def kept_row(history: Sequence[dict[str, float]], keep: str) -> dict[str, float] | None:
+    """Return the row of the epoch whose model is `model.keras`.
 
-    At the end of an epoch the best model is written first, then the history, then the
-    checkpoint: whatever is cut off between them is done again, with the same result,
-    when the run resumes.
+    Args:
+        history: One row per epoch.
+        keep: `train.keep`: best (lowest validation loss) or last.
+
+    Returns:
+        The row, or None where no epoch qualifies.
+    """
+    if keep == "last":
+        return history[-1] if history else None
+    finite = [row for row in history if np.isfinite(row.get("val_loss", np.nan))]
+    return min(finite, key=lambda row: row["val_loss"]) if finite else None
+
+
+class RunState(keras.callbacks.Callback):
+    """Keeps the model, the history and the checkpoint; stops early.
+
+    At the end of an epoch `model.keras` is written first (if it is the best so far, or
+    with `train.keep = last` in any case), then the history, then the checkpoint:
+    whatever is cut off between them is done again, with the same result, when the run
+    resumes.
 
     Args:
         workdir: The run folder.
@@ -36,6 +53,7 @@ class RunState(keras.callbacks.Callback):
         patience: Epochs without a lower validation loss before training stops.
         twin: Where `whole` is trained in mixed precision or on several devices, a plain
             model alike, which is saved in its place.
+        keep: `train.keep`: the epoch whose model is saved, best or last.
 
     Attributes:
         whole: The model with its front-end.
@@ -50,8 +68,10 @@ class RunState(keras.callbacks.Callback):
         schedule: keras.optimizers.schedules.LearningRateSchedule,
         patience: int,
         twin: keras.Model | None = None,
+        keep: str = "best",
     ) -> None:
         super().__init__()
+        self.keep = keep
         self._workdir, self.whole, self._twin = workdir, whole, twin
         self._schedule, self._patience = schedule, patience
         self.history: list[dict[str, float]] = []
@@ -65,8 +85,12 @@ class RunState(keras.callbacks.Callback):
     @property
     def best(self) -> dict[str, float] | None:
         """The row of the epoch with the lowest validation loss."""
-        finite = [row for row in self.history if np.isfinite(row["val_loss"])]
-        return min(finite, key=lambda row: row["val_loss"]) if finite else None
+        return kept_row(self.history, "best")
+
+    @property
+    def kept(self) -> dict[str, float] | None:
+        """The row of the epoch whose model is saved."""
+        return kept_row(self.history, self.keep)
 
     @property
     def is_exhausted(self) -> bool:
@@ -153,12 +177,12 @@ class RunState(keras.callbacks.Callback):
         """
         if not all(np.isfinite(value).all() for value in self._values()):
             raise self._not_finite("a weight is", f"at the end of epoch {epoch + 1}")
-        previous, rate = self.best, self._rate()
+        previous, rate = self.kept, self._rate()
         # How long the machine took is no part of a result that can be repeated.
         known = {k: float(v) for k, v in (logs or {}).items() if k != "waiting"}
         row = {"epoch": epoch + 1} | known
         self.history.append(row | {"learning_rate": rate})
-        if self.best is not previous:
+        if self.kept is not previous:
             self._save_model()
         self._follow_history()
         self._write_history()

@@ -38,7 +38,6 @@ from asc_tf.stored import layout
 from asc_tf.version import __version__
 from asc_tf.workdir import Workdir
 
-SPLITS = ("train", "validation")
 PIECE = 10
 """Batches whose embeddings a file holds; what a killed run loses at most."""
 
@@ -96,8 +95,9 @@ class EmbeddedExamples:
         self._examples, self._folder, self._config = examples, folder, config
         self._batch_size = config.evaluate.batch_size
         self.is_weighted = examples.is_weighted
-        self._sources = {split: _source(config, manifest, split) for split in SPLITS}
-        self._segments = {split: self._described(split) for split in SPLITS}
+        splits = config.dataset.training_splits
+        self._sources = {split: _source(config, manifest, split) for split in splits}
+        self._segments = {split: self._described(split) for split in splits}
         self._embedded: dict[str, dict[str, tf.Tensor]] = {}
         self._n_computed = 0
         counts = np.bincount(self._segments["train"]["example"])

@@ -65,7 +65,7 @@ def _main(values: flags.FlagValues) -> int:
 def evaluate(
     workdir: Workdir, split: str = "test", changes: dict[str, Any] | None = None
 ) -> tuple[dict[str, Any], Path]:
-    """Evaluate the best model of a run.
+    """Evaluate the model of a run.
 
     Args:
         workdir: The run folder.
@@ -76,14 +76,21 @@ def evaluate(
         The content of report.json, and the path of report.html.
 
     Raises:
+        UsageError: If the run has no such part.
         UserError: If there is no model, or no usable clip.
     """
     from asc_tf.report import write_report
 
     config = workdir.config().replace(changes or {})
+    if split not in (*config.dataset.training_splits, "test"):
+        raise UsageError(
+            f"--split={split}: the run in {workdir.path} has no {split} part "
+            f"(dataset.validation = {config.dataset.validation}); use train or test"
+        )
     manifest, predictions = _predictions(config, workdir, split)
     clips = manifest.part(split)
-    report: dict[str, Any] = {"split": split}
+    kept = kept_epoch(workdir, config)
+    report: dict[str, Any] = {"split": split, "model_epoch": kept}
     report |= score(manifest, split, predictions.clips)
     report |= {
         "segments": _segment_scores(
@@ -97,7 +104,7 @@ def evaluate(
         "protocol": manifest.protocol,
         "model": config.model.name,
         "workdir": workdir.path.name,
-        "notes": [*_notes(clips, config), *_lost(manifest)],
+        "notes": [*_epoch_note(kept), *_notes(clips, config), *_lost(manifest)],
     }
     rows = _prediction_rows(manifest.labels, clips, predictions.clips)
     folder = workdir.report if split == "test" else workdir.report / split
@@ -105,10 +112,47 @@ def evaluate(
     return report, page
 
 
+def kept_epoch(workdir: Workdir, config: Config) -> dict[str, Any] | None:
+    """Find out which epoch's model `model.keras` is.
+
+    Returns:
+        `keep` (best or last), `epoch` and `epochs` (trained so far); None where the run
+        has no history.
+    """
+    from asc_tf.checkpoint import kept_row
+    from asc_tf.report.history import read_history
+
+    if not workdir.history_file.is_file():
+        return None
+    columns = read_history(workdir.history_file)
+    rows = [
+        dict(zip(columns, values, strict=True))
+        for values in zip(*columns.values(), strict=True)
+    ]
+    row = kept_row(rows, config.train.keep)
+    if row is None:
+        return None
+    return {
+        "keep": config.train.keep,
+        "epoch": int(row["epoch"]),
+        "epochs": int(rows[-1]["epoch"]),
+    }
+
+
+def _epoch_note(kept: dict[str, Any] | None) -> list[str]:
+    if kept is None:
+        return []
+    why = {"best": "the one with the lowest validation loss", "last": "the last one"}
+    return [
+        f"The model is that of epoch {kept['epoch']} of {kept['epochs']}, "
+        f"{why[kept['keep']]}."
+    ]
+
+
 def _predictions(
     config: Config, workdir: Workdir, split: str
 ) -> tuple[Manifest, "ClipPredictions"]:
-    """What the best model says of a part, from stored features where these are used."""
+    """What the model says of a part, from stored features where these are used."""
     from asc_tf.predictor import load_workdir, predict_stored
 
     if not config.dataset.features:

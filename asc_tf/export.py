@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,8 @@ Export a trained run for serving and for the edge.
 
   asc-tf export --workdir=runs/esc10 --output=exports/esc10
 
-Every file is run against the Keras model on validation clips before it is accepted.
+Every file is run against the Keras model on validation clips before it is accepted (on
+training clips where the run has no validation part).
 """
 
 FILES = {
@@ -79,17 +80,23 @@ def summary_line(name: str, row: dict[str, Any]) -> str:
     """One line on one exported format."""
     test = row.get("test") or {}
     accuracy = f"{test['accuracy']:.1%} on test, " if test else ""
+    split = checked_split(row)
     return (
         f"{name:12} {row['bytes'] / 1000:8.1f} kB  {row['latency_ms']['p50']:7.2f} "
         f"ms per segment  {accuracy}agreement with Keras "
-        f"{row['validation']['agreement']:.1%} (validation)"
+        f"{row[split]['agreement']:.1%} ({split})"
     )
+
+
+def checked_split(parts: Collection[str]) -> str:
+    """The split whose clips every file is checked on."""
+    return "validation" if "validation" in parts else "train"
 
 
 def export(
     workdir: Workdir, output: Path, changes: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Export the best model of a run.
+    """Export the model of a run.
 
     Args:
         workdir: The run folder.
@@ -108,11 +115,14 @@ def export(
     config = workdir.config().replace(changes or {})
     _check_output(output)
     model = load_whole(workdir.require_model())
-    validation = scanned(config, workdir, "validation")
+    split = checked_split(config.dataset.training_splits)
+    if split == "train":
+        print("no validation part: files are checked on training clips")
+    checked = scanned(config, workdir, split)
     with replacing(output) as folder:
         folder.mkdir()
         _write_formats(model, config, workdir, folder)
-        described = _measure(model, config, workdir, validation, folder)
+        described = _measure(model, config, workdir, checked, folder)
         write_text(folder / "export.json", json.dumps(described, indent=2) + "\n")
         write_export_page(folder / "export.html", described)
     return described
@@ -206,14 +216,18 @@ def _as_mono(segment: np.ndarray, setting: str) -> np.ndarray:
 
 
 def _measure(
-    model: Any, config: Config, workdir: Workdir, validation: Manifest, folder: Path
+    model: Any, config: Config, workdir: Workdir, checked: Manifest, folder: Path
 ) -> dict[str, Any]:
-    """Run every file beside Keras: on validation clips as a gate, on test to report."""
+    """Run every file beside Keras: on validation clips as a gate, on test to report.
+
+    Without a validation part, training clips are the gate.
+    """
     from asc_tf.models.cost import macs
     from asc_tf.predictor import load
 
-    chosen = tuple(evenly(validation.part("validation"), config.export.check_clips))
-    parts = {"validation": dataclasses.replace(validation, clips=chosen)}
+    gate = checked_split(config.dataset.training_splits)
+    chosen = tuple(evenly(checked.part(gate), config.export.check_clips))
+    parts = {gate: dataclasses.replace(checked, clips=chosen)}
     try:
         parts["test"] = scanned(config, workdir, "test")
     except UserError as error:
@@ -243,8 +257,8 @@ def _measure(
         for split, manifest in parts.items():
             found = predict_part(predictor, config, workdir, manifest, split).clips
             row[split] = _compare(manifest, split, found, wanted[split])
-            if split == "validation":
-                _accept(name, row[split], config)
+            if split == gate:
+                _accept(name, row[split], config, gate)
         row["latency_ms"] = _latency(predictor, config)
         described["formats"][name] = row
     return described
@@ -264,8 +278,8 @@ def _compare(
     }
 
 
-def _accept(name: str, row: dict[str, Any], config: Config) -> None:
-    """Refuse a file that does not agree with Keras on validation clips.
+def _accept(name: str, row: dict[str, Any], config: Config, gate: str) -> None:
+    """Refuse a file that does not agree with Keras on the clips of the gate.
 
     Raises:
         UserError: With the figures.
@@ -273,12 +287,12 @@ def _accept(name: str, row: dict[str, Any], config: Config) -> None:
     if name != "int8" and row["max_difference"] > MAX_FLOAT_DIFFERENCE:
         raise UserError(
             f"{name}: probabilities differ from Keras by {row['max_difference']:.1e} "
-            f"on validation clips, more than {MAX_FLOAT_DIFFERENCE:.0e}: not exported"
+            f"on {gate} clips, more than {MAX_FLOAT_DIFFERENCE:.0e}: not exported"
         )
     if row["agreement"] < config.export.min_agreement:
         raise UserError(
             f"{name}: agrees with Keras on {row['agreement']:.1%} of "
-            f"{row['n_clips']} validation clips, less than export.min_agreement = "
+            f"{row['n_clips']} {gate} clips, less than export.min_agreement = "
             f"{config.export.min_agreement:.1%}: not exported; more "
             "export.calibration_segments may help, or leave it out of --formats"
         )

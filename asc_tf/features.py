@@ -78,9 +78,14 @@ def _main(values: flags.FlagValues) -> int:
 
 
 def _to_train(config: Config) -> dict[str, Any]:
-    """What has to be otherwise to train from features: nothing acts on waveforms."""
+    """What has to be otherwise to train from features: nothing acts on waveforms.
+
+    Without a validation part, the last epoch is kept.
+    """
     off = {f"augment.{name}": getattr(Augment(), name) for name in ON_WAVEFORMS}
     off["frontend.placement"] = "dataset"
+    if config.dataset.validation == "none":
+        off["train.keep"] = "last"
     now = config.flat()
     return {key: value for key, value in off.items() if now[key] != value}
 
@@ -115,20 +120,30 @@ def write(
         config: The configuration.
         output: The features folder; a new or empty one, or that of the same settings.
         kind: `npz` or `tfrecord`.
-        splits: The parts to read and to store.
+        splits: The parts to read and to store, of those that the corpus has.
         shard_bytes: Size of a shard, unless one clip alone has more.
 
     Returns:
         What features.json says.
 
     Raises:
-        UsageError: If the folder holds something else.
+        UsageError: If the folder holds something else, or the corpus has none of the
+            splits.
         UserError: If the corpus is refused, or another process writes here.
     """
     command.need("tensorflow")
     folder = FeaturesFolder(output)
     before = _begun(folder, config, kind)
-    wanted = [s for s in SPLITS if s in splits or (before and s in before.finished)]
+    wanted = [
+        split
+        for split in (*config.dataset.training_splits, "test")
+        if split in splits or (before and split in before.finished)
+    ]
+    if not wanted:
+        raise UsageError(
+            f"--splits={','.join(splits)}: dataset.validation = none leaves no "
+            "validation part; give train, test or both"
+        )
     table = folder.manifest_file
     known = read_clips(table) if table.is_file() else ()
     manifest = scanned_corpus(config, wanted, known)

@@ -241,6 +241,7 @@ class WaitReport(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begin to count."""
         del epoch, logs
+        self._share: float | None = None
         self.model.wait.begin()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -252,4 +253,5 @@ class WaitReport(keras.callbacks.Callback):
         """Add `waiting`, the share, to what the epoch's line and TensorBoard show."""
         del epoch
         if logs is not None:
-            logs["waiting"] = self._share
+            is_validated = self._share is not None
+            logs["waiting"] = self._share if is_validated else self.model.wait.share()

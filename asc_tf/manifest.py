@@ -70,12 +70,20 @@ class Manifest:
     Attributes:
         clips: The rows, those left out included.
         labels: Class names; a class's index is its `label_id`.
-        protocol: How the corpus was split: `corpus`, `protocol`, `fold`, `leaky`.
+        protocol: How the corpus was split: `corpus`, `protocol`, `fold`, `leaky`, and
+            `validation`, which is "none" where there is no validation part.
     """
 
     clips: tuple[Clip, ...]
     labels: tuple[str, ...]
     protocol: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the corpus is divided into."""
+        if self.protocol.get("validation") == "none":
+            return tuple(split for split in SPLITS if split != "validation")
+        return SPLITS
 
     def part(self, split: str) -> tuple[Clip, ...]:
         """The usable clips of one split."""
@@ -100,11 +108,12 @@ class Manifest:
             found = ", ".join(self.labels) or "none"
             raise UserError(f"the corpus has fewer than two labels (found: {found})")
         for clip in self.clips:
-            if clip.split not in SPLITS:
+            if clip.split not in self.splits:
                 raise UserError(
-                    f"{clip.path}: split {clip.split!r} is none of {', '.join(SPLITS)}"
+                    f"{clip.path}: split {clip.split!r} is none of "
+                    f"{', '.join(self.splits)}"
                 )
-        for split in SPLITS:
+        for split in self.splits:
             if not self.part(split):
                 raise UserError(
                     f"the {split} part has no usable clips "
@@ -255,7 +264,7 @@ def count_by_split(manifest: Manifest) -> str:
     """One line: clips, recordings and labels of each split, and what is left out."""
     parts = [
         f"{split} {len(part)} clips of {len({c.identifier for c in part})} recordings"
-        for split in SPLITS
+        for split in manifest.splits
         for part in [manifest.part(split)]
     ]
     text = f"{len(manifest.labels)} labels; " + ", ".join(parts)

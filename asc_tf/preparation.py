@@ -53,7 +53,7 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
     check_sounds(config)
     workdir.check_config(config)
     known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
-    manifest = scanned_corpus(config, ("train", "validation"), known)
+    manifest = scanned_corpus(config, config.dataset.training_splits, known)
     check_weights(manifest, config)
     if workdir.checkpoint_file.is_file():
         check_same_clips(known, manifest.clips, workdir)
@@ -91,9 +91,9 @@ def prepare_stored(
     workdir.check_config(config)
     stored.check(config)
     manifest = stored.manifest
-    for split in ("train", "validation"):
+    for split in config.dataset.training_splits:
         stored.n_clips(split)
-    say_excluded(manifest, ("train", "validation"))
+    say_excluded(manifest, config.dataset.training_splits)
     check_weights(manifest, config)
     if workdir.checkpoint_file.is_file():
         check_same_clips(read_clips(workdir.manifest_file), manifest.clips, workdir)

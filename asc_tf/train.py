@@ -1,4 +1,4 @@
-"""asc-tf train: clips in, a run folder with the best model out."""
+"""asc-tf train: clips in, a run folder with a trained model out."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from absl import flags
 from asc_tf import channels, command
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
-from asc_tf.config.checks import without_effect
+from asc_tf.config.checks import check_training, without_effect
 from asc_tf.errors import UserError
 from asc_tf.manifest import Manifest, count_by_split
 from asc_tf.preparation import oddities, prepare, prepare_stored, resolve
@@ -72,11 +72,12 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
         interactive: Whether to draw a progress bar beside the line per epoch.
 
     Returns:
-        The best model's file.
+        The model's file.
 
     Raises:
         UserError: If the corpus, the folder or the training is refused.
     """
+    check_training(config)
     stored = None
     if config.dataset.features:
         stored = StoredFeatures.open(config.dataset.features)
@@ -86,6 +87,8 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     print(f"{config.dataset.name}: {count_by_split(manifest)}")
     if manifest.protocol.get("leaky"):
         print("LEAKY: clips of one recording are on both sides of this split")
+    if "validation" not in manifest.splits:
+        print("no validation part: the model of the last epoch is kept")
     used = (*manifest.part("train"), *manifest.part("validation"))
     for note in (*oddities(used, config.audio), *without_effect(config)):
         print(note)
@@ -155,7 +158,7 @@ def fit(
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
         with pipeline.reading(), interruptible(config, workdir, state):
             learn(config, workdir, examples, learner, state, interactive)
-    return conclude(state, workdir)
+    return conclude(state, workdir, config.train.epochs)
 
 
 def learn(
@@ -188,10 +191,11 @@ def learn(
         f"{learner.name}: {parameters} parameters, {trained} of them trained, "
         f"{steps} steps an epoch"
     )
+    has_validation = "validation" in config.dataset.training_splits
     first, frontend = state.epochs_done, learner.frontend
     learner.fit(
         batches.training_batches(examples, frontend, config, first),
-        validation_data=examples.validation(),
+        validation_data=examples.validation() if has_validation else None,
         initial_epoch=first,
         epochs=config.train.epochs,
         steps_per_epoch=steps,
@@ -272,8 +276,8 @@ def examples_of(
 
 def decoded_parts(
     config: Config, workdir: Workdir, manifest: Manifest
-) -> tuple["Waveforms", "Waveforms"]:
-    """The clips of training and validation.
+) -> tuple["Waveforms", "Waveforms | None"]:
+    """The clips of training and validation, None where there is no such part.
 
     Training clips are kept decoded as configured, unless they would fill more than half
     of the machine's memory. Of validation clips the features are kept instead, where
@@ -314,24 +318,36 @@ def decoded_parts(
             ),
         )
 
+    decoded_training = decoded("train", audio)
+    if "validation" not in manifest.splits:
+        return decoded_training, None
     validation = dataclasses.replace(audio, cache=once, channels=config.audio.channels)
-    return decoded("train", audio), decoded("validation", validation)
+    return decoded_training, decoded("validation", validation)
 
 
-def conclude(state: "RunState", workdir: Workdir) -> Path:
-    """Say which epoch was best.
+def conclude(state: "RunState", workdir: Workdir, epochs: int) -> Path:
+    """Say which epoch's model is kept, and why training stopped before the last one.
 
     Raises:
-        UserError: If no epoch had a finite validation loss.
+        UserError: If no epoch had a finite validation loss, by which one is chosen.
     """
-    if not state.best:
+    if not state.kept:
         raise UserError(
             "the validation loss was never finite: no model was saved; lower "
             "train.learning_rate, or look at the input with asc-tf inspect"
         )
+    done, kept = state.epochs_done, state.kept
+    if state.is_exhausted and done < epochs:
+        print(
+            f"stopped after epoch {done}: the validation loss did not fall any more; a "
+            "larger --train.patience (0: none) trains longer"
+        )
+    name, key = "training", ""
+    if "val_loss" in kept:
+        name, key = "validation", "val_"
     print(
-        f"best epoch {state.best['epoch']:.0f} of {state.epochs_done}: validation loss "
-        f"{state.best['val_loss']:.3f}, accuracy {state.best['val_accuracy']:.1%}"
+        f"model.keras: {state.keep} epoch, {kept['epoch']:.0f} of {done}: {name} loss "
+        f"{kept[key + 'loss']:.3f}, segment accuracy {kept[key + 'accuracy']:.1%}"
     )
     return workdir.model_file
 

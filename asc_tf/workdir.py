@@ -70,7 +70,7 @@ class Workdir:
 
     @property
     def model_file(self) -> Path:
-        """The best model, waveform in."""
+        """The model of the best or the last epoch (`train.keep`), waveform in."""
         return self.path / "model.keras"
 
     @property

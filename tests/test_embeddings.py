@@ -361,6 +361,17 @@ def test_stored_features_are_embedded_too(config, tmp_path, capsys):
     assert len(tiny.history(workdir)) == 1
 
 
+def test_without_a_validation_part_only_training_clips_are_embedded(config, tmp_path):
+    changes = {"dataset.validation": "none", "train.keep": "last", "train.epochs": 1}
+    workdir = Workdir(tmp_path / "run")
+    train.train(config.replace(changes), workdir)
+    # One file of the training segments, and one of their embeddings.
+    assert len(kept_files(workdir)) == 2
+    assert set(tiny.history(workdir)[0]) == {
+        *("epoch", "loss", "accuracy", "learning_rate")
+    }
+
+
 @pytest.mark.slow
 def test_killed_with_9_and_started_again_it_ends_with_the_same_weights(
     config, tmp_path

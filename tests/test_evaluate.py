@@ -89,6 +89,20 @@ def test_the_report_has_what_the_contract_says(workdir):
     assert "<html" in page.read_text()
 
 
+def test_the_report_says_which_epoch_the_model_is_of(workdir):
+    best = min(tiny.history(workdir), key=lambda row: row["val_loss"])["epoch"]
+    config = workdir.config()
+    kept = {"epoch": best, "epochs": 3}
+    assert evaluate.kept_epoch(workdir, config) == {"keep": "best"} | kept
+    last = config.replace({"train.keep": "last"})
+    kept = {"epoch": 3, "epochs": 3}
+    assert evaluate.kept_epoch(workdir, last) == {"keep": "last"} | kept
+    report, page = evaluate.evaluate(workdir)
+    note = f"epoch {best:.0f} of 3, the one with the lowest validation loss."
+    assert report["notes"][0].endswith(note)
+    assert note in page.read_text()
+
+
 def test_clips_are_the_mean_of_their_segments(workdir):
     from asc_tf.predictor import load_workdir
 

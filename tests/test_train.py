@@ -14,7 +14,7 @@ import soundfile
 import tiny
 
 from asc_tf import preparation, train
-from asc_tf.checkpoint import load_whole
+from asc_tf.checkpoint import RunState, load_whole
 from asc_tf.config import Config
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest, read_clips
@@ -131,6 +131,10 @@ STATEFUL = {
         "train__ema": 0.9,
     },
     "float16": {"train__precision": "mixed_float16"},
+    "last epoch without validation": {
+        "train__keep": "last",
+        "dataset__validation": "none",
+    },
     "recurrent": {
         "model__name": "esa3_crnn",
         "model__filters": (4, 4, 4),
@@ -328,9 +332,9 @@ def test_a_damaged_checkpoint_is_named(corpus, finished, tmp_path):
 
 
 def test_a_loss_that_is_never_finite_ends_with_a_message(tmp_path):
-    state = SimpleNamespace(best=None)
+    state = SimpleNamespace(kept=None)
     with pytest.raises(UserError, match="validation loss was never finite"):
-        train.conclude(state, Workdir(tmp_path))
+        train.conclude(state, Workdir(tmp_path), 3)
 
 
 def test_clips_that_do_not_fit_in_memory_are_not_kept(

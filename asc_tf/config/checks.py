@@ -26,6 +26,41 @@ def check(config: "Config") -> None:
     check_model(config.model, config.frontend)
 
 
+def check_training(config: "Config") -> None:
+    """Refuse settings under which no run can be trained.
+
+    Commands that do not train, `asc-tf features` for one, take them.
+
+    Raises:
+        UsageError: Naming the fields, their values and what to do.
+    """
+    dataset, train = config.dataset, config.train
+    if dataset.validation != "none":
+        return
+    refused = {
+        f"train.keep = {train.keep}": (train.keep != "last", "use train.keep = last"),
+        f"train.patience = {train.patience}": (
+            train.patience > 0,
+            "use train.patience = 0",
+        ),
+        f"train.schedule = {train.schedule}": (
+            train.schedule == "plateau",
+            "use constant, inverse_time or cosine",
+        ),
+    }
+    for setting, (is_refused, remedy) in refused.items():
+        if is_refused:
+            raise UsageError(
+                f"{setting}: needs a validation loss, and dataset.validation = none "
+                f"leaves no validation part; {remedy}, or dataset.validation = split"
+            )
+    if dataset.validation_share:
+        raise UsageError(
+            f"dataset.validation_share = {dataset.validation_share}: "
+            "dataset.validation = none leaves no validation part; leave one of them out"
+        )
+
+
 def _check_audio(audio: Audio) -> None:
     if audio.hop_samples < 1:
         raise UsageError(f"audio.hop_seconds = {audio.hop_seconds}: less than a sample")

@@ -61,6 +61,13 @@ class Dataset(Section):
         minimum=0.0,
         maximum=1.0,
     )
+    validation: str = option(
+        "split",
+        "split: the validation part is the corpus's own, or drawn from the training "
+        "part; none: there is none, and all training clips train (needs train.keep = "
+        "last)",
+        choices=("split", "none"),
+    )
     validation_share: float = option(
         0.0,
         "share of the training part (by whole recordings, of each label) that becomes "
@@ -107,6 +114,11 @@ class Dataset(Section):
     seconds: float = option(
         4.0, "synthetic: duration of a clip, s", minimum=1.0, maximum=60.0
     )
+
+    @property
+    def training_splits(self) -> tuple[str, ...]:
+        """The splits that training reads."""
+        return ("train",) if self.validation == "none" else ("train", "validation")
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,11 @@ class Train(Section):
     """Optimization."""
 
     epochs: int = option(60, "epochs at most", minimum=1, maximum=100000)
+    keep: str = option(
+        "best",
+        "the epoch whose model is model.keras: best (lowest validation loss) or last",
+        choices=("best", "last"),
+    )
     segments: str = option(
         "random",
         "an epoch has of each clip one segment at a random place, or all segments, "
@@ -241,7 +246,8 @@ class Export(Section):
     )
     check_clips: int = option(
         64,
-        "validation clips on which each file must agree with Keras",
+        "validation clips (or training clips, where the run has no validation part) "
+        "on which each file must agree with Keras",
         minimum=1,
         maximum=100000,
     )

@@ -59,6 +59,8 @@ def load(dataset: Dataset) -> Manifest:
     one without a validation part `validation_share` of its training recordings; where
     recordings are places in cities, of its training clips, by whole places of each
     city. The protocol `random` divides clips instead, whatever recording they are of.
+    With `dataset.validation = none` no validation part is drawn: all training clips
+    stay in training.
 
     Args:
         dataset: The dataset settings.
@@ -86,11 +88,13 @@ def load(dataset: Dataset) -> Manifest:
     check_names(corpus.clips)
     _check_used(dataset, corpus)
     name = {"corpus": dataset.name, "protocol": dataset.protocol}
+    if dataset.validation == "none":
+        name["validation"] = "none"
     protocol = name | corpus.protocol
     usual = USUAL_SHARE_BY_LOCATION if corpus.by_location else USUAL_SHARE
     share = dataset.validation_share or usual
     if dataset.protocol == "random":
-        clips = _split_by_clip(corpus.clips, dataset.test_share, share, dataset.seed)
+        clips = _split_by_clip(corpus.clips, dataset, share)
         protocol = name | {"fold": None, "leaky": True}
     else:
         clips = _fill_in(corpus, dataset, share)
@@ -121,6 +125,12 @@ def _check_used(dataset: Dataset, corpus: Corpus) -> None:
     """Refuse a setting that this corpus, so split, has no use for."""
     is_random = dataset.protocol == "random"
     has_validation = any(clip.split == "validation" for clip in corpus.clips)
+    if dataset.validation == "none" and has_validation and not is_random:
+        raise UsageError(
+            f"dataset.validation = none: {dataset.name} has a validation part of its "
+            f"own under dataset.protocol = {dataset.protocol}; use dataset.validation "
+            "= split, or a protocol (or table) that has none"
+        )
     idle = {
         "fold": is_random or corpus.protocol.get("fold") is None,
         "folds": dataset.protocol not in ("kfold", "stratified_kfold"),
@@ -142,7 +152,7 @@ def _fill_in(corpus: Corpus, dataset: Dataset, share: float) -> tuple[Clip, ...]
     have = {clip.split for clip in clips}
     if "test" not in have:
         clips = split_off(clips, "train", "test", dataset.test_share, dataset.seed)
-    if "validation" in have:
+    if "validation" in have or dataset.validation == "none":
         return clips
     if corpus.by_location:
         return split_by_location(clips, share, dataset.seed)
@@ -150,15 +160,16 @@ def _fill_in(corpus: Corpus, dataset: Dataset, share: float) -> tuple[Clip, ...]
 
 
 def _split_by_clip(
-    clips: Sequence[Clip], test_share: float, validation_share: float, seed: int
+    clips: Sequence[Clip], dataset: Dataset, share: float
 ) -> tuple[Clip, ...]:
     """Split by clip, of each label, as if each were a recording of its own: leaky."""
     drawn = tuple(
         dataclasses.replace(clip, identifier=str(number), split="train")
         for number, clip in enumerate(clips)
     )
-    drawn = split_off(drawn, "train", "test", test_share, seed)
-    drawn = split_off(drawn, "train", "validation", validation_share, seed)
+    drawn = split_off(drawn, "train", "test", dataset.test_share, dataset.seed)
+    if dataset.validation == "split":
+        drawn = split_off(drawn, "train", "validation", share, dataset.seed)
     return tuple(
         dataclasses.replace(clip, split=other.split)
         for clip, other in zip(clips, drawn, strict=True)

@@ -39,6 +39,11 @@ def write_export_page(path: Path, described: Mapping[str, Any]) -> None:
             _cost(described),
             _quality(described, "test", "Test part: reported, not a gate"),
             _quality(described, "validation", "Validation clips: the gate"),
+            _quality(
+                described,
+                "train",
+                "Training clips: the gate, as the run has no validation part",
+            ),
         ]
     )
     write_text(
