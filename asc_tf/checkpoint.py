@@ -133,6 +133,29 @@ class RunState(keras.callbacks.Callback):
         self._write_history()
         return True
 
+    def rate_jump(self, model: keras.Model) -> tuple[float, float] | None:
+        """Compare the schedule with the one that the epochs so far had.
+
+        They differ where `train.epochs` has changed since and the schedule depends on
+        it.
+
+        Args:
+            model: The compiled model, after `resume`.
+
+        Returns:
+            The learning rates of the last step and of the next one where the schedule
+            would have given the last step another one; else None.
+        """
+        # The rate of a plateau follows from the history, not from the epochs.
+        if not self.history or isinstance(self._schedule, PlateauSchedule):
+            return None
+        done = int(model.optimizer.iterations.numpy())
+        last = self.history[-1]["learning_rate"]
+        # float32 on another machine may round otherwise.
+        if np.isclose(float(self._schedule(done - 1)), last, rtol=1e-3, atol=0):
+            return None
+        return last, float(self._schedule(done))
+
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:

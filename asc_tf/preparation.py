@@ -21,15 +21,35 @@ MAX_NAMED = 100
 """Clips that are named on the screen when they are left out."""
 
 
-def resolve(values: flags.FlagValues, keys: Sequence[str]) -> Config:
+def base_config(name: str | None, workdir: Workdir | None = None) -> Config:
+    """Read the configuration that flags change.
+
+    Args:
+        name: A TOML file or the name of a shipped configuration; None: that of the run
+            in `workdir` where there is one, else the defaults.
+        workdir: The run folder, for a command that trains.
+
+    Raises:
+        UsageError: If the configuration is missing or refused.
+    """
+    if name:
+        return configuration.read(configuration.find(name))
+    if workdir and workdir.config_file.is_file():
+        return workdir.config()
+    return Config()
+
+
+def resolve(
+    values: flags.FlagValues, keys: Sequence[str], workdir: Workdir | None = None
+) -> Config:
     """The configuration that --config and the flags ask for, with absolute folders.
 
     Args:
         values: The flags.
         keys: The configuration keys that are flags.
+        workdir: The run folder, whose configuration stands in for a missing --config.
     """
-    name = values.config
-    config = configuration.read(configuration.find(name)) if name else Config()
+    config = base_config(values.config, workdir)
     config = config.replace(command.changed(values, keys))
     folders = {place: config.flat()[place] for place in PLACES}
     if not config.dataset.dir and config.dataset.name == "synthetic":

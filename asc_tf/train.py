@@ -35,9 +35,12 @@ USAGE = """
 Train a classifier.
 
   asc-tf train --config=esc10_small --dataset.dir=ESC-50 --workdir=runs/esc10
+  asc-tf train --workdir=runs/esc10                        resumes a stopped run
+  asc-tf train --workdir=runs/esc10 --train.epochs=200     trains a finished run longer
 
-The same command resumes a run that was stopped. Every key of the configuration is also
-a flag; a flag goes before the file of --config, and that before the defaults.
+The command that began a run resumes it, too. Every key of the configuration is also a
+flag; a flag goes before the file of --config (without it, before the configuration of
+the run in --workdir), and that before the defaults.
 """
 
 
@@ -56,7 +59,7 @@ def _define(values: flags.FlagValues) -> None:
 def _main(values: flags.FlagValues) -> int:
     command.no_positional(values)
     workdir = Workdir(command.new_path(values, "workdir"))
-    config = resolve(values, COMMAND.configuration_keys())
+    config = resolve(values, COMMAND.configuration_keys(), workdir)
     train(config, workdir, interactive=sys.stdout.isatty())
     print(f"\nNext: asc-tf evaluate --workdir={workdir.path}")
     return 0
@@ -94,8 +97,10 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
         print(note)
     print("building the model ...", flush=True)
     check_model(config, workdir, manifest)
-    workdir.begin(config, manifest)
     with workdir.locked():
+        # Another process may have trained here since the folder was checked.
+        workdir.check_config(config)
+        workdir.begin(config, manifest)
         return fit(config, workdir, manifest, stored, interactive)
 
 
@@ -146,7 +151,7 @@ def fit(
         learner, state = assembly.assembled(config, workdir, manifest, frontend, steps)
         is_resumed = state.resume(learner)
     if is_resumed:
-        print(f"resuming after epoch {state.epochs_done} of {config.train.epochs}")
+        say_resumed(config, state, learner)
     elif config.frontend.standardize not in ("none", "per_clip"):
         print(
             "computing the mean and the standard deviation of the features of "
@@ -159,6 +164,21 @@ def fit(
         with pipeline.reading(), interruptible(config, workdir, state):
             learn(config, workdir, examples, learner, state, interactive)
     return conclude(state, workdir, config.train.epochs)
+
+
+def say_resumed(config: Config, state: "RunState", learner: "Learner") -> None:
+    """Say where a run goes on, and which learning rate a changed schedule gives it."""
+    done, epochs = state.epochs_done, config.train.epochs
+    print(f"resuming after epoch {done} of {epochs}")
+    if done == epochs:
+        print("all epochs are done; a larger --train.epochs trains longer")
+    elif not state.is_exhausted and (jump := state.rate_jump(learner)):
+        print(
+            f"train.epochs is not what it was: the learning rate was {jump[0]:.3g} in "
+            f"the last step and is {jump[1]:.3g} in the next one, as train.schedule = "
+            f"{config.train.schedule} over {epochs} epochs has it there; a run of "
+            f"{epochs} epochs from the start would have other weights"
+        )
 
 
 def learn(
@@ -232,13 +252,10 @@ def interruptible(
     try:
         yield
     except KeyboardInterrupt:
-        folder, file = (
-            shlex.quote(str(path)) for path in (workdir.path, workdir.config_file)
-        )
         raise UserError(
             f"interrupted; {state.epochs_kept} of {config.train.epochs} epochs are "
             "kept. To go on from there:\n"
-            f"  asc-tf train --config={file} --workdir={folder}"
+            f"  asc-tf train --workdir={shlex.quote(str(workdir.path))}"
         ) from None
     finally:
         if is_main:

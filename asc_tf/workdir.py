@@ -6,11 +6,14 @@ import os
 import platform
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
@@ -28,6 +31,9 @@ SOURCES = (
 
 PLACES = ("dataset.dir", "audio.cache_dir", *SOURCES)
 """Where things lie changes no result: a run may go on after its corpus has moved."""
+
+CHANGEABLE = ("train.epochs", "train.patience")
+"""How long a run trains may change after it has begun."""
 
 PACKAGES = ("asc-tf", "tensorflow", "tensorflow-io", "keras", "numpy", "ai-edge-litert")
 
@@ -135,11 +141,22 @@ class Workdir:
             )
         return self.model_file
 
+    def epochs_done(self) -> int:
+        """Number of epochs in the checkpoint; 0 without one, or with a damaged one."""
+        try:
+            with np.load(self.checkpoint_file, allow_pickle=False) as saved:
+                return len(json.loads(str(saved["history"])))
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+            return 0
+
     def check_config(self, config: Config) -> None:
         """Refuse to train in the folder of a run with another configuration.
 
+        `train.epochs` and `train.patience` may change: a run can be trained longer.
+
         Raises:
-            UsageError: Naming the values that differ.
+            UsageError: Naming the values that differ, or if the run has more epochs
+                already than it is to have.
         """
         if not self.config_file.is_file():
             if self.path.is_dir() and any(
@@ -156,12 +173,18 @@ class Workdir:
         differing = [
             f"{key} is {here[key]!r} there and {wanted[key]!r} here"
             for key in wanted
-            if here[key] != wanted[key]
+            if here[key] != wanted[key] and key not in CHANGEABLE
         ]
         if differing:
             raise UsageError(
                 f"--workdir={self.path}: holds a run of another configuration ("
                 f"{'; '.join(differing[:4])}); name a new folder, or use those values"
+            )
+        if config.train.epochs < (done := self.epochs_done()):
+            raise UsageError(
+                f"train.epochs = {config.train.epochs}: the run in --workdir="
+                f"{self.path} has {done} epochs already; give more to train it longer, "
+                "or name a new folder for a shorter run"
             )
         known, before = self._origins(), self.config().flat()
         for key, checksum in _origins(config).items():
@@ -210,8 +233,9 @@ class Workdir:
         except ModuleNotFoundError:  # Windows
             yield
             return
-        self.checkpoint_file.parent.mkdir(parents=True, exist_ok=True)
-        with (self.checkpoint_file.parent / ".lock").open("w") as stream:
+        self.path.mkdir(parents=True, exist_ok=True)
+        # A hidden file: a folder that holds nothing else counts as a new one.
+        with (self.path / ".lock").open("w") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -1,6 +1,7 @@
 """Training: reproducible, resumable, and clear about what it refuses."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def test_a_run_folder_holds_what_the_contract_says(finished):
         "checkpoints",
         "tensorboard",
     }
-    assert not [name for name in names if name.startswith(".")]
+    assert [name for name in names if name.startswith(".")] == [".lock"]
     assert finished.labels_file.read_text() == "hiss\nhum\nwhistle\n"
     rows = tiny.history(finished)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
@@ -186,7 +187,9 @@ def test_the_checkpoint_holds_the_seed_generators_of_dropout(finished):
     assert any("seed_generator" in name for name in names)
 
 
-def test_training_stops_when_patience_runs_out(corpus, tmp_path):
+def test_training_stops_when_patience_runs_out_and_goes_on_with_more(
+    corpus, tmp_path, capsys
+):
     workdir = Workdir(tmp_path / "run")
     changes = {"train__learning_rate": 1e-9, "train__warmup_epochs": 0.0}
     train.train(
@@ -196,10 +199,21 @@ def test_training_stops_when_patience_runs_out(corpus, tmp_path):
     best = min(rows, key=lambda row: row["val_loss"])["epoch"]
     assert len(rows) == best + 2 < 30
     # Resuming a run that has stopped early adds nothing.
+    capsys.readouterr()
     train.train(
         tiny.config(corpus, train__epochs=30, train__patience=2, **changes), workdir
     )
     assert len(tiny.history(workdir)) == len(rows)
+    assert f"stopped after epoch {len(rows)}: " in capsys.readouterr().out
+    # A larger patience does.
+    train.train(
+        tiny.config(corpus, train__epochs=30, train__patience=3, **changes), workdir
+    )
+    longer = tiny.history(workdir)
+    assert longer[: len(rows)] == rows
+    best = min(longer, key=lambda row: row["val_loss"])["epoch"]
+    assert len(longer) == best + 3 < 30
+    assert workdir.config().train.patience == 3
 
 
 def test_a_bad_clip_is_named_and_left_out_and_training_goes_on(tmp_path, capsys):
@@ -304,9 +318,67 @@ def test_another_cache_folder_is_no_other_configuration(corpus, finished, tmp_pa
 
 def test_a_workdir_of_another_configuration_is_refused(corpus, finished):
     before = finished.config_file.read_text()
-    with pytest.raises(UsageError, match=r"train\.epochs is 3 there and 4 here"):
-        train.train(tiny.config(corpus, train__epochs=4), finished)
+    with pytest.raises(UsageError, match=r"train\.seed is 0 there and 4 here"):
+        train.train(tiny.config(corpus, train__seed=4), finished)
+    with pytest.raises(UsageError, match=r"train\.epochs = 2: .* has 3 epochs already"):
+        train.train(tiny.config(corpus, train__epochs=2), finished)
     assert finished.config_file.read_text() == before
+
+
+def test_a_finished_run_that_is_trained_longer_equals_one_that_was_to_be_so_long(
+    corpus, tmp_path
+):
+    changes = {"train__schedule": "constant", "train__keep": "last"}
+    short, long = Workdir(tmp_path / "short"), Workdir(tmp_path / "long")
+    train.train(tiny.config(corpus, train__epochs=1, **changes), short)
+    assert train.main([f"--workdir={short.path}", "--train.epochs=3"]) == 0
+    train.train(tiny.config(corpus, train__epochs=3, **changes), long)
+    assert len(tiny.history(short)) == 3
+    assert_same_run(short, long)
+    assert short.config() == long.config()
+
+
+def test_a_schedule_over_all_epochs_is_another_one_in_a_longer_run_which_says_so(
+    finished, tmp_path, capsys
+):
+    workdir = Workdir(tmp_path / "run")
+    shutil.copytree(finished.path, workdir.path)
+    # The run goes on by its folder alone.
+    assert train.main([f"--workdir={workdir.path}"]) == 0
+    assert "all epochs are done" in capsys.readouterr().out
+    assert train.main([f"--workdir={workdir.path}", "--train.epochs=4"]) == 0
+    rows = tiny.history(workdir)
+    assert rows[:3] == tiny.history(finished)
+    # 6 steps an epoch: a half cosine over 18 steps behind a warm-up of 6.
+    last, next_, end = (
+        0.005 * (1 + np.cos(np.pi * step / 18)) for step in (11 / 12 * 18, 12, 17)
+    )
+    said = capsys.readouterr().out
+    assert f"learning rate was {last:.3g} in the last step and is {next_:.3g}" in said
+    assert rows[3]["learning_rate"] == pytest.approx(end, rel=1e-4)
+    # Started once more, it says nothing of the kind.
+    assert train.main([f"--workdir={workdir.path}"]) == 0
+    assert "learning rate" not in capsys.readouterr().out
+
+
+def test_the_model_is_that_of_the_epoch_which_is_to_be_kept(
+    corpus, tmp_path, monkeypatch
+):
+    losses = [0.5, 0.4, 0.6]
+    saved: dict[str, list[int]] = {"best": [], "last": []}
+    for keep, epochs in saved.items():
+        state = RunState(Workdir(tmp_path), None, None, 0, keep=keep)
+        for name in ("_values", "_rate", "_follow_history", "_write_history", "_save"):
+            monkeypatch.setattr(state, name, lambda: ())
+        monkeypatch.setattr(
+            state,
+            "_save_model",
+            lambda epochs=epochs, state=state: epochs.append(state.epochs_done),
+        )
+        for epoch, loss in enumerate(losses):
+            state.on_epoch_end(epoch, {"val_loss": loss})
+        assert state.kept["epoch"] == epochs[-1]
+    assert saved == {"best": [1, 2], "last": [1, 2, 3]}
 
 
 def test_a_run_is_not_resumed_on_another_corpus(tmp_path):

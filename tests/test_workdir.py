@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib import metadata
 
+import numpy as np
 import pytest
 
 from asc_tf import __version__, workdir
@@ -152,6 +153,33 @@ def test_another_configuration_is_refused_naming_the_keys_and_both_values(run):
     assert "train.seed is 12 there and 13 here" in message
     assert "model.filters is (8, 16) there and (8,) here" in message
     assert "dataset.seed" not in message
+
+
+def test_a_run_that_has_begun_may_be_given_more_epochs_and_another_patience(run):
+    longer = CONFIG.replace({"train.epochs": 100, "train.patience": 7})
+    run.check_config(longer)
+    assert run.config() == CONFIG
+    run.begin(longer, MANIFEST)
+    assert run.config() == longer
+
+
+def test_a_run_is_not_made_shorter_than_it_is(run):
+    run.checkpoint_file.parent.mkdir()
+    np.savez(run.checkpoint_file, history=json.dumps(3 * [{"epoch": 1}]))
+    assert run.epochs_done() == 3
+    run.check_config(CONFIG.replace({"train.epochs": 3}))
+    shorter = CONFIG.replace({"train.epochs": 2})
+    message = refusal(UsageError, run.check_config, shorter)
+    assert message.startswith("train.epochs = 2: the run in --workdir=")
+    assert "has 3 epochs already; give more" in message
+    run.checkpoint_file.write_bytes(b"PK")
+    assert run.epochs_done() == 0
+
+
+def test_a_run_killed_before_it_wrote_anything_leaves_a_folder_to_begin_in(tmp_path):
+    with Workdir(tmp_path).locked():
+        pass
+    Workdir(tmp_path).check_config(CONFIG)
 
 
 def test_the_family_s_own_filters_are_the_same_given_or_not(tmp_path):
