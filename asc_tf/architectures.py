@@ -8,6 +8,7 @@ from absl import flags
 
 from asc_tf import command
 from asc_tf import config as configuration
+from asc_tf.arguments import define_config_file
 from asc_tf.columns import aligned
 from asc_tf.config import FAMILIES, Config, suggestion
 from asc_tf.datasets.catalog import CATALOG
@@ -32,9 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "config", None, "a TOML file, or the name of a shipped one", flag_values=values
-    )
+    define_config_file(values)
     flags.DEFINE_integer(
         "labels",
         None,
@@ -144,6 +143,12 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
+    takes_words=True,
+    common=(
+        *("dataset.name", "audio.sample_rate", "audio.segment_seconds"),
+        *("frontend.n_mels", "frontend.image_frames", "frontend.image_bands"),
+        *("model.filters", "model.units", "model.backbone", "model.budget_kb"),
+    ),
     sections=("audio", "frontend", "model"),
     keys=("dataset.name",),
 )

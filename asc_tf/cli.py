@@ -7,21 +7,33 @@ from collections.abc import Callable, Sequence
 from asc_tf.command import Command, dispatch
 
 USAGE = """
-asc-tf COMMAND [--flag=value ...]: acoustic scene and environmental sound classification
+asc-tf: acoustic scene and environmental sound classification
 
-  demo       all of the below on built-in synthetic scenes, in minutes
-  features   clips in, a folder of features to train from out
+Usage: asc-tf COMMAND [arguments] [--flag=value ...]
+
+Begin here
+  demo       every stage below on built-in synthetic scenes, in minutes
+Data
+  datasets   known corpora: list, describe, download and verify them
+  inspect    what the decoder sees in audio files, or why it refuses them
+  explore    a corpus on one page: counts, pictures, players, augmentation
+  features   compute features once and store them, to train from
+Training
+  models     families of models: what each is and costs
   train      clips in, a run folder with the best model out
   evaluate   a run folder in, its report out
-  submission runs of several folds in, a table of their best guesses out
-  export     a run folder in; SavedModel and .tflite files out
-  predict    a model and files in, labels out
-  datasets   corpora: which there are, how to get them, whether they are whole
-  models     families of models: which there are, what one costs
-  inspect    what the decoder sees in files, or why it refuses them
-  explore    a corpus as training hears it: counts, pictures, players, augmentation
+  submission runs of several folds in, one table of their best guesses out
+Use
+  export     a run folder in, SavedModel and .tflite files out
+  predict    a model and audio files in, labels out
 
-asc-tf COMMAND --help lists the flags of a command; asc-tf --version the version.
+Example:
+  asc-tf train esc10_small --dataset.dir=ESC-50 --workdir=runs/esc10
+  asc-tf evaluate runs/esc10
+  asc-tf export runs/esc10 --output=exports/esc10
+  asc-tf predict --model=exports/esc10 clip.wav
+
+asc-tf COMMAND --help explains a command; asc-tf --version prints the version.
 """
 
 MODULES = {

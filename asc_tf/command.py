@@ -9,7 +9,6 @@ import importlib.util
 import io
 import os
 import sys
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,34 @@ from typing import Any
 from absl import flags
 
 from asc_tf import config
-from asc_tf.errors import UsageError, UserError
+from asc_tf.arguments import absolute, assign_word, define_configuration, parse
+from asc_tf.errors import UsageError, UserError, install_hint
+from asc_tf.help_text import HELP, HelpText, requested_topic
 from asc_tf.quiet import quiet_tensorflow
+from asc_tf.run_search import find_run, runs_below, suggest_run
 from asc_tf.version import __version__
 
-HELP = ("--help", "-h", "-help", "--helpfull")
+__all__ = ["Command", "absolute", "changed", "dispatch", "run"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
     """One command: its name, its flags and the function that does the work.
 
-    `begins_with` names the shipped configuration that it starts from, if not the
-    defaults.
+    Attributes:
+        name: The command's name.
+        usage: What it does, with examples: the beginning of its help.
+        main: Does the work and returns the exit code.
+        define: Defines the flags that are no keys of the configuration.
+        sections: Sections of the configuration whose keys are flags.
+        keys: More keys that are flags.
+        common: The keys needed most, which `--help` shows; none: all of them.
+        word_flags: The flags that a word without a flag may stand for (see
+            `arguments.assign_word`).
+        takes_words: Whether `main` reads such words itself, in `values.positional`.
+        program: The program that it is a command of.
+        begins_with: The shipped configuration that it starts from; empty: the defaults;
+            None: that of the run or the model that it is given.
     """
 
     name: str
@@ -38,8 +52,16 @@ class Command:
     define: Callable[[flags.FlagValues], None]
     sections: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    common: tuple[str, ...] = ()
+    word_flags: tuple[str, ...] = ()
+    takes_words: bool = False
     program: str = "asc-tf"
-    begins_with: str = ""
+    begins_with: str | None = ""
+
+    @property
+    def full_name(self) -> str:
+        """Program and name, as they are typed."""
+        return f"{self.program} {self.name}"
 
     def configuration_keys(self) -> list[str]:
         """The configuration keys that are flags of this command."""
@@ -48,6 +70,27 @@ class Command:
             for key in config.FIELDS
             if key.split(".")[0] in self.sections or key in self.keys
         ]
+
+    def flag_values(self) -> flags.FlagValues:
+        """All flags of the command, not parsed."""
+        values = flags.FlagValues()
+        self.define(values)
+        define_configuration(values, self.configuration_keys())
+        return values
+
+    def help_text(self, topic: str = "") -> str:
+        """The help on a topic; see `HelpText.text`."""
+        start = config.Config()
+        if self.begins_with:
+            start = config.read(config.find(self.begins_with))
+        return HelpText(
+            name=self.full_name,
+            usage=self.usage,
+            values=self.flag_values(),
+            keys=self.configuration_keys(),
+            common=self.common,
+            defaults=None if self.begins_with is None else start.flat(),
+        ).text(topic)
 
 
 def dispatch(
@@ -67,18 +110,23 @@ def dispatch(
     Returns:
         The exit code.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    name = arguments[0] if arguments else ""
-    if name in HELP or name == "help":
+    name, *rest = list(sys.argv[1:] if argv is None else argv) or [""]
+    if name in (*HELP, "--helpfull", "help"):
+        if rest and rest[0] in find:
+            return run(find[rest[0]](), ["--help", *rest[1:]])
         return say(usage.strip())
     if name == "--version":
         return say(__version__)
-    if name not in find:
-        near = config.suggestion(name, find)
-        problem = f"{name}: unknown command{near}" if name else "a command is missing"
-        print(f"{program}: {problem}\n\n{usage.strip()}", file=sys.stderr)
+    if name in find:
+        return run(find[name](), rest)
+    if not name:
+        print(f"{program}: a command is missing\n\n{usage.strip()}", file=sys.stderr)
         return UsageError.exit_code
-    return run(find[name](), arguments[1:])
+    problem = f"{name}: unknown command{config.suggestion(name, find)}"
+    if name.startswith("-"):
+        problem = f"{name}: the command goes before its flags"
+    print(f"{program}: {problem} ({program} --help lists them)", file=sys.stderr)
+    return UsageError.exit_code
 
 
 def run(command: Command, argv: Sequence[str] | None = None) -> int:
@@ -97,14 +145,14 @@ def run(command: Command, argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
-    values = flags.FlagValues()
-    define_configuration(values, command.configuration_keys())
-    command.define(values)
-    if any(word in HELP for word in arguments):
-        return say(help_text(command, values))
-    name = f"{command.program} {command.name}"
+    name = command.full_name
     try:
+        if (topic := requested_topic(arguments)) is not None:
+            return say(command.help_text(topic))
+        values = command.flag_values()
         parse(values, arguments)
+        if not command.takes_words:
+            assign_word(values, command.word_flags)
         code = command.main(values)
         sys.stdout.flush()
         return code
@@ -117,11 +165,14 @@ def run(command: Command, argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _reader_left()
     except ModuleNotFoundError as error:
-        extra = "[train]' (Python 3.11 to 3.13)"
+        hint = install_hint("train") + " (Python 3.11 to 3.13)"
         if command.program == "asc-edge":
-            extra = "[edge]'"
+            hint = install_hint("edge")
         package = (error.name or str(error)).partition(".")[0]
-        print(f"{name}: needs {package}: pip install 'asc-tf{extra}", file=sys.stderr)
+        print(
+            f"{name}: needs the package {package}, which is not installed: {hint}",
+            file=sys.stderr,
+        )
         return 1
     except OSError as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -143,106 +194,20 @@ def _reader_left() -> int:
     return 1
 
 
-def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    """Parse arguments into `values`; what is left over is in `values.positional`."""
-    try:
-        rest = values(["asc-tf", *arguments])
-    except flags.UnrecognizedFlagError as error:
-        near = config.suggestion(error.flagname, list(values))
-        raise UsageError(f"--{error.flagname}: unknown flag{near}") from error
-    except flags.IllegalFlagValueError as error:
-        # The field's own check says it better.
-        cause = error.__context__
-        better = isinstance(cause, UsageError)
-        raise UsageError(f"--{cause}" if better else str(error)) from error
-    except flags.Error as error:
-        raise UsageError(str(error)) from error
-    # Only now, so that it is no flag that can be given.
-    flags.DEFINE_list("positional", rest[1:], "", flag_values=values)
-
-
-def define_configuration(values: flags.FlagValues, keys: Sequence[str]) -> None:
-    """Make a flag of each configuration key; a flag not given stays None."""
-    for key in keys:
-        item = config.FIELDS[key]
-        if isinstance(item.default, bool):
-            flags.DEFINE_boolean(key, None, item.metadata["help"], flag_values=values)
-            values[key].parser = _SwitchParser(key, item)
-            continue
-        flags.DEFINE(
-            _FieldParser(key, item),
-            key,
-            None,
-            item.metadata["help"],
-            flag_values=values,
-            serializer=flags.ArgumentSerializer(),
-        )
-
-
-class _FieldParser(flags.ArgumentParser):
-    """Turns a flag's text into a value of the field, with the field's own check."""
-
-    def __init__(self, key: str, item: dataclasses.Field) -> None:
-        self._key, self._item = key, item
-
-    def parse(self, argument: Any) -> Any:
-        if not isinstance(argument, str):
-            return argument
-        default = self._item.default
-        if isinstance(default, tuple):
-            member = config.item_type(self._item)
-            words = [word.strip() for word in argument.split(",")]
-            if not argument and not default:
-                words = []
-            return config.coerce(
-                self._key, self._item, [_scalar(member, word) for word in words]
-            )
-        return config.coerce(self._key, self._item, _scalar(type(default), argument))
-
-    def flag_type(self) -> str:
-        return type(self._item.default).__name__
-
-
-class _SwitchParser(flags.BooleanParser):
-    """Turns what follows a switch's `=` into true or false."""
-
-    def __init__(self, key: str, item: dataclasses.Field) -> None:
-        self._key, self._item = key, item
-
-    def parse(self, argument: Any) -> Any:
-        try:
-            return super().parse(argument)
-        except (TypeError, ValueError):
-            return config.coerce(self._key, self._item, argument)
-
-
-def _scalar(kind: type, word: str) -> Any:
-    """The word as `kind`, or as it is, for the field's check to refuse."""
-    try:
-        return kind(word)
-    except ValueError:
-        return word
-
-
 def changed(values: flags.FlagValues, keys: Sequence[str]) -> dict[str, Any]:
     """The configuration keys that were given as flags, with their values."""
     return {key: values[key].value for key in keys if values[key].value is not None}
-
-
-def absolute(folder: str) -> str:
-    """A folder as it can be found from elsewhere, `~` expanded."""
-    return os.path.realpath(os.path.expanduser(folder))
 
 
 def required(values: flags.FlagValues, name: str) -> str:
     """The value of a flag that must be given.
 
     Raises:
-        UsageError: If it was not.
+        UsageError: If it was not, saying what it is.
     """
     value = values[name].value
     if not value:
-        raise UsageError(f"--{name} is missing")
+        raise UsageError(f"--{name} is missing ({values[name].help})")
     return value
 
 
@@ -279,55 +244,21 @@ def new_path(values: flags.FlagValues, name: str) -> Path:
     return target
 
 
-def existing_folder(values: flags.FlagValues, name: str) -> Path:
-    """The folder that a flag names, which must be there."""
-    folder = path(values, name)
-    if not folder.is_dir():
-        raise UsageError(f"--{name}={folder}: no such folder")
-    return folder
-
-
-def no_positional(values: flags.FlagValues) -> None:
-    """Refuse words that are no flags.
+def existing_run(values: flags.FlagValues, name: str = "workdir") -> Path:
+    """The run folder that a flag names, itself or by its `model.keras`.
 
     Raises:
-        UsageError: Naming them.
+        UsageError: If there is no run, naming those near it.
     """
-    if values.positional:
-        raise UsageError(
-            f"unexpected argument {' '.join(values.positional)} (write --flag=value)"
-        )
-
-
-def help_text(command: Command, values: flags.FlagValues) -> str:
-    """Usage, then every flag with its default and its help."""
-    configuration = command.configuration_keys()
-    lines = [command.usage.strip(), "", "Flags:"]
-    for name in values:
-        if name not in configuration:
-            flag = values[name]
-            usual = flag.default
-            usual = ",".join(usual) if isinstance(usual, list) else usual
-            shown = "" if usual in (None, False, "") else f" [{usual}]"
-            lines += _entry(f"--{name}{shown}", flag.help)
-    if configuration:
-        lines += ["", "Configuration (the same keys as in a TOML file):"]
-    start = config.Config()
-    if command.begins_with:
-        start = config.read(config.find(command.begins_with))
-    for key in configuration:
-        default: Any = start.flat()[key]
-        if isinstance(default, tuple):
-            default = ",".join(str(item) for item in default)
-        choices = config.FIELDS[key].metadata["choices"]
-        text = config.FIELDS[key].metadata["help"]
-        text += f" ({' | '.join(choices)})" if choices else ""
-        lines += _entry(f"--{key} [{default}]", text)
-    return "\n".join(lines)
-
-
-def _entry(head: str, text: str) -> list[str]:
-    return [
-        f"  {head}",
-        *textwrap.wrap(text, 80, initial_indent=" " * 6, subsequent_indent=" " * 6),
-    ]
+    if not values[name].value:
+        near = config.did_you_mean(f"--{name}={run}" for run in runs_below(Path()))
+        raise UsageError(f"--{name} is missing ({values[name].help}){near}")
+    folder = path(values, name)
+    if run := find_run(folder):
+        return run
+    problem = "no run here (no config.toml)"
+    if not folder.exists():
+        problem = "no such folder"
+    elif not folder.is_dir():
+        problem = "a file, not a run folder"
+    raise UsageError(f"--{name}={folder}: {problem}{suggest_run(folder)}")

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from asc_tf.predictor import ClipPredictions, Predictor
 
 USAGE = """
-Evaluate a trained run on a part of its corpus, and write its report folder.
+Evaluate a trained run on one split of its corpus, and write its report folder.
 
-  asc-tf evaluate --workdir=runs/esc10 [--split=test]
+  asc-tf evaluate W [--split=test]
+
+  asc-tf evaluate runs/esc10
+
+W is a run folder (--workdir=W is the same).
 """
 
 
@@ -40,13 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "the run folder", flag_values=values)
     flags.DEFINE_enum(
-        "split", "test", SPLITS, "the part to evaluate", flag_values=values
+        "split", "test", SPLITS, "the split to evaluate", flag_values=values
     )
 
 
 def _main(values: flags.FlagValues) -> int:
-    command.no_positional(values)
-    workdir = Workdir(command.existing_folder(values, "workdir"))
+    workdir = Workdir(command.existing_run(values))
     changes = command.changed(values, COMMAND.configuration_keys())
     for key in PLACES:
         if folder := changes.get(key):
@@ -332,6 +335,8 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
+    begins_with=None,
+    word_flags=("workdir",),
     sections=("evaluate",),
     keys=("dataset.dir", "dataset.features", "audio.cache_dir"),
 )

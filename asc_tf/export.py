@@ -30,10 +30,14 @@ if TYPE_CHECKING:
 USAGE = """
 Export a trained run for serving and for the edge.
 
-  asc-tf export --workdir=runs/esc10 --output=exports/esc10
+  asc-tf export W --output=E [--formats=saved_model,float32,int8]
 
-Every file is run against the Keras model on validation clips before it is accepted (on
-training clips where the run has no validation part).
+  asc-tf export runs/esc10 --output=exports/esc10
+
+W is a run folder (--workdir=W is the same), E the folder to write: SavedModel, TFLite
+files, and a page that compares them. Every file is run against the Keras model on
+validation clips before it is accepted (on training clips where the run has no
+validation part).
 """
 
 FILES = {
@@ -55,13 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "the run folder", flag_values=values)
-    flags.DEFINE_string("output", None, "the export folder", flag_values=values)
+    flags.DEFINE_string("output", None, "the folder to write", flag_values=values)
     flags.DEFINE_list("formats", None, "short for --export.formats", flag_values=values)
 
 
 def _main(values: flags.FlagValues) -> int:
-    command.no_positional(values)
-    workdir = Workdir(command.existing_folder(values, "workdir"))
+    workdir = Workdir(command.existing_run(values))
     output = command.new_path(values, "output")
     changes = command.changed(values, COMMAND.configuration_keys())
     for key in ("dataset.dir", "audio.cache_dir"):
@@ -338,6 +341,8 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
+    begins_with=None,
+    word_flags=("workdir",),
     sections=("export", "evaluate"),
     keys=("dataset.dir", "audio.cache_dir"),
 )

@@ -13,6 +13,7 @@ from absl import flags
 
 from asc_tf import channels, command, segments
 from asc_tf import config as configuration
+from asc_tf.arguments import define_config_file
 from asc_tf.config import Audio, Augment, Config, Evaluate
 from asc_tf.config.features import WAVEFORM_SWITCHES as ON_WAVEFORMS
 from asc_tf.errors import UsageError
@@ -28,15 +29,19 @@ from asc_tf.workdir import Workdir
 USAGE = """
 Compute features once and store them, with labels, for each split of a corpus.
 
-  asc-tf features --config=esc10_small --dataset.dir=ESC-50 --output=features/esc10
-  asc-tf train --config=esc10_small --augment.time_roll=false --augment.gain_db=0 \\
+  asc-tf features CONFIG --output=F [--flag=value ...]
+
+  asc-tf features esc10_small --dataset.dir=ESC-50 --output=features/esc10
+  asc-tf train esc10_small --augment.time_roll=false --augment.gain_db=0 \\
       --dataset.features=features/esc10 --workdir=runs/esc10
 
-They are those of all segments of each clip, audio.hop_seconds apart, not standardized
-and not augmented. Where a corpus has folds, dataset.fold says which is the test part,
-and each row names its fold. The same command goes on where it was stopped, mends a
-damaged file, and with other --splits adds these. All three splits are read, the test
-part too, unless --splits says otherwise.
+CONFIG is a TOML file, a run folder, or the name of a shipped configuration
+(--config=CONFIG is the same). Features of all segments of each clip are stored,
+audio.hop_seconds apart, not standardized and not augmented. Where a corpus has
+folds, dataset.fold says which is the test split, and each row names its fold. The
+same command goes on where it was stopped, repairs a damaged file, and with other
+--splits adds these. All three splits are read, the test split too, unless --splits
+says otherwise.
 """
 
 SHARD_BYTES = 64_000_000
@@ -52,18 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "config", None, "a TOML file, or the name of a shipped one", flag_values=values
-    )
+    define_config_file(values)
     flags.DEFINE_string("output", None, "the features folder", flag_values=values)
-    flags.DEFINE_enum("format", "npz", FORMATS, "of the files", flag_values=values)
+    flags.DEFINE_enum(
+        "format", "npz", FORMATS, "the format of the files", flag_values=values
+    )
     flags.DEFINE_list(
         "splits", ",".join(SPLITS), "the parts to read and to store", flag_values=values
     )
 
 
 def _main(values: flags.FlagValues) -> int:
-    command.no_positional(values)
     output = command.new_path(values, "output")
     splits = _splits(values.splits)
     config = resolve(values, COMMAND.configuration_keys())
@@ -252,6 +256,12 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
+    word_flags=("config",),
+    common=(
+        *("dataset.name", "dataset.dir", "dataset.fold", "audio.sample_rate"),
+        *("audio.segment_seconds", "audio.hop_seconds", "frontend.kind"),
+        *("frontend.n_fft", "frontend.hop_length", "frontend.n_mels"),
+    ),
     keys=tuple(
         key
         for key in configuration.FIELDS

@@ -64,6 +64,7 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
+    takes_words=True,
     keys=("audio.max_seconds", "audio.decoder"),
 )
 

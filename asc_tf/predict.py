@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 
 from asc_tf import command
-from asc_tf.edge.cli import define_output, table, top
+from asc_tf.edge.cli import define_output, model_path, table, top
 from asc_tf.errors import UsageError
 from asc_tf.files import write_text
 
@@ -21,8 +21,10 @@ Classify audio files.
 
   asc-tf predict --model=M FILES... [--top_k=3] [--json | --csv=OUT]
 
-M is a run folder, an export folder, a SavedModel or a .tflite. A file that cannot be
-read is named on stderr, the others are classified, and the exit code is 1.
+  asc-tf predict --model=exports/esc10 clip.ogg other.wav
+
+M is a run folder, an export folder, a SavedModel or a .tflite file. A file that
+cannot be read is named on stderr, the others are classified, and the exit code is 1.
 """
 
 
@@ -32,7 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("model", None, "the model", flag_values=values)
+    flags.DEFINE_string(
+        "model",
+        None,
+        "a run folder, an export folder, a SavedModel or a .tflite file",
+        flag_values=values,
+    )
     define_output(values)
     flags.DEFINE_string(
         "csv", None, "write a table with every probability", flag_values=values
@@ -40,7 +47,7 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _main(values: flags.FlagValues) -> int:
-    name = command.path(values, "model")
+    name = model_path(values)
     if not values.positional:
         raise UsageError("no files; give one or more audio files")
     if values.json and values.csv:
@@ -106,6 +113,8 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
+    begins_with=None,
+    takes_words=True,
     keys=("audio.max_seconds",),
 )
 

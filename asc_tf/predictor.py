@@ -18,6 +18,7 @@ from asc_tf.config import Audio, Evaluate
 from asc_tf.errors import UsageError, UserError
 from asc_tf.listening import Listening
 from asc_tf.quiet import quiet_tensorflow, without_notes
+from asc_tf.run_search import find_run, suggest_run
 from asc_tf.stored import StoredFeatures
 
 if TYPE_CHECKING:
@@ -200,7 +201,8 @@ def load(path: str | Path) -> Predictor:
     """Load a trained model.
 
     Args:
-        path: A run folder, an export folder, a SavedModel or a .tflite.
+        path: A run folder (or the model.keras in it), an export folder, a SavedModel
+            or a .tflite.
 
     Returns:
         The predictor.
@@ -211,6 +213,7 @@ def load(path: str | Path) -> Predictor:
     """
     quiet_tensorflow()
     path = Path(path).expanduser()
+    path = find_run(path) or path
     if path.is_file() and path.suffix == ".tflite":
         return _load_tflite(path)
     for folder in (path, path / "1", path / "saved_model" / "1"):
@@ -223,8 +226,17 @@ def load(path: str | Path) -> Predictor:
     found_here = "no such file" if not path.exists() else "none of these"
     raise UsageError(
         f"{path}: {found_here}; a model is a run folder, an export folder, a "
-        "SavedModel or a .tflite"
+        f"SavedModel or a .tflite{_suggest_model(path)}"
     )
+
+
+def _suggest_model(path: Path) -> str:
+    """The models that a path may be meant for, as the end of a sentence."""
+    if path.suffix == ".keras" and path.is_file():
+        return "; outside its run folder a .keras file lacks its settings and labels"
+    if path.is_dir() and (found := sorted(path.glob("*.tflite"))):
+        return f"; did you mean {' or '.join(map(str, found))}?"
+    return suggest_run(path)
 
 
 def load_workdir(path: str | Path) -> Predictor:

@@ -18,8 +18,12 @@ USAGE = """
 See every stage on the built-in synthetic scenes: write clips, train, evaluate, export,
 predict. Run it again to resume, or to see the table once more.
 
-  asc-tf demo [--workdir=runs/demo]
+  asc-tf demo [FOLDER]
+
+FOLDER is runs/demo unless another is given (--workdir=FOLDER is the same).
 """
+
+CONFIGURATION = "demo"
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -27,8 +31,7 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _main(values: flags.FlagValues) -> int:
-    command.no_positional(values)
-    config = configuration.read(configuration.find(COMMAND.begins_with))
+    config = configuration.read(configuration.find(CONFIGURATION))
     config = config.replace(command.changed(values, COMMAND.configuration_keys()))
     print(demo(config, command.new_path(values, "workdir")))
     return 0
@@ -108,10 +111,11 @@ def _say(stage: str) -> None:
 
 COMMAND = command.Command(
     name="demo",
-    begins_with="demo",
+    begins_with=CONFIGURATION,
     usage=USAGE,
     main=_main,
     define=_define,
+    word_flags=("workdir",),
     keys=(
         "dataset.locations",
         "dataset.takes",

@@ -183,7 +183,9 @@ def table(found: Predictions, top_k: int, lost: Sequence[str] = ()) -> str:
     return text.getvalue()
 
 
-COMMAND = command.Command(name="submission", usage=USAGE, main=_main, define=_define)
+COMMAND = command.Command(
+    name="submission", usage=USAGE, main=_main, define=_define, takes_words=True
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,9 +16,10 @@ from absl import flags
 
 from asc_tf import channels, command
 from asc_tf import config as configuration
+from asc_tf.arguments import define_config_file
 from asc_tf.config import Audio, Config
 from asc_tf.config.checks import check_training, without_effect
-from asc_tf.errors import UserError
+from asc_tf.errors import UserError, install_hint
 from asc_tf.manifest import Manifest, count_by_split
 from asc_tf.preparation import oddities, prepare, prepare_stored, resolve
 from asc_tf.stored import StoredFeatures
@@ -34,13 +35,17 @@ if TYPE_CHECKING:
 USAGE = """
 Train a classifier.
 
-  asc-tf train --config=esc10_small --dataset.dir=ESC-50 --workdir=runs/esc10
-  asc-tf train --workdir=runs/esc10                        resumes a stopped run
-  asc-tf train --workdir=runs/esc10 --train.epochs=200     trains a finished run longer
+  asc-tf train CONFIG --workdir=W [--flag=value ...]    begin a run
+  asc-tf train W [--flag=value ...]                     go on with the run in W
 
-The command that began a run resumes it, too. Every key of the configuration is also a
-flag; a flag goes before the file of --config (without it, before the configuration of
-the run in --workdir), and that before the defaults.
+  asc-tf train esc10_small --dataset.dir=ESC-50 --workdir=runs/esc10
+  asc-tf train runs/esc10                        resumes a stopped run
+  asc-tf train runs/esc10 --train.epochs=200     trains a finished run longer
+
+CONFIG is a TOML file or the name of a shipped configuration (--config=CONFIG is the
+same). Every key of it is also a flag. A flag goes before the file (without one, before
+the configuration of the run in W), and the file before the defaults. The command that
+began a run resumes it, too.
 """
 
 
@@ -50,14 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
+    define_config_file(values)
     flags.DEFINE_string(
-        "config", None, "a TOML file, or the name of a shipped one", flag_values=values
+        "workdir",
+        None,
+        "the run folder: a new one, or that of a run to go on with",
+        flag_values=values,
     )
-    flags.DEFINE_string("workdir", None, "the run folder", flag_values=values)
 
 
 def _main(values: flags.FlagValues) -> int:
-    command.no_positional(values)
     workdir = Workdir(command.new_path(values, "workdir"))
     config = resolve(values, COMMAND.configuration_keys(), workdir)
     train(config, workdir, interactive=sys.stdout.isatty())
@@ -112,8 +119,8 @@ def check_model(config: Config, workdir: Workdir, manifest: Manifest) -> None:
     """
     if config.train.energy and importlib.util.find_spec("codecarbon") is None:
         raise UserError(
-            "train.energy = true: needs codecarbon: pip install 'asc-tf[energy]', or "
-            "--train.energy=false"
+            "train.energy = true: needs the package codecarbon, which is not "
+            f"installed: {install_hint('energy')}, or give --train.energy=false"
         )
     if not workdir.checkpoint_file.is_file():
         from asc_tf import assembly
@@ -374,6 +381,13 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
+    word_flags=("config", "workdir"),
+    common=(
+        *("dataset.name", "dataset.dir", "audio.sample_rate", "audio.segment_seconds"),
+        *("frontend.n_mels", "augment.mixup_alpha", "augment.time_masks"),
+        *("augment.frequency_masks", "model.name", "train.epochs"),
+        *("train.batch_size", "train.learning_rate"),
+    ),
     sections=tuple({key.split(".")[0]: None for key in configuration.FIELDS}),
 )
 

@@ -1,12 +1,18 @@
+import dataclasses
+import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import asc_tf
 from asc_tf import cli
 from asc_tf.cli import MODULES
+from asc_tf.command import run
 from asc_tf.config import FIELDS, Config
+from asc_tf.errors import install_hint
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.workdir import Workdir
 
@@ -60,6 +66,7 @@ def test_every_command_explains_its_flags(name, capsys):
     out, err = capsys.readouterr()
     assert f"asc-tf {name}" in out
     assert "\nFlags:\n" in out
+    assert 3 <= out.count("\n  --") <= 15
     assert err == ""
 
 
@@ -70,17 +77,89 @@ def test_the_help_of_a_command_needs_no_tensorflow(name):
     assert f"asc-tf {name}" in done.stdout
 
 
-def test_the_help_of_train_has_every_configuration_key(capsys):
-    cli.main(["train", "--help"])
+def test_the_full_help_of_train_has_every_configuration_key(capsys):
+    cli.main(["train", "--helpfull"])
     text = capsys.readouterr().out
     for key in FIELDS:
-        assert f"--{key} [" in text
+        assert re.search(rf"^  --(\[no\])?{key}\b", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("topic", ["--help", "--helpfull"])
+@pytest.mark.parametrize("name", ["", *MODULES])
+def test_help_fits_into_80_columns(name, topic, capsys):
+    cli.main([name, topic] if name else [topic])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_settings_needed_most_are_settings_of_the_command(name):
+    command = importlib.import_module(MODULES[name]).COMMAND
+    assert set(command.common) <= set(command.configuration_keys())
+    defined = set(command.flag_values())
+    assert set(command.word_flags) <= defined
+
+
+def test_the_help_of_a_section_needs_no_tensorflow():
+    done = python(without(["tensorflow", "keras"]), "train", "--help=train")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--train.epochs=N" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "flag"),
+    [
+        ("train", "runs/x", "workdir"),
+        ("train", "esc10_small", "config"),
+        ("train", "mine.toml", "config"),
+        ("evaluate", "runs/x", "workdir"),
+        ("export", "runs/x", "workdir"),
+        ("demo", "anywhere", "workdir"),
+        ("explore", "esc10_small", "config"),
+        ("explore", "runs/x", "config"),
+        ("features", "esc10_small", "config"),
+    ],
+)
+def test_a_word_of_a_command_stands_for_its_flag(
+    name, word, flag, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/x").mkdir(parents=True)
+    Path("runs/x/config.toml").touch()
+    seen = {}
+
+    def main(values):
+        seen.update({each: values[each].value for each in values})
+        return 0
+
+    command = importlib.import_module(MODULES[name]).COMMAND
+    assert run(dataclasses.replace(command, main=main), [word]) == 0
+    assert seen[flag] == word
+    assert seen["positional"] == []
+
+
+def test_messages_name_the_extras_of_the_package_as_the_readme_does():
+    root = Path(asc_tf.__file__).parent
+    for path in root.rglob("*.py"):
+        assert "asc-tf[" not in path.read_text(encoding="utf-8"), path
+    extras = re.findall(
+        r"install_hint\(['\"](\w+)['\"]\)",
+        "".join(path.read_text(encoding="utf-8") for path in root.rglob("*.py")),
+    )
+    readme = (root.parent / "README.md").read_text(encoding="utf-8")
+    assert set(extras) == {"train", "edge", "datasets", "energy"}
+    for extra in extras:
+        assert f"'.[{extra}]'" in install_hint(extra)
+        assert f"'.[{extra}]'" in readme
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_command_refuses_an_unknown_flag(name, capsys):
     assert cli.main([name, "--xyzzy=1"]) == 2
-    assert capsys.readouterr() == ("", f"asc-tf {name}: --xyzzy: unknown flag\n")
+    assert capsys.readouterr() == (
+        "",
+        f"asc-tf {name}: --xyzzy: unknown flag; --help lists the flags\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,10 +171,17 @@ def test_every_command_refuses_an_unknown_flag(name, capsys):
         (["predict", "x.wav"], "asc-tf predict: --model is missing"),
         (["predict", "--model=m.tflite"], "asc-tf predict: no files"),
         (["inspect"], "asc-tf inspect: no files"),
-        (["train", "stray"], "asc-tf train: unexpected argument stray"),
-        (["evaluate", "stray"], "asc-tf evaluate: unexpected argument stray"),
-        (["export", "stray"], "asc-tf export: unexpected argument stray"),
-        (["demo", "stray"], "asc-tf demo: unexpected argument stray"),
+        (["train", "stray", "--workdir=w"], "asc-tf train: --config=stray: no such"),
+        (["train", "a", "stray"], "asc-tf train: unexpected argument stray"),
+        (["evaluate", "stray"], "asc-tf evaluate: --workdir=stray: no such folder"),
+        (["export", "stray"], "asc-tf export: --workdir=stray: no such folder"),
+        (["evaluate", "a", "--workdir=b"], "a and --workdir=b are both given"),
+        (["predict", "a.tflite", "x.wav"], "did you mean --model=a.tflite?"),
+        (["predict", ".", "x.wav"], "did you mean --model=.?"),
+        (
+            ["train", "--help=trian"],
+            "--help=trian: unknown section; did you mean train",
+        ),
         (["train", "--workdir=w", "--config=nonsense"], "--config=nonsense: no such"),
         (["train", "--workdir=w", "--dataset.name=esc10"], "dataset.dir is missing"),
         (
@@ -153,7 +239,8 @@ def test_a_missing_package_is_named_in_one_line_and_nothing_is_written(
     done = python(without([package]), *argv.split(), cwd=bare_run)
     name = argv.split()[0]
     assert done.stderr == (
-        f"asc-tf {name}: needs {package}: pip install 'asc-tf[train]' (Python 3.11 to "
+        f"asc-tf {name}: needs the package {package}, which is not installed: install "
+        "it with pip install '.[train]' in the source folder of asc_tf (Python 3.11 to "
         "3.13)\n"
     )
     assert (done.returncode, done.stdout) == (1, "")

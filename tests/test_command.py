@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from asc_tf import command, config, train
+from asc_tf import arguments, command, config, train
 from asc_tf.command import Command
 from asc_tf.config import FIELDS, Config
 from asc_tf.errors import UsageError, UserError
@@ -14,11 +14,11 @@ from asc_tf.errors import UsageError, UserError
 SWITCHES = [key for key, item in FIELDS.items() if isinstance(item.default, bool)]
 
 
-def parsed(*arguments, keys=tuple(FIELDS), define=lambda values: None):
+def parsed(*words, keys=tuple(FIELDS), define=lambda values: None):
     values = flags.FlagValues()
-    command.define_configuration(values, keys)
+    arguments.define_configuration(values, keys)
     define(values)
-    command.parse(values, arguments)
+    arguments.parse(values, words)
     return values
 
 
@@ -127,10 +127,10 @@ def test_words_that_are_no_flags_are_positional_wherever_they_stand():
     [
         (
             "--frontend.n_mel=64",
-            "--frontend.n_mel: unknown flag; did you mean frontend",
+            "--frontend.n_mel: unknown flag; did you mean --frontend",
         ),
-        ("--n_mels=64", "--n_mels: unknown flag; did you mean frontend.n_mels?"),
-        ("--nofrontend.centre", "unknown flag; did you mean frontend.center?"),
+        ("--n_mels=64", "--n_mels: unknown flag; did you mean --frontend.n_mels=64?"),
+        ("--nofrontend.centre", "unknown flag; did you mean --frontend.center?"),
         ("--nofrontend.n_mels", "--nofrontend.n_mels: unknown flag"),
         ("--positional=x", "--positional: unknown flag"),
         ("--xyzzy", "--xyzzy: unknown flag"),
@@ -187,8 +187,9 @@ def test_a_bad_value_is_refused_naming_key_and_value(flag, message):
             raising(ModuleNotFoundError("No module named 'keras'", name="keras")),
             [],
             1,
-            "asc-tf brew: needs keras: pip install 'asc-tf[train]' (Python 3.11 to "
-            "3.13)\n",
+            "asc-tf brew: needs the package keras, which is not installed: install it "
+            "with pip install '.[train]' in the source folder of asc_tf (Python 3.11 "
+            "to 3.13)\n",
         ),
         (
             lambda values: 0,
@@ -200,13 +201,15 @@ def test_a_bad_value_is_refused_naming_key_and_value(flag, message):
             lambda values: 0,
             ["--train.epoch=3"],
             2,
-            "asc-tf brew: --train.epoch: unknown flag; did you mean train.epochs?\n",
+            "asc-tf brew: --train.epoch: unknown flag; did you mean "
+            "--train.epochs=3?\n",
         ),
         (
             lambda values: 0,
             ["--frontend.n_mels=3"],
             2,
-            "asc-tf brew: --frontend.n_mels: unknown flag\n",
+            "asc-tf brew: --frontend.n_mels: a key of the configuration that is no "
+            "flag of this command; --help lists the flags\n",
         ),
     ],
 )
@@ -223,7 +226,10 @@ def test_a_missing_package_of_the_edge_is_in_the_edge_extra(capsys):
     )
     assert run(raising(error), program="asc-edge") == 1
     stderr = capsys.readouterr().err
-    assert stderr == "asc-edge brew: needs ai_edge_litert: pip install 'asc-tf[edge]'\n"
+    assert stderr == (
+        "asc-edge brew: needs the package ai_edge_litert, which is not installed: "
+        "install it with pip install '.[edge]' in the source folder of asc_tf\n"
+    )
 
 
 def test_a_mistake_of_the_program_itself_is_not_hidden():
@@ -239,7 +245,8 @@ def test_a_command_gets_its_own_flags_beside_the_configuration(capsys):
     def define(values):
         flags.DEFINE_integer("cups", 1, "how many", flag_values=values)
 
-    assert run(main, "--cups=3", "mug", "--train.epochs=4", define=define) == 0
+    words = ("--cups=3", "mug", "--train.epochs=4")
+    assert run(main, *words, define=define, takes_words=True) == 0
     assert capsys.readouterr().out == "3 4 ['mug']\n"
 
 
@@ -248,60 +255,9 @@ def test_a_flag_that_must_be_given_is_named(value):
     def define(values):
         flags.DEFINE_string("out", None, "the folder", flag_values=values)
 
-    values = parsed(*value, define=define)
-    for check in (command.required, command.existing_folder):
-        with pytest.raises(UsageError, match="--out is missing"):
-            check(values, "out")
+    with pytest.raises(UsageError, match=r"--out is missing \(the folder\)"):
+        command.required(parsed(*value, define=define), "out")
     assert command.required(parsed("--out=x", define=define), "out") == "x"
-
-
-def test_a_folder_that_must_exist_is_named(tmp_path):
-    def define(values):
-        flags.DEFINE_string("out", None, "the folder", flag_values=values)
-
-    values = parsed(f"--out={tmp_path}", define=define)
-    assert command.existing_folder(values, "out") == tmp_path
-    for path in (tmp_path / "none", Path(__file__)):
-        values = parsed(f"--out={path}", define=define)
-        with pytest.raises(UsageError, match="no such folder"):
-            command.existing_folder(values, "out")
-
-
-def test_positional_words_are_refused_where_none_are_expected():
-    command.no_positional(parsed("--train.seed=3"))
-    with pytest.raises(UsageError, match=r"unexpected argument a\.wav true"):
-        command.no_positional(parsed("a.wav", "--augment.time_roll", "true"))
-
-
-def test_help_names_every_key_with_default_help_and_choices(capsys):
-    sections = tuple({key.split(".")[0] for key in FIELDS})
-    assert run(raising(AssertionError()), "--help", sections=sections) == 0
-    text = " ".join(capsys.readouterr().out.split())
-    assert text.startswith("Brew. ")
-    for key, item in FIELDS.items():
-        assert f"--{key} [" in text
-        assert item.metadata["help"] in text
-        assert " | ".join(item.metadata["choices"]) in text
-    assert "--frontend.n_mels [64]" in text
-    assert "--model.filters []" in text
-    assert "--export.formats [saved_model,float32,int8]" in text
-
-
-@pytest.mark.parametrize("words", [["-h"], ["x", "--help"], ["--nonsense", "--help"]])
-def test_help_is_given_however_it_is_asked_for_and_nothing_is_run(capsys, words):
-    assert run(raising(AssertionError()), *words) == 0
-    assert "--train.epochs [60]" in capsys.readouterr().out
-
-
-def test_help_shows_only_the_keys_that_the_command_has(capsys):
-    run(
-        raising(AssertionError()), "--help", keys=("dataset.dir",), sections=("export",)
-    )
-    text = capsys.readouterr().out
-    assert "--dataset.dir" in text
-    assert "--export.formats" in text
-    assert "--dataset.fold" not in text
-    assert "--train.epochs" not in text
 
 
 def dispatched(argv, find):
@@ -319,12 +275,19 @@ def test_dispatch_prints_the_usage_when_asked_for_help(capsys, word):
     [
         ([], "a command is missing"),
         (["brwe"], "brwe: unknown command; did you mean brew?"),
-        (["--train.epochs=3"], "--train.epochs=3: unknown command"),
+        (["--train.epochs=3"], "--train.epochs=3: the command goes before its flags"),
     ],
 )
 def test_dispatch_refuses_an_unknown_command(capsys, argv, problem):
     assert dispatched(argv, {"brew": make}) == 2
-    assert capsys.readouterr() == ("", f"asc-tf: {problem}\n\nthe usage\n")
+    rest = " (asc-tf --help lists them)\n" if argv else "\n\nthe usage\n"
+    assert capsys.readouterr() == ("", f"asc-tf: {problem}{rest}")
+
+
+@pytest.mark.parametrize("word", ["help", "--help"])
+def test_help_before_a_command_is_the_help_of_the_command(capsys, word):
+    assert dispatched([word, "brew"], {"brew": make}) == 0
+    assert capsys.readouterr().out.startswith("Brew.\n")
 
 
 def test_dispatch_imports_only_the_command_that_is_wanted(capsys):
@@ -332,7 +295,10 @@ def test_dispatch_imports_only_the_command_that_is_wanted(capsys):
         print(values.positional)
         return 0
 
-    find = {"brew": lambda: make(main), "spill": raising(AssertionError())}
+    find = {
+        "brew": lambda: make(main, takes_words=True),
+        "spill": raising(AssertionError()),
+    }
     assert dispatched(["brew", "x", "brew"], find) == 0
     assert capsys.readouterr().out == "['x', 'brew']\n"
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from asc_tf import config
+from asc_tf.cli import MODULES
 from asc_tf.config import FIELDS, Audio, Config, Frontend, coerce, suggestion
-from asc_tf.config.options import Section, item_type, option
+from asc_tf.config.options import Section, from_text, item_type, option
+from asc_tf.config.suggestions import ALIASES, EXAMPLES, did_you_mean
 from asc_tf.errors import UsageError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -417,6 +419,14 @@ def test_replace_refuses_an_unknown_key(key):
         ("trian.seed", "train.seed"),
         ("evalute.batch_size", "evaluate.batch_size"),
         ("learning-rate", "train.learning_rate"),
+        ("seed", "dataset.seed or train.seed"),
+        ("train.sed", "train.seed"),
+        ("augment.mixup", "augment.mixup_alpha"),
+        ("lr", "train.learning_rate"),
+        ("Sample-Rate", "audio.sample_rate"),
+        ("sr", "audio.sample_rate"),
+        ("batch", "train.batch_size or evaluate.batch_size"),
+        ("spec_augment", "augment.time_masks or augment.frequency_masks"),
     ],
 )
 def test_the_nearest_key_is_suggested_with_or_without_its_section(word, nearest):
@@ -426,6 +436,26 @@ def test_the_nearest_key_is_suggested_with_or_without_its_section(word, nearest)
 def test_nothing_is_suggested_for_a_word_that_is_near_none():
     assert suggestion("xyzzy", FIELDS) == ""
     assert suggestion("anything", ()) == ""
+
+
+@pytest.mark.parametrize("word", ALIASES)
+def test_every_alias_is_another_name_of_something_that_there_is(word):
+    assert word.isalnum() and word.islower()
+    known = {*FIELDS, *MODULES, "workdir", "model", "output", "top_k"}
+    assert set(ALIASES[word]) <= known
+    assert word not in {key.rpartition(".")[2] for key in FIELDS}
+
+
+@pytest.mark.parametrize("key", EXAMPLES)
+def test_every_example_is_a_value_that_its_key_takes(key):
+    value = from_text(FIELDS[key], EXAMPLES[key])
+    assert coerce(key, FIELDS[key], value) != FIELDS[key].default
+
+
+def test_at_most_three_names_are_suggested():
+    assert did_you_mean([]) == ""
+    assert did_you_mean("a") == "; did you mean a?"
+    assert did_you_mean("abcd") == "; did you mean a, b or c?"
 
 
 def test_a_section_made_by_hand_is_checked_like_one_from_a_file():
@@ -456,6 +486,33 @@ def test_a_shipped_configuration_is_found_by_its_bare_name(path, tmp_path, monke
 def test_a_configuration_is_found_by_its_path(tmp_path):
     path = written(tmp_path, "")
     assert config.find(str(path)) == path
+
+
+def test_the_configuration_of_a_run_folder_is_found_by_the_folder(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mine", "demo"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.toml").touch()
+    assert config.find("mine") == Path("mine/config.toml")
+    # A shipped name means the shipped one.
+    assert config.find("demo").stem == "demo"
+
+
+def test_a_folder_that_is_no_run_is_refused_with_the_flags_that_take_folders(tmp_path):
+    message = refusal(config.find, str(tmp_path))
+    assert f"--dataset.dir={tmp_path}" in message
+    assert f"--workdir={tmp_path}" in message
+
+
+def test_the_name_of_a_shipped_configuration_is_suggested_for_its_file(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert "did you mean esc10_small?" in refusal(
+        config.find, "configs/esc10_small.toml"
+    )
 
 
 def test_an_unknown_configuration_is_refused_with_a_list_of_those_there_are(

@@ -436,11 +436,11 @@ def test_what_explore_did_not_write_is_not_replaced(corpus, tmp_path, capsys):
     [
         (["--output={}/none/page.html"], "there is no folder"),
         (["--output={}"], "a folder; give the name of a file"),
-        (["page.html"], "unexpected argument"),
+        (["page.html"], "--config=page.html: no such file"),
         (["--output="], "--output is missing"),
         (["--config=none.toml"], "no such file"),
         (["--dataset.name=folder", "--dataset.dir={}/none"], "no such folder"),
-        (["--outptu=x"], "unknown flag; did you mean output?"),
+        (["--outptu=x"], "unknown flag; did you mean --output=x?"),
         (["--frontend.n_fft=1000"], "power of two"),
     ],
 )

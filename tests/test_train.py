@@ -428,4 +428,4 @@ def test_the_command_trains_and_names_the_next_step(corpus, tmp_path, capsys):
     assert train.main([*arguments, "--train.epochs=1"]) == 0
     assert "asc-tf evaluate --workdir=" in capsys.readouterr().out
     assert train.main([*arguments, "--train.epoch=1"]) == 2
-    assert "did you mean train.epochs?" in capsys.readouterr().err
+    assert "did you mean --train.epochs=" in capsys.readouterr().err

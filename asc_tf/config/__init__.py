@@ -20,11 +20,11 @@ from asc_tf.config.options import (
     Section,
     Value,
     coerce,
-    item_type,
+    from_text,
     section_name,
-    suggestion,
 )
 from asc_tf.config.sections import Evaluate, Export, Model, Train
+from asc_tf.config.suggestions import did_you_mean, nearest, suggestion
 from asc_tf.errors import UsageError
 
 __all__ = [
@@ -41,9 +41,12 @@ __all__ = [
     "Model",
     "Train",
     "coerce",
+    "did_you_mean",
     "find",
-    "item_type",
+    "from_text",
+    "nearest",
     "read",
+    "shipped",
     "suggestion",
 ]
 
@@ -65,6 +68,12 @@ FIELDS: dict[str, dataclasses.Field] = {
     for item in dataclasses.fields(section)  # type: ignore[arg-type]
 }
 """Every key, like `frontend.n_mels`, in the order of the data flow."""
+
+TITLES = {
+    section_name(section): (section.__doc__ or "").partition(".")[0]
+    for section in SECTIONS
+}
+"""What each section is about."""
 
 
 @dataclass(frozen=True)
@@ -183,29 +192,44 @@ def _base(name: Any, path: Path) -> Path:
 
 
 def find(name: str) -> Path:
-    """Find a configuration by path or by the bare name of a shipped one.
+    """Find a configuration: a file, a shipped one by its name, or that of a run folder.
 
     Raises:
         UsageError: If there is none, naming those there are.
     """
-    path = Path(name)
+    path, known = Path(name).expanduser(), shipped()
+    in_run = path / "config.toml"
     if path.is_file():
         return path
+    if name not in known and in_run.is_file():
+        return in_run
+    if name not in known and path.is_dir():
+        raise UsageError(
+            f"--config={name}: a folder that is no run (it has no config.toml); "
+            f"write --dataset.dir={name} if it holds clips, --workdir={name} if it "
+            "is to hold a new run"
+        )
     try:
         return _shipped(name)
     except UsageError as error:
         raise UsageError(f"--config={name}: {error}") from error
 
 
-def _shipped(name: str) -> Path:
+def shipped() -> dict[str, Path]:
+    """The shipped configurations by name."""
     here = Path(__file__).resolve().parent.parent
     # Inside the package when installed; beside it in a clone.
     installed, cloned = here / "configs", here.parent / "configs"
     folder = installed if installed.is_dir() else cloned
-    shipped = {found.stem: found for found in sorted(folder.glob("*.toml"))}
-    if name in shipped:
-        return shipped[name]
+    return {found.stem: found for found in sorted(folder.glob("*.toml"))}
+
+
+def _shipped(name: str) -> Path:
+    known = shipped()
+    if name in known:
+        return known[name]
+    # `configs/demo.toml` and `demo.toml` mean `demo`.
     raise UsageError(
         "no such file, and no shipped configuration of that name"
-        f"{suggestion(name, tuple(shipped))} (shipped: {', '.join(shipped)})"
+        f"{suggestion(Path(name).stem, known)} (shipped: {', '.join(known)})"
     )

@@ -123,7 +123,7 @@ class Dataset(Section):
 
 @dataclass(frozen=True)
 class Audio(Section):
-    """Encoded file to fixed-length segments."""
+    """Audio files to segments of fixed length."""
 
     sample_rate: int = option(
         32000, "rate that every clip is resampled to, Hz", minimum=1000, maximum=384000

@@ -1,12 +1,11 @@
 """How a configuration field is declared, checked and coerced."""
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Iterable
 from dataclasses import field
 from typing import Any
 
+from asc_tf.config.suggestions import suggestion
 from asc_tf.errors import UsageError
 
 MAX_SEED = 2**31 - 1
@@ -85,6 +84,30 @@ def item_type(item: dataclasses.Field) -> type:
     return item.metadata["items"] or type(default[0])
 
 
+def from_text(item: dataclasses.Field, text: str) -> Any:
+    """The value that a text stands for, in the field's type where it can be.
+
+    Items of a list are separated by commas. A text that is no value of the type stays
+    as it is, for the field's check to refuse.
+    """
+    default: Any = item.default
+    if not isinstance(default, tuple):
+        return _scalar(type(default), text)
+    words = [word.strip() for word in text.split(",")]
+    if not text and not default:
+        words = []
+    return [_scalar(item_type(item), word) for word in words]
+
+
+def _scalar(kind: type, word: str) -> Any:
+    if kind is bool:
+        return {"true": True, "false": False}.get(word.lower(), word)
+    try:
+        return kind(word)
+    except ValueError:
+        return word
+
+
 def _coerce_scalar(key: str, item: dataclasses.Field, kind: type, value: Any) -> Any:
     if kind is float and type(value) is int and abs(value) < _LARGEST:
         value = float(value)
@@ -121,27 +144,3 @@ def _is_sound(value: Any) -> bool:
         # Names of files may hold bytes that are no text; TOML cannot.
         return "\0" not in value and value == value.encode(errors="replace").decode()
     return True
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """`; did you mean ...?` for the nearest known word, or nothing.
-
-    `n_mels` and `model.n_mels` are nearest to `frontend.n_mels`: the part after the
-    dot counts most.
-    """
-    names = list(known)
-    end = _end(word)
-    near = [name for name in names if _end(name) == end]
-    near = near or difflib.get_close_matches(word, names, n=1)
-    near = near or [
-        name
-        for match in difflib.get_close_matches(end, map(_end, names), n=1)
-        for name in names
-        if _end(name) == match
-    ]
-    best = difflib.get_close_matches(word, near, n=1, cutoff=0)
-    return f"; did you mean {best[0]}?" if best else ""
-
-
-def _end(key: str) -> str:
-    return key.rpartition(".")[2]

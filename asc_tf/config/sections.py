@@ -8,7 +8,7 @@ from asc_tf.config.options import MAX_SEED, Section, option
 
 @dataclass(frozen=True)
 class Model(Section):
-    """Features to probabilities."""
+    """The network: features to probabilities."""
 
     name: str = option(
         "separable_cnn",
@@ -101,7 +101,7 @@ class Model(Section):
 
 @dataclass(frozen=True)
 class Train(Section):
-    """Optimization."""
+    """Training: epochs, segments, optimizer, learning rate, loss."""
 
     epochs: int = option(60, "epochs at most", minimum=1, maximum=100000)
     keep: str = option(
@@ -201,7 +201,7 @@ class Train(Section):
     energy: bool = option(
         False,
         "write the energy that training takes to energy.json in the run folder (needs "
-        "asc-tf[energy])",
+        "pip install '.[energy]')",
     )
     seed: int = option(
         0,
@@ -213,7 +213,7 @@ class Train(Section):
 
 @dataclass(frozen=True)
 class Evaluate(Section):
-    """Evaluation."""
+    """Evaluation: the segments of a clip, and how they become one answer."""
 
     batch_size: int = option(32, "segments per step", minimum=1, maximum=65536)
     segments: str = option(
@@ -231,7 +231,7 @@ class Evaluate(Section):
 
 @dataclass(frozen=True)
 class Export(Section):
-    """Deployment files."""
+    """Exported files, and the checks that they must pass."""
 
     formats: tuple[str, ...] = option(
         ("saved_model", "float32", "int8"),

@@ -211,6 +211,11 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
+    takes_words=True,
+    common=(
+        *("dataset.dir", "dataset.protocol", "dataset.fold"),
+        *("dataset.validation_share", "dataset.max_missing"),
+    ),
     sections=("dataset",),
     keys=("audio.max_seconds",),
 )

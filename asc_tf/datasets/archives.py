@@ -8,7 +8,7 @@ publishes is left empty, never guessed.
 import importlib
 
 from asc_tf.download.fetching import Archive
-from asc_tf.errors import UserError
+from asc_tf.errors import UserError, install_hint
 
 _ZENODO = "https://zenodo.org/records"
 
@@ -132,7 +132,7 @@ def archives(name: str) -> tuple[Archive, ...]:
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"the addresses of {name} come from the package soundata, which cannot be "
-            f"imported ({reason}): pip install 'asc-tf[datasets]'"
+            f"imported ({reason}): {install_hint('datasets')}"
         ) from error
     chosen = [remotes[key] for key in remotes if key.partition(".")[0] == begins]
     if not chosen or any(isinstance(remote, list) for remote in chosen):

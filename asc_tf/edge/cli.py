@@ -8,23 +8,41 @@ from typing import Any
 
 from absl import flags
 
-from asc_tf.command import Command, dispatch, required
+from asc_tf import command
+from asc_tf.command import Command, dispatch
 from asc_tf.edge.runtime import MAX_THREADS, EdgeModel
 from asc_tf.errors import UsageError
 from asc_tf.quiet import without_notes
 
-USAGE = """\
-asc-edge classify --model=M.tflite FILES... [--top_k=3] [--json] [--threads=1]
+USAGE = """
+asc-edge: classify sound without TensorFlow, on a Raspberry Pi for example
 
-asc-edge COMMAND --help    flags of a command
-asc-edge --version         version
+Usage: asc-edge COMMAND [--flag=value ...]
+
+  classify   a .tflite model and WAV files in, labels out
+
+Example:
+  asc-edge classify --model=int8.tflite clip.wav
+
+asc-edge COMMAND --help explains a command; asc-edge --version prints the version.
+"""
+
+CLASSIFY_USAGE = """
+Classify WAV files.
+
+  asc-edge classify --model=M FILES... [--top_k=3] [--json] [--threads=1]
+
+  asc-edge classify --model=int8.tflite clip.wav
+
+M is a .tflite file that asc-tf export wrote. A file that cannot be read is named on
+stderr, the others are classified, and the exit code is 1.
 """
 
 
 def define_model(values: flags.FlagValues) -> None:
     """The flags that every command takes."""
     flags.DEFINE_string(
-        "model", None, "the .tflite, from asc-tf export", flag_values=values
+        "model", None, "the .tflite file, from asc-tf export", flag_values=values
     )
     flags.DEFINE_integer(
         "threads",
@@ -36,6 +54,19 @@ def define_model(values: flags.FlagValues) -> None:
     )
 
 
+def model_path(values: flags.FlagValues) -> Path:
+    """The path that `--model` names.
+
+    Raises:
+        UsageError: If the flag is missing, naming the word that may be its value.
+    """
+    first = (values.positional or [""])[0]
+    is_model = first.endswith((".tflite", ".keras")) or Path(first).is_dir()
+    if not values.model and first and is_model:
+        raise UsageError(f"--model is missing; did you mean --model={first}?")
+    return command.path(values, "model")
+
+
 def load_model(values: flags.FlagValues) -> EdgeModel:
     """The model that `--model` names.
 
@@ -43,7 +74,7 @@ def load_model(values: flags.FlagValues) -> EdgeModel:
         UsageError: If the flag is missing or names no file.
         UserError: If the file cannot be used.
     """
-    path = Path(required(values, "model"))
+    path = model_path(values)
     if not path.exists():
         raise UsageError(f"--model={path}: no such file")
     with without_notes():
@@ -72,7 +103,7 @@ def define_classify(values: flags.FlagValues) -> None:
 
 def classify(values: flags.FlagValues) -> int:
     """Classify each file; exit code 1 if any failed."""
-    required(values, "model")
+    model_path(values)
     if not values.positional:
         raise UsageError("no files; give one or more WAV files")
     model = load_model(values)
@@ -114,9 +145,10 @@ def table(
 COMMANDS = {
     "classify": lambda: Command(
         name="classify",
-        usage="asc-edge classify --model=M.tflite FILES... [flags]",
+        usage=CLASSIFY_USAGE,
         main=classify,
         define=define_classify,
+        takes_words=True,
         program="asc-edge",
     ),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from asc_tf.edge import container, wav
-from asc_tf.errors import UserError
+from asc_tf.errors import UserError, install_hint
 from asc_tf.listening import finite_float32
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "waveform", "probabilities"
@@ -156,7 +156,7 @@ def _signature_runner(flatbuffer: bytes, threads: int) -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise UserError(
-            f"LiteRT is missing ({error}); pip install 'asc-tf[edge]'"
+            f"LiteRT is missing ({error}); {install_hint('edge')}"
         ) from error
     try:
         interpreter = Interpreter(model_content=flatbuffer, num_threads=threads)

@@ -10,6 +10,7 @@ from absl import flags
 
 from asc_tf import channels, command, datasets, segments
 from asc_tf import config as configuration
+from asc_tf.arguments import define_config_file
 from asc_tf.config import Audio, Config
 from asc_tf.errors import UserError
 from asc_tf.files import write_text
@@ -23,9 +24,13 @@ from asc_tf.report.explore_page import Examples, Exploration, megabytes
 USAGE = """
 Show a corpus as training hears it: labels counted, examples and their augmentation.
 
-  asc-tf explore --config=esc10_small --dataset.dir=ESC-50 --output=explore.html
+  asc-tf explore CONFIG [--output=explore.html] [--flag=value ...]
 
-The page is one file that needs no other; only clips of the training part are opened.
+  asc-tf explore esc10_small --dataset.dir=ESC-50 --output=explore.html
+
+CONFIG is a TOML file, a run folder, or the name of a shipped configuration
+(--config=CONFIG is the same). The page is one file that needs no other; only clips of
+the training split are opened.
 """
 
 PER_LABEL = 3
@@ -48,14 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "config", None, "a TOML file, or the name of a shipped one", flag_values=values
-    )
+    define_config_file(values)
     flags.DEFINE_string("output", "explore.html", "the page", flag_values=values)
 
 
 def _main(values: flags.FlagValues) -> int:
-    command.no_positional(values)
     output = command.path(values, "output")
     explore_page.check_output(output)
     config = resolve(values, COMMAND.configuration_keys())
@@ -308,6 +310,12 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
+    word_flags=("config",),
+    common=(
+        *("dataset.name", "dataset.dir", "audio.sample_rate", "audio.segment_seconds"),
+        *("frontend.kind", "frontend.n_mels", "augment.mixup_alpha", "augment.noise"),
+        *("augment.time_masks", "augment.frequency_masks", "augment.time_roll"),
+    ),
     # The page is of audio.
     keys=tuple(key for key in configuration.FIELDS if key != "dataset.features"),
 )

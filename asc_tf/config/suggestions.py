@@ -1,0 +1,137 @@
+"""Suggestions for a name that is unknown: the nearest one, or the one that is meant."""
+
+import difflib
+from collections.abc import Iterable
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "arch": ("model.name",),
+    "architecture": ("model.name",),
+    "amp": ("train.precision",),
+    "batch": ("train.batch_size", "evaluate.batch_size"),
+    "bs": ("train.batch_size", "evaluate.batch_size"),
+    "checkpoint": ("workdir", "model"),
+    "checkpointdir": ("workdir",),
+    "classify": ("predict",),
+    "clipnorm": ("train.clip_norm",),
+    "convert": ("export",),
+    "corpus": ("dataset.name",),
+    "csv": ("dataset.csv_file",),
+    "data": ("dataset.dir",),
+    "datadir": ("dataset.dir",),
+    "datapath": ("dataset.dir",),
+    "dataset": ("dataset.name", "dataset.dir"),
+    "duration": ("audio.segment_seconds", "audio.max_seconds"),
+    "earlystopping": ("train.patience",),
+    "fft": ("frontend.n_fft",),
+    "fftsize": ("frontend.n_fft",),
+    "fit": ("train",),
+    "fp16": ("train.precision",),
+    "fs": ("audio.sample_rate",),
+    "gpus": ("train.strategy",),
+    "hopsize": ("frontend.hop_length",),
+    "infer": ("predict",),
+    "inference": ("predict",),
+    "init": ("model.init_from",),
+    "labelsmooth": ("train.label_smoothing",),
+    "logdir": ("workdir",),
+    "lr": ("train.learning_rate",),
+    "mask": ("augment.time_masks", "augment.frequency_masks"),
+    "masking": ("augment.time_masks", "augment.frequency_masks"),
+    "maxepochs": ("train.epochs",),
+    "mels": ("frontend.n_mels",),
+    "mixedprecision": ("train.precision",),
+    "mixstyle": ("augment.mixstyle_alpha",),
+    "mixup": ("augment.mixup_alpha",),
+    "model": ("model.name", "workdir"),
+    "modeldir": ("workdir", "model"),
+    "modelpath": ("workdir", "model"),
+    "nepochs": ("train.epochs",),
+    "network": ("model.name",),
+    "numepochs": ("train.epochs",),
+    "numfilters": ("model.filters",),
+    "out": ("output", "workdir"),
+    "outdir": ("output", "workdir"),
+    "output": ("workdir",),
+    "outputdir": ("output", "workdir"),
+    "plot": ("explore",),
+    "pretrained": ("model.weights", "model.init_from"),
+    "rate": ("audio.sample_rate", "train.learning_rate"),
+    "reverse": ("augment.time_reverse",),
+    "roll": ("augment.time_roll",),
+    "run": ("workdir", "train"),
+    "rundir": ("workdir",),
+    "samplerate": ("audio.sample_rate",),
+    "savedir": ("workdir",),
+    "scheduler": ("train.schedule",),
+    "smoothing": ("train.label_smoothing",),
+    "snr": ("augment.noise_min_snr_db", "augment.noise_max_snr_db"),
+    "specaug": ("augment.time_masks", "augment.frequency_masks"),
+    "specaugment": ("augment.time_masks", "augment.frequency_masks"),
+    "sr": ("audio.sample_rate",),
+    "test": ("evaluate",),
+    "topk": ("top_k",),
+    "wd": ("train.weight_decay",),
+    "winsize": ("frontend.win_length",),
+    "windowsize": ("frontend.win_length",),
+    "workdir": ("model", "output"),
+}
+"""What other programs call a setting, without - and _, and its names here."""
+
+EXAMPLES = {
+    "augment.frequency_masks": "2",
+    "augment.frequency_warp": "0.1",
+    "augment.mixstyle_alpha": "0.3",
+    "augment.mixup_alpha": "0.3",
+    "augment.time_masks": "2",
+    "train.patience": "10",
+    "train.precision": "mixed_float16",
+    "train.strategy": "mirrored",
+}
+"""Usual values of settings that are off by default."""
+
+MAX_SUGGESTED = 3
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean A or B?` for the names that `nearest` gives, or nothing."""
+    return did_you_mean(nearest(word, known))
+
+
+def did_you_mean(names: Iterable[str]) -> str:
+    """`; did you mean A, B or C?`, or nothing without names."""
+    *others, last = [*names][:MAX_SUGGESTED] or [""]
+    if not last:
+        return ""
+    return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+
+
+def nearest(word: str, known: Iterable[str]) -> list[str]:
+    """The known names that an unknown one may stand for, none if all are too far.
+
+    `n_mels` and `model.n_mels` stand for `frontend.n_mels`: the part after the dot
+    counts most. `seed` stands for every seed, `lr` for what it means.
+    """
+    names = list(known)
+    end = _end(word)
+    same = [name for name in names if _end(name) == end]
+    if same and "." not in word:
+        return same[:MAX_SUGGESTED]
+    meant = [name for name in ALIASES.get(_plain(end), ()) if name in names]
+    if meant and not same:
+        return meant
+    near = same or difflib.get_close_matches(word, names, n=1)
+    near = near or [
+        name
+        for match in difflib.get_close_matches(end, map(_end, names), n=1)
+        for name in names
+        if _end(name) == match
+    ]
+    return difflib.get_close_matches(word, near, n=1, cutoff=0)
+
+
+def _end(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("-", "").replace("_", "")

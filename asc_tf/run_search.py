@@ -1,0 +1,72 @@
+"""Run folders: how one is recognized, and those near a path that is none."""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+from asc_tf.config import did_you_mean
+
+MAX_DEPTH = 3
+MAX_FOLDERS = 500
+"""Folders that are looked at for runs, so that a message never takes long."""
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is a run folder."""
+    return (path / "config.toml").is_file()
+
+
+def find_run(path: Path) -> Path | None:
+    """The run folder that a path means: itself, or the folder of its `model.keras`."""
+    if is_run(path):
+        return path
+    if path.name == "model.keras" and path.is_file() and is_run(path.parent):
+        return path.parent
+    return None
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """The run folders in a folder, those nearest to it first."""
+    return [path for path in _folders_below(folder) if is_run(path)]
+
+
+def suggest_run(path: Path) -> str:
+    """`; did you mean ...?` for runs in a folder, around it, or of a similar name."""
+    if below := runs_below(path):
+        return did_you_mean(map(str, below))
+    if around := [each for each in path.parents if is_run(each)]:
+        return did_you_mean([str(around[0])])
+    if path.exists():
+        return ""
+    place = next((each for each in path.parents if each.is_dir()), Path())
+    runs = {str(each): each.name for each in runs_below(place)}
+    alike = difflib.get_close_matches(path.name, runs.values(), n=3)
+    return did_you_mean(name for name, end in runs.items() if end in alike)
+
+
+def _folders_below(folder: Path) -> Iterator[Path]:
+    """Folders by depth, none of them hidden or inside a run."""
+    level = [folder]
+    looked_at = 0
+    for _ in range(MAX_DEPTH):
+        below: list[Path] = []
+        for parent in level:
+            for path in _folders_in(parent):
+                looked_at += 1
+                if looked_at > MAX_FOLDERS:
+                    return
+                yield path
+                if not is_run(path):
+                    below.append(path)
+        level = below
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(
+            path
+            for path in folder.iterdir()
+            if not path.name.startswith(".") and path.is_dir()
+        )
+    except OSError:
+        return []
