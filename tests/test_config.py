@@ -22,6 +22,7 @@ EVERY_FIELD_CHANGED = {
     "dataset.allow_leaky": True,
     "dataset.subset": 25,
     "dataset.max_missing": 0.5,
+    "dataset.test_table": "sample_submission.csv",
     "dataset.unverified_weight": 0.25,
     "dataset.validation_share": 0.1 + 0.2,
     "dataset.test_share": 1 / 3,

@@ -125,6 +125,7 @@ def _check_used(dataset: Dataset, corpus: Corpus) -> None:
         "fold": is_random or corpus.protocol.get("fold") is None,
         "folds": dataset.protocol not in ("kfold", "stratified_kfold"),
         "validation_share": has_validation and not is_random,
+        "test_table": dataset.name != "fsdkaggle2018",
         "unverified_weight": not any(clip.verified for clip in corpus.clips),
     }
     for name, is_idle in idle.items():
