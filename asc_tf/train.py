@@ -193,7 +193,7 @@ def learn(
             state,
             WaitReport(),
             keras.callbacks.TensorBoard(folder),
-            Pictures(folder),
+            Pictures(folder, workdir.labels()),
             *energy,
         ],
         verbose=1 if interactive else 2,
