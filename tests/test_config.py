@@ -135,6 +135,7 @@ EVERY_FIELD_CHANGED = {
     "train.strategy": "one_device",
     "train.patience": 9,
     "train.energy": True,
+    "train.energy_country": "DEU",
     "train.seed": 12,
     "evaluate.batch_size": 5,
     "evaluate.segments": "centre",
