@@ -82,6 +82,10 @@ class Manifest:
         """The usable clips of one split."""
         return tuple(c for c in self.clips if c.split == split and not c.reason)
 
+    def parts(self, splits: Sequence[str]) -> tuple[Clip, ...]:
+        """The usable clips of some splits, those of the first one first."""
+        return tuple(clip for split in splits for clip in self.part(split))
+
     @property
     def excluded(self) -> tuple[Clip, ...]:
         """The clips that are left out, each with its reason."""

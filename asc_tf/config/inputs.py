@@ -52,7 +52,8 @@ class Dataset(Section):
     )
     max_missing: float = option(
         0.1,
-        "share of the corpus's files that may be missing; with more the run stops",
+        "share of the corpus's files that may be missing; with more the run stops; "
+        "evaluation also counts files that cannot be used, and holds each label to it",
         minimum=0.0,
         maximum=1.0,
     )
