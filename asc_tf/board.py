@@ -5,6 +5,7 @@ Nothing here changes training: the pictures are of a batch that was trained on, 
 the counts of the validation that has taken place.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,30 @@ import numpy as np
 import tensorflow as tf
 
 from asc_tf.learner import Learner
+from asc_tf.report import figures
 
 MAX_EXAMPLES = 8
-EXAMPLES_EVERY = 10
-"""Epochs from one picture of examples to the next."""
-
-CELL = 8
-"""Pixels of a cell of the confusion matrix."""
+PICTURES_EVERY = 10
+"""Epochs from one picture to the next, because drawing takes part of a second."""
 
 
 class Pictures(keras.callbacks.Callback):
-    """Writes augmented features of some epochs, and each epoch's confusion matrix.
+    """Writes augmented features and the confusion matrix of every tenth epoch.
+
+    The confusion matrix of the last epoch is written too.
 
     There is no confusion matrix without a validation part.
 
     Args:
-        folder: Of the event files; those of a resumed run lie beside the first ones.
+        folder: Folder of the event files, to which a resumed run adds its own.
+        labels: Class order.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, labels: Sequence[str]) -> None:
         super().__init__()
-        self._folder = folder
+        self._folder, self._labels = folder, labels
+        # The last epoch that has ended, and the last whose confusion matrix is written.
+        self._ended = self._drawn = -1
         self.model: Learner
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -45,7 +49,7 @@ class Pictures(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Have the first batch of some epochs kept."""
         del logs
-        if epoch % EXAMPLES_EVERY == 0:
+        if epoch % PICTURES_EVERY == 0:
             self.model.first_batch = None
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -59,44 +63,56 @@ class Pictures(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the pictures."""
         del logs
-        if epoch % EXAMPLES_EVERY == 0 and self.model.first_batch is not None:
+        self._ended = epoch
+        if epoch % PICTURES_EVERY:
+            return
+        if self.model.first_batch is not None:
             features, *_ = self.model.varied(self.model.first_batch)
             # Embeddings are no picture.
             if len(features.shape) > 2:
                 with self._training.as_default():
                     tf.summary.image("examples", grid(features.numpy()), step=epoch)
         if self._validation is not None:
-            with self._validation.as_default():
-                tf.summary.image(
-                    "confusion of segments",
-                    confusion_picture(self.model.confusion.numpy()),
-                    step=epoch,
-                    description="Rows: true labels in the order of labels.txt, "
-                    "columns: predicted ones; black: all of a row.",
-                )
+            self._draw_confusion()
             self._validation.flush()
         self._training.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Close the files."""
+        """Write the last epoch's confusion matrix, and close the files."""
         del logs
-        self._training.close()
         if self._validation is not None:
+            if self._drawn < self._ended:
+                self._draw_confusion()
             self._validation.close()
+        self._training.close()
+
+    def _draw_confusion(self) -> None:
+        """Write the confusion matrix of the last validation."""
+        self._drawn = self._ended
+        counts = self.model.confusion.numpy()
+        with self._validation.as_default():
+            tf.summary.image(
+                "confusion of segments",
+                confusion_picture(counts, self._labels),
+                step=self._ended,
+                description="Rows: true labels, columns: predicted ones.",
+            )
 
 
-def confusion_picture(counts: np.ndarray) -> np.ndarray:
-    """A confusion matrix as squares, white for 0 to black for all of a row.
+def confusion_picture(counts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """A confusion matrix of segments, with labels and numbers.
 
     Args:
         counts: Float32 `[labels, labels]`, by true and predicted label.
+        labels: Class order.
 
     Returns:
-        Uint8 `[1, height, width, 1]`.
+        Uint8 `[1, height, width, 3]`.
     """
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    cells = np.ones((CELL, CELL), np.uint8)
-    return np.kron((255 * (1 - shares)).astype(np.uint8), cells)[np.newaxis, ..., None]
+    png = figures.confusion_matrix(
+        labels, counts.tolist(), percent=False, counted="segments"
+    )
+    return tf.io.decode_png(png, channels=3).numpy()[np.newaxis]
 
 
 def grid(features: np.ndarray) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""The electrical energy that a training takes, measured epoch by epoch by codecarbon.
+"""The electrical energy of a training and its CO2, measured by epoch with codecarbon.
 
 Embeddings of a frozen backbone are computed before the first epoch and counted too.
 codecarbon reads the counters of processors and GPUs where it may; elsewhere it
 estimates from the processor's model and load, so compare figures of one machine only.
+The CO2 is the energy times the emissions per kWh of a country's electricity in the
+tables of codecarbon, or of the world's average where no country is named.
 """
 
 import contextlib
@@ -14,8 +16,41 @@ from typing import Any
 
 import keras
 
+from asc_tf.errors import UsageError
 from asc_tf.files import write_text
 from asc_tf.workdir import Workdir
+
+WORLD = "world average"
+
+
+def emissions_per_kwh(country: str) -> float:
+    """CO2 equivalent of a kWh of a country's electricity in kg, by codecarbon's tables.
+
+    Args:
+        country: ISO 3166-1 code of three letters; empty for the world's average.
+
+    Raises:
+        UsageError: If the tables do not have the country.
+        ModuleNotFoundError: If codecarbon is not installed.
+    """
+    from codecarbon.core.emissions import Emissions
+    from codecarbon.core.units import Energy
+    from codecarbon.external.geography import GeoMetadata
+    from codecarbon.input import DataSource
+
+    source = DataSource()
+    if not country:
+        average = source.get_carbon_intensity_per_source_data()["world_average"]
+        return float(average) / 1000
+    if country not in source.get_global_energy_mix_data():
+        raise UsageError(
+            f"train.energy_country = {country}: codecarbon does not know this country; "
+            "use a code of three letters like DEU or FRA, or leave it empty for the "
+            "world's average"
+        )
+    place = GeoMetadata(country_iso_code=country)
+    one = Energy.from_energy(kWh=1.0)
+    return float(Emissions(source).get_country_emissions(one, place))
 
 
 class EnergyReport(keras.callbacks.Callback):
@@ -26,18 +61,22 @@ class EnergyReport(keras.callbacks.Callback):
 
     Args:
         workdir: The run folder.
+        country: As of `emissions_per_kwh`.
 
     Raises:
+        UsageError: If codecarbon does not know the country.
         ModuleNotFoundError: If codecarbon is not installed.
     """
 
-    def __init__(self, workdir: Workdir) -> None:
+    def __init__(self, workdir: Workdir, country: str = "") -> None:
         super().__init__()
         from codecarbon import OfflineEmissionsTracker
 
         self._file = workdir.energy_file
-        # The offline one sends nothing away. It asks for a country to tell emissions,
-        # of which nothing is taken here: any will do.
+        self._country = country or WORLD
+        self._emissions_per_kwh = emissions_per_kwh(country)
+        # The offline tracker sends nothing away. It must have a country, for emissions
+        # that are not used here: they would be those of this session only.
         log = logging.getLogger("codecarbon")
         log.addFilter(lambda record: record.levelno >= logging.ERROR)
         self._tracker = OfflineEmissionsTracker(
@@ -80,7 +119,13 @@ class EnergyReport(keras.callbacks.Callback):
         }
         before = self._before()
         total = {key: before.get(key, 0) + value for key, value in spent.items()}
-        found = total | {"cpu": used.cpu_model, "gpu": used.gpu_model}
+        found = total | {
+            "co2_kg": total["kwh"] * self._emissions_per_kwh,
+            "co2_kg_per_kwh": self._emissions_per_kwh,
+            "country": self._country,
+            "cpu": used.cpu_model,
+            "gpu": used.gpu_model,
+        }
         write_text(self._file, json.dumps(found, indent=2) + "\n")
 
     def _before(self) -> dict[str, Any]:

@@ -1,19 +1,33 @@
 """asc-tf evaluate: a run folder in, its report out. The first to read the test part."""
 
 import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from absl import flags
 
-from asc_tf import command, metrics
-from asc_tf.config import Config, Evaluate
+from asc_tf import command, datasets
+from asc_tf.config import Config
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip, Manifest
-from asc_tf.preparation import oddities, say_excluded
+from asc_tf.preparation import (
+    check_left_out,
+    oddities,
+    parse_splits,
+    say_excluded,
+)
+from asc_tf.report.headline import headline
+from asc_tf.scoring import (
+    describe_left_out,
+    join_predictions,
+    prediction_rows,
+    score,
+    score_segments,
+    score_splits,
+)
 from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import PLACES, Workdir
 
@@ -28,12 +42,11 @@ Evaluate a trained run on one split of its corpus, and write its report folder.
 
   asc-tf evaluate runs/esc10
 
-W is a run folder (--workdir=W is the same).
+W is a run folder (--workdir=W is the same). --split=train,validation makes one report
+of both splits, whose predictions.csv has a column that names the split of each clip. A
+test split without labels gets predictions and no scores; asc-tf submission makes the
+competition's table of them.
 """
-
-
-SEGMENT_SCORES = ("accuracy", "micro_f1", "roc_auc", "log_loss")
-"""What is told of segments too."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,8 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "the run folder", flag_values=values)
-    flags.DEFINE_enum(
-        "split", "test", SPLITS, "the split to evaluate", flag_values=values
+    flags.DEFINE_list(
+        "split",
+        "test",
+        f"the split to evaluate, or several: {', '.join(SPLITS)}",
+        flag_values=values,
     )
 
 
@@ -54,63 +70,90 @@ def _main(values: flags.FlagValues) -> int:
     for key in PLACES:
         if folder := changes.get(key):
             changes[key] = command.absolute(folder)
-    report, page = evaluate(workdir, values.split, changes)
-    print(
-        f"{report['split']}: {report['n_clips']} clips, accuracy "
-        f"{report['accuracy']:.1%}, macro-averaged {report['macro_accuracy']:.1%}, "
-        f"log loss {report['log_loss']:.3f}"
-        + (" (LEAKY protocol)" if report["protocol"].get("leaky") else "")
-    )
+    report, page = evaluate(workdir, parse_splits("split", values.split), changes)
+    for line in _summary(report, page.parent):
+        print(line)
     print(page)
     return 0
 
 
+def _summary(report: dict[str, Any], folder: Path) -> list[str]:
+    """The lines that the command prints: a warning of what is missing, then scores."""
+    lines = [f"PARTIAL: {report['partial']}"] if report["partial"] else []
+    counted = f"{report['split']}: {report['n_clips']} clips"
+    if not report["has_labels"]:
+        lines.append(f"{counted} without labels: predictions, but no scores")
+        return [*lines, str(folder / "predictions.csv")]
+    shown = ", ".join(f"{name} {text}" for name, text in headline(report)[:3])
+    leaky = " (LEAKY protocol)" if report["protocol"].get("leaky") else ""
+    lines.append(f"{counted}, {shown}{leaky}")
+    lines += [
+        f"  {row['split']}: {row['n_clips']} clips, accuracy {row['accuracy']:.1%}"
+        for row in report["per_split"]
+    ]
+    return lines
+
+
 def evaluate(
-    workdir: Workdir, split: str = "test", changes: dict[str, Any] | None = None
+    workdir: Workdir,
+    split: str | Sequence[str] = "test",
+    changes: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate the model of a run.
 
     Args:
         workdir: The run folder.
-        split: The part to evaluate.
+        split: The part to evaluate, or several that are reported together.
         changes: Configuration keys to use instead of the run's.
 
     Returns:
         The content of report.json, and the path of report.html.
 
     Raises:
-        UsageError: If the run has no such part.
-        UserError: If there is no model, or no usable clip.
+        UsageError: If the run has no such split.
+        UserError: If there is no model, no usable clip, or too many are left out.
     """
     from asc_tf.report import write_report
 
+    splits = (split,) if isinstance(split, str) else tuple(split)
     config = workdir.config().replace(changes or {})
-    if split not in (*config.dataset.training_splits, "test"):
-        raise UsageError(
-            f"--split={split}: the run in {workdir.path} has no {split} part "
-            f"(dataset.validation = {config.dataset.validation}); use train or test"
-        )
-    manifest, predictions = _predictions(config, workdir, split)
-    clips = manifest.part(split)
+    for name in splits:
+        if name not in (*config.dataset.training_splits, "test"):
+            raise UsageError(
+                f"--split={name}: the run in {workdir.path} has no {name} part "
+                f"(dataset.validation = {config.dataset.validation}); use train or test"
+            )
+    _check_labels(workdir.manifest().parts(splits), splits)
+    manifest, predictions = _predictions(config, workdir, splits)
+    clips = manifest.parts(splits)
+    excluded = [clip for clip in manifest.excluded if clip.split in splits]
     kept = kept_epoch(workdir, config)
-    report: dict[str, Any] = {"split": split, "model_epoch": kept}
-    report |= score(manifest, split, predictions.clips)
+    report: dict[str, Any] = {
+        "split": ", ".join(splits),
+        "partial": describe_left_out(manifest, splits),
+        "model_epoch": kept,
+    }
+    report |= score(manifest, splits, predictions.clips)
     report |= {
-        "segments": _segment_scores(
+        "per_split": score_splits(manifest, splits, predictions.clips),
+        "segments": score_segments(
             manifest.labels, clips, predictions, config.evaluate
         ),
-        "excluded": [
-            {"file": clip.path, "reason": clip.reason}
-            for clip in manifest.excluded
-            if clip.split == split
-        ],
+        "excluded": [{"file": clip.path, "reason": clip.reason} for clip in excluded],
         "protocol": manifest.protocol,
+        "split_table": datasets.split_table(manifest),
+        "energy": _read_energy(workdir),
         "model": config.model.name,
         "workdir": workdir.path.name,
-        "notes": [*_epoch_note(kept), *_notes(clips, config), *_lost(manifest)],
+        "notes": [
+            *_epoch_note(kept),
+            *_notes(clips, config),
+            *_lost(manifest, splits),
+        ],
     }
-    rows = _prediction_rows(manifest.labels, clips, predictions.clips)
-    folder = workdir.report if split == "test" else workdir.report / split
+    rows = prediction_rows(manifest.labels, clips, predictions.clips)
+    is_test = splits == ("test",)
+    folder = workdir.report if is_test else workdir.report / "_".join(splits)
     page = write_report(folder, report, rows, history=workdir.history_file)
     return report, page
 
@@ -152,21 +195,51 @@ def _epoch_note(kept: dict[str, Any] | None) -> list[str]:
     ]
 
 
+def _check_labels(clips: Sequence[Clip], splits: Sequence[str]) -> None:
+    """Refuse clips with labels and clips without in one report.
+
+    Raises:
+        UsageError: If there are both.
+    """
+    if len({bool(clip.label) for clip in clips}) > 1:
+        raise UsageError(
+            f"--split={','.join(splits)}: the test part of this run has no labels; "
+            "evaluate it by itself"
+        )
+
+
+def _read_energy(workdir: Workdir) -> dict[str, Any] | None:
+    """What energy.json says, where training wrote one."""
+    try:
+        found = json.loads(workdir.energy_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def _predictions(
-    config: Config, workdir: Workdir, split: str
+    config: Config, workdir: Workdir, splits: Sequence[str]
 ) -> tuple[Manifest, "ClipPredictions"]:
-    """What the model says of a part, from stored features where these are used."""
+    """What the model says of splits, from stored features where these are used."""
     from asc_tf.predictor import load_workdir, predict_stored
 
     if not config.dataset.features:
         predictor = load_workdir(workdir.path)
-        manifest = scanned(config, workdir, split)
-        return manifest, predict_part(predictor, config, workdir, manifest, split)
+        limit = config.dataset.max_missing
+        manifest = scanned(config, workdir, *splits, max_left_out=limit)
+        found = [
+            predict_part(predictor, config, workdir, manifest, split)
+            for split in splits
+        ]
+        return manifest, join_predictions(found)
     stored = StoredFeatures.open(config.dataset.features)
     stored.check(config)
-    _check_same_corpus(stored, workdir, split)
-    found = predict_stored(workdir.require_model(), stored, split, config.evaluate)
-    return stored.manifest, found
+    check_left_out(stored.manifest, splits, config.dataset.max_missing)
+    model = workdir.require_model()
+    for split in splits:
+        _check_same_corpus(stored, workdir, split)
+    found = [predict_stored(model, stored, split, config.evaluate) for split in splits]
+    return stored.manifest, join_predictions(found)
 
 
 def _check_same_corpus(stored: StoredFeatures, workdir: Workdir, split: str) -> None:
@@ -190,14 +263,22 @@ def _check_same_corpus(stored: StoredFeatures, workdir: Workdir, split: str) -> 
             )
 
 
-def scanned(config: Config, workdir: Workdir, split: str) -> Manifest:
-    """The manifest of a run with one part scanned.
+def scanned(
+    config: Config, workdir: Workdir, *splits: str, max_left_out: float = 1.0
+) -> Manifest:
+    """The manifest of a run with some parts scanned.
 
     What the scan of the test part found is noted in the run folder; the other parts
     stay there as training found them.
 
+    Args:
+        config: The configuration.
+        workdir: The run folder.
+        splits: The parts.
+        max_left_out: Share of clips that may be left out; see `check_left_out`.
+
     Raises:
-        UserError: If no clip of the part can be used.
+        UserError: If no clip of a part can be used, or too few can.
     """
     from asc_tf.scan import scan
 
@@ -205,19 +286,29 @@ def scanned(config: Config, workdir: Workdir, split: str) -> Manifest:
     manifest = scan(
         known,
         Path(config.dataset.dir),
-        (split,),
+        splits,
         config.audio,
         known=known.clips,
     )
-    if not manifest.part(split):
-        raise UserError(
-            f"the {split} part has no usable clip below {config.dataset.dir}; when the "
-            "corpus has moved, give --dataset.dir"
-        )
-    say_excluded(manifest, (split,))
-    if split == "test" and manifest != known:
-        workdir.write_manifest(manifest)
+    for split in splits:
+        if not manifest.part(split):
+            raise UserError(
+                f"the {split} part has no usable clip below {config.dataset.dir}; when "
+                "the corpus has moved, give --dataset.dir"
+            )
+    say_excluded(manifest, splits)
+    check_left_out(manifest, splits, max_left_out)
+    if "test" in splits:
+        noted = dataclasses.replace(manifest, clips=_with_test(known, manifest))
+        if noted != known:
+            workdir.write_manifest(noted)
     return manifest
+
+
+def _with_test(known: Manifest, scanned: Manifest) -> tuple[Clip, ...]:
+    """The rows of a run, those of the test part as they were scanned now."""
+    pairs = zip(known.clips, scanned.clips, strict=True)
+    return tuple(new if new.split == "test" else old for old, new in pairs)
 
 
 def part_waveforms(
@@ -250,40 +341,6 @@ def predict_part(
     return predictor.predict_clips(waveforms, config.evaluate)
 
 
-def score(manifest: Manifest, split: str, probabilities: np.ndarray) -> dict[str, Any]:
-    """Metrics of the clips of one part; see `asc_tf.metrics.evaluate`."""
-    clips = manifest.part(split)
-    return metrics.evaluate(
-        manifest.labels,
-        truth_of(manifest.labels, clips),
-        probabilities,
-        devices=[clip.device for clip in clips],
-        cities=[clip.city for clip in clips],
-    )
-
-
-def truth_of(labels: Sequence[str], clips: Sequence[Clip]) -> np.ndarray:
-    """Label ids of clips: int64 `[clips]`."""
-    ids = {label: index for index, label in enumerate(labels)}
-    return np.array([ids[clip.label] for clip in clips])
-
-
-def _segment_scores(
-    labels: Sequence[str],
-    clips: Sequence[Clip],
-    predictions: "ClipPredictions",
-    settings: Evaluate,
-) -> dict[str, Any]:
-    truth = truth_of(labels, clips)[predictions.clip_ids]
-    scores = metrics.evaluate(labels, truth, predictions.segments)
-    return {
-        "n_segments": len(truth),
-        **{name: scores[name] for name in SEGMENT_SCORES},
-        "which": settings.segments,
-        "pooling": settings.pooling,
-    }
-
-
 def _notes(clips: Sequence[Clip], config: Config) -> list[str]:
     notes = oddities(clips, config.audio)
     if all(clip.identifier == clip.path for clip in clips):
@@ -294,10 +351,12 @@ def _notes(clips: Sequence[Clip], config: Config) -> list[str]:
     return notes
 
 
-def _lost(manifest: Manifest) -> list[str]:
-    """What training went without."""
+def _lost(manifest: Manifest, splits: Sequence[str]) -> list[str]:
+    """Notes on excluded training and validation clips, if these are not reported."""
     notes = []
     for split in ("train", "validation"):
+        if split in splits:
+            continue
         if lost := [clip for clip in manifest.excluded if clip.split == split]:
             notes.append(
                 f"{len(lost)} {split} clips were left out, {lost[0].path} for one "
@@ -306,39 +365,16 @@ def _lost(manifest: Manifest) -> list[str]:
     return notes
 
 
-def _prediction_rows(
-    labels: Sequence[str], clips: Sequence[Clip], probabilities: np.ndarray
-) -> list[dict[str, Any]]:
-    rows = []
-    for clip, values in zip(clips, probabilities, strict=True):
-        best, second = np.argsort(-values, kind="stable")[:2]
-        rows.append(
-            {
-                "file": clip.path,
-                "start": clip.start,
-                "label": clip.label,
-                "predicted": labels[best],
-                "probability": float(values[best]),
-                "second": labels[second],
-                "second_probability": float(values[second]),
-                "identifier": clip.identifier,
-                "city": clip.city,
-                "device": clip.device,
-            }
-            | {f"p_{name}": float(p) for name, p in zip(labels, values, strict=True)}
-        )
-    return rows
-
-
 COMMAND = command.Command(
     name="evaluate",
     usage=USAGE,
     main=_main,
     define=_define,
-    begins_with=None,
-    word_flags=("workdir",),
     sections=("evaluate",),
-    keys=("dataset.dir", "dataset.features", "audio.cache_dir"),
+    keys=(
+        *("dataset.dir", "dataset.features", "dataset.max_missing"),
+        "audio.cache_dir",
+    ),
 )
 
 if __name__ == "__main__":

@@ -82,7 +82,8 @@ def _main(values: flags.FlagValues) -> int:
 def summary_line(name: str, row: dict[str, Any]) -> str:
     """One line on one exported format."""
     test = row.get("test") or {}
-    accuracy = f"{test['accuracy']:.1%} on test, " if test else ""
+    is_scored = test.get("accuracy") is not None
+    accuracy = f"{test['accuracy']:.1%} on test, " if is_scored else ""
     split = checked_split(row)
     return (
         f"{name:12} {row['bytes'] / 1000:8.1f} kB  {row['latency_ms']['p50']:7.2f} "

@@ -19,7 +19,7 @@ from asc_tf.config.features import WAVEFORM_SWITCHES as ON_WAVEFORMS
 from asc_tf.errors import UsageError
 from asc_tf.listening import Listening
 from asc_tf.manifest import SPLITS, Clip, count_by_split, read_clips
-from asc_tf.preparation import oddities, resolve, scanned_corpus
+from asc_tf.preparation import oddities, parse_splits, resolve, scanned_corpus
 from asc_tf.stored import layout
 from asc_tf.stored.contents import FORMATS, SECTIONS, Contents
 from asc_tf.stored.layout import FeaturesFolder
@@ -69,7 +69,7 @@ def _define(values: flags.FlagValues) -> None:
 
 def _main(values: flags.FlagValues) -> int:
     output = command.new_path(values, "output")
-    splits = _splits(values.splits)
+    splits = parse_splits("splits", values.splits)
     config = resolve(values, COMMAND.configuration_keys())
     config = config.replace({"dataset.features": ""})
     write(config, output, values.format, splits)
@@ -92,19 +92,6 @@ def _to_train(config: Config) -> dict[str, Any]:
         off["train.keep"] = "last"
     now = config.flat()
     return {key: value for key, value in off.items() if now[key] != value}
-
-
-def _splits(names: Sequence[str]) -> tuple[str, ...]:
-    names = [name.strip() for name in names]
-    for name in names:
-        if name not in SPLITS:
-            near = configuration.suggestion(name, SPLITS)
-            raise UsageError(
-                f"--splits: {name!r} must be one of {', '.join(SPLITS)}{near}"
-            )
-    if not names:
-        raise UsageError(f"--splits is empty: give some of {', '.join(SPLITS)}")
-    return tuple(split for split in SPLITS if split in names)
 
 
 def write(

@@ -26,6 +26,7 @@ SPLITS = ("train", "validation", "test")
 class Clip:
     """One row. What a corpus does not say is the empty string, or None for `fold`.
 
+    The label of a test clip may be empty too: such a part can be predicted only.
     `path` is relative to the corpus folder, with forward slashes. `start`, `duration`
     (seconds) cut the clip out of its file; a duration of 0 reaches to its end.
     `verified` is "1" where a person has checked the label and "0" where not, `usage`
@@ -89,6 +90,10 @@ class Manifest:
         """The usable clips of one split."""
         return tuple(c for c in self.clips if c.split == split and not c.reason)
 
+    def parts(self, splits: Sequence[str]) -> tuple[Clip, ...]:
+        """The usable clips of some splits, those of the first one first."""
+        return tuple(clip for split in splits for clip in self.part(split))
+
     @property
     def excluded(self) -> tuple[Clip, ...]:
         """The clips that are left out, each with its reason."""
@@ -112,6 +117,11 @@ class Manifest:
                 raise UserError(
                     f"{clip.path}: split {clip.split!r} is none of "
                     f"{', '.join(self.splits)}"
+                )
+            if not clip.label and clip.split != "test":
+                raise UserError(
+                    f"{clip.path}: has no label, and is in the {clip.split} part; only "
+                    "test clips may have none"
                 )
         for split in self.splits:
             if not self.part(split):
@@ -210,7 +220,8 @@ def check_names(clips: Iterable[Clip]) -> None:
                     f"{clip.path!r}: its {field} {text!r} has a line break, or bytes "
                     "that are not UTF-8; rename it"
                 )
-        if not clip.label.isprintable() or not clip.label:
+        has_none = not clip.label and clip.split != "test"
+        if not clip.label.isprintable() or has_none:
             raise UserError(
                 f"{clip.path!r}: its label {clip.label!r} has a character that cannot "
                 "be printed, or is empty; rename it"

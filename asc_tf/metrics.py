@@ -35,7 +35,7 @@ def evaluate(
     Returns:
       A dict of plain Python values that `json.dumps(allow_nan=False)` accepts:
 
-      * `n_clips`.
+      * `n_clips`, `has_labels` (True).
       * `accuracy`: share of clips whose most probable label (the first one, if there
         is a tie) is the true one, in [0, 1].
       * `macro_accuracy`: mean of the per-class accuracies of the classes that have
@@ -74,12 +74,47 @@ def evaluate(
     }
     return {
         "n_clips": len(truth),
+        "has_labels": True,
         **_overall(truth, probabilities),
         **_rankings(truth, probabilities),
         "per_class": _per_class(labels, truth, probabilities),
         "per_device": _per_group("device", groups["device"], truth, probabilities),
         "per_city": _per_group("city", groups["city"], truth, probabilities),
         "confusion_matrix": _confusion_matrix(truth, probabilities),
+        "labels": labels,
+    }
+
+
+def without_labels(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, Any]:
+    """Says what there is to say of clips whose true scenes are not known.
+
+    Args:
+      labels: as in `evaluate`.
+      probabilities: as in `evaluate`.
+
+    Returns:
+      The keys of `evaluate`, with None for scores and confusion matrix, empty lists
+      for the tables, `has_labels` False, and `n_predicted`: how many clips each label
+      is the most probable one of, by label.
+
+    Raises:
+      ValueError: as `evaluate` does.
+    """
+    labels = _checked_labels(labels)
+    probabilities = _checked_probabilities(
+        probabilities, len(probabilities), len(labels)
+    )
+    scores = ("accuracy", "macro_accuracy", "log_loss", "micro_f1", "roc_auc")
+    counts = np.bincount(probabilities.argmax(axis=1), minlength=len(labels)).tolist()
+    return {
+        "n_clips": len(probabilities),
+        "has_labels": False,
+        **dict.fromkeys((*scores, "map_at_3")),
+        "per_class": [],
+        "per_device": [],
+        "per_city": [],
+        "confusion_matrix": None,
+        "n_predicted": dict(zip(labels, counts, strict=True)),
         "labels": labels,
     }
 

@@ -104,7 +104,10 @@ class Waveforms:
             "span": tf.constant(spans, tf.float64),
             "clip": tf.repeat(tf.range(len(clips)), [len(views) for views in heard]),
             "example": tf.range(len(rows)),
-            "target": tf.one_hot([label_ids[r.clip.label] for r in rows], len(labels)),
+            # A clip without a label has a target of zeros.
+            "target": tf.one_hot(
+                [label_ids.get(row.clip.label, -1) for row in rows], len(labels)
+            ),
             "weight": tf.constant(weights, tf.float32),
         }
         self._rows = tf.data.Dataset.from_tensor_slices(columns)

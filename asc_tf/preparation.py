@@ -61,6 +61,24 @@ def resolve(
     )
 
 
+def parse_splits(flag: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The splits that a flag names, in the order of a manifest.
+
+    Raises:
+        UsageError: If one is unknown, or there is none.
+    """
+    names = [name.strip() for name in names]
+    for name in names:
+        if name not in SPLITS:
+            near = configuration.suggestion(name, SPLITS)
+            raise UsageError(
+                f"--{flag}: {name!r} must be one of {', '.join(SPLITS)}{near}"
+            )
+    if not names:
+        raise UsageError(f"--{flag} is empty: give some of {', '.join(SPLITS)}")
+    return tuple(split for split in SPLITS if split in names)
+
+
 def prepare(config: Config, workdir: Workdir) -> Manifest:
     """Read, split and scan the corpus; nothing is written when it is refused.
 
@@ -182,6 +200,44 @@ def check_found(manifest: Manifest, config: Config) -> None:
         f"{missing}; among them {root / absent[0].path}. That is more than "
         f"dataset.max_missing = {config.dataset.max_missing:g} of the corpus: complete "
         "it, raise the limit, or mend dataset.dir (for csv, dataset.path_column)"
+    )
+
+
+def check_left_out(
+    manifest: Manifest, splits: Sequence[str], max_left_out: float
+) -> None:
+    """Refuse scanned splits that lack too many clips, or too many of one label.
+
+    Clips count that are missing and that cannot be used. A single clip of a label may
+    be left out, whatever its share, if the label has others.
+
+    Args:
+        manifest: The manifest.
+        splits: The splits, as one.
+        max_left_out: Largest share of clips left out, of all and of each label.
+
+    Raises:
+        UserError: With the numbers.
+    """
+    listed = [clip for clip in manifest.clips if clip.split in splits]
+    lost = [clip for clip in listed if clip.reason]
+    whole = Counter(clip.label for clip in listed)
+    lacking = Counter(clip.label for clip in lost)
+    bad = [
+        f"{lacking[label]} of {whole[label]} of {label or 'no label'}"
+        for label in sorted(lacking)
+        if lacking[label] > max_left_out * whole[label]
+        and (lacking[label] > 1 or whole[label] == 1)
+    ]
+    if not bad and len(lost) <= max_left_out * len(listed):
+        return
+    labels = f" ({', '.join(bad[:10])}{', ...' * (len(bad) > 10)})" if bad else ""
+    raise UserError(
+        f"{len(lost)} of {len(listed)} {' and '.join(splits)} clips are missing or "
+        f"cannot be used{labels}, {lost[0].path} for one ({lost[0].reason}). That is "
+        f"more than dataset.max_missing = {max_left_out:g} of the part or of a label, "
+        "so nothing is evaluated: complete the corpus, or give a larger "
+        "--dataset.max_missing, and the report says what it lacks"
     )
 
 

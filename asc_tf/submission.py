@@ -22,7 +22,8 @@ Average the predictions of runs, one for each fold, and write the best guesses p
 
   asc-tf submission W1 W2 ... --output=submission.csv [--top_k=3]
 
-Each W is a run folder that asc-tf evaluate has been through. The average is geometric.
+Each W is a run folder that asc-tf evaluate has been through; its test clips need no
+labels. The average is geometric.
 The table is that of FSDKaggle2018's competition: fname, and label, whose guesses are
 apart by a blank, the most probable one first (other blanks in labels become _). Clips
 that the evaluation left out are in it too, with what is most probable for any clip.
@@ -35,7 +36,7 @@ class Predictions(NamedTuple):
     Attributes:
         files: Paths of the clips.
         labels: Class order.
-        truth: Label of each clip.
+        truth: Label of each clip, or the empty string for all of them.
         probabilities: float64 `[clips, labels]`.
     """
 
@@ -68,13 +69,8 @@ def _main(values: flags.FlagValues) -> int:
     found = averaged([read_predictions(run) for run in runs], values.positional)
     lost = left_out(runs)
     write_text(output, table(found, values.top_k, lost))
-    ids = {label: index for index, label in enumerate(found.labels)}
-    truth = np.array([ids[label] for label in found.truth])
-    scores = metrics.evaluate(found.labels, truth, found.probabilities)
-    print(
-        f"{len(runs)} run{'s'[: len(runs) - 1]}, {scores['n_clips']} clips: "
-        f"mAP@3 {scores['map_at_3']:.3f}, accuracy {scores['accuracy']:.1%}"
-    )
+    runs_and_clips = f"{len(runs)} run{'s'[: len(runs) - 1]}, {len(found.files)} clips"
+    print(f"{runs_and_clips}: {describe_scores(found)}")
     if lost:
         print(
             f"{len(lost)} without a prediction ({', '.join(lost[:3])}"
@@ -82,6 +78,16 @@ def _main(values: flags.FlagValues) -> int:
         )
     print(output)
     return 0
+
+
+def describe_scores(found: Predictions) -> str:
+    """The scores of the averaged predictions, if the clips have labels."""
+    if not all(found.truth):
+        return "they have no labels, so there are no scores"
+    ids = {label: index for index, label in enumerate(found.labels)}
+    truth = np.array([ids[label] for label in found.truth])
+    scores = metrics.evaluate(found.labels, truth, found.probabilities)
+    return f"mAP@3 {scores['map_at_3']:.3f}, accuracy {scores['accuracy']:.1%}"
 
 
 def read_predictions(run: Workdir) -> Predictions:
@@ -104,7 +110,7 @@ def read_predictions(run: Workdir) -> Predictions:
         values = [[float(row[f"p_{label}"]) for label in labels] for row in rows]
         truth = tuple(row["label"] for row in rows)
         files = tuple(row["file"] for row in rows)
-        known = all(label in labels for label in truth)
+        known = all(label in labels for label in truth) or not any(truth)
         if not rows or not known or not np.isfinite(values).all():
             raise ValueError("no rows" if not rows else "values that are none")
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:

@@ -115,19 +115,32 @@ def check_model(config: Config, workdir: Workdir, manifest: Manifest) -> None:
     """Refuse, before the run begins, a model that cannot be made as configured.
 
     Raises:
-        UserError: As `assembly.body` does, or if codecarbon is missing.
+        UserError: As `assembly.body` and `check_energy` do.
     """
-    if config.train.energy and importlib.util.find_spec("codecarbon") is None:
-        raise UserError(
-            "train.energy = true: needs the package codecarbon, which is not "
-            f"installed: {install_hint('energy')}, or give --train.energy=false"
-        )
+    if config.train.energy:
+        check_energy(config.train.energy_country)
     if not workdir.checkpoint_file.is_file():
         from asc_tf import assembly
         from asc_tf.frontend import FrontendLayer
 
         frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
         assembly.body(config, workdir, frontend, manifest.labels, steps=1)
+
+
+def check_energy(country: str) -> None:
+    """Refuse to measure energy without codecarbon, or CO2 of an unknown country.
+
+    Raises:
+        UserError: Saying what to do.
+    """
+    if importlib.util.find_spec("codecarbon") is None:
+        raise UserError(
+            "train.energy = true: needs the package codecarbon, which is not "
+            f"installed: {install_hint('energy')}, or give --train.energy=false"
+        )
+    from asc_tf.energy import emissions_per_kwh
+
+    emissions_per_kwh(country)
 
 
 def fit(
@@ -207,7 +220,8 @@ def learn(
     from asc_tf.progress import EpochReport
 
     folder = workdir.path / "tensorboard"
-    energy = [EnergyReport(workdir)] if config.train.energy else []
+    country = config.train.energy_country
+    energy = [EnergyReport(workdir, country)] if config.train.energy else []
     if isinstance(examples, embeddings.EmbeddedExamples):
         with energy[0].counted("embed") if energy else contextlib.nullcontext():
             examples.embed(state.whole)
@@ -233,7 +247,7 @@ def learn(
             WaitReport(),
             EpochReport(config.train.epochs, steps, has_bar=interactive),
             keras.callbacks.TensorBoard(folder),
-            Pictures(folder),
+            Pictures(folder, workdir.labels()),
             *energy,
         ],
         verbose=0,

@@ -86,7 +86,7 @@ class Workdir:
 
     @property
     def energy_file(self) -> Path:
-        """The energy that training took, where `train.energy` asks for it."""
+        """Energy and CO2 of the training, where `train.energy` asks for them."""
         return self.path / "energy.json"
 
     @property

@@ -154,10 +154,12 @@ def test_a_budget_that_is_kept_changes_nothing(corpus, earlier, tmp_path):
 def test_the_energy_of_training_is_written(corpus, tmp_path):
     pytest.importorskip("codecarbon")
     workdir = Workdir(tmp_path / "run")
-    train.train(tiny.config(corpus, train__epochs=2, train__energy=True), workdir)
+    energy = {"train__energy": True, "train__energy_country": "FRA"}
+    train.train(tiny.config(corpus, train__epochs=2, **energy), workdir)
     found = json.loads(workdir.energy_file.read_text())
     assert found["epochs"] == 2
     assert found["kwh"] > 0
+    assert found["country"] == "FRA"
 
 
 def test_without_codecarbon_the_extra_is_named(corpus, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from matplotlib.figure import Figure
 
 from asc_tf import board, train
 from asc_tf.workdir import Workdir
@@ -33,7 +34,7 @@ def picture(tensor) -> np.ndarray:
 def test_curves_examples_and_mistakes_are_there_and_a_resumed_run_adds_to_them(
     corpus, tmp_path, monkeypatch, placement
 ):
-    monkeypatch.setattr(board, "EXAMPLES_EVERY", 2)
+    monkeypatch.setattr(board, "PICTURES_EVERY", 2)
     config = tiny.config(corpus, train__epochs=3, frontend__placement=placement)
     workdir = Workdir(tmp_path / "run")
     monkeypatch.setattr(board, "MAX_EXAMPLES", 3)
@@ -51,8 +52,10 @@ def test_curves_examples_and_mistakes_are_there_and_a_resumed_run_adds_to_them(
     tags = {"epoch_loss", "epoch_accuracy", "epoch_learning_rate", "epoch_waiting"}
     for tag in tags:
         assert [step for step, _ in found["train", tag]] == [0, 1, 2]
-    for tag in ("epoch_loss", "epoch_accuracy", "confusion of segments"):
+    for tag in ("epoch_loss", "epoch_accuracy"):
         assert [step for step, _ in found["validation", tag]] == [0, 1, 2]
+    confusions = found["validation", "confusion of segments"]
+    assert [step for step, _ in confusions] == [0, 2]
     assert [step for step, _ in found["train", "examples"]] == [0, 2]
     # Of 32 frames and 16 bands, with a line of 2 between: two beside each other.
     assert picture(found["train", "examples"][0][1]).shape == (36, 68, 1)
@@ -70,12 +73,15 @@ def test_pictures_change_nothing_in_a_run(corpus, tmp_path, monkeypatch):
 
 
 def test_the_confusion_is_that_of_validation_alone(corpus, tmp_path, monkeypatch):
-    seen, draw = [], board.confusion_picture
-    monkeypatch.setattr(
-        board,
-        "confusion_picture",
-        lambda counts: seen.append(counts) or draw(counts),
-    )
+    seen = []
+
+    def draw(counts, labels):
+        assert labels == tiny.LABELS
+        seen.append(counts)
+        return np.zeros((1, 4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(board, "confusion_picture", draw)
+    monkeypatch.setattr(board, "PICTURES_EVERY", 1)
     workdir = Workdir(tmp_path / "run")
     train.train(tiny.config(corpus, train__epochs=2), workdir)
     # Two clips of each label in validation, of one or two segments.
@@ -85,12 +91,30 @@ def test_the_confusion_is_that_of_validation_alone(corpus, tmp_path, monkeypatch
         assert np.trace(counted) / counted.sum() == pytest.approx(row["val_accuracy"])
 
 
-def test_a_confusion_is_drawn_black_where_all_of_a_label_are():
-    shown = board.confusion_picture(np.array([[3, 0, 0], [1, 1, 0], [0, 0, 0]], "f"))
-    assert shown.shape == (1, 24, 24, 1)
-    np.testing.assert_array_equal(
-        shown[0, 4::8, 4::8, 0], [[0, 255, 255], [127, 127, 255], [255, 255, 255]]
+def test_the_last_epoch_has_a_confusion_matrix_too(corpus, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    train.train(tiny.config(corpus, train__epochs=2), workdir)
+    confusions = events(workdir)["validation", "confusion of segments"]
+    assert [step for step, _ in confusions] == [0, 1]
+
+
+def test_a_confusion_matrix_has_labels_and_the_numbers_of_segments(monkeypatch):
+    drawn, draw = [], Figure.draw
+    monkeypatch.setattr(
+        Figure, "draw", lambda self, *a: drawn.append(self) or draw(self, *a)
     )
+    counts = np.array([[31, 0, 0], [1, 12, 0], [0, 0, 0]], "f")
+    shown = board.confusion_picture(counts, ("bus", "metro station", "tram"))
+    assert shown.dtype == np.uint8
+    assert shown.shape[0] == 1 and shown.shape[3] == 3
+    (axes,) = drawn[0].axes
+    names = ["bus", "metro station", "tram"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == names
+    assert [text.get_text() for text in axes.get_yticklabels()] == names
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted label", "true label")
+    places = {text.get_text(): text.get_position() for text in axes.texts}
+    assert places == {"31": (0, 0), "1": (0, 1), "12": (1, 1)}
+    assert "segments" in axes.get_title(loc="left")
 
 
 def test_a_grid_shows_low_bands_below_and_time_to_the_right():

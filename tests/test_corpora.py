@@ -2,8 +2,10 @@
 
 import collections
 import csv
+from pathlib import Path
 
 import pytest
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from asc_tf import datasets
 from asc_tf.config import Dataset
@@ -590,14 +592,19 @@ def test_every_training_clip_validates_in_one_of_the_folds(tmp_path, protocol, f
 
 
 @pytest.mark.parametrize("protocol", ["kfold", "stratified_kfold"])
-def test_the_seed_deals_the_folds(tmp_path, protocol):
+def test_folds_are_those_of_scikit_learn_over_the_unshuffled_table(tmp_path, protocol):
     folder = make_fsd(tmp_path)
-
-    def part(seed):
-        settings = {"protocol": protocol, "seed": seed}
-        return load("fsdkaggle2018", folder, **settings).part("validation")
-
-    assert part(1) == part(1) != part(2)
+    # Neither in the order of names nor in that of labels.
+    rows = sorted(fsd_rows(), key=lambda row: row[0][::-1])
+    write_csv(folder / FSD_LAYOUTS["zenodo"][0], FSD_TRAIN, rows)
+    kind = {"kfold": KFold, "stratified_kfold": StratifiedKFold}[protocol]
+    published = kind(4).split(rows, [row[1] for row in rows])
+    for fold, (train, validation) in enumerate(published, start=1):
+        settings = {"protocol": protocol, "folds": 4, "fold": fold, "seed": fold}
+        manifest = load("fsdkaggle2018", folder, **settings)
+        for split, places in (("train", train), ("validation", validation)):
+            found = {Path(clip.path).name for clip in manifest.part(split)}
+            assert found == {rows[place][0] for place in places}
 
 
 @pytest.mark.parametrize("protocol", ["kfold", "stratified_kfold", "official"])
@@ -631,6 +638,58 @@ def test_clips_of_one_freesound_recording_stay_together(tmp_path, protocol):
 def test_folds_that_cannot_be_made_are_refused(tmp_path, settings, wanted):
     folder = make_fsd(tmp_path)
     assert refusal(UsageError, "fsdkaggle2018", folder, **settings) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "label", "settings"),
+    [
+        ("sample_submission.csv", "fname,label", ",Bark Cello Knock", {}),
+        ("test.csv", "fname,label", ",", {}),
+        ("test.csv", "fname", "", {}),
+        ("lists/mine.csv", "fname", "", {"test_table": "lists/mine.csv"}),
+    ],
+)
+def test_a_test_table_without_labels_makes_a_test_part_without_labels(
+    tmp_path, name, head, label, settings
+):
+    folder = make_fsd(tmp_path, "kaggle")
+    if not settings:
+        (folder / FSD_LAYOUTS["kaggle"][1]).unlink()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(f"{head}\nx.wav{label}\ny.wav{label}\n")
+    manifest = load("fsdkaggle2018", folder, protocol="kfold", **settings)
+    manifest.check()
+    found = [(clip.path, clip.label) for clip in manifest.part("test")]
+    assert found == [("audio_test/x.wav", ""), ("audio_test/y.wav", "")]
+    assert manifest.labels == SOUNDS
+
+
+def test_a_test_table_with_labels_of_its_own_is_scored(tmp_path):
+    folder = make_fsd(tmp_path)
+    (folder / "test.csv").write_text("fname,label\nx.wav,Bark\n")
+    manifest = load("fsdkaggle2018", folder, test_table="test.csv")
+    found = [(clip.path, clip.label) for clip in manifest.part("test")]
+    assert found == [("FSDKaggle2018.audio_test/x.wav", "Bark")]
+
+
+def test_a_test_table_that_is_not_there_or_labels_half_of_its_clips_is_refused(
+    tmp_path,
+):
+    folder = make_fsd(tmp_path)
+    settings = {"test_table": "test.csv"}
+    said = refusal(UsageError, "fsdkaggle2018", folder, **settings)
+    assert said == f"dataset.test_table = test.csv: no such file below {folder}"
+    (folder / "test.csv").write_text("fname,label\nx.wav,Bark\ny.wav,\n")
+    said = refusal(UserError, "fsdkaggle2018", folder, **settings)
+    assert said.startswith(f"{folder / 'test.csv'}: line 3: no label, but other lines")
+
+
+def test_clips_without_labels_may_not_be_drawn_for_training(tmp_path):
+    folder = make_fsd(tmp_path)
+    (folder / "test.csv").write_text("fname\nx.wav\ny.wav\nz.wav\n")
+    settings = {"test_table": "test.csv", "protocol": "random", "allow_leaky": True}
+    with pytest.raises(UserError, match="only test clips may have none"):
+        load("fsdkaggle2018", folder, **settings).check()
 
 
 @pytest.mark.parametrize(
@@ -788,6 +847,31 @@ def test_the_real_small_subset_of_tau2022_mobile_has_no_leak(shared_data):
 
 
 @pytest.mark.shared_data
+@pytest.mark.parametrize("folds", [2, 10])
+def test_real_fsdkaggle2018_has_the_published_folds(shared_data, folds):
+    folder = shared_data / "fsdkaggle2018"
+    with (folder / "train.csv").open(newline="", encoding="utf-8") as stream:
+        names = [row["fname"] for row in csv.DictReader(stream)]
+    for fold, (_, places) in enumerate(KFold(folds).split(names), start=1):
+        settings = {"protocol": "kfold", "folds": folds, "fold": fold}
+        manifest = load("fsdkaggle2018", folder, **settings)
+        manifest.check()
+        found = [clip.path for clip in manifest.part("validation")]
+        assert found == [f"audio_train/{names[place]}" for place in places]
+
+
+@pytest.mark.shared_data
+def test_the_real_table_without_labels_makes_a_test_part_of_all_9400(shared_data):
+    folder = shared_data / "fsdkaggle2018"
+    table = {"test_table": "sample_submission.csv"}
+    manifest = load("fsdkaggle2018", folder, **table)
+    manifest.check()
+    assert len(manifest.part("test")) == 9400
+    assert {clip.label for clip in manifest.part("test")} == {""}
+    assert len(manifest.labels) == 41
+
+
+@pytest.mark.shared_data
 def test_real_fsdkaggle2018_has_the_published_counts(shared_data):
     folder = shared_data / "fsdkaggle2018"
     manifest = load("fsdkaggle2018", folder)
@@ -813,6 +897,7 @@ def test_real_fsdkaggle2018_has_the_published_counts(shared_data):
         ("mini", {"fold": 2}, "fold"),
         ("mini", {"folds": 3}, "folds"),
         ("mini", {"unverified_weight": 0.5}, "unverified_weight"),
+        ("mini", {"test_table": "test.csv"}, "test_table"),
         ("mini", {"fold": 2, "protocol": "random", "allow_leaky": True}, "fold"),
         ("us8k", {"validation_share": 0.4}, "validation_share"),
     ],

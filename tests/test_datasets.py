@@ -232,6 +232,43 @@ def test_the_random_protocol_keeps_each_clips_recording_and_follows_the_seed(tmp
     assert load("esc10", tmp_path, **settings, seed=1) != manifest
 
 
+def test_a_folder_has_no_official_protocol_but_one_that_is_drawn(tmp_path):
+    folder = make_takes(tmp_path)
+    protocol = load("folder", folder, seed=7).protocol["protocol"]
+    assert protocol == "drawn by file, seed 7"
+    pattern = r"(\w+)-[abcd]"
+    manifest = load("folder", folder, identifier_pattern=pattern)
+    assert manifest.protocol["protocol"] == "drawn by recording, seed 0"
+
+
+@pytest.mark.parametrize(
+    ("parts", "settings", "wanted"),
+    [
+        (
+            ("train", "validation", "test"),
+            {"split_column": "it"},
+            "split of the table",
+        ),
+        (
+            ("train", "train", "test"),
+            {"split_column": "it"},
+            "split of the table, validation part drawn by file, seed 0",
+        ),
+        (
+            ("1", "1", "2"),
+            {"fold_column": "it"},
+            "folds of the table, validation part drawn by file, seed 0",
+        ),
+        (("1", "1", "2"), {}, "drawn by file, seed 0"),
+    ],
+)
+def test_a_table_says_whether_its_split_is_its_own(tmp_path, parts, settings, wanted):
+    rows = [f"{n}.wav,{'ab'[n % 2]},{parts[n // 4]}" for n in range(12)]
+    text = "\n".join(["filename,label,it", *rows]) + "\n"
+    manifest = load_csv(tmp_path, text, **settings)
+    assert manifest.protocol["protocol"] == wanted
+
+
 def test_the_random_protocol_must_be_allowed(tmp_path):
     message = refusal(
         UsageError, load, "folder", make_takes(tmp_path), protocol="random"

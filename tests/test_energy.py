@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 
+from asc_tf import train
+from asc_tf.errors import UsageError
 from asc_tf.workdir import Workdir
 
 pytest.importorskip("codecarbon")
 
 
-def trained(workdir: Workdir, first: int, epochs: int) -> dict:
+def trained(workdir: Workdir, first: int, epochs: int, country: str = "") -> dict:
     from asc_tf.energy import EnergyReport
 
     model = keras.Sequential([keras.layers.Dense(2)])
@@ -19,7 +21,7 @@ def trained(workdir: Workdir, first: int, epochs: int) -> dict:
         np.zeros((64, 2)),
         initial_epoch=first,
         epochs=epochs,
-        callbacks=[EnergyReport(workdir)],
+        callbacks=[EnergyReport(workdir, country)],
         verbose=0,
     )
     return json.loads(workdir.energy_file.read_text())
@@ -43,3 +45,33 @@ def test_a_damaged_energy_file_is_begun_again(tmp_path):
     workdir = Workdir(tmp_path)
     workdir.energy_file.write_text('{"epochs": 3')
     assert trained(workdir, 0, 1)["epochs"] == 1
+
+
+def test_the_co2_is_that_of_all_energy_in_the_country(tmp_path):
+    from codecarbon.input import DataSource
+
+    workdir = Workdir(tmp_path)
+    intensity = DataSource().get_global_energy_mix_data()["POL"]["carbon_intensity"]
+    for epochs in (1, 2):
+        found = trained(workdir, epochs - 1, epochs, "POL")
+        assert found["country"] == "POL"
+        assert found["co2_kg"] == pytest.approx(found["kwh"] * intensity / 1000)
+
+
+def test_without_a_country_the_co2_is_the_world_average_and_says_so(tmp_path):
+    found = trained(Workdir(tmp_path), 0, 1)
+    assert found["country"] == "world average"
+    assert found["co2_kg_per_kwh"] == 0.475
+    assert found["co2_kg"] == pytest.approx(found["kwh"] * 0.475)
+
+
+def test_energy_of_an_older_file_counts_in_the_co2(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.energy_file.write_text('{"epochs": 3, "kwh": 2.0}')
+    found = trained(workdir, 3, 4)
+    assert found["co2_kg"] == pytest.approx(2 * 0.475, rel=0.01)
+
+
+def test_a_country_that_is_not_known_is_refused_before_training():
+    with pytest.raises(UsageError, match=r"train\.energy_country = Germany: .* DEU"):
+        train.check_energy("Germany")

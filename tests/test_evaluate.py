@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -12,10 +13,14 @@ import soundfile
 import tiny
 from sklearn import metrics as sk
 
-from asc_tf import evaluate, train
+from asc_tf import evaluate, preparation, submission, train
 from asc_tf.checkpoint import load_whole
 from asc_tf.errors import UserError
+from asc_tf.manifest import Clip, Manifest
 from asc_tf.workdir import Workdir
+
+# The number of a recording serves as its city, that of a take as its device.
+PATTERN = r"/(?P<identifier>[a-z]+(?P<city>\d*))-(?P<device>\d)"
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +30,19 @@ def workdir(tmp_path_factory) -> Workdir:
         corpus / "hum" / "long-0.wav", np.tile(tiny.clip("hum", 99), 5), tiny.RATE
     )
     workdir = Workdir(tmp_path_factory.mktemp("run") / "run")
-    config = tiny.config(corpus, audio__hop_seconds=0.3, dataset__test_share=0.3)
+    config = tiny.config(
+        corpus,
+        audio__hop_seconds=0.3,
+        dataset__test_share=0.3,
+        dataset__identifier_pattern=PATTERN,
+    )
     train.train(config, workdir)
     return workdir
 
 
-def rows_of(workdir: Workdir) -> list[dict[str, str]]:
-    with (workdir.report / "predictions.csv").open(newline="") as stream:
+def rows_of(workdir: Workdir, folder: str = "") -> list[dict[str, str]]:
+    path = workdir.report / folder / "predictions.csv"
+    with path.open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -81,7 +92,7 @@ def test_the_report_has_what_the_contract_says(workdir):
     assert report["split"] == "test"
     assert report["protocol"] == {
         "corpus": "folder",
-        "protocol": "official",
+        "protocol": "drawn by recording, seed 0",
         "fold": None,
         "leaky": False,
     }
@@ -101,6 +112,169 @@ def test_the_report_says_which_epoch_the_model_is_of(workdir):
     note = f"epoch {best:.0f} of 3, the one with the lowest validation loss."
     assert report["notes"][0].endswith(note)
     assert note in page.read_text()
+
+
+@pytest.mark.parametrize("name", ["device", "city"])
+def test_devices_and_cities_have_the_scores_of_their_own_clips(workdir, name):
+    report, _ = evaluate.evaluate(workdir)
+    rows = rows_of(workdir)
+    groups = sorted({row[name] for row in rows})
+    assert len(groups) > 1
+    assert [row[name] for row in report[f"per_{name}"]] == groups
+    for found in report[f"per_{name}"]:
+        mine = [row for row in rows if row[name] == found[name]]
+        right = [row["label"] == row["predicted"] for row in mine]
+        assert found["n_clips"] == len(mine)
+        assert found["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_screen_and_page_show_the_same_figures_in_the_same_order(workdir, capsys):
+    assert evaluate.main([f"--workdir={workdir.path}"]) == 0
+    line, _ = capsys.readouterr().out.splitlines()
+    page = (workdir.report / "report.html").read_text()
+    names = re.findall("<dt>(.*?)</dt>", page)
+    values = [text.replace(" %", "%") for text in re.findall("<dd>(.*?)</dd>", page)]
+    shown = [f"{n} {v}" for n, v in zip(names, values, strict=True)]
+    assert names[:3] == ["accuracy", "macro-averaged accuracy", "log loss"]
+    assert line == f"test: {values[-1]} clips, {', '.join(shown[:3])}"
+
+
+def test_training_and_validation_clips_can_be_in_one_table(workdir, capsys):
+    words = [f"--workdir={workdir.path}", "--split=validation, train"]
+    assert evaluate.main(words) == 0
+    rows = rows_of(workdir, "train_validation")
+    parts = [(row["split"], row["file"]) for row in rows]
+    manifest = workdir.manifest()
+    assert parts == [
+        (split, clip.path)
+        for split in ("train", "validation")
+        for clip in manifest.part(split)
+    ]
+    both = json.loads((workdir.report / "train_validation" / "report.json").read_text())
+    assert both["n_clips"] == len(rows)
+    assert both["segments"]["n_segments"] > len(rows)
+    said = capsys.readouterr().out
+    for found in both["per_split"]:
+        alone, _ = evaluate.evaluate(workdir, found["split"])
+        assert found == {name: alone[name] for name in found}
+        assert f"{found['split']}: {found['n_clips']} clips, accuracy" in said
+    right = [row["label"] == row["predicted"] for row in rows]
+    assert both["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_a_split_that_there_is_not_is_wrong_usage(workdir, capsys):
+    assert evaluate.main([f"--workdir={workdir.path}", "--split=train,tset"]) == 2
+    assert "'tset' must be one of train, validation, test (" in capsys.readouterr().err
+
+
+@pytest.fixture
+def without_labels(workdir):
+    """The run, whose test clips have no labels."""
+    manifest = workdir.manifest()
+    clips = tuple(
+        dataclasses.replace(clip, label="") if clip.split == "test" else clip
+        for clip in manifest.clips
+    )
+    workdir.write_manifest(dataclasses.replace(manifest, clips=clips))
+    yield workdir
+    workdir.write_manifest(manifest)
+
+
+def test_a_test_part_without_labels_gets_predictions_and_no_scores(
+    workdir, without_labels, tmp_path, capsys
+):
+    assert (workdir.report / "per_class.png").is_file()
+    before = [row["predicted"] for row in rows_of(workdir)]
+    arguments = [f"--workdir={workdir.path}"]
+    assert evaluate.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert f"test: {len(before)} clips without labels: predictions, but no" in said
+    assert str(workdir.report / "predictions.csv") in said
+    rows = rows_of(workdir)
+    assert [row["predicted"] for row in rows] == before
+    assert {row["label"] for row in rows} == {""}
+    report = json.loads((workdir.report / "report.json").read_text())
+    assert report["has_labels"] is False
+    assert report["accuracy"] is None
+    assert sum(report["n_predicted"].values()) == report["n_clips"] == len(rows)
+    assert "No scores." in (workdir.report / "report.html").read_text()
+    assert not list(workdir.report.glob("confusion*")) + list(
+        workdir.report.glob("per_class*")
+    )
+    table = tmp_path / "submission.csv"
+    assert submission.main([str(workdir.path), f"--output={table}", "--top_k=1"]) == 0
+    assert "no labels, so there are no scores" in capsys.readouterr().out
+    guesses = [line.split(",")[1] for line in table.read_text().splitlines()[1:]]
+    assert guesses == before
+
+
+def test_clips_without_labels_are_not_mixed_with_others(without_labels, capsys):
+    words = [f"--workdir={without_labels.path}", "--split=validation,test"]
+    assert evaluate.main(words) == 2
+    assert "the test part of this run has no labels" in capsys.readouterr().err
+
+
+@pytest.fixture
+def without_hum(workdir):
+    """The run, whose corpus has lost the test clips of one label."""
+    corpus = Path(workdir.config().dataset.dir)
+    gone = [clip for clip in workdir.manifest().part("test") if clip.label == "hum"]
+    contents = {corpus / clip.path: (corpus / clip.path).read_bytes() for clip in gone}
+    for path in contents:
+        path.unlink()
+    yield len(gone)
+    for path, content in contents.items():
+        path.write_bytes(content)
+
+
+def test_a_label_whose_files_are_gone_keeps_the_report_as_it_was(
+    workdir, without_hum, capsys
+):
+    evaluate.evaluate(workdir, changes={"dataset.max_missing": 1.0})
+    files = [*workdir.report.glob("*"), workdir.manifest_file]
+    before = {path: path.read_bytes() for path in files if path.is_file()}
+    assert evaluate.main([f"--workdir={workdir.path}"]) == 1
+    said = capsys.readouterr().err
+    assert f"({without_hum} of {without_hum} of hum)" in said
+    assert "more than dataset.max_missing = 0.1" in said
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_partial_report_says_so_first(workdir, without_hum, capsys):
+    words = [f"--workdir={workdir.path}", "--dataset.max_missing=1"]
+    assert evaluate.main(words) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    counted = f"hum {without_hum} of {without_hum}"
+    assert first.startswith(f"PARTIAL: {without_hum} of ") and counted in first
+    report = json.loads((workdir.report / "report.json").read_text())
+    assert list(report)[:2] == ["split", "partial"]
+    assert first == f"PARTIAL: {report['partial']}"
+    page = (workdir.report / "report.html").read_text()
+    header, _ = page.split("</header>")
+    assert "PARTIAL report.</strong>" in header and counted in header
+
+
+def test_clips_that_are_left_out_are_limited_in_all_and_of_each_label():
+    def manifest(lost):
+        return Manifest(
+            tuple(
+                Clip(f"{label}{n}", label, f"{label}{n}", split="test", reason=reason)
+                for label, share in lost.items()
+                for n in range(20)
+                for reason in ["gone" if n < share else ""]
+            ),
+            tuple(lost),
+        )
+
+    check = preparation.check_left_out
+    check(manifest({"a": 2, "b": 0, "c": 0}), ["test"], 0.1)
+    # One clip of a label may always be left out, if others are there.
+    check(manifest({"a": 1, "b": 1, "c": 0}), ["test"], 0.04)
+    with pytest.raises(UserError, match=r"^3 of 60 test .*\(3 of 20 of a\), a0 for"):
+        check(manifest({"a": 3, "b": 0, "c": 0}), ["test"], 0.1)
+    with pytest.raises(UserError, match=r"^3 of 60 test .* used, a0 for one"):
+        check(manifest({"a": 1, "b": 1, "c": 1}), ["test"], 0.04)
+    check(manifest({"a": 20, "b": 0, "c": 0}), ["test"], 1.0)
 
 
 def test_clips_are_the_mean_of_their_segments(workdir):

@@ -310,6 +310,11 @@ def test_dcase2018_trains_evaluates_and_exports(tut2018, tmp_path):
     assert config.frontend.frames(config.audio.segment_samples) == 500
     report, files = run("dcase2018", tut2018, tmp_path, ("saved_model", "int8"))
     assert report["n_clips"] == 20
+    for row in report["split_table"]:
+        assert row["test_clips"] == 2
+        assert 0 < row["validation_location_share"] < 1
+    energy = report["energy"]
+    assert energy["co2_kg"] == energy["kwh"] * energy["co2_kg_per_kwh"] > 0
     assert 0 <= report["macro_accuracy"] <= 1
     assert len(report["per_class"]) == len(report["labels"]) == 10
     assert set(files["formats"]) == {"saved_model", "int8"}

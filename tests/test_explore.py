@@ -19,7 +19,7 @@ import soundfile
 import tiny
 
 from asc_tf import datasets, explore
-from asc_tf.config import Audio, Augment
+from asc_tf.config import Audio, Augment, Dataset
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.report import (
     explore_axes,
@@ -364,7 +364,7 @@ def test_verified_and_unverified_clips_stack():
     clips = tuple(
         Clip(f"{n}.wav", "x", str(n), verified=verified, split=split)
         for n, (verified, split) in enumerate(
-            [("1", "train"), ("0", "train"), ("1", "train"), ("1", "test")]
+            [("1", "train"), ("0", "train"), ("1", "validation"), ("", "test")]
         )
     )
     counts = explore_counts.by_verification(Manifest(clips, ("x", "y")))
@@ -373,6 +373,21 @@ def test_verified_and_unverified_clips_stack():
     bare = tuple(dataclasses.replace(clip, verified="") for clip in clips)
     assert explore_counts.by_verification(Manifest(bare, ("x",))) is None
     assert explore_counts.by_device(Manifest(bare, ("x",))) is None
+
+
+@pytest.mark.shared_data
+def test_the_chart_of_verified_clips_has_all_real_training_clips_of_every_fold(
+    shared_data,
+):
+    folder = str(shared_data / "fsdkaggle2018")
+    for fold in (1, 2):
+        settings = {"protocol": "kfold", "folds": 2, "fold": fold}
+        manifest = datasets.load(Dataset("fsdkaggle2018", folder, **settings))
+        counts = explore_counts.by_verification(manifest)
+        assert counts.groups == ("verified", "not verified")
+        assert len(counts.rows) == 41
+        numbers = [numbers for _, numbers in counts.rows]
+        assert [sum(column) for column in zip(*numbers, strict=True)] == [3710, 5763]
 
 
 def test_many_devices_share_a_last_group_and_none_is_lost():

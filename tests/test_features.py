@@ -1,6 +1,7 @@
 """asc-tf features: what it writes, how it goes on, and what it refuses."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -605,3 +606,21 @@ def test_real_recordings_are_stored_as_they_are_heard(shared_data, tmp_path):
     np.testing.assert_array_equal(
         np.concatenate([shard["features"] for shard in shards]), values
     )
+
+
+def test_test_clips_without_labels_are_stored_without_a_target(
+    config, tmp_path, monkeypatch
+):
+    manifest = datasets.load(config.dataset)
+    clips = tuple(
+        dataclasses.replace(clip, label="") if clip.split == "test" else clip
+        for clip in manifest.clips
+    )
+    blank = dataclasses.replace(manifest, clips=clips)
+    monkeypatch.setattr(datasets, "load", lambda _: blank)
+    features.write(config, tmp_path / "npz", splits=("test",))
+    (shard,) = shards_of(tmp_path / "npz", "test")
+    assert set(shard["label_id"]) == {-1}
+    rows = list(StoredFeatures.open(tmp_path / "npz").dataset("test"))
+    assert len(rows) == len(shard["clip"])
+    assert not any(row["target"].numpy().any() for row in rows)

@@ -153,9 +153,15 @@ def test_the_split_table_counts_clips_and_locations_of_each_label():
         for what in ("clips", "locations")
     ]
     table = datasets.split_table(Manifest(tuple(clips), ("tram", "bus")))
+    shares = [
+        {"test_clip_share": 2 / 3, "validation_location_share": 0.0},
+        {"test_clip_share": 0.0, "validation_location_share": 1 / 3},
+    ]
     assert table == [
-        {"label": "tram", **dict(zip(keys, (1, 1, 0, 0, 2, 1), strict=True))},
-        {"label": "bus", **dict(zip(keys, (4, 2, 4, 1, 0, 0), strict=True))},
+        {"label": "tram", **dict(zip(keys, (1, 1, 0, 0, 2, 1), strict=True))}
+        | shares[0],
+        {"label": "bus", **dict(zip(keys, (4, 2, 4, 1, 0, 0), strict=True))}
+        | shares[1],
     ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from asc_tf import metrics
+from asc_tf.manifest import SPLITS
 from asc_tf.report import figures, write_report
 from asc_tf.report.history import read_history
 
@@ -216,6 +217,79 @@ def test_a_leaky_protocol_is_announced_and_another_is_not(tmp_path):
         report["protocol"] = {"corpus": "ESC-50", "fold": 1, "leaky": leaky}
         write_report(tmp_path, report, predictions)
         assert ("LEAKY" in page_of(tmp_path)) is leaky
+
+
+def test_a_partial_report_says_so_at_its_top(tmp_path):
+    report, predictions = make()
+    for partial in ("3 of 40 clips <gone>", None):
+        write_report(tmp_path, report | {"partial": partial}, predictions)
+        header = page_of(tmp_path).split("</header>")[0]
+        said = "PARTIAL report.</strong> 3 of 40 clips &lt;gone&gt;." in header
+        assert said is (partial is not None)
+
+
+def test_the_accuracy_leads_the_page_and_a_missing_roc_auc_is_left_out(tmp_path):
+    report, predictions = make()
+    write_report(tmp_path, report | {"roc_auc": None}, predictions)
+    assert re.findall("<dt>(.*?)</dt>", page_of(tmp_path)) == [
+        *("accuracy", "macro-averaged accuracy", "log loss", "mAP@3", "clips")
+    ]
+
+
+def test_without_labels_the_page_counts_predictions_and_old_figures_go(
+    tmp_path, real_figures
+):
+    report, predictions = make()
+    write_report(tmp_path, report, predictions)
+    probabilities = np.tile([0.2, 0.7, 0.1], (40, 1))
+    probabilities[:10] = [0.6, 0.3, 0.1]
+    for row in predictions:
+        row["label"] = ""
+    write_report(tmp_path, metrics.without_labels(LABELS, probabilities), predictions)
+    page = page_of(tmp_path)
+    assert "No scores." in page
+    rows = re.findall(r'row">(.*?)</th><td class="n">(\d+)</td>', page)
+    assert [(name.replace("&lt;", "<"), n) for name, n in rows] == [
+        *(("bus", "10"), ("<b>&amp;", "30"), ("tram", "0"))
+    ]
+    for missing in ("accuracy", "mistakes", "Confusion"):
+        assert missing not in page
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("report.json", "report.html", "predictions.csv")
+    }
+
+
+def test_clips_and_recordings_of_each_split_are_in_a_table(tmp_path):
+    report, predictions = make()
+    row = {f"{split}_clips": 10 * n for n, split in enumerate(SPLITS, start=1)}
+    row |= {f"{split}_locations": n for n, split in enumerate(SPLITS, start=1)}
+    row |= {"test_clip_share": 0.5, "validation_location_share": 2 / 3}
+    report["split_table"] = [{"label": label} | row for label in LABELS]
+    city = {"city": "lyon", "n_clips": 1, "accuracy": 0.5, "macro_accuracy": 0.5}
+    for cities, unit in (([], "recordings"), ([city | {"log_loss": 1.0}], "locations")):
+        write_report(tmp_path, report | {"per_city": cities}, predictions)
+        page = page_of(tmp_path)
+        assert f"{unit.capitalize()} and clips of each label" in page
+        assert f">validation {unit} %</th>" in page
+        cells = "".join(
+            f'<td class="n">{text}</td>'
+            for text in ("1 / 10", "2 / 20", "3 / 30", "50.0", "66.7")
+        )
+        assert f'<th scope="row">bus</th>{cells}</tr>' in page
+
+
+def test_energy_and_co2_are_shown_together_and_an_older_file_has_no_co2(tmp_path):
+    report, predictions = make()
+    spent = {"epochs": 3, "seconds": 9.0, "kwh": 0.0124, "cpu_kwh": 0.0124}
+    co2 = {"co2_kg": 0.0124 * 0.381, "co2_kg_per_kwh": 0.381, "country": "DEU"}
+    write_report(tmp_path, report | {"energy": spent | co2}, predictions)
+    page = page_of(tmp_path)
+    assert "Energy <b>12.4 Wh</b> (CPU 12.4) in 3 epochs" in page
+    assert "CO2 <b>4.724 g</b> at 381 g per kWh (DEU)" in page
+    write_report(tmp_path, report | {"energy": spent}, predictions)
+    assert "CO2 &ndash;" in page_of(tmp_path)
+    write_report(tmp_path, report | {"energy": None}, predictions)
+    assert "Energy" not in page_of(tmp_path)
 
 
 def test_devices_and_cities_have_tables_only_where_they_are_known(tmp_path):

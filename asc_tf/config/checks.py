@@ -204,12 +204,15 @@ def _train_without_effect(train: Train) -> list[str]:
         "plateau_patience": ("schedule", "plateau"),
         "focal_gamma": ("loss", "focal"),
     }
-    return [
+    said = [
         f"train.{name} changes nothing with train.{other} = {getattr(train, other)}"
         for name, (other, value) in needed.items()
         if getattr(train, name) != getattr(Train(), name)
         and getattr(train, other) != value
     ]
+    if train.energy_country and not train.energy:
+        said.append("train.energy_country changes nothing with train.energy = false")
+    return said
 
 
 def _unused(frontend: Frontend) -> dict[str, tuple[str, ...]]:

@@ -27,8 +27,9 @@ class Dataset(Section):
         "official",
         "how the corpus is split: its own way; urbansound8k also two_folds (train on "
         "two, validate on the third, test on the fourth); fsdkaggle2018 also kfold and "
-        "stratified_kfold (fold dataset.fold of dataset.folds validates); random: by "
-        "clip, which is leaky and needs dataset.allow_leaky",
+        "stratified_kfold (fold dataset.fold of dataset.folds validates; in the order "
+        "of the table, not shuffled); random: by clip, which is leaky and needs "
+        "dataset.allow_leaky",
         choices=("official", "two_folds", "kfold", "stratified_kfold", "random"),
     )
     fold: int = option(
@@ -51,9 +52,16 @@ class Dataset(Section):
     )
     max_missing: float = option(
         0.1,
-        "share of the corpus's files that may be missing; with more the run stops",
+        "share of the corpus's files that may be missing; with more the run stops; "
+        "evaluation also counts files that cannot be used, and holds each label to it",
         minimum=0.0,
         maximum=1.0,
+    )
+    test_table: str = option(
+        "",
+        "fsdkaggle2018: table of the test clips, below dataset.dir; those of "
+        "sample_submission.csv have no labels; empty: the first known one in the "
+        "folder",
     )
     unverified_weight: float = option(
         1.0,

@@ -200,8 +200,13 @@ class Train(Section):
     )
     energy: bool = option(
         False,
-        "write the energy that training takes to energy.json in the run folder (needs "
-        "pip install '.[energy]')",
+        "write the energy that training takes, and its CO2, to energy.json in the run "
+        "folder (needs pip install '.[energy]')",
+    )
+    energy_country: str = option(
+        "",
+        "country whose electricity gives the CO2 of train.energy, an ISO code of three "
+        "letters like DEU; empty: the world's average",
     )
     seed: int = option(
         0,

@@ -47,6 +47,9 @@ PROTOCOLS: dict[str, tuple[str, ...]] = {
 }
 """What a corpus has beside `official` and `random`."""
 
+UNPUBLISHED = ("synthetic", "folder", "csv")
+"""Corpora without an official split; their own one is described in its place."""
+
 USUAL_SHARE = 0.15
 USUAL_SHARE_BY_LOCATION = 0.30
 """DCASE's own; with about three locations per city it has each city on both sides."""
@@ -87,7 +90,7 @@ def load(dataset: Dataset) -> Manifest:
         )
     check_names(corpus.clips)
     _check_used(dataset, corpus)
-    name = {"corpus": dataset.name, "protocol": dataset.protocol}
+    name = {"corpus": dataset.name, "protocol": _describe_split(dataset, corpus)}
     if dataset.validation == "none":
         name["validation"] = "none"
     protocol = name | corpus.protocol
@@ -135,6 +138,7 @@ def _check_used(dataset: Dataset, corpus: Corpus) -> None:
         "fold": is_random or corpus.protocol.get("fold") is None,
         "folds": dataset.protocol not in ("kfold", "stratified_kfold"),
         "validation_share": has_validation and not is_random,
+        "test_table": dataset.name != "fsdkaggle2018",
         "unverified_weight": not any(clip.verified for clip in corpus.clips),
     }
     for name, is_idle in idle.items():
@@ -144,6 +148,24 @@ def _check_used(dataset: Dataset, corpus: Corpus) -> None:
                 f"dataset.{name} = {value}: {dataset.name} has no use for it under "
                 f"dataset.protocol = {dataset.protocol}; leave it out"
             )
+
+
+def _describe_split(dataset: Dataset, corpus: Corpus) -> str:
+    """Name the protocol, or say how a corpus that has no published one is split."""
+    if dataset.protocol != "official" or dataset.name not in UNPUBLISHED:
+        return dataset.protocol
+    if dataset.name == "synthetic":
+        return "built in"
+    have = {clip.split for clip in corpus.clips}
+    wanted = ("test", *dataset.training_splits[1:])
+    lacking = [split for split in wanted if split not in have]
+    by_file = all(clip.identifier == clip.path for clip in corpus.clips)
+    drawn = f"drawn by {'file' if by_file else 'recording'}, seed {dataset.seed}"
+    if len(lacking) == len(wanted):
+        return drawn
+    kind = "split" if corpus.protocol.get("fold") is None else "folds"
+    drawn = f", {lacking[0]} part {drawn}" if lacking else ""
+    return f"{kind} of the table{drawn}"
 
 
 def _fill_in(corpus: Corpus, dataset: Dataset, share: float) -> tuple[Clip, ...]:

@@ -6,6 +6,7 @@ Labels: Task Description, Dataset, and Baseline", DCASE 2018.
 
 import dataclasses
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from asc_tf.datasets.corpus import (
     Row,
     choose_fold,
     clip_path,
+    find_file,
     find_table,
     in_order,
     read_rows,
@@ -25,8 +27,8 @@ from asc_tf.manifest import Clip
 LAYOUT = (
     "FSDKaggle2018.meta with train_post_competition.csv and "
     "test_post_competition_scoring_clips.csv beside FSDKaggle2018.audio_train and "
-    "FSDKaggle2018.audio_test, or train.csv and test_post_competition.csv beside "
-    "audio_train and audio_test"
+    "FSDKaggle2018.audio_test, or train.csv and test_post_competition.csv (or, without "
+    "labels, sample_submission.csv) beside audio_train and audio_test"
 )
 _META = "FSDKaggle2018.meta"
 # The first has a column with the Freesound recording, which Kaggle's has not.
@@ -40,46 +42,80 @@ _TEST = (
     "test_post_competition_scoring_clips.csv",
     f"{_META}/test_post_competition.csv",
     "test_post_competition.csv",
+    "test.csv",
+    "sample_submission.csv",
 )
+# Its labels are the same guess for each clip, to show the form.
+_WITHOUT_LABELS = "sample_submission.csv"
 
 
 def fsdkaggle2018(dataset: Dataset, directory: Path) -> Corpus:
     """The official training and test clips; rows that only padded the test are none.
 
-    With the protocols `kfold` and `stratified_kfold` the training recordings are dealt
-    into `dataset.folds` folds, of which `dataset.fold` is the validation part.
+    A test table without labels, as the competition gave it, makes a test part without
+    labels. With the protocols `kfold` and `stratified_kfold` the training recordings
+    make `dataset.folds` folds, of which `dataset.fold` is the validation part.
 
     Raises:
         UsageError: If a table is missing, or the folds do not fit.
         UserError: Naming the table and the line, if a row does not fit.
     """
     train_table = find_table(directory, _TRAIN, LAYOUT)
-    test_table = find_table(directory, _TEST, LAYOUT)
-    homes = [_home(directory, table) for table in (train_table, test_table)]
+    test_table = _find_test_table(dataset, directory)
+    train_home = _home(directory, train_table, "audio_train")
+    test_home = _home(directory, test_table, "audio_test")
     train_rows = read_rows(train_table, ("fname", "label", "manually_verified"))
-    train = [_train_clip(row, f"{homes[0]}audio_train") for row in train_rows]
+    train = [_train_clip(row, f"{train_home}audio_train") for row in train_rows]
     labels = sorted({clip.label for _, clip in train})
-    test_rows = read_rows(test_table, ("fname", "label", "usage"))
-    scored = [row for row in test_rows if not _is_padding(row)]
-    test = [_test_clip(row, f"{homes[1]}audio_test", labels) for row in scored]
+    test_rows = _read_test_rows(test_table)
+    used = [row for row in test_rows if not _is_padding(row)]
+    test = [_test_clip(row, f"{test_home}audio_test", labels) for row in used]
     protocol: dict[str, Any] = {
         "corpus": "fsdkaggle2018",
         "fold": None,
         "leaky": False,
-        "ignored": len(test_rows) - len(scored),
+        "ignored": len(test_rows) - len(used),
     }
-    clips = in_order((*train, *test))
     if dataset.protocol in ("kfold", "stratified_kfold"):
         folds = list(range(1, dataset.folds + 1))
         fold = choose_fold(dataset, folds, dataset.protocol)
-        clips = _deal(clips, dataset, fold)
+        train = _assign_folds(train, dataset, fold)
         protocol |= {"fold": fold, "folds": folds}
-    return Corpus(clips, tuple(labels), LAYOUT, protocol)
+    return Corpus(in_order((*train, *test)), tuple(labels), LAYOUT, protocol)
 
 
-def _home(directory: Path, table: Path) -> str:
+def _find_test_table(dataset: Dataset, directory: Path) -> Path:
+    if not dataset.test_table:
+        return find_table(directory, _TEST, LAYOUT)
+    if table := find_file(directory, dataset.test_table):
+        return table
+    raise UsageError(
+        f"dataset.test_table = {dataset.test_table}: no such file below {directory}"
+    )
+
+
+def _read_test_rows(table: Path) -> list[Row]:
+    """The rows of a test table; those without labels have the label "".
+
+    Raises:
+        UserError: If some rows have a label and some have none.
+    """
+    if table.name.lower().startswith("test_post_competition"):
+        return read_rows(table, ("fname", "label", "usage"))
+    rows = read_rows(table, ("fname",))
+    if table.name.lower() == _WITHOUT_LABELS:
+        return [Row(row.where, row.values | {"label": ""}) for row in rows]
+    without = [row for row in rows if not row.get("label")]
+    if without and len(without) < len(rows):
+        raise UserError(
+            f"{without[0].where}: no label, but other lines have one; give all clips "
+            "of the test part their labels, or none"
+        )
+    return rows
+
+
+def _home(directory: Path, table: Path, part: str) -> str:
     """What the folder of a table's clips begins with, `FSDKaggle2018.` or nothing."""
-    part = "audio_train" if table.name.startswith("train") else "audio_test"
     for home in ("FSDKaggle2018.", ""):
         if (directory / f"{home}{part}").is_dir():
             return home
@@ -94,33 +130,39 @@ def _train_clip(row: Row, folder: str) -> tuple[str, Clip]:
 
 
 def _is_padding(row: Row) -> bool:
-    return row["usage"].lower() == "ignored" or row["label"] == "None"
+    return row.get("usage").lower() == "ignored" or row.get("label") == "None"
 
 
 def _test_clip(row: Row, folder: str, labels: list[str]) -> tuple[str, Clip]:
-    if row["label"] not in labels:
+    label = row.get("label")
+    if label and label not in labels:
         raise UserError(
-            f"{row.where}: label {row['label']!r} is not among the {len(labels)} of "
-            "the training table"
+            f"{row.where}: label {label!r} is not among the {len(labels)} of the "
+            "training table"
         )
-    return row.where, _clip(row, folder, split="test", usage=row["usage"])
+    return row.where, _clip(row, folder, split="test", usage=row.get("usage"))
 
 
 def _clip(row: Row, folder: str, **columns: str) -> Clip:
     identifier = row.get("freesound_id") or row["fname"]
     path = clip_path(f"{folder}/{row['fname']}", row.where)
-    return Clip(path, row["label"], identifier, **columns)  # type: ignore[arg-type]
+    return Clip(path, row.get("label"), identifier, **columns)  # type: ignore[arg-type]
 
 
-def _deal(clips: tuple[Clip, ...], dataset: Dataset, fold: int) -> tuple[Clip, ...]:
-    """Give every training clip a fold; that of `fold` becomes the validation part."""
+def _assign_folds(
+    train: Sequence[tuple[str, Clip]], dataset: Dataset, fold: int
+) -> list[tuple[str, Clip]]:
+    """Give every training clip a fold; that of `fold` becomes the validation part.
+
+    The folds are those of scikit-learn, unshuffled, as published: of the recordings in
+    the order of the table, in which each clip is a recording of its own.
+    """
     from sklearn.model_selection import KFold, StratifiedKFold
 
     labels: dict[str, Counter[str]] = defaultdict(Counter)
-    for clip in clips:
-        if clip.split == "train":
-            labels[clip.identifier][clip.label] += 1
-    names = sorted(labels)
+    for _, clip in train:
+        labels[clip.identifier][clip.label] += 1
+    names = list(labels)
     mains = [labels[name].most_common(1)[0][0] for name in names]
     stratified = dataset.protocol == "stratified_kfold"
     sizes = Counter(mains) if stratified else Counter({"the training part": len(names)})
@@ -129,20 +171,20 @@ def _deal(clips: tuple[Clip, ...], dataset: Dataset, fold: int) -> tuple[Clip, .
         raise UsageError(
             f"dataset.folds = {dataset.folds}: {least} has only {size} recordings"
         )
-    kind = StratifiedKFold if stratified else KFold
-    dealer = kind(dataset.folds, shuffle=True, random_state=dataset.seed)
+    splitter = (StratifiedKFold if stratified else KFold)(dataset.folds)
     folds = {
         names[place]: number
-        for number, (_, places) in enumerate(dealer.split(names, mains), start=1)
+        for number, (_, places) in enumerate(splitter.split(names, mains), start=1)
         for place in places
     }
-    return tuple(
-        dataclasses.replace(
-            clip,
-            fold=folds[clip.identifier],
-            split="validation" if folds[clip.identifier] == fold else "train",
+    return [
+        (
+            where,
+            dataclasses.replace(
+                clip,
+                fold=folds[clip.identifier],
+                split="validation" if folds[clip.identifier] == fold else "train",
+            ),
         )
-        if clip.split == "train"
-        else clip
-        for clip in clips
-    )
+        for where, clip in train
+    ]

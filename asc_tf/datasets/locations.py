@@ -140,7 +140,9 @@ def split_table(manifest: Manifest) -> list[dict[str, Any]]:
 
     Returns:
         A dictionary per label, in class order: `label`, then `train_clips`,
-        `train_locations`, and the same of `validation` and `test`. Clips that are left
+        `train_locations`, and the same of `validation` and `test`; `test_clip_share`,
+        of all clips of the label, and `validation_location_share`, of its locations
+        that are not for the test, each None without such clips. Clips that are left
         out do not count.
     """
     clips: Counter[tuple[str, str]] = Counter()
@@ -155,5 +157,16 @@ def split_table(manifest: Manifest) -> list[dict[str, Any]]:
         for split in SPLITS:
             row[f"{split}_clips"] = clips[label, split]
             row[f"{split}_locations"] = len(locations[label, split])
+        held_out = locations[label, "validation"]
+        row["test_clip_share"] = _share(
+            row["test_clips"], sum(row[f"{split}_clips"] for split in SPLITS)
+        )
+        row["validation_location_share"] = _share(
+            len(held_out), len(held_out | locations[label, "train"])
+        )
         table.append(row)
     return table
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

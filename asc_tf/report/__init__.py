@@ -19,6 +19,10 @@ from asc_tf.report.history import read_history
 __all__ = ["write_export_page", "write_report"]
 
 HISTORY_FIGURE = "history.png"
+FIGURES = (
+    *("confusion_matrix_row_normalized.png", "confusion_matrix_counts.png"),
+    *("per_class.png", HISTORY_FIGURE),
+)
 
 
 def write_report(
@@ -36,11 +40,13 @@ def write_report(
 
     Args:
       directory: where to write; made if it does not exist.
-      report: the result of `asc_tf.metrics.evaluate` and, all of them optional,
-        `split` (str), `model` and `workdir` (names for the title), `protocol` (dict
-        of `corpus`, `fold`, `leaky` and anything else worth a word), `segments` (dict
-        of `n_segments`, `accuracy`, `log_loss`, `pooling`, ...), `excluded` (list of
-        `file` and `reason`), `notes` (list of str).
+      report: the result of `asc_tf.metrics.evaluate` or `without_labels` and, all of
+        them optional, `split` (str), `partial` (a sentence on clips that are lacking),
+        `split_table` (of `asc_tf.datasets`), `energy` (of energy.json), `model` and
+        `workdir` (names for the title), `protocol` (dict of `corpus`, `fold`, `leaky`
+        and anything else worth a word), `per_split` (scores of several splits),
+        `segments` (dict of `n_segments`, `accuracy`, `pooling`, ...), `excluded` (list
+        of `file` and `reason`), `notes` (list of str).
       predictions: one row per clip with at least `file`, `label`, `predicted`,
         `probability` (of the predicted label, in [0, 1]); all rows have the same keys.
       history: history.csv of the training run, with the columns `epoch`, `loss`,
@@ -61,13 +67,15 @@ def write_report(
     files: dict[str, bytes | str] = {
         "predictions.csv": _csv_text(predictions),
         **light,
-        "per_class.png": figures.per_class(report["per_class"]),
-        "report.html": page.render(report, predictions, light, dark),
-        "report.json": _json_text(report),
     }
+    if report["has_labels"]:
+        files["per_class.png"] = figures.per_class(report["per_class"])
+    files["report.html"] = page.render(report, predictions, light, dark)
+    files["report.json"] = _json_text(report)
     _replace_all(directory, files)
-    if HISTORY_FIGURE not in files:
-        (directory / HISTORY_FIGURE).unlink(missing_ok=True)
+    for name in FIGURES:
+        if name not in files:
+            (directory / name).unlink(missing_ok=True)
     return directory / "report.html"
 
 
@@ -75,14 +83,12 @@ def _draw(
     report: Mapping[str, Any], curves: Mapping[str, list[float]], theme: Theme
 ) -> dict[str, bytes]:
     """The figures of the page, by file name."""
+    matrices = report["confusion_matrix"] or {}
     drawn = {
         f"confusion_matrix_{kind}.png": figures.confusion_matrix(
-            report["labels"],
-            report["confusion_matrix"][kind],
-            percent=kind == "row_normalized",
-            theme=theme,
+            report["labels"], matrix, percent=kind == "row_normalized", theme=theme
         )
-        for kind in ("row_normalized", "counts")
+        for kind, matrix in matrices.items()
     }
     if curves:
         drawn[HISTORY_FIGURE] = figures.history(curves, theme=theme)

@@ -36,9 +36,12 @@ class Counts:
 
 def by_split(manifest: Manifest) -> Counts:
     """All clips of the corpus's table, by the part that they are in."""
+    note = "As its table has them; only the training part is opened."
+    if without := sum(not clip.label for clip in manifest.clips):
+        note += f" {without} test clips have no label."
     return _counted(
         "All clips by split",
-        "As its table has them; only the training part is opened.",
+        note,
         manifest.labels,
         manifest.clips,
         lambda clip: clip.split,
@@ -66,13 +69,17 @@ def by_device(manifest: Manifest) -> Counts | None:
 
 
 def by_verification(manifest: Manifest) -> Counts | None:
-    """The training clips by whether a person has checked the label; None: unknown."""
-    clips = _training(manifest)
+    """The clips of training and validation by whether a person has checked the label.
+
+    They are those of all folds, so that the chart is the same for each of them; None
+    where the corpus does not say.
+    """
+    clips = [clip for clip in manifest.clips if clip.split != "test"]
     if not any(clip.verified for clip in clips):
         return None
     groups = [name for name in VERIFIED if any(c.verified == name for c in clips)]
     return _counted(
-        "Training clips by verification",
+        "Training and validation clips by verification",
         "Whether a person has checked the label.",
         manifest.labels,
         clips,

@@ -20,6 +20,7 @@ def confusion_matrix(
     values: Sequence[Sequence[float | None]],
     *,
     percent: bool,
+    counted: str = "clips",
     theme: Theme = LIGHT,
 ) -> bytes:
     """Draws a confusion matrix with its numbers in the cells that do not round to 0.
@@ -29,6 +30,7 @@ def confusion_matrix(
       values: n_labels rows (true label) of n_labels values (predicted label); a row
         of None (no clips) is left empty and says so.
       percent: the values are shares in [0, 1], shown as per cent.
+      counted: what the values count, for the title.
       theme: colours.
 
     Returns:
@@ -44,7 +46,9 @@ def confusion_matrix(
     # labels lie outside and the cut around the drawing takes them in.
     figure = new_figure(side, side, theme, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
-    title = "per cent of the clips of each true label" if percent else "number of clips"
+    title = f"number of {counted}"
+    if percent:
+        title = f"per cent of the {counted} of each true label"
     style_axes(axes, theme, title)
     axes.spines[:].set_visible(False)
     norm = _norm(shares, percent)

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from asc_tf.manifest import SPLITS
+from asc_tf.report.headline import headline
 from asc_tf.report.html import (
+    NO_VALUE,
     bar_cell,
     breakable,
     decimals,
@@ -26,6 +29,10 @@ MAX_EXCLUDED = 100
 # Matrices of so many classes stand side by side on a wide page.
 SMALL_MATRIX = 12
 
+WITHOUT_LABELS = (
+    "<strong>No scores.</strong> The clips of this part have no labels; what the model "
+    "says of each is in predictions.csv."
+)
 LEAKY = (
     "<strong>LEAKY protocol.</strong> Recordings or places of this split are also in "
     "the training data: expect lower scores on new ones."
@@ -50,14 +57,19 @@ def render(
       The page. Every string of `report` and `predictions` in it is escaped.
     """
     title = _title(report)
-    sections = [
-        _header(report, title),
-        _headline(report),
-        _per_class(report),
-        _groups(report),
-        _matrices(report, light, dark),
-        _mistakes(predictions),
-        _curves(light, dark),
+    sections = [_header(report, title), _headline(report)]
+    if report["has_labels"]:
+        sections += [
+            _per_class(report),
+            _groups(report),
+            _matrices(report, light, dark),
+            _mistakes(predictions),
+        ]
+    else:
+        sections.append(_predicted(report["n_predicted"]))
+    sections += [
+        _split_table(report),
+        _training(report.get("energy") or {}, light, dark),
         _excluded(report.get("excluded") or []),
     ]
     return document(
@@ -79,23 +91,24 @@ def _header(report: Mapping[str, Any], title: str) -> str:
     notes = "".join(
         f"<li>{escape(str(note))}</li>" for note in report.get("notes") or []
     )
+    banners = [LEAKY] if leaky else []
+    if partial := report.get("partial"):
+        text = escape(str(partial))
+        banners.insert(0, f"<strong>PARTIAL report.</strong> {text}.")
+    if not report["has_labels"]:
+        banners.append(WITHOUT_LABELS)
     return (
         f'<header>\n<h1>{breakable(title)}</h1>\n<p class="muted">{line}</p>\n'
-        + (f'<p class="banner" role="alert">{LEAKY}</p>\n' if leaky else "")
+        + "".join(f'<p class="banner" role="alert">{text}</p>\n' for text in banners)
         + (f'<ul class="muted">{notes}</ul>\n' if notes else "")
         + "</header>"
     )
 
 
 def _headline(report: Mapping[str, Any]) -> str:
-    numbers = {
-        "macro-averaged accuracy": f"{percent(report['macro_accuracy'])} %",
-        "accuracy": f"{percent(report['accuracy'])} %",
-        "log loss": decimals(report["log_loss"]),
-        "ROC AUC": decimals(report.get("roc_auc")),
-        "mAP@3": decimals(report.get("map_at_3")),
-        "clips": str(report["n_clips"]),
-    }
+    figures = headline(report) if report["has_labels"] else []
+    numbers = {name: text.replace("%", " %") for name, text in figures}
+    numbers["clips"] = str(report["n_clips"])
     cards = "".join(
         f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers.items()
     )
@@ -123,7 +136,7 @@ def _per_class(report: Mapping[str, Any]) -> str:
 
 def _groups(report: Mapping[str, Any]) -> str:
     sections = []
-    for key, title in (("device", "Per device"), ("city", "Per city")):
+    for key in ("split", "device", "city"):
         rows = [
             [
                 name_cell(row[key] or "unknown"),
@@ -136,7 +149,7 @@ def _groups(report: Mapping[str, Any]) -> str:
         ]
         if rows:
             heads = [key, "clips", "accuracy %", "macro %", "log loss"]
-            sections.append(section(title, table(heads, rows)))
+            sections.append(section(f"Per {key}", table(heads, rows)))
     content = "\n".join(sections)
     return f'<div class="pair">{content}</div>' if len(sections) == 2 else content
 
@@ -178,11 +191,71 @@ def _mistakes(predictions: Sequence[Mapping[str, Any]]) -> str:
     return section("Most confident mistakes", table(heads, rows, "stacked"), shown)
 
 
-def _curves(light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
-    if "history.png" not in light:
+def _predicted(counts: Mapping[str, int]) -> str:
+    total = max(sum(counts.values()), 1)
+    rows = [
+        [name_cell(label), number_cell(count), bar_cell(count / total)]
+        for label, count in counts.items()
+    ]
+    note = "How many clips have each label as their most probable one."
+    return section("Predicted labels", table(["label", "clips", "%"], rows), note)
+
+
+def _split_table(report: Mapping[str, Any]) -> str:
+    """Clips and recordings of each label in each split, and the shares held out."""
+    table_rows = report.get("split_table") or []
+    if not table_rows:
         return ""
-    return section(
-        "Training", figure("history.png", "Loss and accuracy by epoch", light, dark)
+    unit = "locations" if report["per_city"] else "recordings"
+    rows = [
+        [
+            name_cell(row["label"]),
+            *(
+                number_cell(f"{row[f'{split}_locations']} / {row[f'{split}_clips']}")
+                for split in SPLITS
+            ),
+            number_cell(percent(row["test_clip_share"])),
+            number_cell(percent(row["validation_location_share"])),
+        ]
+        for row in table_rows
+    ]
+    heads = ["label", *SPLITS, "test clips %", f"validation {unit} %"]
+    note = (
+        f"In each part {unit} / clips. Then the share of a label's clips that are for "
+        f"the test, and of its other {unit} that are for validation."
+    )
+    title = f"{unit.capitalize()} and clips of each label"
+    return section(title, table(heads, rows), note)
+
+
+def _training(
+    energy: Mapping[str, Any], light: Mapping[str, bytes], dark: Mapping[str, bytes]
+) -> str:
+    content = ""
+    if "history.png" in light:
+        content = figure("history.png", "Loss and accuracy by epoch", light, dark)
+    if not content and not energy:
+        return ""
+    return section("Training", content, describe_energy(energy) if energy else "")
+
+
+def describe_energy(energy: Mapping[str, Any]) -> str:
+    """One line of HTML on what energy.json says; an older one has no CO2."""
+    parts = ", ".join(
+        f"{name} {1000 * energy[key]:.4g}"
+        for name, key in (("CPU", "cpu_kwh"), ("GPU", "gpu_kwh"), ("RAM", "ram_kwh"))
+        if key in energy
+    )
+    emitted = NO_VALUE
+    if "co2_kg" in energy:
+        emitted = (
+            f"<b>{1000 * energy['co2_kg']:.4g} g</b> at "
+            f"{1000 * energy['co2_kg_per_kwh']:.0f} g per kWh "
+            f"({escape(str(energy['country']))})"
+        )
+    return (
+        f"Energy <b>{1000 * energy['kwh']:.4g} Wh</b> ({parts}) in "
+        f"{energy['epochs']:.0f} epochs · CO2 {emitted} · by codecarbon"
     )
 
 

@@ -4,7 +4,7 @@ An .npz has its arrays uncompressed, so that the graph reads the features of one
 after the other out of it, without holding the file.
 
     features   float32 `[segments, frames, bands]`, `[..., channels]` with several
-    label_id   int32 `[segments]`, index among the labels
+    label_id   int32 `[segments]`, index among the labels; -1: no label
     clip       int32 `[segments]`, place of the clip among the usable ones of its split
     fold       int32 `[segments]`, -1 where the corpus has none
     weight     float32 `[segments]`

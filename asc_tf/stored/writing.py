@@ -121,7 +121,8 @@ class Writer:
 
         features, clip, weight = self._compute(job.clips)
         ids = {label: index for index, label in enumerate(contents.labels)}
-        label_ids = np.array([ids[row.label] for row in job.clips], np.int32)
+        # Test clips may have no label: no class has the index -1.
+        label_ids = np.array([ids.get(row.label, -1) for row in job.clips], np.int32)
         folds = [-1 if row.fold is None else row.fold for row in job.clips]
         arrays = {
             "features": features,

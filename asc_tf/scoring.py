@@ -1,0 +1,135 @@
+"""Manifest rows and probabilities to what report.json and predictions.csv hold."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asc_tf import metrics
+from asc_tf.config import Evaluate
+from asc_tf.manifest import Clip, Manifest
+
+if TYPE_CHECKING:
+    from asc_tf.predictor import ClipPredictions
+
+SEGMENT_SCORES = ("accuracy", "micro_f1", "roc_auc", "log_loss")
+"""Scores that are given for segments too."""
+
+MAX_LABELS = 12
+"""Labels that are named as incomplete."""
+
+
+def score(
+    manifest: Manifest, split: str | Sequence[str], probabilities: np.ndarray
+) -> dict[str, Any]:
+    """Metrics of the clips of one part, or of several; see `asc_tf.metrics.evaluate`.
+
+    Of clips without labels they are None, as of `asc_tf.metrics.without_labels`.
+    """
+    clips = manifest.parts([split] if isinstance(split, str) else split)
+    if not all(clip.label for clip in clips):
+        return metrics.without_labels(manifest.labels, probabilities)
+    return metrics.evaluate(
+        manifest.labels,
+        truth_of(manifest.labels, clips),
+        probabilities,
+        devices=[clip.device for clip in clips],
+        cities=[clip.city for clip in clips],
+    )
+
+
+def score_splits(
+    manifest: Manifest, splits: Sequence[str], probabilities: np.ndarray
+) -> list[dict[str, Any]]:
+    """The main scores of each part, where there are several."""
+    rows = []
+    first = 0
+    for split in splits if len(splits) > 1 else ():
+        end = first + len(manifest.part(split))
+        scores = score(manifest, split, probabilities[first:end])
+        names = ("n_clips", "accuracy", "macro_accuracy", "log_loss")
+        rows.append({"split": split} | {name: scores[name] for name in names})
+        first = end
+    return rows
+
+
+def truth_of(labels: Sequence[str], clips: Sequence[Clip]) -> np.ndarray:
+    """Label ids of clips: int64 `[clips]`."""
+    ids = {label: index for index, label in enumerate(labels)}
+    return np.array([ids[clip.label] for clip in clips])
+
+
+def score_segments(
+    labels: Sequence[str],
+    clips: Sequence[Clip],
+    predictions: "ClipPredictions",
+    settings: Evaluate,
+) -> dict[str, Any]:
+    """Number of segments, how they are pooled, and scores of labelled ones."""
+    described = {"which": settings.segments, "pooling": settings.pooling}
+    counted = {"n_segments": len(predictions.segments)}
+    if not all(clip.label for clip in clips):
+        return counted | described
+    truth = truth_of(labels, clips)[predictions.clip_ids]
+    scores = metrics.evaluate(labels, truth, predictions.segments)
+    return counted | {name: scores[name] for name in SEGMENT_SCORES} | described
+
+
+def describe_left_out(manifest: Manifest, splits: Sequence[str]) -> str | None:
+    """A sentence on the clips that a report lacks, by label; None if it has all."""
+    listed = [clip for clip in manifest.clips if clip.split in splits]
+    lost = [clip for clip in listed if clip.reason]
+    if not lost:
+        return None
+    whole = Counter(clip.label for clip in listed)
+    lacking = Counter(clip.label for clip in lost)
+    shown = ", ".join(
+        f"{label or 'clips without a label'} {count} of {whole[label]}"
+        for label, count in lacking.most_common(MAX_LABELS)
+    )
+    more = ", ..." if len(lacking) > MAX_LABELS else ""
+    return (
+        f"{len(lost)} of {len(listed)} {' and '.join(splits)} clips are missing or "
+        f"cannot be used and are not in the scores ({shown}{more})"
+    )
+
+
+def prediction_rows(
+    labels: Sequence[str], clips: Sequence[Clip], probabilities: np.ndarray
+) -> list[dict[str, Any]]:
+    """A row of predictions.csv for each clip; probabilities are `[clips, labels]`."""
+    rows = []
+    for clip, values in zip(clips, probabilities, strict=True):
+        best, second = np.argsort(-values, kind="stable")[:2]
+        rows.append(
+            {
+                "file": clip.path,
+                "split": clip.split,
+                "start": clip.start,
+                "label": clip.label,
+                "predicted": labels[best],
+                "probability": float(values[best]),
+                "second": labels[second],
+                "second_probability": float(values[second]),
+                "identifier": clip.identifier,
+                "city": clip.city,
+                "device": clip.device,
+            }
+            | {f"p_{name}": float(p) for name, p in zip(labels, values, strict=True)}
+        )
+    return rows
+
+
+def join_predictions(parts: Sequence["ClipPredictions"]) -> "ClipPredictions":
+    """The predictions of several parts, one after the other."""
+    from asc_tf.predictor import ClipPredictions
+
+    sizes = [len(part.clips) for part in parts]
+    firsts = np.cumsum([0, *sizes[:-1]])
+    ids = [part.clip_ids + first for part, first in zip(parts, firsts, strict=True)]
+    return ClipPredictions(
+        np.concatenate([part.clips for part in parts]),
+        np.concatenate([part.segments for part in parts]),
+        np.concatenate(ids),
+    )
