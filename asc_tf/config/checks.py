@@ -60,6 +60,15 @@ def _check_spectrum(frontend: Frontend, audio: Audio) -> None:
             f"audio.segment_seconds = {audio.segment_seconds}: shorter than the "
             f"{shortest} samples that one frame needs"
         )
+    is_reflected = frontend.center and frontend.pad_mode == "reflect"
+    # A reflection begins with the sample beside the first or the last one.
+    if is_reflected and audio.segment_samples <= shortest:
+        raise UsageError(
+            f"frontend.pad_mode = reflect: reflects {shortest} samples, and a segment "
+            f"(audio.segment_seconds = {audio.segment_seconds}) has only "
+            f"{audio.segment_samples}; use a longer segment, a smaller frontend.n_fft, "
+            "or constant"
+        )
 
 
 def _check_features(frontend: Frontend, audio: Audio) -> None:
@@ -183,9 +192,9 @@ def _unused(frontend: Frontend) -> dict[str, tuple[str, ...]]:
     pcen = tuple(name for name in vars(frontend) if name.startswith("pcen_"))
     idle: dict[str, tuple[str, ...]] = {}
     if frontend.kind == "pcen":
-        idle["kind = pcen"] = ("logarithm", "log_offset", *decibel)
+        idle["kind = pcen"] = ("frequency_axis", "logarithm", "log_offset", *decibel)
     else:
-        idle[f"kind = {frontend.kind}"] = pcen
+        idle[f"kind = {frontend.kind}"] = ("frequency_axis", *pcen)
         if frontend.logarithm == "natural":
             idle["logarithm = natural"] = decibel
         else:
@@ -195,6 +204,8 @@ def _unused(frontend: Frontend) -> dict[str, tuple[str, ...]]:
     return idle
 
 
+    if not frontend.center:
+        idle["center = false"] = ("pad_mode",)
 def _check_stored(config: "Config") -> None:
     """Features that are stored leave nothing to do on waveforms."""
     if not config.dataset.features:
