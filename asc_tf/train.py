@@ -136,6 +136,10 @@ def fit(
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     examples = examples_of(config, workdir, manifest, stored, frontend)
     steps = batches.steps_per_epoch(examples.count(), config.train.batch_size)
+    config = config.replace({"train.epochs": config.train.count_epochs(steps)})
+    if config.train.steps:
+        epochs = config.train.epochs
+        print(f"train.steps = {config.train.steps}: {epochs} epochs of {steps} steps")
     strategy = devices.strategy(config, examples.count())
     with strategy.scope():
         learner, state = assembly.assembled(config, workdir, manifest, frontend, steps)

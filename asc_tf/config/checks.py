@@ -178,12 +178,15 @@ def _train_without_effect(train: Train) -> list[str]:
         "plateau_patience": ("schedule", "plateau"),
         "focal_gamma": ("loss", "focal"),
     }
-    return [
+    said = [
         f"train.{name} changes nothing with train.{other} = {getattr(train, other)}"
         for name, (other, value) in needed.items()
         if getattr(train, name) != getattr(Train(), name)
         and getattr(train, other) != value
     ]
+    if train.steps and train.epochs != Train().epochs:
+        said.append(f"train.epochs changes nothing with train.steps = {train.steps}")
+    return said
 
 
 def _unused(frontend: Frontend) -> dict[str, tuple[str, ...]]:
@@ -201,11 +204,11 @@ def _unused(frontend: Frontend) -> dict[str, tuple[str, ...]]:
             idle["logarithm = decibel"] = ("log_offset",)
     if frontend.kind == "linear":
         idle["kind = linear"] = (*pcen, "n_mels", "mel_scale", "mel_norm")
+    if not frontend.center:
+        idle["center = false"] = ("pad_mode",)
     return idle
 
 
-    if not frontend.center:
-        idle["center = false"] = ("pad_mode",)
 def _check_stored(config: "Config") -> None:
     """Features that are stored leave nothing to do on waveforms."""
     if not config.dataset.features:

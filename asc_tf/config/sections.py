@@ -104,6 +104,13 @@ class Train(Section):
     """Optimization."""
 
     epochs: int = option(60, "epochs at most", minimum=1, maximum=100000)
+    steps: int = option(
+        0,
+        "steps at least, in place of epochs: training has as many whole epochs as hold "
+        "them; 0: train.epochs says how long",
+        minimum=0,
+        maximum=1000000000,
+    )
     segments: str = option(
         "random",
         "an epoch has of each clip one segment at a random place, or all segments, "
@@ -204,6 +211,10 @@ class Train(Section):
         minimum=0,
         maximum=MAX_SEED,
     )
+
+    def count_epochs(self, steps_per_epoch: int) -> int:
+        """Epochs of the training: `epochs`, or as many as hold `steps`."""
+        return -(-self.steps // steps_per_epoch) if self.steps else self.epochs
 
 
 @dataclass(frozen=True)
