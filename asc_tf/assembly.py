@@ -39,7 +39,8 @@ def body(
     Raises:
         UsageError: If there is no earlier run, it has other labels and its last layer
             is wanted, or no layer of a name to be frozen.
-        UserError: If it is over a budget, or the earlier weights do not fit.
+        UserError: If it is over a budget, the earlier weights do not fit, or the run
+            has begun with other layers.
     """
     shape = Listening.of(config.audio, config.evaluate).segment_shape
     made = models.build(
@@ -50,7 +51,10 @@ def body(
     )
     budget.check_budget(made, config.model, config.frontend)
     settings = config.model
-    if settings.init_from and not workdir.checkpoint_file.is_file():
+    is_begun = workdir.checkpoint_file.is_file()
+    if is_begun:
+        models.check_resumable(made, workdir.model_file)
+    if settings.init_from and not is_begun:
         earlier = models.body_of(checkpoint.load_whole(_earlier(settings, labels)))
         models.initialize(made, earlier, settings.freeze, keep_head=settings.keep_head)
     else:

@@ -166,6 +166,10 @@ def fit(
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     examples = examples_of(config, workdir, manifest, stored, frontend)
     steps = batches.steps_per_epoch(examples.count(), config.train.batch_size)
+    config = config.replace({"train.epochs": config.train.count_epochs(steps)})
+    if config.train.steps:
+        epochs = config.train.epochs
+        print(f"train.steps = {config.train.steps}: {epochs} epochs of {steps} steps")
     strategy = devices.strategy(config, examples.count())
     with strategy.scope():
         learner, state = assembly.assembled(config, workdir, manifest, frontend, steps)
@@ -190,11 +194,12 @@ def say_resumed(config: Config, state: "RunState", learner: "Learner") -> None:
     """Say where a run goes on, and which learning rate a changed schedule gives it."""
     done, epochs = state.epochs_done, config.train.epochs
     print(f"resuming after epoch {done} of {epochs}")
-    if done == epochs:
-        print("all epochs are done; a larger --train.epochs trains longer")
+    if done >= epochs:
+        name = "train.steps" if config.train.steps else "train.epochs"
+        print(f"all epochs are done; a larger --{name} trains longer")
     elif not state.is_exhausted and (jump := state.rate_jump(learner)):
         print(
-            f"train.epochs is not what it was: the learning rate was {jump[0]:.3g} in "
+            f"the number of epochs has changed: the learning rate was {jump[0]:.3g} in "
             f"the last step and is {jump[1]:.3g} in the next one, as train.schedule = "
             f"{config.train.schedule} over {epochs} epochs has it there; a run of "
             f"{epochs} epochs from the start would have other weights"

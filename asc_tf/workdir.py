@@ -32,7 +32,7 @@ SOURCES = (
 PLACES = ("dataset.dir", "audio.cache_dir", *SOURCES)
 """Where things lie changes no result: a run may go on after its corpus has moved."""
 
-CHANGEABLE = ("train.epochs", "train.patience")
+CHANGEABLE = ("train.epochs", "train.steps", "train.patience")
 """How long a run trains may change after it has begun."""
 
 PACKAGES = ("asc-tf", "tensorflow", "tensorflow-io", "keras", "numpy", "ai-edge-litert")
@@ -152,7 +152,7 @@ class Workdir:
     def check_config(self, config: Config) -> None:
         """Refuse to train in the folder of a run with another configuration.
 
-        `train.epochs` and `train.patience` may change: a run can be trained longer.
+        What is in `CHANGEABLE` may differ: a run can be trained longer.
 
         Raises:
             UsageError: Naming the values that differ, or if the run has more epochs
@@ -180,7 +180,8 @@ class Workdir:
                 f"--workdir={self.path}: holds a run of another configuration ("
                 f"{'; '.join(differing[:4])}); name a new folder, or use those values"
             )
-        if config.train.epochs < (done := self.epochs_done()):
+        done = self.epochs_done()
+        if not config.train.steps and config.train.epochs < done:
             raise UsageError(
                 f"train.epochs = {config.train.epochs}: the run in --workdir="
                 f"{self.path} has {done} epochs already; give more to train it longer, "

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -111,6 +112,23 @@ def test_a_model_that_is_refused_leaves_no_run_folder(
     for word in words:
         assert word in str(caught.value)
     assert not (tmp_path / "run" / "config.toml").exists()
+
+
+def test_a_run_does_not_go_on_with_another_network_of_the_same_shapes(
+    corpus, earlier, tmp_path
+):
+    """A checkpoint holds weights without their layers."""
+    workdir = Workdir(tmp_path / "run")
+    shutil.copytree(earlier.path, workdir.path)
+    train.train(tiny.config(corpus, train__epochs=2), workdir)
+    with zipfile.ZipFile(earlier.model_file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["config.json"] = members["config.json"].replace(b'"conv', b'"first')
+    with zipfile.ZipFile(workdir.model_file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(UserError, match=r"layers that differ: .*first.*new folder"):
+        train.train(tiny.config(corpus, train__epochs=2), workdir)
 
 
 def test_a_run_goes_on_with_the_weights_it_began_with_alone(corpus, earlier, tmp_path):

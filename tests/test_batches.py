@@ -302,6 +302,15 @@ def test_stored_features_of_another_split_are_not_evaluated(stored, corpus, tmp_
         ({"augment.gain_db": 6.0}, "gain_db changes nothing"),
         ({"frontend.kind": "pcen", "frontend.top_db": 40.0}, "top_db changes nothing"),
         ({"frontend.kind": "linear", "frontend.n_mels": 20}, "n_mels changes nothing"),
+        ({"frontend.frequency_axis": "logarithmic"}, "with frontend.kind = log_mel"),
+        (
+            {"frontend.kind": "pcen", "frontend.frequency_axis": "logarithmic"},
+            "frequency_axis changes nothing",
+        ),
+        (
+            {"frontend.center": False, "frontend.pad_mode": "reflect"},
+            "pad_mode changes nothing with frontend.center = false",
+        ),
         (
             {"frontend.standardize": "none", "augment.time_masks": 1},
             "mask_fill = zero fills masks with the loudest",

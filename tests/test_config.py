@@ -74,6 +74,8 @@ EVERY_FIELD_CHANGED = {
     "frontend.hop_length": 441,
     "frontend.window": "hamming",
     "frontend.center": False,
+    "frontend.pad_mode": "reflect",
+    "frontend.frequency_axis": "logarithmic",
     "frontend.power": 1.5,
     "frontend.n_mels": 128,
     "frontend.fmin": 20.0,
@@ -118,6 +120,7 @@ EVERY_FIELD_CHANGED = {
     "model.dropout": 0.5,
     "train.epochs": 7,
     "train.keep": "last",
+    "train.steps": 30000,
     "train.segments": "all",
     "train.batch_size": 3,
     "train.learning_rate": 1e-9,
@@ -350,6 +353,11 @@ def test_every_field_has_help_text_and_a_default_that_its_own_check_accepts(key)
             | {"frontend.center": False},
             "audio.segment_seconds = 0.06: shorter than the 2048 samples",
         ),
+        (
+            {"audio.segment_seconds": 0.064, "frontend.n_fft": 4096}
+            | {"frontend.pad_mode": "reflect"},
+            "frontend.pad_mode = reflect: reflects 2048 samples",
+        ),
         ({"audio.hop_seconds": 1e-5}, "audio.hop_seconds = 1e-05: less than a sample"),
     ],
 )
@@ -365,6 +373,10 @@ def test_values_that_do_not_fit_together_are_refused(changes, wanted):
         {"audio.segment_seconds": 0.064, "frontend.n_fft": 4096},
         {"audio.segment_seconds": 0.064, "frontend.n_fft": 2048}
         | {"frontend.center": False},
+        {"audio.segment_seconds": 2049 / 32000, "frontend.n_fft": 4096}
+        | {"frontend.pad_mode": "reflect"},
+        {"audio.segment_seconds": 0.064, "frontend.n_fft": 2048}
+        | {"frontend.center": False, "frontend.pad_mode": "reflect"},
         {"audio.hop_seconds": 1 / 32000},
         {"audio.sample_rate": 8000, "frontend.fmax": 4000.0},
     ],

@@ -20,6 +20,7 @@ import tiny
 
 from asc_tf import datasets, explore
 from asc_tf.config import Audio, Augment, Dataset
+from asc_tf.frontend.log_axis import hz_to_octaves
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.report import (
     explore_axes,
@@ -533,6 +534,7 @@ def test_ticks_are_round_and_apart():
     for ticks in (
         explore_axes.log_ticks(40, 24000),
         explore_axes.linear_ticks(0, 22050),
+        explore_axes.octave_ticks(0, 11025, hz_to_octaves),
         explore_axes.mel_ticks(0, 16000, 64, lambda f: np.log1p(f / 700)),
     ):
         shares = [share for share, _ in ticks]

@@ -49,6 +49,7 @@ def stft_by_librosa(waveform: np.ndarray, settings: Frontend) -> np.ndarray:
         win_length=settings.win_length or None,
         window={"rectangular": "boxcar"}.get(settings.window, settings.window),
         center=settings.center,
+        pad_mode=settings.pad_mode,
     )
 
 
@@ -91,6 +92,7 @@ def logarithm_by_librosa(spectrum: np.ndarray, settings: Frontend) -> np.ndarray
         {"window": "hamming", "center": False},
         {"db_reference": "fixed", "db_reference_value": 0.01},
         {"top_db": 30.0},
+        {"pad_mode": "reflect", "n_fft": 1024},
     ],
     ids=str,
 )
@@ -101,6 +103,61 @@ def test_linear_decibels_equal_librosa(settings):
     assert found.shape == wanted.T.shape
     np.testing.assert_allclose(found, wanted.T, atol=1e-2)
     assert np.abs(found - wanted.T).mean() < 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reflection_changes_the_frames_at_both_ends_as_librosa_pads_them(kind):
+    """The shortest segment that can be reflected, and one of many frames."""
+    for samples in (257, RATE):
+        options = {"kind": kind, "logarithm": "natural", "log_offset": 1e-6}
+        settings = Frontend(**(SMALL | options | {"pad_mode": "reflect"}))
+        waveform = sound(samples)
+        found = extracted(waveform, pad_mode="reflect", **options)
+        zeros = extracted(waveform, **options)
+        assert found.shape == zeros.shape
+        assert np.abs(found[[0, -1]] - zeros[[0, -1]]).max() > 0.05
+        if kind == "pcen":
+            wanted = librosa.pcen(
+                settings.pcen_scale * spectrum_by_librosa(waveform, settings),
+                sr=RATE,
+                hop_length=settings.hop_length,
+            )
+            wanted = wanted.T
+            atol = 1e-3 * np.ptp(wanted)
+        else:
+            wanted = np.log(spectrum_by_librosa(waveform, settings) + 1e-6).T
+            atol = 2e-3
+            np.testing.assert_array_equal(found[2:-2], zeros[2:-2])
+        if kind == "mfcc":
+            wanted = scipy.fftpack.dct(wanted, axis=1, norm="ortho")[:, :20]
+        np.testing.assert_allclose(found, wanted, atol=atol)
+
+
+@pytest.mark.parametrize("cut", [{}, {"fmin": 40.0, "fmax": 5000.0}])
+def test_rows_of_a_logarithmic_axis_are_the_bins_that_librosa_draws_there(cut):
+    """`librosa.display.specshow(y_axis="log")` sets this scale of Matplotlib."""
+    from matplotlib.scale import SymmetricalLogTransform
+
+    options = {"kind": "linear", "n_fft": 2048} | ABSOLUTE | cut
+    bins = extracted(sound(), **options)
+    found = extracted(sound(), frequency_axis="logarithmic", **options)
+    assert found.shape == bins.shape
+    frequencies = librosa.fft_frequencies(sr=RATE, n_fft=2048)
+    frequencies = frequencies[
+        (frequencies >= cut.get("fmin", 0)) & (frequencies <= cut.get("fmax", RATE / 2))
+    ]
+    axis = SymmetricalLogTransform(2, float(librosa.note_to_hz("C2")), 0.5)
+    low, high = axis.transform(frequencies[[0, -1]])
+    count = len(frequencies)
+    places = low + (np.arange(count) + 0.5) / count * (high - low)
+    rows = axis.inverted().transform(places)
+    shown = np.abs(rows[:, np.newaxis] - frequencies).argmin(axis=1)
+    np.testing.assert_array_equal(found, bins[:, shown])
+    # Octaves are equally high: 1 to 2 kHz as 2 to 4 kHz.
+    heights = [
+        ((rows >= low) & (rows < 2 * low)).sum() for low in (125, 500, 1000, 2000)
+    ]
+    assert max(heights) - min(heights) <= 1 and min(heights) > 0.1 * count
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,8 @@ ALL = [
     {},
     {"kind": "linear", "n_fft": 256},
     {"kind": "linear", "n_fft": 256, "fmin": 500.0, "fmax": 4000.0},
+    {"kind": "linear", "n_fft": 256, "frequency_axis": "logarithmic"},
+    {"pad_mode": "reflect"},
     {"kind": "mfcc"},
     {"kind": "pcen"},
     {"deltas": 1},

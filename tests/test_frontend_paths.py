@@ -31,6 +31,7 @@ CASES = {
         {"center": False, "win_length": 400, "window": "hamming"},
         1,
     ),
+    "log_mel, reflected": ({"pad_mode": "reflect"}, 2),
     "log_mel, none": ({"standardize": "none"}, 1),
     "log_mel, per_clip": ({"standardize": "per_clip", "deltas": 1}, 2),
     "log_mel, scalar": ({"standardize": "scalar"}, 1),
@@ -49,6 +50,14 @@ CASES = {
     "linear of stereo, hardly floored": (
         {"kind": "linear", "logarithm": "natural", "log_offset": 1e-10},
         2,
+    ),
+    "linear, logarithmic axis": (
+        {"kind": "linear", "frequency_axis": "logarithmic", "pad_mode": "reflect"},
+        1,
+    ),
+    "linear image, logarithmic axis": (
+        {"kind": "linear", "frequency_axis": "logarithmic", "fmax": 3000.0} | IMAGE,
+        1,
     ),
     "linear image": ({"kind": "linear"} | IMAGE, 1),
     "mfcc": ({"kind": "mfcc"}, 1),

@@ -1,7 +1,9 @@
 """The networks layer by layer: published shapes, and parameters counted by hand."""
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from asc_tf import models
 from asc_tf.config import FAMILIES, Model
@@ -178,3 +180,120 @@ def test_units_change_the_dense_layers(name):
     model = built(name, (173, 60, 2), units=24)
     wanted = 48 if name == "esa3_crnn" else 24
     assert model.get_layer("dense").output.shape == (None, wanted)
+
+
+def conv_norm_relu(x, filters, kernel):
+    x = layers.Conv2D(filters, kernel, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.BatchNormalization()(x))
+
+
+def plain_us8k_cnn(x):
+    for filters in (48, 96):
+        x = layers.Conv2D(filters, 1, padding="same")(x)
+        x = layers.Conv2D(filters, 1, padding="same")(x)
+        x = layers.Dropout(0.5)(layers.MaxPooling2D(2)(layers.Activation("relu")(x)))
+    x = layers.Activation("relu")(layers.Dense(256)(layers.Flatten()(x)))
+    return layers.Dropout(0.5)(x)
+
+
+def plain_esa3_cnn(x):
+    x = x[..., np.newaxis]
+    for filters in (32, 32, 32):
+        x = conv_norm_relu(x, filters, 3)
+    x = layers.MaxPooling2D()(x)
+    x = conv_norm_relu(conv_norm_relu(x, 64, 3), 64, 3)
+    x = conv_norm_relu(layers.MaxPooling2D()(x), 128, 3)
+    sides = [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)]
+    x = layers.Dense(256, activation="relu")(layers.Concatenate()(sides))
+    return layers.Dropout(0.5)(x)
+
+
+def plain_esa3_crnn(x):
+    x = x[..., np.newaxis]
+    for filters, depth in ((32, 3), (64, 2), (128, 1)):
+        for _ in range(depth):
+            x = conv_norm_relu(x, filters, 3)
+        x = layers.MaxPooling2D((1, 4), padding="same")(x)
+    x = layers.Reshape((x.shape[1], x.shape[2] * 128))(x)
+    x = layers.Bidirectional(layers.GRU(64, return_sequences=True))(x)
+    x = layers.Dense(128, activation="relu")(layers.GlobalAveragePooling1D()(x))
+    return layers.Dropout(0.5)(x)
+
+
+def plain_dcase2018_cnn(x):
+    x = layers.MaxPooling2D((4, 2))(conv_norm_relu(x[..., np.newaxis], 64, 5))
+    x = layers.MaxPooling2D(2)(conv_norm_relu(layers.Dropout(0.2)(x), 64, 5))
+    return layers.GlobalMaxPooling2D()(layers.Dropout(0.2)(x))
+
+
+def plain_fsdkaggle2018_cnn(x):
+    x = x[..., np.newaxis]
+    for _ in range(4):
+        x = layers.MaxPooling2D()(conv_norm_relu(x, 32, (10, 4)))
+    x = layers.Dense(64, use_bias=False)(layers.Flatten()(x))
+    return layers.ReLU()(layers.BatchNormalization()(x))
+
+
+def plain_imagenet(x):
+    network = keras.applications.InceptionV3(
+        include_top=False, weights=None, input_tensor=x / 127.5 - 1
+    )
+    return layers.GlobalAveragePooling2D()(network.output)
+
+
+PLAIN = {
+    "us8k_cnn": (plain_us8k_cnn, (41, 60, 2)),
+    "esa3_cnn": (plain_esa3_cnn, (64, 32)),
+    "esa3_crnn": (plain_esa3_crnn, (40, 64)),
+    "dcase2018_cnn": (plain_dcase2018_cnn, (100, 40)),
+    "fsdkaggle2018_cnn": (plain_fsdkaggle2018_cnn, (48, 40)),
+    "imagenet": (plain_imagenet, (75, 75, 3)),
+}
+"""Each network up to its last layer, written with Keras's own layers, and an input."""
+
+
+def unlike_the_first(weights, generator):
+    """Weights whose biases and statistics of batch norms are neither 0 nor 1."""
+    return [
+        generator.uniform(0.5, 1.5, value.shape) if value.ndim == 1 else value
+        for value in weights
+    ]
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_published_network_gives_the_probabilities_of_its_plain_keras_layers(name):
+    body, shape = PLAIN[name]
+    generator = np.random.default_rng(0)
+    backbone = {"backbone": "inception_v3", "weights": "none"}
+    model = built(name, shape, **(backbone if name == "imagenet" else {}))
+    model.set_weights(unlike_the_first(model.get_weights(), generator))
+    features = keras.Input(shape)
+    x = layers.Dense(10)(body(features))
+    plain = keras.Model(features, layers.Softmax()(x))
+    plain.set_weights(model.get_weights())
+    batch = generator.normal(0, 1, (3, *shape)).astype(np.float32)
+    if name == "imagenet":
+        batch = generator.uniform(0, 255, (3, *shape)).astype(np.float32)
+    found, wanted = model.predict_on_batch(batch), plain.predict_on_batch(batch)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    # Examples and labels that differ, so that equal outputs mean something.
+    assert found.max() < 0.999
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
+def test_the_kernels_of_us8k_cnn_begin_normal_and_its_dense_layers_as_glorot_s():
+    model = built("us8k_cnn", (41, 60, 2))
+    deviations = {
+        layer.name: np.std(layer.kernel)
+        for layer in model.layers
+        if hasattr(layer, "kernel")
+    }
+    glorot = {"dense": np.sqrt(2 / (14400 + 256)), "logits": np.sqrt(2 / (256 + 10))}
+    normal = dict.fromkeys([f"block{n}_conv{k}" for n in (1, 2) for k in (1, 2)], 0.05)
+    wanted = normal | glorot
+    assert deviations.keys() == wanted.keys()
+    for layer, deviation in wanted.items():
+        assert deviations[layer] == pytest.approx(deviation, rel=0.25), layer
+    kernels = [model.get_layer(f"block{n}_conv2").kernel for n in (1, 2)]
+    assert abs(np.mean(kernels[1])) < 0.002
+    assert not np.array_equal(kernels[0][0, 0, :, :48], kernels[1][0, 0, :48, :48])

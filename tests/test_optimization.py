@@ -238,3 +238,18 @@ def test_averaged_weights_are_what_is_validated_and_saved(tmp_path):
 def test_a_run_says_which_setting_of_training_changes_nothing(name, value, because):
     said = without_effect(Config().replace({f"train.{name}": value}))
     assert said == [f"train.{name} changes nothing with train.{because}"]
+
+
+def test_a_run_says_that_its_steps_take_the_place_of_its_epochs():
+    given = Config().replace({"train.steps": 100, "train.epochs": 3})
+    wanted = "train.epochs changes nothing with train.steps = 100"
+    assert without_effect(given) == [wanted]
+    assert not without_effect(Config().replace({"train.steps": 100}))
+
+
+@pytest.mark.parametrize(
+    ("steps", "per_epoch", "epochs"),
+    [(0, 5, 60), (1, 5, 1), (5, 5, 1), (6, 5, 2), (30000, 105, 286)],
+)
+def test_steps_are_as_many_whole_epochs_as_hold_them(steps, per_epoch, epochs):
+    assert Train(steps=steps).count_epochs(per_epoch) == epochs

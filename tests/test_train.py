@@ -89,6 +89,18 @@ def test_two_runs_with_one_seed_are_equal_to_the_last_digit(corpus, finished, tm
     assert_same_run(finished, again)
 
 
+def test_a_run_by_steps_is_that_of_the_epochs_that_hold_them(
+    corpus, finished, tmp_path, capsys
+):
+    per_epoch = -(-sum(c.split == "train" for c in finished.manifest().clips) // 8)
+    by_steps = Workdir(tmp_path / "run")
+    config = tiny.config(corpus, train__epochs=60, train__steps=2 * per_epoch + 1)
+    train.train(config, by_steps)
+    assert by_steps.history_file.read_text() == finished.history_file.read_text()
+    assert f"3 epochs of {per_epoch} steps" in capsys.readouterr().out
+    assert by_steps.config().train.steps == 2 * per_epoch + 1
+
+
 def test_a_small_corpus_is_learned_in_validation_as_soon_as_in_training(
     corpus, tmp_path
 ):

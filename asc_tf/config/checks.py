@@ -95,6 +95,15 @@ def _check_spectrum(frontend: Frontend, audio: Audio) -> None:
             f"audio.segment_seconds = {audio.segment_seconds}: shorter than the "
             f"{shortest} samples that one frame needs"
         )
+    is_reflected = frontend.center and frontend.pad_mode == "reflect"
+    # A reflection begins with the sample beside the first or the last one.
+    if is_reflected and audio.segment_samples <= shortest:
+        raise UsageError(
+            f"frontend.pad_mode = reflect: reflects {shortest} samples, and a segment "
+            f"(audio.segment_seconds = {audio.segment_seconds}) has only "
+            f"{audio.segment_samples}; use a longer segment, a smaller frontend.n_fft, "
+            "or constant"
+        )
 
 
 def _check_features(frontend: Frontend, audio: Audio) -> None:
@@ -212,6 +221,8 @@ def _train_without_effect(train: Train) -> list[str]:
     ]
     if train.energy_country and not train.energy:
         said.append("train.energy_country changes nothing with train.energy = false")
+    if train.steps and train.epochs != Train().epochs:
+        said.append(f"train.epochs changes nothing with train.steps = {train.steps}")
     return said
 
 
@@ -221,15 +232,17 @@ def _unused(frontend: Frontend) -> dict[str, tuple[str, ...]]:
     pcen = tuple(name for name in vars(frontend) if name.startswith("pcen_"))
     idle: dict[str, tuple[str, ...]] = {}
     if frontend.kind == "pcen":
-        idle["kind = pcen"] = ("logarithm", "log_offset", *decibel)
+        idle["kind = pcen"] = ("frequency_axis", "logarithm", "log_offset", *decibel)
     else:
-        idle[f"kind = {frontend.kind}"] = pcen
+        idle[f"kind = {frontend.kind}"] = ("frequency_axis", *pcen)
         if frontend.logarithm == "natural":
             idle["logarithm = natural"] = decibel
         else:
             idle["logarithm = decibel"] = ("log_offset",)
     if frontend.kind == "linear":
         idle["kind = linear"] = (*pcen, "n_mels", "mel_scale", "mel_norm")
+    if not frontend.center:
+        idle["center = false"] = ("pad_mode",)
     return idle
 
 

@@ -65,7 +65,7 @@ _ALL = (
     ),
     Family(
         "us8k_cnn",
-        "1x1 convolutions on 41 x 60 x 2 (log-mel and its delta), dense",
+        "pairs of 1x1 convolutions on 41 x 60 x 2 (log-mel and its delta), dense",
         "input: Piczak, Environmental sound classification with CNNs, MLSP 2015",
         filters=(48, 96),
         fewest=2,

@@ -37,7 +37,14 @@ class Frontend(Section):
         "hann", "window, periodic", choices=("hann", "hamming", "rectangular")
     )
     center: bool = option(
-        True, "pad n_fft // 2 zeros at both ends, so that frame t is centred on t * hop"
+        True,
+        "pad n_fft // 2 samples at both ends, so that frame t is centred on t * hop",
+    )
+    pad_mode: str = option(
+        "constant",
+        "center: beyond the ends are zeros (constant: as librosa from 0.9 on), or the "
+        "segment is reflected (reflect: as before librosa 0.9)",
+        choices=("constant", "reflect"),
     )
     max_frames: int = option(
         0, "frames after this many are dropped; 0: none", minimum=0, maximum=1000000
@@ -48,6 +55,12 @@ class Frontend(Section):
         "the spectrum as it is, so they are halved), 2 power",
         minimum=1.0,
         maximum=2.0,
+    )
+    frequency_axis: str = option(
+        "linear",
+        "kind = linear: equal steps of Hz, or the same number of rows on the axis of "
+        "librosa.display (y_axis = log), equal steps up to 65 Hz and of octaves above",
+        choices=("linear", "logarithmic"),
     )
     n_mels: int = option(64, "mel bands", minimum=1, maximum=1024)
     fmin: float = option(

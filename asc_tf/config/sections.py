@@ -109,6 +109,13 @@ class Train(Section):
         "the epoch whose model is model.keras: best (lowest validation loss) or last",
         choices=("best", "last"),
     )
+    steps: int = option(
+        0,
+        "steps at least, in place of epochs: training has as many whole epochs as hold "
+        "them; 0: train.epochs says how long",
+        minimum=0,
+        maximum=1000000000,
+    )
     segments: str = option(
         "random",
         "an epoch has of each clip one segment at a random place, or all segments, "
@@ -214,6 +221,10 @@ class Train(Section):
         minimum=0,
         maximum=MAX_SEED,
     )
+
+    def count_epochs(self, steps_per_epoch: int) -> int:
+        """Epochs of the training: `epochs`, or as many as hold `steps`."""
+        return -(-self.steps // steps_per_epoch) if self.steps else self.epochs
 
 
 @dataclass(frozen=True)

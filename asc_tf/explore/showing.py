@@ -11,6 +11,7 @@ from asc_tf import banks
 from asc_tf.augment import augment_features, augment_waveforms, fold_in
 from asc_tf.config import Augment, Config, Frontend
 from asc_tf.frontend import FrontendLayer, statistics
+from asc_tf.frontend.log_axis import hz_to_octaves
 from asc_tf.frontend.mel import hz_to_mel
 from asc_tf.manifest import Clip
 from asc_tf.report import explore_settings
@@ -20,6 +21,7 @@ from asc_tf.report.explore_axes import (
     log_ticks,
     mel_ticks,
     number_ticks,
+    octave_ticks,
     signed,
 )
 from asc_tf.report.explore_figures import (
@@ -219,6 +221,8 @@ class Studio:
         settings = self.config.frontend
         seconds = self.config.audio.segment_samples / self.rate
         name, unit = KINDS[settings.kind]
+        if settings.kind == "linear" and settings.frequency_axis == "logarithmic":
+            unit = "Hz (log)"
         panels: list[Wave | Image] = []
         if waveform is not None:
             panels.append(Wave(_first_channel(waveform)))
@@ -259,6 +263,8 @@ class Studio:
         low, high = settings.fmin, settings.fmax or self.rate / 2
         if settings.kind == "mfcc":
             return number_ticks(settings.n_mfcc)
+        if settings.kind == "linear" and settings.frequency_axis == "logarithmic":
+            return octave_ticks(low, high, hz_to_octaves)
         if settings.kind == "linear":
             return linear_ticks(low, high)
         to_mel = functools.partial(hz_to_mel, scale=settings.mel_scale)
@@ -318,7 +324,10 @@ def _for_eyes(settings: Frontend) -> tuple[Frontend, Frontend]:
         image_frames=0,
         image_bands=0,
     )
-    return plain, dataclasses.replace(plain, kind="linear", fmin=0.0, fmax=0.0)
+    in_hz = dataclasses.replace(
+        plain, kind="linear", frequency_axis="linear", fmin=0.0, fmax=0.0
+    )
+    return plain, in_hz
 
 
 def _first_channel(waveform: np.ndarray) -> np.ndarray:

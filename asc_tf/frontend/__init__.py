@@ -27,8 +27,8 @@ class FrontendLayer(keras.layers.Layer):
     """Log-mel or linear spectrogram, MFCC or PCEN, with deltas, standardized.
 
     Equal to librosa's functions (log-mel within 1e-3 dB), with its conventions:
-    periodic window centred in the FFT frame, zeros beyond the ends, filters on
-    `|STFT| ** power`.
+    periodic window centred in the FFT frame, zeros beyond the ends (or, as before
+    librosa 0.9, the segment reflected), filters on `|STFT| ** power`.
 
     Input shape: float32 `[batch, samples]` or `[batch, samples, channels]`, in [-1, 1].
     Output shape: float32 `[batch, frames, bands]`, or `[..., channels]` where there are

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from asc_tf.config import Frontend
+from asc_tf.frontend.log_axis import nearest_bins
 from asc_tf.frontend.mel import filter_bank
 
 MEL_BLOCKS = 8
@@ -31,16 +32,21 @@ def window(settings: Frontend) -> np.ndarray:
     return padded.astype(np.float32)
 
 
+def bin_frequencies(settings: Frontend, sample_rate: int) -> np.ndarray:
+    """Frequencies of all FFT bins in Hz: `[n_fft // 2 + 1]`."""
+    return np.arange(settings.n_fft // 2 + 1) * sample_rate / settings.n_fft
+
+
 def kept_bins(settings: Frontend, sample_rate: int) -> slice:
     """The FFT bins from `fmin` to `fmax`, both included."""
-    frequencies = np.arange(settings.n_fft // 2 + 1) * sample_rate / settings.n_fft
+    frequencies = bin_frequencies(settings, sample_rate)
     highest = settings.fmax or sample_rate / 2
     inside = np.flatnonzero((frequencies >= settings.fmin) & (frequencies <= highest))
     return slice(int(inside[0]), int(inside[-1]) + 1)
 
 
 def bands(settings: Frontend, sample_rate: int) -> int:
-    """Bands of the spectrum: mel bands, or FFT bins where `kind` is linear."""
+    """Bands of the spectrum: mel bands, or as many as FFT bins are kept."""
     if settings.kind != "linear":
         return settings.n_mels
     kept = kept_bins(settings, sample_rate)
@@ -59,11 +65,15 @@ def spectrum_of(
     Returns:
         A function of float32 waveforms `[batch, samples]`, and of whether only
         operations that LiteRT has may be used, to `[batch, frames, bands]`: mel bands
-        or bins of `|STFT| ** power`.
+        or bins of `|STFT| ** power`, or rows of these on a logarithmic axis.
     """
     shape = window(settings)
     if settings.kind == "linear":
-        return functools.partial(_linear, shape, settings, sample_rate)
+        kept = kept_bins(settings, sample_rate)
+        rows = None
+        if settings.frequency_axis == "logarithmic":
+            rows = nearest_bins(bin_frequencies(settings, sample_rate)[kept])
+        return functools.partial(_linear, shape, settings, kept, rows)
     filters = filter_bank(
         sample_rate,
         settings.n_fft,
@@ -92,25 +102,28 @@ def spectrum_of(
 def _linear(
     shape: np.ndarray,
     settings: Frontend,
-    sample_rate: int,
+    kept: slice,
+    rows: np.ndarray | None,
     waveform: tf.Tensor,
     portable: bool,
 ) -> tf.Tensor:
-    """Bins from `fmin` to `fmax`."""
-    del portable  # Nothing here is not.
+    """The bins that are kept, or the rows of a logarithmic axis, taken from them."""
+    del portable  # LiteRT has all of these operations.
     magnitudes = _magnitudes(_transform(waveform, shape, settings), settings)
-    kept = kept_bins(settings, sample_rate)
     above = settings.n_fft // 2 + 1 - kept.stop
     # A slice would be moved to before the magnitudes by the converter to LiteRT, which
     # cannot slice complex numbers.
-    return tf.split(magnitudes, [kept.start, kept.stop - kept.start, above], axis=-1)[1]
+    sizes = [kept.start, kept.stop - kept.start, above]
+    inside = tf.split(magnitudes, sizes, axis=-1)[1]
+    return inside if rows is None else tf.gather(inside, rows, axis=-1)
 
 
 def _transform(waveform: tf.Tensor, shape: np.ndarray, settings: Frontend) -> tf.Tensor:
     """STFT: complex64 `[batch, frames, n_fft // 2 + 1]`."""
     if settings.center:
         half = settings.n_fft // 2
-        waveform = tf.pad(waveform, [[0, 0], [half, half]])
+        mode = settings.pad_mode.upper()
+        waveform = tf.pad(waveform, [[0, 0], [half, half]], mode)
     frames = tf.signal.frame(waveform, settings.n_fft, settings.hop_length)
     if settings.max_frames:
         frames = frames[:, : settings.max_frames]

@@ -22,12 +22,18 @@ from asc_tf.models import (
     separable_cnn,
     us8k_cnn,
 )
-from asc_tf.models.transfer import body_of, freeze_layers, initialize
+from asc_tf.models.transfer import (
+    body_of,
+    check_resumable,
+    freeze_layers,
+    initialize,
+)
 
 __all__ = [
     "BUILDERS",
     "body_of",
     "build",
+    "check_resumable",
     "freeze_layers",
     "initialize",
     "momentum_for",

@@ -38,6 +38,8 @@ def frontend_kb(settings: Frontend, shape: tuple[int, ...]) -> float:
         widest = math.ceil(settings.n_mels / MEL_BLOCKS)
         # Blocks overlap by a band's width.
         size += 4_700 + round(1.19 * 4 * (settings.n_fft // 2 + 1) * widest)
+    if settings.kind == "linear" and settings.frequency_axis == "logarithmic":
+        size += 2 * settings.n_fft  # the bin of each row
     if settings.kind == "mfcc":
         size += 4 * settings.n_mels * settings.n_mfcc
     if settings.kind == "pcen":

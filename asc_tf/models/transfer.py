@@ -1,7 +1,10 @@
 """Weights of an earlier run as the start of a new one."""
 
 import fnmatch
+import json
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -84,6 +87,41 @@ def freeze_layers(body: Any, patterns: Sequence[str]) -> None:
             )
         for name in chosen:
             body.get_layer(name).trainable = False
+
+
+def check_resumable(body: Any, path: Path) -> None:
+    """Refuse to go on with a run whose network has other layers than are built now.
+
+    A checkpoint has weights, but no layers: those of another network would be taken
+    where their shapes happen to be the same.
+
+    Args:
+        body: The model, from `asc_tf.models.build`.
+        path: The run's `model.keras`; where it is missing, nothing is known.
+
+    Raises:
+        UserError: Naming the first layers that differ.
+    """
+    there, here = _saved_layers(path), [layer.name for layer in body.layers]
+    differing = [name for name in (*there, *here) if (name in there) != (name in here)]
+    if there and differing:
+        raise UserError(
+            f"{path}: this run's {body.name} was built by another version of asc_tf "
+            f"(layers that differ: {', '.join(differing[:MAX_NAMED])}). It can be "
+            "evaluated and exported, but not trained further; train in a new folder"
+        )
+
+
+def _saved_layers(path: Path) -> list[str]:
+    """Names of the layers of the body in a `model.keras`; none if it cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            whole = json.loads(archive.read("config.json"))["config"]
+        inner = (layer["config"] for layer in whole["layers"])
+        bodies = [config["layers"] for config in inner if "layers" in config]
+        return [layer["config"]["name"] for body in bodies for layer in body]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return []
 
 
 Shapes = dict[str, list[tuple[int, ...]]]

@@ -20,8 +20,8 @@ def build(
 ) -> Any:
     """Build the network.
 
-    Two blocks of two 1x1 convolutions with ReLU, pooling by 2 and dropout; a dense
-    layer with ReLU. There are no batch norms.
+    Two blocks of two 1x1 convolutions, one ReLU behind the second, pooling by 2 and
+    dropout; a dense layer with ReLU. There are no batch norms.
 
     Args:
         settings: `filters` (of the blocks), `units` (of the dense layer), `dropout`
@@ -37,9 +37,14 @@ def build(
     blocks, layers = Blocks(library, momentum), library.layers
     features, x = blocks.features(shape)
     for number, filters in enumerate(settings.family_filters, 1):
-        for step in "ab":
-            name = f"block{number}{step}"
-            x = layers.Conv2D(filters, 1, activation="relu", name=name)(x)
+        for step, activation in enumerate((None, "relu"), 1):
+            x = layers.Conv2D(
+                *(filters, 1),
+                activation=activation,
+                # Mean 0, standard deviation 0.05: what Keras 2 called `normal`.
+                kernel_initializer="random_normal",
+                name=f"block{number}_conv{step}",
+            )(x)
         x = blocks.pool(x, 2, f"block{number}_pool")
         x = layers.Dropout(settings.dropout, name=f"block{number}_dropout")(x)
     x = layers.Flatten(name="flat")(x)

@@ -52,6 +52,22 @@ def mel_ticks(
     return _apart([(float(s), hertz(f)) for s, f in zip(shares, marks, strict=True)])
 
 
+def octave_ticks(
+    low: float, high: float, to_place: Callable[[np.ndarray], np.ndarray]
+) -> Ticks:
+    """Frequencies on the logarithmic axis of a front-end.
+
+    Args:
+        low: Frequency at the low end in Hz.
+        high: Frequency at the high end in Hz.
+        to_place: Hz to places on the axis.
+    """
+    marks = [f for f in OCTAVES if low <= f <= high]
+    first, last = to_place(np.array([low, high]))
+    shares = (to_place(np.array(marks)) - first) / (last - first)
+    return _apart([(float(s), hertz(f)) for s, f in zip(shares, marks, strict=True)])
+
+
 def number_ticks(count: int) -> Ticks:
     """Numbers from 0 on, each in the middle of its row."""
     step = max(1, round(count / 4))
