@@ -10,6 +10,7 @@ import numpy as np
 from absl import flags
 
 from asc_tf import command, metrics
+from asc_tf.arguments import define_workdir
 from asc_tf.config import Config, Evaluate
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip, Manifest
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", None, "the run folder", flag_values=values)
+    define_workdir(values)
     flags.DEFINE_enum(
         "split", "test", SPLITS, "the split to evaluate", flag_values=values
     )
