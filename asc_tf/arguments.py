@@ -42,6 +42,13 @@ def define_config_file(values: flags.FlagValues) -> None:
     )
 
 
+def define_workdir(
+    values: flags.FlagValues, help_text: str = "the run folder", default: str = ""
+) -> None:
+    """Define `--workdir`, the folder of a run."""
+    flags.DEFINE_string("workdir", default or None, help_text, flag_values=values)
+
+
 class _FieldParser(flags.ArgumentParser):
     """Turns a flag's text into a value of the field, with the field's own check."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from asc_tf import command, datasets
+from asc_tf.arguments import define_workdir
 from asc_tf.config import Config
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip, Manifest
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", None, "the run folder", flag_values=values)
+    define_workdir(values)
     flags.DEFINE_list(
         "split",
         "test",

@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from asc_tf import channels, command
+from asc_tf.arguments import define_workdir
 from asc_tf.config import Config
 from asc_tf.edge.container import FORMAT_VERSION
 from asc_tf.errors import UsageError, UserError
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", None, "the run folder", flag_values=values)
+    define_workdir(values)
     flags.DEFINE_string("output", None, "the folder to write", flag_values=values)
     flags.DEFINE_list("formats", None, "short for --export.formats", flag_values=values)
 

@@ -10,6 +10,7 @@ from absl import flags
 
 from asc_tf import command
 from asc_tf import config as configuration
+from asc_tf.arguments import define_workdir
 from asc_tf.config import Config
 from asc_tf.errors import UsageError
 from asc_tf.workdir import Workdir
@@ -27,7 +28,7 @@ CONFIGURATION = "demo"
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", "runs/demo", "the folder", flag_values=values)
+    define_workdir(values, "the folder for clips, run and export", "runs/demo")
 
 
 def _main(values: flags.FlagValues) -> int:

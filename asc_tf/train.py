@@ -16,7 +16,7 @@ from absl import flags
 
 from asc_tf import channels, command
 from asc_tf import config as configuration
-from asc_tf.arguments import define_config_file
+from asc_tf.arguments import define_config_file, define_workdir
 from asc_tf.config import Audio, Config
 from asc_tf.config.checks import check_training, without_effect
 from asc_tf.errors import UserError, install_hint
@@ -37,7 +37,6 @@ Train a classifier.
 
   asc-tf train CONFIG --workdir=W [--flag=value ...]    begin a run
   asc-tf train W [--flag=value ...]                     go on with the run in W
-
   asc-tf train esc10_small --dataset.dir=ESC-50 --workdir=runs/esc10
   asc-tf train runs/esc10                        resumes a stopped run
   asc-tf train runs/esc10 --train.epochs=200     trains a finished run longer
@@ -56,12 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _define(values: flags.FlagValues) -> None:
     define_config_file(values)
-    flags.DEFINE_string(
-        "workdir",
-        None,
-        "the run folder: a new one, or that of a run to go on with",
-        flag_values=values,
-    )
+    define_workdir(values, "the run folder, a new one or one to resume")
 
 
 def _main(values: flags.FlagValues) -> int:

@@ -189,5 +189,5 @@ def test_without_codecarbon_the_extra_is_named(corpus, tmp_path, monkeypatch):
         "find_spec",
         lambda name, *rest: None if name == "codecarbon" else find(name, *rest),
     )
-    with pytest.raises(UserError, match=r"asc-tf\[energy\]"):
+    with pytest.raises(UserError, match=r"pip install '\.\[energy\]'"):
         train.train(tiny.config(corpus, train__energy=True), Workdir(tmp_path / "run"))

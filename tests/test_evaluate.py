@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import soundfile
 import tiny
 from sklearn import metrics as sk
 
-from asc_tf import evaluate, preparation, submission, train
+from asc_tf import evaluate, predictor, preparation, submission, train
 from asc_tf.checkpoint import load_whole
-from asc_tf.errors import UserError
+from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.workdir import Workdir
 
@@ -411,3 +412,25 @@ def test_a_random_split_that_was_forced_is_called_leaky(tmp_path, capsys):
     report = json.loads((workdir.report / "report.json").read_text())
     assert report["protocol"]["leaky"] is True
     assert "LEAKY protocol" in (workdir.report / "report.html").read_text()
+
+
+def test_the_model_file_of_a_run_is_taken_as_its_run(workdir):
+    waveform = tiny.clip("hum", 3)
+    whole = predictor.load(workdir.path).predict(waveform, tiny.RATE)
+    by_file = predictor.load(workdir.model_file).predict(waveform, tiny.RATE)
+    np.testing.assert_array_equal(by_file, whole)
+
+
+def test_a_path_that_is_no_model_is_refused_naming_models_near_it(workdir, tmp_path):
+    for name in ("int8.tflite", "float32.tflite"):
+        (tmp_path / "two").mkdir(exist_ok=True)
+        (tmp_path / "two" / name).touch()
+    stray = shutil.copy(workdir.model_file, tmp_path / "model.keras")
+    for path, words in (
+        (workdir.path.parent, f"did you mean {workdir.path}?"),
+        (tmp_path / "two", f"two/float32.tflite or {tmp_path}/two/int8.tflite?"),
+        (stray, "outside its run folder a .keras file lacks its settings"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            predictor.load(path)
+        assert words in str(caught.value)
