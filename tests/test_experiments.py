@@ -7,9 +7,11 @@ import dataclasses
 import re
 
 import keras
+import librosa
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 import tiny
 from test_corpora import edit, make_dcase, make_fsd, make_mini, make_urban
 from tiny import history
@@ -24,6 +26,7 @@ from asc_tf import (
     submission,
     train,
 )
+from asc_tf.checkpoint import RunState
 from asc_tf.config import Dataset
 from asc_tf.config.checks import without_effect
 from asc_tf.frontend import FrontendLayer
@@ -119,6 +122,7 @@ def run(name, folder, tmp_path, formats=("saved_model", "float32", "int8"), **ch
     given = {
         "dataset.dir": str(folder),
         "train.epochs": 1,
+        "train.steps": 0,
         "train.batch_size": -(-len(clips.part("train")) * views // 2),
         "export.formats": formats,
         "export.calibration_segments": 16,
@@ -154,9 +158,48 @@ def test_each_of_the_experiments_says_what_it_reproduces_its_cost_and_its_comman
     for name in (*ESA3, "us8k_cnn", *INCEPTION, "dcase2018", "fsdkaggle2018"):
         text = configuration.find(name).read_text()
         head = text[: text.index("\n\n")]
-        for word in ("Cost: ", f"# Command: asc-tf train --config={name} "):
+        command = f"# Command: asc-tf train --config={name} "
+        for word in ("Cost: ", "Deviations:", command):
             assert word in head, name
         assert f"--workdir=runs/{name}" in head, name
+
+
+def test_every_shipped_configuration_leaves_the_precision_to_the_machine():
+    folder = configuration.find("esa3_cnn").parent
+    names = [path.stem for path in folder.glob("*.toml")]
+    assert len(names) == 15
+    assert {shipped(name).train.precision for name in names} == {"auto"}
+
+
+def test_us8k_cnn_stops_at_the_first_epoch_without_gain(tmp_path):
+    config = shipped("us8k_cnn")
+    state = RunState(Workdir(tmp_path), None, None, config.train.patience)
+    losses = [1.0, 0.9, 0.9]
+    stops = []
+    for epoch, loss in enumerate(losses, 1):
+        state.history.append({"epoch": epoch, "val_loss": loss})
+        stops.append(state.is_exhausted)
+    assert stops == [False, False, True]
+
+
+def test_the_published_split_of_us8k_inception_is_a_tenth_and_a_tenth(tmp_path):
+    head = configuration.find("us8k_inception").read_text()
+    flags = dict(re.findall(r"--(dataset\.\w+_share)=([\d.]+)", head))
+    changes = {key: float(value) for key, value in flags.items()}
+    changes |= {"dataset.protocol": "random", "dataset.allow_leaky": True}
+    folder = make_urban(tmp_path)
+    changes["dataset.dir"] = str(folder)
+    manifest = datasets.load(shipped("us8k_inception").replace(changes).dataset)
+    count = len(manifest.clips)
+    for part in ("validation", "test"):
+        assert len(manifest.part(part)) == pytest.approx(count / 10, rel=0.05)
+
+
+def test_the_nine_points_of_us8k_inception_are_in_its_head():
+    head = configuration.find("us8k_inception").read_text()
+    assert "for rate in 0.005 0.01 0.05; do for batch in 50 100 200; do" in head
+    assert shipped("us8k_inception").train.steps == 30000
+    assert "--train.steps=50000" in head
 
 
 PUBLISHED = {
@@ -164,7 +207,8 @@ PUBLISHED = {
         **{"audio.sample_rate": 44100, "frontend.n_fft": 2048},
         **{"frontend.hop_length": 512, "frontend.n_mels": 128, "frontend.fmax": 0.0},
         **{"frontend.logarithm": "decibel", "frontend.db_reference": "clip_max"},
-        **{"frontend.standardize": "scalar", "model.dropout": 0.5},
+        **{"frontend.standardize": "scalar", "frontend.pad_mode": "reflect"},
+        **{"model.dropout": 0.5},
         **{"train.optimizer": "adam", "train.batch_size": 8, "train.epochs": 50},
         **{"train.schedule": "constant", "train.warmup_epochs": 0.0},
     },
@@ -173,13 +217,15 @@ PUBLISHED = {
         **{"frontend.hop_length": 512, "frontend.center": True},
         **{"frontend.n_mels": 60, "frontend.deltas": 1, "model.dropout": 0.5},
         **{"frontend.db_reference": "fixed", "audio.short_clips": "pad"},
+        **{"frontend.pad_mode": "reflect"},
         **{"train.segments": "all", "train.optimizer": "adam"},
-        **{"train.learning_rate": 1e-3, "train.batch_size": 64, "train.patience": 10},
+        **{"train.learning_rate": 1e-3, "train.batch_size": 64, "train.patience": 1},
         **{"train.schedule": "constant", "train.warmup_epochs": 0.0},
     },
     "us8k_inception": {
         **{"audio.channels": "split", "train.segments": "all"},
         **{"frontend.n_mels": 128, "model.backbone": "inception_v3"},
+        **{"frontend.pad_mode": "reflect", "frontend.top_db": 40.0},
         **{"frontend.image_frames": 299, "frontend.image_bands": 299},
         **{"model.weights": "imagenet", "model.train_from": ""},
         **{"train.optimizer": "sgd", "train.momentum": 0.0, "train.batch_size": 200},
@@ -192,6 +238,7 @@ PUBLISHED = {
         **{"frontend.window": "hamming", "frontend.power": 1.0},
         **{"frontend.n_mels": 40, "frontend.mel_scale": "slaney"},
         **{"frontend.mel_norm": "slaney", "frontend.logarithm": "natural"},
+        **{"frontend.pad_mode": "reflect"},
         **{"frontend.max_frames": 500, "model.dropout": 0.2, "train.energy": True},
         **{"train.optimizer": "adam", "train.learning_rate": 1e-3},
         **{"train.schedule": "inverse_time", "train.decay_rate": 1e-3},
@@ -202,7 +249,7 @@ PUBLISHED = {
         **{"audio.short_clips": "pad", "train.segments": "random"},
         **{"frontend.kind": "mfcc", "frontend.n_mfcc": 40, "frontend.n_mels": 128},
         **{"frontend.db_reference": "fixed", "model.dropout": 0.0},
-        **{"frontend.waveform_range": "min_max"},
+        **{"frontend.waveform_range": "as_is", "frontend.pad_mode": "reflect"},
         **{"frontend.standardize": "per_position", "dataset.folds": 2},
         **{"train.batch_size": 64, "train.epochs": 30, "train.patience": 5},
         **{"train.schedule": "constant", "train.warmup_epochs": 0.0},
@@ -267,10 +314,31 @@ def inception(tmp_path_factory):
     return path
 
 
+def test_the_pictures_of_us8k_inception_are_those_of_amplitude_to_db():
+    """Of the power spectrogram, taken for an amplitude: 80 of its dB are 40."""
+    config = shipped("us8k_inception")
+    layer = FrontendLayer(22050, config.frontend)
+    generator = np.random.default_rng(0)
+    clip = 0.1 * generator.standard_normal(88200)
+    clip *= np.geomspace(1e-3, 1, 88200)
+    clip = clip.astype(np.float32)
+    padded = np.pad(clip.astype(np.float64), 1024, mode="reflect")
+    power = librosa.feature.melspectrogram(
+        y=padded, sr=22050, n_fft=2048, hop_length=512, n_mels=128, center=False
+    )
+    pictured = librosa.amplitude_to_db(power, ref=np.max, top_db=80.0).T
+    spread = 255 * (pictured - pictured.min()) / np.ptp(pictured)
+    wanted = tf.image.resize(spread[..., np.newaxis], [299, 299])[..., 0]
+    assert (spread == 0).mean() > 0.1
+    found = layer(clip[np.newaxis])[0, ..., 0]
+    np.testing.assert_allclose(found, wanted, atol=0.05)
+
+
 @pytest.mark.parametrize("name", INCEPTION)
 def test_us8k_inception_is_built_with_the_published_shapes(name):
     config = shipped(name)
     hertz = {"frontend.kind": "linear", "frontend.n_mels": 64}
+    hertz |= {"frontend.frequency_axis": "logarithmic"}
     changes = hertz if name.endswith("hertz") else {}
     assert config == shipped("us8k_inception").replace(changes)
     assert not without_effect(config)
