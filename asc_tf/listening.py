@@ -28,6 +28,7 @@ class Listening:
     short_clips: str = "pad"
     segments: str = "all"
     pooling: str = "mean"
+    last_segment: str = "align"
 
     @classmethod
     def of(cls, audio: Audio, evaluate: Evaluate) -> "Listening":
@@ -40,6 +41,7 @@ class Listening:
             short_clips=audio.short_clips,
             segments=evaluate.segments,
             pooling=evaluate.pooling,
+            last_segment=audio.last_segment,
         )
 
     @property
@@ -70,6 +72,7 @@ class Listening:
                 self.hop_samples,
                 self.segments,
                 self.short_clips,
+                self.last_segment,
             )
 
     def pool(self, probabilities: np.ndarray) -> np.ndarray:

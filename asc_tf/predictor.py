@@ -279,6 +279,7 @@ def _load_tflite(path: Path) -> Predictor:
         hop_seconds=metadata.hop_samples / rate,
         channels=metadata.channels,
         short_clips=metadata.short_clips,
+        last_segment=metadata.last_segment,
     )
     trained = metadata.extra.get("config", {}).get("audio", {})
     if limit := trained.get("max_seconds"):

@@ -11,18 +11,26 @@ SMALLEST = 1e-12
 """Probabilities are at least this before their logarithm is taken."""
 
 
-def starts(samples: int, length: int, hop: int, which: str = "all") -> np.ndarray:
+def starts(
+    samples: int,
+    length: int,
+    hop: int,
+    which: str = "all",
+    last_segment: str = "align",
+) -> np.ndarray:
     """First sample of each segment of a clip.
 
     A clip up to one segment long is one segment. In a longer clip a segment starts
-    every `hop` samples; when the last of them does not reach the clip's end, one more
-    is added that ends there, so that every sample is seen and nothing is padded.
+    every `hop` samples, and nothing is padded.
 
     Args:
         samples: Length of the clip.
         length: Length of a segment.
         hop: Step between segments, at least 1.
         which: `all`, or `centre` for the one in the middle.
+        last_segment: What happens to samples behind the last of these segments:
+            `align` adds a segment that ends where the clip ends, `drop` leaves them
+            out.
 
     Returns:
         int64 `[segments]`, rising.
@@ -30,7 +38,8 @@ def starts(samples: int, length: int, hop: int, which: str = "all") -> np.ndarra
     last = max(samples - length, 0)
     if which == "centre":
         return np.array([last // 2], dtype=np.int64)
-    count = -(-last // hop) + 1
+    steps = last // hop if last_segment == "drop" else -(-last // hop)
+    count = steps + 1
     return np.minimum(np.arange(count, dtype=np.int64) * hop, last)
 
 
@@ -59,6 +68,7 @@ def cut(
     hop: int,
     which: str = "all",
     short_clips: str = "pad",
+    last_segment: str = "align",
 ) -> Iterator[np.ndarray]:
     """The segments of a waveform, one at a time.
 
@@ -68,11 +78,12 @@ def cut(
         hop: Samples between the starts of neighbouring segments.
         which: As in `starts`.
         short_clips: As in `filled`.
+        last_segment: As in `starts`.
 
     Yields:
         float32 `[length, ...]`.
     """
-    places = starts(len(waveform), length, hop, which)
+    places = starts(len(waveform), length, hop, which, last_segment)
     whole = filled(waveform, length, short_clips)
     for start in places:
         yield whole[start : start + length]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import asc_tf
 from asc_tf import resampling, segments
 from asc_tf.edge import cli, container, wav
 from asc_tf.edge.runtime import EdgeModel
@@ -531,6 +532,22 @@ def test_segments_follow_the_shared_law(model, noise, samples):
     np.testing.assert_allclose(
         model.predict_segments(parts), [law(part) for part in parts], atol=1e-6
     )
+
+
+def test_a_rest_is_dropped_where_the_metadata_say_so_and_aligned_where_they_do_not(
+    flatbuffer, tmp_path, noise
+):
+    starts = {"align": [0, 800, 1600, 2300], "drop": [0, 800, 1600]}
+    for last_segment, places in starts.items():
+        path = tmp_path / f"{last_segment}.tflite"
+        path.write_bytes(flatbuffer)
+        is_drop = last_segment == "drop"
+        changes = {"last_segment": last_segment} if is_drop else {}
+        container.write_metadata(path, METADATA | changes)
+        expected = np.mean([law(noise[s : s + LENGTH]) for s in places], axis=0)
+        for load in (EdgeModel, asc_tf.load):
+            found = load(path).predict(noise[:3900], RATE)
+            np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_channels_are_averaged(model, noise):

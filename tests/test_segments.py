@@ -35,6 +35,38 @@ def test_segments_start_every_hop_and_the_last_ends_with_the_clip(
     assert segments.starts(samples, length, hop).tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("samples", "length", "hop", "expected"),
+    [
+        (0, 4, 4, [0]),
+        (3, 4, 4, [0]),
+        (4, 4, 4, [0]),
+        (5, 4, 4, [0]),
+        (8, 4, 4, [0, 4]),
+        (9, 4, 2, [0, 2, 4]),
+        (12, 4, 6, [0, 6]),
+        (6, 4, 100, [0]),
+    ],
+)
+def test_a_rest_that_fills_no_segment_is_dropped_but_a_short_clip_is_not(
+    samples, length, hop, expected
+):
+    found = segments.starts(samples, length, hop, last_segment="drop")
+    assert found.tolist() == expected
+    assert len(cut_of(RAMP[:samples], length, hop, "all", "pad", "drop")) == len(found)
+
+
+def test_a_published_clip_of_88200_samples_has_seven_segments_or_eight():
+    dropped = segments.starts(88_200, 20_480, 10_240, last_segment="drop")
+    assert dropped.tolist() == [10_240 * number for number in range(7)]
+    aligned = segments.starts(88_200, 20_480, 10_240)
+    assert aligned.tolist() == [*dropped, 88_200 - 20_480]
+    batch = tf.zeros([1, 88_200])
+    sizes = (20_480, 10_240, "all", "pad")
+    assert all_segments(batch, *sizes, "drop").shape == (1, 7, 20_480)
+    assert all_segments(batch, *sizes, "align").shape == (1, 8, 20_480)
+
+
 @pytest.mark.parametrize("hop", [1, 3, 7, 10, 13])
 @pytest.mark.parametrize("samples", [0, 1, 9, 10, 11, 19, 20, 21, 30, 37, 100])
 def test_the_graph_cuts_as_the_law_says(samples, hop):
@@ -119,17 +151,29 @@ def test_the_same_seed_draws_the_same_segment_and_another_draws_anew():
     assert len(set(first[:, 0])) > 45
 
 
-@pytest.mark.parametrize("short_clips", ["pad", "loop"])
-@pytest.mark.parametrize("which", ["all", "centre"])
+CHOICES = [
+    pytest.mark.parametrize("last_segment", ["align", "drop"]),
+    pytest.mark.parametrize("short_clips", ["pad", "loop"]),
+    pytest.mark.parametrize("which", ["all", "centre"]),
+]
+
+
+def for_each_choice(test):
+    for choice in CHOICES:
+        test = choice(test)
+    return test
+
+
+@for_each_choice
 @pytest.mark.parametrize("samples", [1, 4, 9, 10, 11, 25, 30])
 def test_the_graph_follows_the_law_for_each_choice_and_for_two_channels(
-    samples, which, short_clips
+    samples, which, short_clips, last_segment
 ):
     mono = RAMP[:samples]
     for waveform in (mono, np.stack([mono, -mono], axis=1)):
-        wanted = cut_of(waveform, 10, 7, which, short_clips)
+        wanted = cut_of(waveform, 10, 7, which, short_clips, last_segment)
         batch = tf.constant(waveform[np.newaxis])
-        found = all_segments(batch, 10, 7, which, short_clips)[0]
+        found = all_segments(batch, 10, 7, which, short_clips, last_segment)[0]
         np.testing.assert_array_equal(found, wanted)
 
 
