@@ -3,9 +3,12 @@
 The graph (`asc_tf.audio`) and the edge follow this law; tests hold them to it.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+
+from asc_tf.errors import UserError
 
 SMALLEST = 1e-12
 """Probabilities are at least this before their logarithm is taken."""
@@ -70,10 +73,29 @@ def cut(
     short_clips: str = "pad",
     last_segment: str = "align",
 ) -> Iterator[np.ndarray]:
-    """The segments of a waveform, one at a time.
+    """The segments of a waveform, one at a time; see `cut_blocks`."""
+    samples = len(waveform)
+    return cut_blocks(
+        [waveform], samples, length, hop, which, short_clips, last_segment
+    )
+
+
+def cut_blocks(
+    blocks: Iterable[np.ndarray],
+    samples: int | None,
+    length: int,
+    hop: int,
+    which: str = "all",
+    short_clips: str = "pad",
+    last_segment: str = "align",
+) -> Iterator[np.ndarray]:
+    """The segments of a waveform that comes in blocks, one at a time.
+
+    Memory holds a segment and a block.
 
     Args:
-        waveform: float32 `[samples, ...]`.
+        blocks: The waveform, float32 `[samples, ...]` each; all of them are taken.
+        samples: Length of the waveform; needed where `which` is `centre`.
         length: Samples in a segment.
         hop: Samples between the starts of neighbouring segments.
         which: As in `starts`.
@@ -82,11 +104,35 @@ def cut(
 
     Yields:
         float32 `[length, ...]`.
+
+    Raises:
+        UserError: If the blocks have not `samples` samples.
     """
-    places = starts(len(waveform), length, hop, which, last_segment)
-    whole = filled(waveform, length, short_clips)
-    for start in places:
-        yield whole[start : start + length]
+    start, step = 0, hop
+    if which == "centre":
+        start, step = max((samples or 0) - length, 0) // 2, sys.maxsize
+    held: list[np.ndarray] = []  # the samples from `begin` to `end`
+    begin = end = taken = 0
+    for block in blocks:
+        held.append(block)
+        end += len(block)
+        if end >= start + length:
+            held = [np.concatenate(held)]
+        while end >= start + length:
+            yield held[0][start - begin : start - begin + length]
+            taken, start = taken + 1, start + step
+        # A segment that is aligned with the end may begin before the next one.
+        needed = min(start, end - length)
+        while held and begin + len(held[0]) <= needed:
+            begin += len(held.pop(0))
+        if begin < needed:
+            held[0], begin = held[0][needed - begin :], needed
+    if samples is not None and samples != end:
+        raise UserError("changed while it was read; try again")
+    if not taken:
+        yield filled(np.concatenate(held), length, short_clips)
+    elif which == "all" and last_segment == "align" and start - hop < end - length:
+        yield np.concatenate(held)[end - length - begin :]
 
 
 def pool(

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from asc_tf import segments
 from asc_tf.audio.segment import all_segments, pool, random_segment
+from asc_tf.errors import UserError
 
 RAMP = np.arange(1, 101, dtype=np.float32)
 
@@ -175,6 +176,33 @@ def test_the_graph_follows_the_law_for_each_choice_and_for_two_channels(
         batch = tf.constant(waveform[np.newaxis])
         found = all_segments(batch, 10, 7, which, short_clips, last_segment)[0]
         np.testing.assert_array_equal(found, wanted)
+
+
+@for_each_choice
+@pytest.mark.parametrize("hop", [1, 4, 10, 17, 60])
+def test_blocks_of_any_size_give_the_segments_of_the_whole(
+    hop, which, short_clips, last_segment
+):
+    generator = np.random.default_rng(hop)
+    for samples in [1, 9, 10, 11, 19, 20, 21, 57, 100]:
+        waveform = np.stack([RAMP[:samples], -RAMP[:samples]], axis=1)
+        filled = segments.filled(waveform, 10, short_clips)
+        places = segments.starts(samples, 10, hop, which, last_segment)
+        wanted = [filled[place : place + 10] for place in places]
+        for _ in range(5):
+            ends = np.sort(generator.integers(0, samples + 1, 6))
+            found = segments.cut_blocks(
+                np.split(waveform, ends),
+                samples if which == "centre" else None,
+                *(10, hop, which, short_clips, last_segment),
+            )
+            np.testing.assert_array_equal(list(found), wanted)
+
+
+def test_a_waveform_that_is_not_as_long_as_was_said_is_refused():
+    blocks = [RAMP[:50], RAMP[50:]]
+    with pytest.raises(UserError, match="changed while it was read"):
+        list(segments.cut_blocks(blocks, 101, 10, 10, "centre"))
 
 
 def test_the_centre_of_a_clip_is_one_segment_with_as_much_on_either_side():
