@@ -234,7 +234,12 @@ class _Computation:
 
 def _expected_segments(clip: Clip, audio: Audio) -> int:
     samples = round(clip.seconds * audio.sample_rate)
-    starts = segments.starts(samples, audio.segment_samples, audio.hop_samples)
+    starts = segments.starts(
+        samples,
+        audio.segment_samples,
+        audio.hop_samples,
+        last_segment=audio.last_segment,
+    )
     return len(starts) * len(channels.views(audio.channels, clip.channels))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from asc_tf import channels, resampling, segments
 from asc_tf.config import Audio, Evaluate
 from asc_tf.errors import UserError
+from asc_tf.streaming import AudioStream, hear_blocks
 
 MAX_CHANNELS = 256
 """More are taken for samples: other libraries put the channels first."""
@@ -28,6 +29,7 @@ class Listening:
     short_clips: str = "pad"
     segments: str = "all"
     pooling: str = "mean"
+    last_segment: str = "align"
 
     @classmethod
     def of(cls, audio: Audio, evaluate: Evaluate) -> "Listening":
@@ -40,6 +42,7 @@ class Listening:
             short_clips=audio.short_clips,
             segments=evaluate.segments,
             pooling=evaluate.pooling,
+            last_segment=audio.last_segment,
         )
 
     @property
@@ -63,13 +66,37 @@ class Listening:
                 type, or the rate is out of range.
         """
         waveform, rate = checked_waveform(waveform), checked_rate(sample_rate)
-        for name in channels.views(self.channels, waveform.shape[1]):
-            yield from segments.cut(
-                heard(waveform, rate, name, self.sample_rate),
+        yield from self.cut_stream(AudioStream.of_waveform(waveform, rate))
+
+    def cut_stream(self, stream: AudioStream) -> Iterator[np.ndarray]:
+        """The segments of a clip that comes in blocks, one at a time.
+
+        The clip is read once for each view, and once more where only that tells its
+        length and the segment in its middle is wanted.
+
+        Args:
+            stream: The clip.
+
+        Yields:
+            float32 of `segment_shape`.
+
+        Raises:
+            UserError: If the clip cannot be read or is none that a model can hear.
+        """
+        samples = None
+        if self.segments == "centre":
+            samples = resampling.output_samples(
+                stream.count_samples(), stream.sample_rate, self.sample_rate
+            )
+        for view in channels.views(self.channels, stream.channels):
+            yield from segments.cut_blocks(
+                hear_blocks(stream, view, self.sample_rate),
+                samples,
                 self.segment_samples,
                 self.hop_samples,
                 self.segments,
                 self.short_clips,
+                self.last_segment,
             )
 
     def pool(self, probabilities: np.ndarray) -> np.ndarray:

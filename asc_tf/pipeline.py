@@ -266,7 +266,9 @@ def _cut(row: dict[str, tf.Tensor], audio: Audio, which: str) -> tf.data.Dataset
     """The segments of one example, each with what is known of it."""
     length, hop = audio.segment_samples, audio.hop_samples
     whole = row["waveform"][tf.newaxis]
-    cut = all_segments(whole, length, hop, which, audio.short_clips)[0]
+    cut = all_segments(
+        whole, length, hop, which, audio.short_clips, audio.last_segment
+    )[0]
     cut = tf.ensure_shape(cut, [None, length, *row["waveform"].shape[1:]])
     count = tf.shape(cut)[0]
     repeated = {

@@ -1,9 +1,9 @@
 """asc-tf predict: a model and files in, labels out."""
 
 import csv
-import dataclasses
 import io
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +25,7 @@ Classify audio files.
 
 M is a run folder, an export folder, a SavedModel or a .tflite file. A file that
 cannot be read is named on stderr, the others are classified, and the exit code is 1.
+Files may have any length; --audio.max_seconds=S refuses longer ones.
 """
 
 
@@ -58,13 +59,11 @@ def _main(values: flags.FlagValues) -> int:
     from asc_tf.predictor import load
 
     predictor = load(name)
-    if limit := values["audio.max_seconds"].value:
-        audio = dataclasses.replace(predictor.audio, max_seconds=limit)
-        predictor = dataclasses.replace(predictor, audio=audio)
+    limit = values["audio.max_seconds"].value or math.inf
     results = []
     width = max(map(len, values.positional))
     for path in values.positional:
-        result = predictor.predict_files([path])[0]
+        result = predictor.predict_files([path], limit)[0]
         results.append(result)
         if "error" in result:
             print(f"asc-tf predict: {result['error']}", file=sys.stderr)

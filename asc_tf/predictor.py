@@ -6,15 +6,18 @@ takes waveforms and files. A .tflite runs through `asc_tf.edge`, as on a Raspber
 
 import itertools
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asc_tf import segments
+from asc_tf.audio.stream import open_stream
 from asc_tf.config import Audio, Evaluate
+from asc_tf.edge.opening import naming
 from asc_tf.errors import UsageError, UserError
 from asc_tf.listening import Listening
 from asc_tf.quiet import quiet_tensorflow, without_notes
@@ -81,21 +84,35 @@ class Predictor:
         Raises:
             UserError: If the waveform is empty, not finite or of another shape.
         """
-        listening = Listening.of(self.audio, self.evaluate)
-        cut = listening.cut(waveform, sample_rate)
+        return self._clip(self._listening.cut(waveform, sample_rate))
+
+    def _clip(self, cut: Iterator[np.ndarray]) -> np.ndarray:
+        """Probabilities of a clip, whose segments come one at a time."""
         rows = []
         while batch := list(itertools.islice(cut, BATCH)):
             rows.append(self.predict_segments(np.stack(batch)))
-        return listening.pool(np.concatenate(rows))
+        return self._listening.pool(np.concatenate(rows))
+
+    @property
+    def _listening(self) -> Listening:
+        return Listening.of(self.audio, self.evaluate)
 
     def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
         """Segments `[n, segment_samples, ...]` to `[n, labels]`, with sums of 1."""
         return _normalized(self.run(np.asarray(waveforms, np.float32)))
 
     def predict_files(
-        self, paths: Iterable[str | Path] | str | Path
+        self,
+        paths: Iterable[str | Path] | str | Path,
+        max_seconds: float = math.inf,
     ) -> list[dict[str, Any]]:
         """Classify files; a bad file has an error and ends nothing.
+
+        Memory holds a few segments of a file, however long it is.
+
+        Args:
+            paths: The files.
+            max_seconds: Longest clip that is not refused, in seconds.
 
         Returns:
             For each file `file`, `label`, `probability` and `probabilities` (by
@@ -103,11 +120,13 @@ class Predictor:
         """
         if isinstance(paths, str | Path):
             paths = [paths]
-        return [self._file(path) for path in paths]
+        return [self._file(path, max_seconds) for path in paths]
 
-    def _file(self, path: str | Path) -> dict[str, Any]:
+    def _file(self, path: str | Path, max_seconds: float) -> dict[str, Any]:
         try:
-            probabilities = self.predict(*self._read(path))
+            with naming(path):
+                stream = open_stream(path, max_seconds)
+                probabilities = self._clip(self._listening.cut_stream(stream))
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(probabilities.argmax())
@@ -121,17 +140,6 @@ class Predictor:
             "probability": float(probabilities[best]),
             "probabilities": by_label,
         }
-
-    def _read(self, path: str | Path) -> tuple[np.ndarray, int]:
-        """A file's waveform and its rate; without TensorFlow, of a WAV file."""
-        try:
-            from asc_tf.audio.read import read
-        except ModuleNotFoundError:
-            from asc_tf.edge import wav
-
-            return wav.read(path, self.audio.max_seconds)
-        # How training decoded does not matter here.
-        return read(path, replace(self.audio, decoder="auto"))
 
     def predict_clips(
         self, waveforms: "Waveforms", evaluate: Evaluate
@@ -291,9 +299,7 @@ def _load_tflite(path: Path) -> Predictor:
         hop_seconds=metadata.hop_samples / rate,
         channels=metadata.channels,
         short_clips=metadata.short_clips,
+        last_segment=metadata.last_segment,
     )
-    trained = metadata.extra.get("config", {}).get("audio", {})
-    if limit := trained.get("max_seconds"):
-        audio = replace(audio, max_seconds=limit)
     evaluate = Evaluate(segments=metadata.segments, pooling=metadata.pooling)
     return Predictor(model.labels, audio, evaluate, model.predict_segments)

@@ -56,7 +56,7 @@ MAX_AWKWARD_BLOCK = 64
 """Outputs per block of awkward rates."""
 
 MAX_WORKING_VALUES = 2**18
-"""What awkward rates compute at a time (1 MB), unless one block alone is larger."""
+"""Values that are computed at a time (1 MB), unless one block alone has more."""
 
 RATES = (1000, 768_000)
 """Sample rates of files, Hz; outside, the filter or its output is huge."""
@@ -207,6 +207,85 @@ def drift(rates: Plan) -> Drift:
     return Drift(block, width, np.concatenate(kernels, axis=1))
 
 
+class Resampler:
+    """Resampler of one channel of a clip that comes in blocks.
+
+    Outputs are computed in batches at fixed places of the clip. So they do not depend,
+    to the last bit, on where the clip was cut into blocks.
+
+    Args:
+        rate_in: Sample rate of the clip in Hz.
+        rate_out: Sample rate of the result in Hz.
+    """
+
+    def __init__(self, rate_in: int, rate_out: int) -> None:
+        self._rate_in, self._rate_out = rate_in, rate_out
+        self._plan = plan(rate_in, rate_out)
+        if self._plan.is_awkward:
+            self._block, self._width, _ = drift(self._plan)
+            values = max(self._width, NODES * self._block)
+        else:
+            self._block, self._width = self._plan.up, self._plan.width
+            values = max(self._plan.down, self._plan.up)
+        self._batch = max(MAX_WORKING_VALUES // values, 1)
+        self._samples = self._first = 0
+        # Inputs from the window of block `_first` on; zeros precede the clip.
+        self._pending = np.zeros(self._plan.half, np.float32)
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Take the next samples of the clip.
+
+        Args:
+            samples: Samples of the clip, float32 `[samples]`.
+
+        Returns:
+            The outputs that can be computed now, float32 `[outputs]`; maybe none.
+        """
+        if self._plan.down == self._plan.up:
+            return samples
+        self._samples += len(samples)
+        self._pending = np.concatenate([self._pending, samples])
+        parts = [np.empty(0, np.float32)]
+        while self._reach(self._batch) <= len(self._pending):
+            parts.append(self._compute(self._batch))
+        return np.concatenate(parts)
+
+    def finish(self) -> np.ndarray:
+        """End the clip.
+
+        Returns:
+            The outputs that are left, float32 `[outputs]`.
+        """
+        parts = [np.empty(0, np.float32)]
+        length = output_samples(self._samples, self._rate_in, self._rate_out)
+        while (left := length - self._first * self._block) > 0:
+            blocks = min(self._batch, -(-left // self._block))
+            missing = max(self._reach(blocks) - len(self._pending), 0)
+            self._pending = np.pad(self._pending, (0, missing))
+            parts.append(self._compute(blocks)[:left])
+        return np.concatenate(parts)
+
+    def _start(self, block: int) -> int:
+        """First input in the window of a block; 0 is the first of all windows."""
+        return block * self._block * self._plan.down // self._plan.up
+
+    def _reach(self, blocks: int) -> int:
+        """Pending inputs that the next blocks depend on."""
+        last = self._first + blocks - 1
+        return self._start(last) - self._start(self._first) + self._width
+
+    def _compute(self, blocks: int) -> np.ndarray:
+        """The outputs of the next blocks, whose inputs are there."""
+        if self._plan.is_awkward:
+            made = _drifting(self._pending, self._plan, self._first, blocks)
+        else:
+            made = _in_blocks(self._pending, self._plan, blocks)
+        before = self._start(self._first)
+        self._first += blocks
+        self._pending = self._pending[self._start(self._first) - before :]
+        return made.reshape(-1)
+
+
 def resample(waveform: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     """Resample a waveform.
 
@@ -219,24 +298,28 @@ def resample(waveform: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
         float32 `[output_samples(samples, rate_in, rate_out)]`; the waveform itself
         where the rates are equal.
     """
-    rates = plan(rate_in, rate_out)
     waveform = np.asarray(waveform, np.float32)
-    if rates.down == rates.up or not len(waveform):
+    if rate_in == rate_out or not len(waveform):
         return waveform
-    length = output_samples(len(waveform), rate_in, rate_out)
-    make = _drifting if rates.is_awkward else _in_blocks
-    return make(waveform, rates, length).reshape(-1)[:length]
+    resampler = Resampler(rate_in, rate_out)
+    # In parts, because a long waveform leaves no room for copies of itself.
+    made, result = (
+        0,
+        np.empty(output_samples(len(waveform), rate_in, rate_out), np.float32),
+    )
+    for first in range(0, len(waveform), MAX_WORKING_VALUES):
+        part = resampler.push(waveform[first : first + MAX_WORKING_VALUES])
+        result[made : made + len(part)] = part
+        made += len(part)
+    result[made:] = resampler.finish()
+    return result
 
 
-def _in_blocks(waveform: np.ndarray, rates: Plan, length: int) -> np.ndarray:
-    """Whole blocks: float32 `[blocks, up]`.
+def _in_blocks(padded: np.ndarray, rates: Plan, blocks: int) -> np.ndarray:
+    """Whole blocks: float32 `[blocks, up]`; the first one's window begins at 0.
 
     BLAS takes a matrix whose rows do not overlap. Windows do, but not every `turns`-th.
     """
-    blocks = -(-length // rates.up)
-    needed = (blocks + rates.spans - 1) * rates.down
-    padded = np.zeros(needed, np.float32)
-    padded[rates.half : rates.half + len(waveform)] = waveform
     result = np.empty((blocks, rates.up), np.float32)
     for inputs, outputs, kernel in products(rates):
         turns = -(-len(kernel) // rates.down)
@@ -252,19 +335,17 @@ def _in_blocks(waveform: np.ndarray, rates: Plan, length: int) -> np.ndarray:
     return result
 
 
-def _drifting(waveform: np.ndarray, rates: Plan, length: int) -> np.ndarray:
-    """Blocks that begin between two input samples: float32 `[blocks, block]`."""
+def _drifting(padded: np.ndarray, rates: Plan, first: int, blocks: int) -> np.ndarray:
+    """Blocks that begin between two input samples: float32 `[blocks, block]`.
+
+    The window of block `first` begins at 0.
+    """
     block, width, kernels = drift(rates)
-    blocks = -(-length // block)
-    windows = sliding_window_view(np.pad(waveform, (rates.half, width)), width)
-    result = np.empty((blocks, block), np.float32)
-    batch = max(MAX_WORKING_VALUES // max(width, NODES * block), 1)
-    for first in range(0, blocks, batch):
-        own = result[first : first + batch]
-        position = (first + np.arange(len(own), dtype=np.int64)) * block * rates.down
-        angle = np.arccos(1 - 2 * (position % rates.up) / rates.up)
-        cosines = np.cos(angle[:, np.newaxis] * np.arange(NODES))
-        shares = (cosines @ from_cosines()).astype(np.float32)
-        parts = (windows[position // rates.up] @ kernels).reshape(-1, NODES, block)
-        np.einsum("bn,bno->bo", shares, parts, out=own)
-    return result
+    position = (first + np.arange(blocks, dtype=np.int64)) * block * rates.down
+    starts = position // rates.up
+    windows = sliding_window_view(padded, width)[starts - starts[0]]
+    angle = np.arccos(1 - 2 * (position % rates.up) / rates.up)
+    cosines = np.cos(angle[:, np.newaxis] * np.arange(NODES))
+    shares = (cosines @ from_cosines()).astype(np.float32)
+    parts = (windows @ kernels).reshape(-1, NODES, block)
+    return np.einsum("bn,bno->bo", shares, parts)

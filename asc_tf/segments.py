@@ -3,26 +3,37 @@
 The graph (`asc_tf.audio`) and the edge follow this law; tests hold them to it.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+
+from asc_tf.errors import UserError
 
 SMALLEST = 1e-12
 """Probabilities are at least this before their logarithm is taken."""
 
 
-def starts(samples: int, length: int, hop: int, which: str = "all") -> np.ndarray:
+def starts(
+    samples: int,
+    length: int,
+    hop: int,
+    which: str = "all",
+    last_segment: str = "align",
+) -> np.ndarray:
     """First sample of each segment of a clip.
 
     A clip up to one segment long is one segment. In a longer clip a segment starts
-    every `hop` samples; when the last of them does not reach the clip's end, one more
-    is added that ends there, so that every sample is seen and nothing is padded.
+    every `hop` samples, and nothing is padded.
 
     Args:
         samples: Length of the clip.
         length: Length of a segment.
         hop: Step between segments, at least 1.
         which: `all`, or `centre` for the one in the middle.
+        last_segment: What happens to samples behind the last of these segments:
+            `align` adds a segment that ends where the clip ends, `drop` leaves them
+            out.
 
     Returns:
         int64 `[segments]`, rising.
@@ -30,7 +41,8 @@ def starts(samples: int, length: int, hop: int, which: str = "all") -> np.ndarra
     last = max(samples - length, 0)
     if which == "centre":
         return np.array([last // 2], dtype=np.int64)
-    count = -(-last // hop) + 1
+    steps = last // hop if last_segment == "drop" else -(-last // hop)
+    count = steps + 1
     return np.minimum(np.arange(count, dtype=np.int64) * hop, last)
 
 
@@ -59,23 +71,68 @@ def cut(
     hop: int,
     which: str = "all",
     short_clips: str = "pad",
+    last_segment: str = "align",
 ) -> Iterator[np.ndarray]:
-    """The segments of a waveform, one at a time.
+    """The segments of a waveform, one at a time; see `cut_blocks`."""
+    samples = len(waveform)
+    return cut_blocks(
+        [waveform], samples, length, hop, which, short_clips, last_segment
+    )
+
+
+def cut_blocks(
+    blocks: Iterable[np.ndarray],
+    samples: int | None,
+    length: int,
+    hop: int,
+    which: str = "all",
+    short_clips: str = "pad",
+    last_segment: str = "align",
+) -> Iterator[np.ndarray]:
+    """The segments of a waveform that comes in blocks, one at a time.
+
+    Memory holds a segment and a block.
 
     Args:
-        waveform: float32 `[samples, ...]`.
+        blocks: The waveform, float32 `[samples, ...]` each; all of them are taken.
+        samples: Length of the waveform; needed where `which` is `centre`.
         length: Samples in a segment.
         hop: Samples between the starts of neighbouring segments.
         which: As in `starts`.
         short_clips: As in `filled`.
+        last_segment: As in `starts`.
 
     Yields:
         float32 `[length, ...]`.
+
+    Raises:
+        UserError: If the blocks have not `samples` samples.
     """
-    places = starts(len(waveform), length, hop, which)
-    whole = filled(waveform, length, short_clips)
-    for start in places:
-        yield whole[start : start + length]
+    start, step = 0, hop
+    if which == "centre":
+        start, step = max((samples or 0) - length, 0) // 2, sys.maxsize
+    held: list[np.ndarray] = []  # the samples from `begin` to `end`
+    begin = end = taken = 0
+    for block in blocks:
+        held.append(block)
+        end += len(block)
+        if end >= start + length:
+            held = [np.concatenate(held)]
+        while end >= start + length:
+            yield held[0][start - begin : start - begin + length]
+            taken, start = taken + 1, start + step
+        # A segment that is aligned with the end may begin before the next one.
+        needed = min(start, end - length)
+        while held and begin + len(held[0]) <= needed:
+            begin += len(held.pop(0))
+        if begin < needed:
+            held[0], begin = held[0][needed - begin :], needed
+    if samples is not None and samples != end:
+        raise UserError("changed while it was read; try again")
+    if not taken:
+        yield filled(np.concatenate(held), length, short_clips)
+    elif which == "all" and last_segment == "align" and start - hop < end - length:
+        yield np.concatenate(held)[end - length - begin :]
 
 
 def pool(

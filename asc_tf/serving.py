@@ -123,7 +123,12 @@ def _segment_probabilities(
     def probabilities(waveforms: tf.Tensor) -> tf.Tensor:
         length, hop = audio.segment_samples, audio.hop_samples
         segments = all_segments(
-            waveforms, length, hop, evaluate.segments, audio.short_clips
+            waveforms,
+            length,
+            hop,
+            evaluate.segments,
+            audio.short_clips,
+            audio.last_segment,
         )
         shape = tf.shape(segments)
         found = model(tf.reshape(segments, [-1, *model.input_shape[1:]]))

@@ -51,6 +51,7 @@ EVERY_FIELD_CHANGED = {
     "audio.decoder": "libsndfile",
     "audio.channels": "mid_side",
     "audio.short_clips": "loop",
+    "audio.last_segment": "drop",
     "audio.cache": "none",
     "audio.cache_dir": "/tmp/cache",
     "audio.cache_dtype": "float16",

@@ -359,6 +359,10 @@ def test_all_segments_of_a_clip_count_where_training_takes_them_all(tmp_path):
     _, *rows, _ = page.numbers("Training examples in an epoch")
     # Segments of 4000 samples.
     assert rows == [["x", "3", "3", "6"], ["y", "1", "1", "2"]]
+    changes["audio__last_segment"] = "drop"
+    _, page = run(tmp_path, tmp_path / "all", **changes)
+    _, *rows, _ = page.numbers("Training examples in an epoch")
+    assert rows == [["x", "2", "2", "4"], ["y", "1", "1", "2"]]
 
 
 def test_verified_and_unverified_clips_stack():

@@ -152,6 +152,18 @@ def test_features_json_counts_and_describes_what_is_there(config, written):
             assert shard["segments"] <= 9
 
 
+def test_a_rest_that_fills_no_segment_is_not_stored_where_it_is_dropped(
+    config, tmp_path
+):
+    config = config.replace({"audio.last_segment": "drop"})
+    contents = features.write(config, tmp_path / "features", splits=("validation",))
+    clips = StoredFeatures.open(tmp_path / "features").manifest.part("validation")
+    law = [1 if clip.seconds < 0.699 else 2 for clip in clips]
+    (shard,) = contents.splits["validation"]
+    assert shard.segments_per_clip == tuple(law)
+    assert [features._expected_segments(clip, config.audio) for clip in clips] == law
+
+
 def test_the_rows_of_a_shard_say_label_clip_fold_and_weight(written):
     stored = StoredFeatures.open(written)
     for shard in shards_of(written, "train"):

@@ -27,6 +27,7 @@ def test_the_settings_are_those_of_the_configuration():
         hop_seconds=0.2,
         channels="mid_side",
         short_clips="loop",
+        last_segment="drop",
     )
     evaluate = Evaluate(segments="centre", pooling="majority")
     assert Listening.of(audio, evaluate) == Listening(
@@ -37,6 +38,7 @@ def test_the_settings_are_those_of_the_configuration():
         short_clips="loop",
         segments="centre",
         pooling="majority",
+        last_segment="drop",
     )
 
 
@@ -68,6 +70,16 @@ def test_a_clip_is_cut_by_the_law_of_segments(samples, which, short_clips):
     assert len(expected) == len(segments.starts(samples, 400, 300, which))
     np.testing.assert_array_equal(list(own.cut(waveform, RATE)), expected)
     np.testing.assert_array_equal(list(own.cut(waveform[:, 0], RATE)), expected)
+
+
+def test_a_rest_that_fills_no_segment_is_dropped_where_that_is_configured():
+    waveform = sound(88_200, 1)
+    sizes = {"segment_samples": 20_480, "hop_samples": 10_240}
+    aligned = list(listener(**sizes).cut(waveform, RATE))
+    dropped = list(listener(**sizes, last_segment="drop").cut(waveform, RATE))
+    assert (len(aligned), len(dropped)) == (8, 7)
+    np.testing.assert_array_equal(aligned[:7], dropped)
+    np.testing.assert_array_equal(aligned[7], waveform[-20_480:, 0])
 
 
 def test_split_hears_left_then_right_then_both():

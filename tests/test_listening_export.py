@@ -11,11 +11,12 @@ import tiny
 import asc_tf
 from asc_tf import evaluate, export, train
 from asc_tf.edge.container import read_metadata
+from asc_tf.listening import Listening
 from asc_tf.workdir import Workdir
 
 SETTINGS = {
-    "mid_side": ("mean_log", "loop"),
-    "split": ("majority", "pad"),
+    "mid_side": ("mean_log", "loop", "align"),
+    "split": ("majority", "pad", "drop"),
 }
 
 
@@ -34,11 +35,12 @@ def trained(request, tmp_path_factory) -> Workdir:
         path.parent.mkdir(exist_ok=True)
         samples = stereo(number, 0.3 + 0.1 * (number % 7))
         soundfile.write(path, samples[:, 0] if number < 6 else samples, tiny.RATE)
-    pooling, short_clips = SETTINGS[request.param]
+    pooling, short_clips, last_segment = SETTINGS[request.param]
     config = tiny.config(
         corpus,
         audio__channels=request.param,
         audio__short_clips=short_clips,
+        audio__last_segment=last_segment,
         audio__hop_seconds=0.2,
         evaluate__pooling=pooling,
         train__epochs=2,
@@ -95,6 +97,32 @@ def test_encoded_files_are_heard_as_the_predictor_hears_them(
         np.testing.assert_allclose(found["probabilities"][0], wanted, atol=2e-3)
 
 
+def test_every_artefact_takes_the_segments_of_the_law(trained, exported):
+    config = trained.config()
+    listening = Listening.of(config.audio, config.evaluate)
+    width = listening.segment_shape[1:]
+    waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (7000, *width))
+    # 7000 samples in segments of 4000, 1600 apart: 2 where the rest is dropped.
+    count = 2 if config.audio.last_segment == "drop" else 3
+    starts = np.minimum(np.arange(count) * 1600, 3000)
+    parts = np.float32([waveform[start : start + 4000] for start in starts])
+    model = asc_tf.load(trained.path)
+    wanted = listening.pool(model.predict_segments(parts))
+    served = tf.saved_model.load(str(exported / "saved_model" / "1"))
+    found = served.signatures["serving_default"](
+        waveform=tf.constant(waveform[np.newaxis], tf.float32)
+    )
+    np.testing.assert_allclose(found["probabilities"][0], wanted, atol=1e-5)
+    if not width:
+        for path in (
+            trained.path,
+            exported / "saved_model",
+            exported / "float32.tflite",
+        ):
+            found = asc_tf.load(path).predict(waveform, tiny.RATE)
+            np.testing.assert_allclose(found, wanted, atol=2e-4)
+
+
 def test_evaluation_pools_what_the_predictor_pools(trained):
     config = trained.config()
     manifest = evaluate.scanned(config, trained, "test")
@@ -117,6 +145,7 @@ def test_a_tflite_says_how_it_listens(trained, exported):
     metadata = read_metadata(exported / "float32.tflite")
     assert metadata.channels == audio.channels
     assert metadata.short_clips == audio.short_clips
+    assert metadata.last_segment == audio.last_segment
     assert (metadata.segments, metadata.pooling) == ("all", evaluation.pooling)
     width = (2,) if audio.channels == "mid_side" else ()
     assert metadata.listening.segment_shape == (4000, *width)

@@ -241,6 +241,11 @@ def test_all_segments_of_all_clips_are_in_each_epoch_in_another_order(tmp_path):
     lengths = [clip.samples for clip in scanned(config).part("train")]
     assert count == sum(len(segments.starts(n, 1600, 800)) for n in lengths)
     assert count > len(lengths)
+    apart = {"audio.hop_seconds": 0.15, "audio.last_segment": "drop"}
+    dropped = pipeline.segments_per_epoch(waveforms, config.replace(apart))
+    starts = [segments.starts(n, 1600, 1200, last_segment="drop") for n in lengths]
+    assert dropped == sum(map(len, starts))
+    assert dropped < sum(len(segments.starts(n, 1600, 1200)) for n in lengths)
     rows = [inputs["features"].numpy() for inputs, _ in batches_of(config)]
     first, second = np.split(np.concatenate(rows).reshape(2 * count, -1), 2)
     assert not np.array_equal(first, second)

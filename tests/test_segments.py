@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from asc_tf import segments
 from asc_tf.audio.segment import all_segments, pool, random_segment
+from asc_tf.errors import UserError
 
 RAMP = np.arange(1, 101, dtype=np.float32)
 
@@ -33,6 +34,38 @@ def test_segments_start_every_hop_and_the_last_ends_with_the_clip(
     samples, length, hop, expected
 ):
     assert segments.starts(samples, length, hop).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("samples", "length", "hop", "expected"),
+    [
+        (0, 4, 4, [0]),
+        (3, 4, 4, [0]),
+        (4, 4, 4, [0]),
+        (5, 4, 4, [0]),
+        (8, 4, 4, [0, 4]),
+        (9, 4, 2, [0, 2, 4]),
+        (12, 4, 6, [0, 6]),
+        (6, 4, 100, [0]),
+    ],
+)
+def test_a_rest_that_fills_no_segment_is_dropped_but_a_short_clip_is_not(
+    samples, length, hop, expected
+):
+    found = segments.starts(samples, length, hop, last_segment="drop")
+    assert found.tolist() == expected
+    assert len(cut_of(RAMP[:samples], length, hop, "all", "pad", "drop")) == len(found)
+
+
+def test_a_published_clip_of_88200_samples_has_seven_segments_or_eight():
+    dropped = segments.starts(88_200, 20_480, 10_240, last_segment="drop")
+    assert dropped.tolist() == [10_240 * number for number in range(7)]
+    aligned = segments.starts(88_200, 20_480, 10_240)
+    assert aligned.tolist() == [*dropped, 88_200 - 20_480]
+    batch = tf.zeros([1, 88_200])
+    sizes = (20_480, 10_240, "all", "pad")
+    assert all_segments(batch, *sizes, "drop").shape == (1, 7, 20_480)
+    assert all_segments(batch, *sizes, "align").shape == (1, 8, 20_480)
 
 
 @pytest.mark.parametrize("hop", [1, 3, 7, 10, 13])
@@ -119,18 +152,57 @@ def test_the_same_seed_draws_the_same_segment_and_another_draws_anew():
     assert len(set(first[:, 0])) > 45
 
 
-@pytest.mark.parametrize("short_clips", ["pad", "loop"])
-@pytest.mark.parametrize("which", ["all", "centre"])
+CHOICES = [
+    pytest.mark.parametrize("last_segment", ["align", "drop"]),
+    pytest.mark.parametrize("short_clips", ["pad", "loop"]),
+    pytest.mark.parametrize("which", ["all", "centre"]),
+]
+
+
+def for_each_choice(test):
+    for choice in CHOICES:
+        test = choice(test)
+    return test
+
+
+@for_each_choice
 @pytest.mark.parametrize("samples", [1, 4, 9, 10, 11, 25, 30])
 def test_the_graph_follows_the_law_for_each_choice_and_for_two_channels(
-    samples, which, short_clips
+    samples, which, short_clips, last_segment
 ):
     mono = RAMP[:samples]
     for waveform in (mono, np.stack([mono, -mono], axis=1)):
-        wanted = cut_of(waveform, 10, 7, which, short_clips)
+        wanted = cut_of(waveform, 10, 7, which, short_clips, last_segment)
         batch = tf.constant(waveform[np.newaxis])
-        found = all_segments(batch, 10, 7, which, short_clips)[0]
+        found = all_segments(batch, 10, 7, which, short_clips, last_segment)[0]
         np.testing.assert_array_equal(found, wanted)
+
+
+@for_each_choice
+@pytest.mark.parametrize("hop", [1, 4, 10, 17, 60])
+def test_blocks_of_any_size_give_the_segments_of_the_whole(
+    hop, which, short_clips, last_segment
+):
+    generator = np.random.default_rng(hop)
+    for samples in [1, 9, 10, 11, 19, 20, 21, 57, 100]:
+        waveform = np.stack([RAMP[:samples], -RAMP[:samples]], axis=1)
+        filled = segments.filled(waveform, 10, short_clips)
+        places = segments.starts(samples, 10, hop, which, last_segment)
+        wanted = [filled[place : place + 10] for place in places]
+        for _ in range(5):
+            ends = np.sort(generator.integers(0, samples + 1, 6))
+            found = segments.cut_blocks(
+                np.split(waveform, ends),
+                samples if which == "centre" else None,
+                *(10, hop, which, short_clips, last_segment),
+            )
+            np.testing.assert_array_equal(list(found), wanted)
+
+
+def test_a_waveform_that_is_not_as_long_as_was_said_is_refused():
+    blocks = [RAMP[:50], RAMP[50:]]
+    with pytest.raises(UserError, match="changed while it was read"):
+        list(segments.cut_blocks(blocks, 101, 10, 10, "centre"))
 
 
 def test_the_centre_of_a_clip_is_one_segment_with_as_much_on_either_side():

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from wavs import RATE, by_libsndfile, encoded, fmt, noise, part, riff, save
 
-from asc_tf import inspection
+from asc_tf import inspection, streaming
 from asc_tf.audio import sndfile
 from asc_tf.audio.inspect import inspect
 from asc_tf.audio.read import read
@@ -69,7 +69,7 @@ def test_blocks_make_the_whole(tmp_path, kind, monkeypatch):
     path = save(tmp_path / "clip", made(kind, 30_001, 2))
     expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
     whole = sndfile.measure(path, 600.0)
-    monkeypatch.setattr(sndfile, "BLOCK", 2000)
+    monkeypatch.setattr(streaming, "BLOCK_VALUES", 2000)
     ours, _ = sndfile.read(path, (0.0, 0.0), 600.0)
     np.testing.assert_array_equal(ours, expected)
     in_blocks = sndfile.measure(path, 600.0)
@@ -87,7 +87,7 @@ def test_blocks_of_a_compressed_file_make_the_whole(
 ):
     path = save(tmp_path / "clip", encoded(container, subtype, 60_000, channels))
     expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
-    monkeypatch.setattr(sndfile, "BLOCK", 5000)
+    monkeypatch.setattr(streaming, "BLOCK_VALUES", 5000)
     ours, _ = sndfile.read(path, (0.0, 0.0), 600.0)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
 
@@ -99,7 +99,7 @@ def test_a_span_is_cut_from_the_whole_wherever_its_blocks_lie(
 ):
     path = save(tmp_path / "clip", made(kind, 60_000))
     whole, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    monkeypatch.setattr(sndfile, "BLOCK", 1000)
+    monkeypatch.setattr(streaming, "BLOCK_VALUES", 1000)
     for duration in (0.0, 1e-4, 0.05, 0.7, 99.0):
         ours, _ = sndfile.read(path, (start, duration), 600.0)
         first = round(start * rate)

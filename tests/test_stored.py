@@ -321,6 +321,7 @@ def test_the_configuration_of_a_run_is_checked_key_by_key(config, folders):
         "dataset.identifier_pattern": "(.+)",
         "audio.hop_seconds": 0.2,
         "audio.short_clips": "loop",
+        "audio.last_segment": "drop",
         "frontend.top_db": 60.0,
         "frontend.center": False,
         "frontend.deltas": 1,

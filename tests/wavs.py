@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from asc_tf.edge import wav as edge_wav
+from asc_tf.edge.opening import naming
+
 KNOWN_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
 RATE = 22050
@@ -78,3 +81,10 @@ def mutated(contents: bytes, generator: np.random.Generator, head: int = 0) -> b
             usual = (0, 1, 2, 8, 16, 24, 32, 127, 128, 255, generator.integers(256))
             changed[at] = usual[generator.integers(len(usual))]
     return bytes(changed)
+
+
+def read_on_edge(path: Path | str) -> tuple[np.ndarray, int]:
+    """All that the edge's reader makes of a file, and the rate."""
+    with naming(path):
+        stream = edge_wav.open_stream(path)
+        return np.concatenate(list(stream.blocks())), stream.sample_rate

@@ -14,10 +14,11 @@ import tensorflow as tf
 
 from asc_tf import channels
 from asc_tf.audio import kept, wav
-from asc_tf.audio.inspect import MAX_PEAK, ROUTES
+from asc_tf.audio.inspect import ROUTES
 from asc_tf.audio.resample import resample
 from asc_tf.audio.tensorflow_io import tensorflow_io
 from asc_tf.config import Audio
+from asc_tf.streaming import MAX_PEAK
 
 KEPT = "kept"
 """The route of what is in the cache."""

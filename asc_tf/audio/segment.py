@@ -11,6 +11,7 @@ def all_segments(
     hop: int,
     which: str = "all",
     short_clips: str = "pad",
+    last_segment: str = "align",
 ) -> tf.Tensor:
     """Cut waveforms into their segments.
 
@@ -20,6 +21,7 @@ def all_segments(
         hop: Samples between the starts of neighbouring segments.
         which: `all`, or `centre` for the one in the middle.
         short_clips: `pad` or `loop`.
+        last_segment: `align` or `drop`.
 
     Returns:
         float32 `[batch, segments, length]` or `[batch, segments, length, channels]`.
@@ -29,7 +31,8 @@ def all_segments(
     if which == "centre":
         starts = last[tf.newaxis] // 2
     else:
-        starts = tf.minimum(tf.range(-(-last // hop) + 1) * hop, last)
+        steps = last // hop if last_segment == "drop" else -(-last // hop)
+        starts = tf.minimum(tf.range(steps + 1) * hop, last)
     places = starts[:, tf.newaxis] + tf.range(length)
     if short_clips == "loop":
         # In a longer clip no place reaches the end.

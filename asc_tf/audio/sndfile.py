@@ -5,25 +5,25 @@ formats does, and it decodes what the graph cannot.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from asc_tf.errors import UserError
 from asc_tf.resampling import RATES
+from asc_tf.streaming import AudioStream, block_samples
 
 ROUTE = "sndfile"
 """The manifest's `route` of a file that libsndfile decodes."""
-
-BLOCK = 2**18
-"""Values read at a time: what a header claims is never allocated."""
 
 UNREADABLE = "not an audio file we can read"
 """What begins the refusal of a file that libsndfile itself refuses."""
 
 
-class RefusedError(Exception):
+class RefusedError(UserError):
     """Why libsndfile, or we after it, cannot use a file."""
 
 
@@ -104,6 +104,30 @@ def read(
     return np.concatenate(parts), rate
 
 
+def open_stream(path: Path) -> AudioStream:
+    """Open a file to read it in blocks; its length is not known before.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The clip.
+
+    Raises:
+        RefusedError: With the reason.
+        OSError: If it cannot be opened.
+        ModuleNotFoundError: If soundfile is not installed.
+    """
+    with _opened(path) as stream:
+        rate, n_channels = stream.samplerate, stream.channels
+
+    def read() -> Iterator[np.ndarray]:
+        with _opened(path) as stream:
+            yield from _blocks(stream, math.inf)
+
+    return AudioStream(rate, n_channels, None, read)
+
+
 def is_alike(path: Path, waveform: np.ndarray, tolerance: float) -> bool:
     """Whether what another decoder made of a file is what libsndfile makes of it.
 
@@ -116,7 +140,7 @@ def is_alike(path: Path, waveform: np.ndarray, tolerance: float) -> bool:
         Whether they agree as far as both go.
     """
     with _opened(path) as stream:
-        for block in _blocks(stream, np.inf):
+        for block in _blocks(stream, math.inf):
             own, waveform = waveform[: len(block)], waveform[len(block) :]
             difference = np.abs(own - block[: len(own)]).max(initial=0.0)
             # Also false for what is no number.
@@ -151,9 +175,12 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _blocks(stream: Any, max_seconds: float) -> Iterator[np.ndarray]:
-    """All samples, float32 `[samples, channels]` at a time."""
+    """All samples, float32 `[samples, channels]` at a time.
+
+    What a header claims is never allocated.
+    """
     limit = max_seconds * stream.samplerate
-    size = max(BLOCK // stream.channels, 1)
+    size = block_samples(stream.channels)
     done = 0
     while len(block := stream.read(size, dtype="float32", always_2d=True)):
         done += len(block)

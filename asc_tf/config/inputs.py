@@ -168,6 +168,13 @@ class Audio(Section):
         "a clip shorter than a segment: padded with zeros, or looped",
         choices=("pad", "loop"),
     )
+    last_segment: str = option(
+        "align",
+        "where all segments are taken, the rest of a clip that does not fill one: "
+        "align takes one more segment, which ends where the clip ends; drop leaves "
+        "the rest out",
+        choices=("align", "drop"),
+    )
     cache: str = option(
         "memory",
         "decoded waveforms: kept in memory, kept in files, or decoded anew each epoch "

@@ -53,7 +53,8 @@ class Metadata:
     short_clips: str = "pad"
     segments: str = "all"
     pooling: str = "mean"
-    """These four as in the configuration."""
+    last_segment: str = "align"
+    """These five as in the configuration."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else was written, `config` for one."""
 
@@ -73,8 +74,8 @@ def write_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
         path: The .tflite.
         metadata: `labels`, `sample_rate` (Hz), `segment_samples`, `hop_samples`,
             `precision`, how it listens (`channels`, `short_clips`, `segments`,
-            `pooling`), and anything else that JSON can hold. `format_version`,
-            `flatbuffer_bytes` and `sha256` are added.
+            `pooling`, `last_segment`), and anything else that JSON can hold.
+            `format_version`, `flatbuffer_bytes` and `sha256` are added.
 
     Raises:
         UserError: If the file is no .tflite, or a value is not a sane one.
@@ -198,6 +199,7 @@ def _parse(fields: dict[str, Any]) -> Metadata:
         short_clips=_choice(rest, "audio.short_clips"),
         segments=_choice(rest, "evaluate.segments"),
         pooling=_choice(rest, "evaluate.pooling"),
+        last_segment=_choice(rest, "audio.last_segment"),
         extra=rest,
     )
 

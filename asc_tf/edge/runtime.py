@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from asc_tf.edge import container, wav
+from asc_tf.edge.opening import naming
 from asc_tf.errors import UserError, install_hint
 from asc_tf.listening import finite_float32
 
@@ -63,7 +64,8 @@ class EdgeModel:
             UserError: If the waveform is empty, not finite or of another shape or
                 type, or the rate is out of range.
         """
-        return self._clip(waveform, sample_rate)[0]
+        segments = self.metadata.listening.cut(waveform, sample_rate)
+        return self._clip(segments)[0]
 
     def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
         """Classify segments, each by itself.
@@ -89,7 +91,7 @@ class EdgeModel:
         return self._run(waveforms)[0]
 
     def predict_files(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-        """Classify WAV files; a bad one does not stop the others.
+        """Classify WAV files of any length; a bad one does not stop the others.
 
         Args:
             paths: The files.
@@ -103,15 +105,12 @@ class EdgeModel:
 
     def _file(self, path: str | Path) -> dict[str, Any]:
         try:
-            waveform, rate = wav.read(path)
-            try:
-                probabilities, ms = self._clip(waveform, rate)
-            except UserError as error:
-                raise UserError(f"{path}: {error}") from error
+            with naming(path):
+                stream = wav.open_stream(path)
+                segments = self.metadata.listening.cut_stream(stream)
+                probabilities, ms = self._clip(segments)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
-        except MemoryError:
-            return {"file": str(path), "error": f"{path}: too large for the memory"}
         best = int(np.argmax(probabilities))
         return {
             "file": str(path),
@@ -120,15 +119,15 @@ class EdgeModel:
             "probabilities": dict(
                 zip(self.labels, probabilities.tolist(), strict=True)
             ),
-            "seconds": len(waveform) / rate,
+            "seconds": stream.count_samples() / stream.sample_rate,
             "ms": ms,
         }
 
-    def _clip(self, waveform: np.ndarray, rate: int) -> tuple[np.ndarray, float]:
+    def _clip(self, segments: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
         """Probabilities of a clip, and milliseconds per segment."""
-        listening = self.metadata.listening
-        probabilities, seconds = self._run(listening.cut(waveform, rate))
-        return listening.pool(probabilities), 1000 * seconds / len(probabilities)
+        probabilities, seconds = self._run(segments)
+        pooled = self.metadata.listening.pool(probabilities)
+        return pooled, 1000 * seconds / len(probabilities)
 
     def _run(self, waveforms: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
         """One inference per segment: float32 `[n, labels]`, and the seconds it took.

@@ -1,11 +1,13 @@
-"""WAV files of any origin to float32, with NumPy alone, on libsndfile's scale.
+"""WAV files of any origin in blocks of float32, with NumPy alone.
 
-A header is a claim, not a fact: what is allocated is bounded by the bytes that are
-there. (Microsoft and IBM, "Multimedia Programming Interface and Data Specifications
-1.0", 1991; Microsoft, "Multiple Channel Audio Data and WAVE Files", 2001.)
+The scale is libsndfile's. A header is a claim, not a fact: what is read is bounded by
+the bytes that are there. (Microsoft and IBM, "Multimedia Programming Interface and Data
+Specifications 1.0", 1991; Microsoft, "Multiple Channel Audio Data and WAVE Files",
+2001.)
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,12 +15,12 @@ from typing import BinaryIO
 import numpy as np
 
 from asc_tf import wav_format
-from asc_tf.edge.opening import opened
+from asc_tf.edge.opening import open_regular
 from asc_tf.errors import UserError
+from asc_tf.resampling import RATES
+from asc_tf.streaming import NO_SAMPLES, AudioStream, block_samples
 
 CONVERT = "convert it to PCM WAV, e.g. ffmpeg -i IN OUT.wav"
-
-_BLOCK_BYTES = 2**20
 
 _STARTS = {
     b"RIFX": "RIFX (big-endian WAV)",
@@ -48,8 +50,8 @@ class _Format:
         return self.channels * self.width
 
 
-def read(path: str | Path, max_seconds: float = 600.0) -> tuple[np.ndarray, int]:
-    """Read a WAV file.
+def open_stream(path: str | Path) -> AudioStream:
+    """Open a WAV file to read it in blocks.
 
     PCM of 8, 16, 24 and 32 bits (other depths in the next larger container) and floats
     of 32 and 64 bits, plain or WAVE_FORMAT_EXTENSIBLE. A data size that exceeds the
@@ -58,28 +60,28 @@ def read(path: str | Path, max_seconds: float = 600.0) -> tuple[np.ndarray, int]
 
     Args:
         path: The file.
-        max_seconds: A longer file is refused.
 
     Returns:
-        float32 `[samples, channels]`, integers scaled to [-1, 1), floats as they are;
-        and the sample rate, Hz. No samples at all are no error here.
+        Integers scaled to [-1, 1), floats as they are.
 
     Raises:
-        UserError: If it is anything else; the message names the file, what it is and
-            what to do.
+        UserError: If it is anything else, or has no samples; the message says what it
+            is and what to do, but does not name the file.
+        OSError: If it cannot be opened.
     """
-    with opened(Path(path)) as (file, size):
+    with open_regular(Path(path)) as (file, size):
         header, start, available = _scan(file, size)
-        form = _parse_format(header)
-        samples = available // form.frame_bytes
-        seconds = samples / form.sample_rate
-        if seconds > max_seconds:
-            raise UserError(
-                f"lasts {seconds:.1f} s, the limit is {max_seconds:g} s; cut it, e.g. "
-                f"ffmpeg -t {max_seconds:g} -i IN OUT.wav"
-            )
-        file.seek(start)
-        return _read_samples(file, form, samples), form.sample_rate
+    form = _parse_format(header)
+    samples = available // form.frame_bytes
+    if not samples:
+        raise UserError(NO_SAMPLES)
+
+    def read() -> Iterator[np.ndarray]:
+        with open_regular(Path(path)) as (file, _):
+            file.seek(start)
+            yield from _read_samples(file, form, samples)
+
+    return AudioStream(form.sample_rate, form.channels, samples, read)
 
 
 def _scan(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
@@ -148,6 +150,10 @@ def _parse_format(header: bytes) -> _Format:
         raise UserError(
             f"{channels} channels at {rate} Hz: the header is damaged; {CONVERT}"
         )
+    if not RATES[0] <= rate <= RATES[1]:
+        raise UserError(
+            f"a sample rate of {rate} Hz, outside {RATES[0]} to {RATES[1]}; {CONVERT}"
+        )
     width = _container_bytes(bits, align, channels)
     if width not in ((4, 8) if tag == wav_format.FLOAT else (1, 2, 3, 4)):
         kind = "float" if tag == wav_format.FLOAT else "PCM"
@@ -167,19 +173,15 @@ def _container_bytes(bits: int, align: int, channels: int) -> int:
     return least
 
 
-def _read_samples(file: BinaryIO, form: _Format, samples: int) -> np.ndarray:
-    """Decode block by block, so that nothing but the result is large."""
-    waveform = np.empty((samples, form.channels), np.float32)
-    step = max(_BLOCK_BYTES // form.frame_bytes, 1)
+def _read_samples(file: BinaryIO, form: _Format, samples: int) -> Iterator[np.ndarray]:
+    """Samples of all channels in blocks: float32 `[samples, channels]`."""
+    step = block_samples(form.channels)
     for first in range(0, samples, step):
-        block = waveform[first : first + step]
-        raw = file.read(len(block) * form.frame_bytes)
-        if len(raw) < len(block) * form.frame_bytes:
+        count = min(samples - first, step)
+        raw = file.read(count * form.frame_bytes)
+        if len(raw) < count * form.frame_bytes:
             raise UserError("became shorter while it was read; try again")
-        block[:] = _decode(raw, form).reshape(block.shape)
-        if form.is_float and not np.isfinite(block).all():
-            raise UserError(f"holds samples that are not finite; {CONVERT}")
-    return waveform
+        yield _decode(raw, form).reshape(count, form.channels)
 
 
 def _decode(raw: bytes, form: _Format) -> np.ndarray:

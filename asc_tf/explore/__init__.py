@@ -167,7 +167,9 @@ class Corpus:
         seconds = min(clip.duration, left) if clip.duration else left
         length, hop = self.audio.segment_samples, self.audio.hop_samples
         samples = round(seconds * self.audio.sample_rate)
-        return views * len(segments.starts(samples, length, hop))
+        last_segment = self.audio.last_segment
+        starts = segments.starts(samples, length, hop, last_segment=last_segment)
+        return views * len(starts)
 
     def _training(self) -> list[Clip]:
         return [clip for clip in self.manifest.clips if clip.split == "train"]

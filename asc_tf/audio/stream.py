@@ -1,0 +1,53 @@
+"""Open an audio file of any format as a stream of blocks, without TensorFlow."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+from asc_tf.audio import sndfile
+from asc_tf.edge import wav
+from asc_tf.edge.opening import open_regular
+from asc_tf.errors import UserError
+from asc_tf.streaming import AudioStream
+
+
+def open_stream(path: str | Path, max_seconds: float = math.inf) -> AudioStream:
+    """Open a file that may hold anything.
+
+    WAV files are read by our own reader, as on the edge; what that refuses, and all
+    other formats, by libsndfile.
+
+    Args:
+        path: The file.
+        max_seconds: Longest clip that is not refused, in seconds.
+
+    Returns:
+        The clip.
+
+    Raises:
+        UserError: If it is no audio file; the message does not name it.
+        OSError: If it cannot be opened.
+    """
+    stream = _open(Path(path))
+    return dataclasses.replace(stream, max_seconds=max_seconds)
+
+
+def _open(path: Path) -> AudioStream:
+    with open_regular(path) as (file, _):
+        head = file.read(12)
+    if not head:
+        raise UserError("an empty file")
+    try:
+        return wav.open_stream(path)
+    except UserError as error:
+        own = error
+    try:
+        return sndfile.open_stream(path)
+    except sndfile.RefusedError as refusal:
+        # Our own reason names the trouble better when neither can read a WAV file.
+        is_wav = head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE"
+        if is_wav and str(refusal).startswith(sndfile.UNREADABLE):
+            raise own from refusal
+        raise
+    except ImportError:
+        raise own from None
