@@ -125,6 +125,14 @@ def checked_waveform(waveform: Any) -> np.ndarray:
     return waveform if waveform.ndim == 2 else waveform[:, np.newaxis]
 
 
+SILENCE = "silent: every sample is 0, so that the answer says nothing about a sound"
+
+
+def silence_note(waveform: np.ndarray) -> dict[str, str]:
+    """Part of a file's result: a `note` where the waveform is silent, else nothing."""
+    return {} if np.any(waveform) else {"note": SILENCE}
+
+
 def finite_float32(name: str, values: Any) -> np.ndarray:
     """An array of floats as float32.
 

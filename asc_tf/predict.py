@@ -22,7 +22,8 @@ Classify audio files.
   asc-tf predict --model=M FILES... [--top_k=3] [--json | --csv=OUT]
 
 M is a run folder, an export folder, a SavedModel or a .tflite. A file that cannot be
-read is named on stderr, the others are classified, and the exit code is 1.
+read is named on stderr, the others are classified, and the exit code is 1. A silent
+file is classified too, with a note on stderr and as `note` in JSON.
 """
 
 
@@ -61,6 +62,8 @@ def _main(values: flags.FlagValues) -> int:
         results.append(result)
         if "error" in result:
             print(f"asc-tf predict: {result['error']}", file=sys.stderr)
+        if "note" in result:
+            print(f"asc-tf predict: {path}: {result['note']}", file=sys.stderr)
         if values.json:
             print(json.dumps(json_record(result, values.top_k)), flush=True)
         elif "error" not in result and not values.csv:

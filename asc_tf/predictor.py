@@ -16,7 +16,7 @@ import numpy as np
 from asc_tf import segments
 from asc_tf.config import Audio, Evaluate
 from asc_tf.errors import UsageError, UserError
-from asc_tf.listening import Listening
+from asc_tf.listening import Listening, silence_note
 from asc_tf.quiet import quiet_tensorflow, without_notes
 from asc_tf.stored import StoredFeatures
 
@@ -97,8 +97,8 @@ class Predictor:
         """Classify files; a bad file has an error and ends nothing.
 
         Returns:
-            For each file `file`, `label`, `probability` and `probabilities` (by
-            label), or `file` and `error`.
+            For each file `file`, `label`, `probability`, `probabilities` (by label)
+            and a `note` if it is silent; or `file` and `error`.
         """
         if isinstance(paths, str | Path):
             paths = [paths]
@@ -106,7 +106,8 @@ class Predictor:
 
     def _file(self, path: str | Path) -> dict[str, Any]:
         try:
-            probabilities = self.predict(*self._read(path))
+            waveform, rate = self._read(path)
+            probabilities = self.predict(waveform, rate)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(probabilities.argmax())
@@ -119,6 +120,7 @@ class Predictor:
             "label": self.labels[best],
             "probability": float(probabilities[best]),
             "probabilities": by_label,
+            **silence_note(waveform),
         }
 
     def _read(self, path: str | Path) -> tuple[np.ndarray, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from asc_tf.edge import container, wav
 from asc_tf.errors import UserError
-from asc_tf.listening import finite_float32
+from asc_tf.listening import finite_float32, silence_note
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "waveform", "probabilities"
 
@@ -97,7 +97,8 @@ class EdgeModel:
         Returns:
             For each file a dict that JSON can hold: `file`, `label` (the most probable)
             and its `probability`, `probabilities` (of every label, by name), `seconds`
-            of audio and `ms` of inference per segment; or `file` and `error`.
+            of audio, `ms` of inference per segment and a `note` if it is silent; or
+            `file` and `error`.
         """
         return [self._file(path) for path in paths]
 
@@ -122,6 +123,7 @@ class EdgeModel:
             ),
             "seconds": len(waveform) / rate,
             "ms": ms,
+            **silence_note(waveform),
         }
 
     def _clip(self, waveform: np.ndarray, rate: int) -> tuple[np.ndarray, float]:
