@@ -152,6 +152,14 @@ def checked_waveform(waveform: Any) -> np.ndarray:
     return waveform if waveform.ndim == 2 else waveform[:, np.newaxis]
 
 
+SILENCE = "silent: every sample is 0, so that the answer says nothing about a sound"
+
+
+def silence_note(stream: AudioStream) -> dict[str, str]:
+    """Part of a file's result: a `note` where the clip is silent, else nothing."""
+    return {"note": SILENCE} if stream.is_silent() else {}
+
+
 def finite_float32(name: str, values: Any) -> np.ndarray:
     """An array of floats as float32.
 

@@ -25,7 +25,8 @@ Classify audio files.
 
 M is a run folder, an export folder, a SavedModel or a .tflite file. A file that
 cannot be read is named on stderr, the others are classified, and the exit code is 1.
-Files may have any length; --audio.max_seconds=S refuses longer ones.
+A silent file is classified too, with a note on stderr and as `note` in JSON. Files may
+have any length; --audio.max_seconds=S refuses longer ones.
 """
 
 
@@ -67,6 +68,8 @@ def _main(values: flags.FlagValues) -> int:
         results.append(result)
         if "error" in result:
             print(f"asc-tf predict: {result['error']}", file=sys.stderr)
+        if "note" in result:
+            print(f"asc-tf predict: {path}: {result['note']}", file=sys.stderr)
         if values.json:
             print(json.dumps(json_record(result, values.top_k)), flush=True)
         elif "error" not in result and not values.csv:

@@ -19,7 +19,7 @@ from asc_tf.audio.stream import open_stream
 from asc_tf.config import Audio, Evaluate
 from asc_tf.edge.opening import naming
 from asc_tf.errors import UsageError, UserError
-from asc_tf.listening import Listening
+from asc_tf.listening import Listening, silence_note
 from asc_tf.quiet import quiet_tensorflow, without_notes
 from asc_tf.run_search import find_run, suggest_run
 from asc_tf.stored import StoredFeatures
@@ -115,8 +115,8 @@ class Predictor:
             max_seconds: Longest clip that is not refused, in seconds.
 
         Returns:
-            For each file `file`, `label`, `probability` and `probabilities` (by
-            label), or `file` and `error`.
+            For each file `file`, `label`, `probability`, `probabilities` (by label)
+            and a `note` if it is silent; or `file` and `error`.
         """
         if isinstance(paths, str | Path):
             paths = [paths]
@@ -127,6 +127,7 @@ class Predictor:
             with naming(path):
                 stream = open_stream(path, max_seconds)
                 probabilities = self._clip(self._listening.cut_stream(stream))
+                note = silence_note(stream)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(probabilities.argmax())
@@ -139,6 +140,7 @@ class Predictor:
             "label": self.labels[best],
             "probability": float(probabilities[best]),
             "probabilities": by_label,
+            **note,
         }
 
     def predict_clips(

@@ -80,6 +80,10 @@ class AudioStream:
         """Length of the clip, which is read where it does not tell."""
         return self.samples or sum(map(len, self.blocks()))
 
+    def is_silent(self) -> bool:
+        """Whether every sample is 0; the first block with sound ends the reading."""
+        return not any(map(np.any, self.blocks()))
+
     def _check_length(self, samples: int) -> None:
         if samples > self.max_seconds * self.sample_rate:
             raise UserError(f"longer than audio.max_seconds = {self.max_seconds:g}")

@@ -696,6 +696,16 @@ def test_classify_json_prints_one_object_per_file_and_nothing_else(
     assert output.err == f"asc-edge classify: {absent}: no such file\n"
 
 
+def test_silence_is_classified_with_a_note(model_file, tmp_path, capsys):
+    path = write_wav(tmp_path / "silent.wav", np.zeros(LENGTH))
+    assert cli.main(["classify", "--json", str(path), f"--model={model_file}"]) == 0
+    output = capsys.readouterr()
+    result = json.loads(output.out)
+    assert result["note"].startswith("silent: every sample is 0")
+    assert len(result["top"]) == 3
+    assert output.err == f"asc-edge classify: {path}: {result['note']}\n"
+
+
 def test_a_failed_file_is_named_on_stderr_and_the_rest_is_shown(
     model_file, tmp_path, capsys
 ):

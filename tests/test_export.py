@@ -251,6 +251,17 @@ def test_every_artefact_predicts_files_alike(workdir, exported, tmp_path, capsys
         )
 
 
+def test_silence_is_classified_with_a_note(exported, tmp_path, capsys):
+    path = tmp_path / "silent.wav"
+    soundfile.write(path, np.zeros(8000), 8000)
+    assert predict.main([f"--model={exported}", "--json", str(path)]) == 0
+    output = capsys.readouterr()
+    record = json.loads(output.out)
+    assert record["note"].startswith("silent: every sample is 0")
+    assert record["label"] in tiny.LABELS
+    assert f"asc-tf predict: {path}: {record['note']}\n" in output.err
+
+
 def test_a_bad_file_has_an_error_and_the_others_are_classified(
     exported, tmp_path, capsys
 ):

@@ -1,7 +1,9 @@
 """A tutorial corpus: 80 clips of 2.5 s, eight of each of the ten urban scenes.
 
-The scene and a number from 1 to 8 are in the file name: numbers 1 to 5 are the training
-part, 6 to 8 the test part.
+The scene is what precedes the first `_` of a file name, in one word, in two, or with a
+`_` of its own (`metrostation_1.wav`, `metro station_1.wav`, `metro_station_1.wav`). A
+number from 1 to 8 follows the last `_`: numbers 1 to 5 are the training part, 6 to 8
+the test part.
 """
 
 import re
@@ -18,11 +20,14 @@ TRAIN_NUMBERS = range(1, 6)
 TEST_NUMBERS = range(6, 9)
 
 # The longest scene first: metro_station_1 is no clip of the metro.
+_LONGEST_FIRST = sorted(SCENES, key=len, reverse=True)
+_SCENE_WORDS = "|".join(scene.replace("_", "[ _-]?") for scene in _LONGEST_FIRST)
 _NAME = re.compile(
-    f"(?P<scene>{'|'.join(sorted(SCENES, key=len, reverse=True))})"
-    r"(_.*)?_(?P<number>\d+)",
+    f"(?P<scene>{_SCENE_WORDS})" r"(_.*)?_(?P<number>\d+)",
     re.IGNORECASE,
 )
+
+_LABELS = {scene.replace("_", ""): scene for scene in SCENES}
 
 
 def asc_mini(dataset: Dataset, directory: Path) -> Corpus:
@@ -48,7 +53,7 @@ def _clip(path: Path, directory: Path) -> Clip:
             f"({', '.join(SCENES)}) and ends with _ and a number from 1 to 8; rename "
             "the file or move it out of the corpus"
         )
-    scene = match["scene"].lower()
+    scene = _LABELS[re.sub("[ _-]", "", match["scene"].lower())]
     return Clip(
         path=path.relative_to(directory).as_posix(),
         label=scene,

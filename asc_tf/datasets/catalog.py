@@ -150,6 +150,8 @@ _ENTRIES = (
         classes=10,
         download_bytes=6_023_741_708,
         unpacked_bytes=7_100_000_000,
+        note="Five Freesound recordings stand in two folds; "
+        "dataset.drop_shared_recordings leaves them out of training and validation.",
     ),
     Entry(
         name="asc_mini",
@@ -157,11 +159,14 @@ _ENTRIES = (
         licence="not stated",
         protocol="Of the eight clips of each scene numbers 1 to 5 are the training "
         "part, 6 to 8 the test part.",
-        layout="D/\n  airport_1.wav ... airport_8.wav\n  bus_1.wav ...",
+        page="https://github.com/machinelistening/machinelistening.github.io",
+        layout="D/\n  airport_1.wav ... airport_8.wav\n  metrostation_1.wav ...   or "
+        "metro station_1.wav, metro_station_1.wav",
         clips=80,
         classes=10,
-        note="It has no official address: copy the 80 clips into a folder and name "
-        "that with --dataset.dir.",
+        note="It is the file asc_mini.zip of the project "
+        "machinelistening/machinelistening.github.io on GitHub: unpack its 80 clips "
+        "into a folder and name that with --dataset.dir.",
     ),
     Entry(
         name="tut2018",

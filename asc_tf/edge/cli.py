@@ -116,6 +116,8 @@ def classify(values: flags.FlagValues) -> int:
             print(f"asc-edge classify: {result['error']}", file=sys.stderr)
         else:
             result["top"] = top(result.pop("probabilities"), values.top_k)
+        if "note" in result:
+            print(f"asc-edge classify: {path}: {result['note']}", file=sys.stderr)
         if values.json:
             print(json.dumps(result), flush=True)
         elif "error" not in result:

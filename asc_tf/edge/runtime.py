@@ -10,7 +10,7 @@ import numpy as np
 from asc_tf.edge import container, wav
 from asc_tf.edge.opening import naming
 from asc_tf.errors import UserError, install_hint
-from asc_tf.listening import finite_float32
+from asc_tf.listening import finite_float32, silence_note
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "waveform", "probabilities"
 
@@ -99,7 +99,8 @@ class EdgeModel:
         Returns:
             For each file a dict that JSON can hold: `file`, `label` (the most probable)
             and its `probability`, `probabilities` (of every label, by name), `seconds`
-            of audio and `ms` of inference per segment; or `file` and `error`.
+            of audio, `ms` of inference per segment and a `note` if it is silent; or
+            `file` and `error`.
         """
         return [self._file(path) for path in paths]
 
@@ -109,6 +110,7 @@ class EdgeModel:
                 stream = wav.open_stream(path)
                 segments = self.metadata.listening.cut_stream(stream)
                 probabilities, ms = self._clip(segments)
+                note = silence_note(stream)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(np.argmax(probabilities))
@@ -121,6 +123,7 @@ class EdgeModel:
             ),
             "seconds": stream.count_samples() / stream.sample_rate,
             "ms": ms,
+            **note,
         }
 
     def _clip(self, segments: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
