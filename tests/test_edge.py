@@ -627,7 +627,7 @@ def test_threads_are_bounded(model_file, noise):
 
 def test_without_litert_the_extra_is_named(model_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(UserError, match=r"pip install 'asc-tf\[edge\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[edge\]'"):
         EdgeModel(model_file)
 
 
