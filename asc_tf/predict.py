@@ -22,8 +22,7 @@ Classify audio files.
   asc-tf predict --model=M FILES... [--top_k=3] [--json | --csv=OUT]
 
 M is a run folder, an export folder, a SavedModel or a .tflite. A file that cannot be
-read is named on stderr, the others are classified, and the exit code is 1. Files may
-have any length; --audio.max_seconds=S refuses longer ones.
+read is named on stderr, the others are classified, and the exit code is 1.
 """
 
 
@@ -37,6 +36,13 @@ def _define(values: flags.FlagValues) -> None:
     define_output(values)
     flags.DEFINE_string(
         "csv", None, "write a table with every probability", flag_values=values
+    )
+    flags.DEFINE_float(
+        "audio.max_seconds",
+        None,
+        "a longer file is refused, s; files of any length are read unless it is given",
+        lower_bound=0.1,
+        flag_values=values,
     )
 
 
@@ -105,7 +111,6 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
-    keys=("audio.max_seconds",),
 )
 
 if __name__ == "__main__":
