@@ -62,8 +62,8 @@ class Listening:
             float32 of `segment_shape`.
 
         Raises:
-            UserError: If the waveform is empty, not finite or of another shape or
-                type, or the rate is out of range.
+            UserError: If the waveform is empty, not finite, far beyond full scale or of
+                another shape or type, or the rate is out of range.
         """
         waveform, rate = checked_waveform(waveform), checked_rate(sample_rate)
         yield from self.cut_stream(AudioStream.of_waveform(waveform, rate))

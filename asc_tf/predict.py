@@ -25,8 +25,7 @@ Classify audio files.
 
 M is a run folder, an export folder, a SavedModel or a .tflite file. A file that
 cannot be read is named on stderr, the others are classified, and the exit code is 1.
-A silent file is classified too, with a note on stderr and as `note` in JSON. Files may
-have any length; --audio.max_seconds=S refuses longer ones.
+A silent file is classified too, with a note on stderr and as `note` in JSON.
 """
 
 
@@ -45,6 +44,13 @@ def _define(values: flags.FlagValues) -> None:
     define_output(values)
     flags.DEFINE_string(
         "csv", None, "write a table with every probability", flag_values=values
+    )
+    flags.DEFINE_float(
+        "audio.max_seconds",
+        None,
+        "a longer file is refused, s; files of any length are read unless it is given",
+        lower_bound=0.1,
+        flag_values=values,
     )
 
 
@@ -117,7 +123,6 @@ COMMAND = command.Command(
     define=_define,
     begins_with=None,
     takes_words=True,
-    keys=("audio.max_seconds",),
 )
 
 if __name__ == "__main__":

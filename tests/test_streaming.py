@@ -313,6 +313,8 @@ def test_the_command_has_no_limit_but_the_one_that_is_given(
     assert json.loads(capsys.readouterr().out)["label"] in LABELS
     assert predict.main([*arguments, "--audio.max_seconds=0.9"]) == 1
     assert "longer than audio.max_seconds = 0.9" in capsys.readouterr().err
+    assert predict.main([*arguments, "--audio.max_seconds=0"]) == 2
+    assert "audio.max_seconds" in capsys.readouterr().err
 
 
 def test_floats_of_64_bits_beyond_32_are_not_finite(tmp_path):
