@@ -124,7 +124,7 @@ def fit(
     import keras
     import tensorflow as tf
 
-    from asc_tf import assembly, batches, devices, pipeline
+    from asc_tf import assembly, batches, checkpoint, devices, pipeline
     from asc_tf.frontend import FrontendLayer, statistics
 
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
@@ -148,6 +148,7 @@ def fit(
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
         with pipeline.reading(), interruptible(config, workdir, state):
             learn(config, workdir, examples, learner, state, interactive)
+    checkpoint.complete_model(workdir)
     return conclude(state, workdir)
 
 
@@ -163,7 +164,7 @@ def learn(
     import keras
 
     from asc_tf import batches, embeddings, models
-    from asc_tf.board import Pictures
+    from asc_tf.board import Pictures, checked_disk
     from asc_tf.energy import EnergyReport
     from asc_tf.learner import WaitReport
     from asc_tf.optimization import ValidatedAverages
@@ -181,23 +182,24 @@ def learn(
         f"{steps} steps an epoch"
     )
     first, frontend = state.epochs_done, learner.frontend
-    learner.fit(
-        batches.training_batches(examples, frontend, config, first),
-        validation_data=examples.validation(),
-        initial_epoch=first,
-        epochs=config.train.epochs,
-        steps_per_epoch=steps,
-        shuffle=False,
-        callbacks=[
-            ValidatedAverages(),
-            state,
-            WaitReport(),
-            keras.callbacks.TensorBoard(folder),
-            Pictures(folder),
-            *energy,
-        ],
-        verbose=1 if interactive else 2,
-    )
+    with checked_disk(folder):
+        learner.fit(
+            batches.training_batches(examples, frontend, config, first),
+            validation_data=examples.validation(),
+            initial_epoch=first,
+            epochs=config.train.epochs,
+            steps_per_epoch=steps,
+            shuffle=False,
+            callbacks=[
+                ValidatedAverages(),
+                state,
+                WaitReport(),
+                keras.callbacks.TensorBoard(folder),
+                Pictures(folder),
+                *energy,
+            ],
+            verbose=1 if interactive else 2,
+        )
 
 
 @contextlib.contextmanager
@@ -209,6 +211,7 @@ def interruptible(
     Raises:
         UserError: Where it does.
     """
+    from asc_tf.checkpoint import complete_model
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -219,6 +222,7 @@ def interruptible(
     try:
         yield
     except KeyboardInterrupt:
+        complete_model(workdir)
         folder, file = (
             shlex.quote(str(path)) for path in (workdir.path, workdir.config_file)
         )
