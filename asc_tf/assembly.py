@@ -109,7 +109,7 @@ def assembled(
     trained = network
     if not embeddings.hindrance(config):
         _, trained = imagenet.split(network)
-    learner = Learner(frontend, trained, config.augment, weights)
+    learner = Learner(frontend, trained, config.augment, weights, train.ema)
     schedule = optimization.learning_rate_schedule(train, steps)
     optimizer = optimization.optimizer(train, schedule, replicas)
     if precision == "mixed_float16":

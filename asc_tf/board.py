@@ -5,7 +5,9 @@ Nothing here changes training: the pictures are of a batch that was trained on, 
 the counts of the validation that has taken place.
 """
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,35 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from asc_tf.errors import UserError
+from asc_tf.files import FULL
 from asc_tf.learner import Learner
 from asc_tf.report import figures
 
 MAX_EXAMPLES = 8
 PICTURES_EVERY = 10
 """Epochs from one picture to the next, because drawing takes part of a second."""
+
+
+@contextlib.contextmanager
+def checked_disk(folder: Path) -> Iterator[None]:
+    """Say in one line that the disk is full, where TensorFlow writes event files.
+
+    Args:
+        folder: Folder of the event files.
+
+    Raises:
+        UserError: If they cannot be written because the disk is full.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if not any(os.strerror(number) in error.message for number in FULL):
+            raise
+        raise UserError(
+            f"{folder}: the disk is full; checkpoint and best model are as they were. "
+            "Make room, and give the same command again"
+        ) from error
 
 
 class Pictures(keras.callbacks.Callback):

@@ -3,6 +3,11 @@
 Keras's own `BackupAndRestore` leaves out the seed generators of dropout, so that a
 resumed run would differ from an uninterrupted one. Here every variable is saved:
 weights, statistics, optimizer and seed generators, with the history beside them.
+
+Frozen weights, of a backbone for example, are many and never change: an epoch writes
+only the others. They are in a file of their own beside the checkpoint, and in the first
+`model.keras`. A better model is written as its other weights (`best.npz`), which
+`load_whole` puts into the model and `complete_model` into the file.
 """
 
 import csv
@@ -16,8 +21,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from asc_tf.devices import layers_of
 from asc_tf.errors import UserError
-from asc_tf.files import replacing, write_text
+from asc_tf.files import replacing, sha256, write_npz, write_text
 from asc_tf.optimization import PlateauSchedule, swap_averages
 from asc_tf.workdir import Workdir
 
@@ -76,6 +82,9 @@ class RunState(keras.callbacks.Callback):
         self._schedule, self._patience = schedule, patience
         self.history: list[dict[str, float]] = []
         self.epochs_kept = 0
+        # Whether model.keras and frozen.npz are of this run.
+        self._has_model = False
+        self._frozen_digest = ""
 
     @property
     def epochs_done(self) -> int:
@@ -113,22 +122,27 @@ class RunState(keras.callbacks.Callback):
             return False
         variables = self._variables(model)
         try:
-            with np.load(path, allow_pickle=False) as saved:
-                history = json.loads(str(saved["history"]))
-                values = [saved[name] for name in saved if name != "history"]
-                if len(values) != len(variables):
-                    raise ValueError(
-                        f"{len(values)} variables there, {len(variables)} here: "
-                        "train.precision = auto may choose otherwise on another machine"
-                    )
-                for variable, value in zip(variables, values, strict=True):
-                    variable.assign(value)
+            saved, digest = self._read()
+            history = json.loads(str(saved["history"]))
+            count = sum(name.startswith("variable_") for name in saved)
+            if count != len(variables):
+                raise ValueError(
+                    f"{count} variables there, {len(variables)} here: "
+                    "train.precision = auto may choose otherwise on another machine"
+                )
+            for index, variable in enumerate(variables):
+                variable.assign(saved[f"variable_{index}"])
+            # Runs of the time before there were averages of statistics have none.
+            for index, (statistic, average) in enumerate(model.statistics.pairs):
+                average.assign(saved.get(f"average_{index}", statistic.numpy()))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{path}: the checkpoint cannot be restored ({error}); remove the "
                 "folder checkpoints to start the run again"
             ) from error
         self.history, self.epochs_kept = history, len(history)
+        self._frozen_digest = digest
+        self._has_model = self._workdir.model_file.is_file()
         self._follow_history()
         self._write_history()
         return True
@@ -219,23 +233,77 @@ class RunState(keras.callbacks.Callback):
 
     def _save_model(self) -> None:
         swap_averages(self.model)
+        model = self._twin or self.whole
         if self._twin:
             self._twin.set_weights(self.whole.get_weights())
-        with replacing(self._workdir.model_file) as temporary:
-            (self._twin or self.whole).save(temporary)
+        frozen, best_file = self._frozen(), self._workdir.best_file
+        if frozen and self._has_model:
+            changed = {
+                f"weight_{index}": weight.numpy()
+                for index, (weight, own) in enumerate(
+                    zip(model.weights, self.whole.weights, strict=True)
+                )
+                if id(own) not in frozen
+            }
+            with replacing(best_file) as temporary:
+                write_npz(temporary, changed)
+        else:
+            # It may be of an earlier run in this folder.
+            best_file.unlink(missing_ok=True)
+            with replacing(self._workdir.model_file) as temporary:
+                model.save(temporary)
+            self._has_model = True
         swap_averages(self.model)
+
+    def _frozen(self) -> set[int]:
+        """Identities of the weights that training leaves as they are."""
+        return {
+            id(weight)
+            for layer in layers_of(self.whole)
+            if not layer.trainable
+            for weight in layer.weights
+        }
 
     def _variables(self, model: keras.Model) -> list[Any]:
         return [*self.whole.variables, *model.optimizer.variables]
 
     def _save(self) -> None:
-        arrays = {
-            f"variable_{index}": variable.numpy()
+        frozen = self._frozen()
+        variables = {
+            f"variable_{index}": variable
             for index, variable in enumerate(self._variables(self.model))
         }
+        if frozen and not self._frozen_digest:
+            fixed = {k: v.numpy() for k, v in variables.items() if id(v) in frozen}
+            with replacing(self._workdir.frozen_file) as temporary:
+                write_npz(temporary, fixed)
+            self._frozen_digest = sha256(self._workdir.frozen_file)
+        arrays = {k: v.numpy() for k, v in variables.items() if id(v) not in frozen}
+        for index, (_, average) in enumerate(self.model.statistics.pairs):
+            arrays[f"average_{index}"] = average.numpy()
+        arrays["history"] = np.array(json.dumps(self.history))
+        if frozen:
+            arrays["frozen"] = np.array(self._frozen_digest)
         with replacing(self._workdir.checkpoint_file) as temporary:
-            np.savez(temporary, history=json.dumps(self.history), **arrays)
+            write_npz(temporary, arrays)
         self.epochs_kept = self.epochs_done
+
+    def _read(self) -> tuple[dict[str, np.ndarray], str]:
+        """Read the arrays of the checkpoint and its frozen weights, and their digest.
+
+        Raises:
+            ValueError: If the frozen weights are not those of the checkpoint.
+        """
+        with np.load(self._workdir.checkpoint_file, allow_pickle=False) as latest:
+            arrays = dict(latest)
+        digest = str(arrays.pop("frozen", ""))
+        if digest:
+            path = self._workdir.frozen_file
+            if sha256(path) != digest:
+                raise ValueError(f"{path.name} is not the file that belongs to it")
+            with np.load(path, allow_pickle=False) as frozen:
+                arrays |= dict(frozen)
+        return arrays, digest
 
     def _write_history(self) -> None:
         text = io.StringIO()
@@ -248,18 +316,62 @@ class RunState(keras.callbacks.Callback):
 def load_whole(path: Path) -> keras.Model:
     """Load a `model.keras`, waveform in.
 
+    Of a run that was stopped, the best model's weights may still be in a file of the
+    run folder; they are put into it.
+
     Raises:
-        UserError: If it is damaged, or written by a newer Keras.
+        UserError: If a file is damaged, or written by a newer Keras.
     """
     from asc_tf.frontend import FrontendLayer
 
+    # Before the model: a run that ends meanwhile writes that anew.
+    best_file = Workdir(path.parent).best_file
+    changed = _read_changed(best_file) if best_file.is_file() else {}
     try:
-        return keras.models.load_model(
+        model = keras.models.load_model(
             path, compile=False, custom_objects={"FrontendLayer": FrontendLayer}
         )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = _newer_keras(path) or str(error).strip().split("\n")[0]
         raise UserError(f"{path}: the model cannot be loaded: {reason}") from error
+    weights = model.weights
+    try:
+        for index, value in changed.items():
+            weights[index].assign(value)
+    except (IndexError, ValueError) as error:
+        raise UserError(f"{best_file}: not of the model in {path}: {error}") from error
+    return model
+
+
+def _read_changed(path: Path) -> dict[int, np.ndarray]:
+    """The weights of `best.npz` by their places in the model.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            return {int(name.split("_")[1]): value for name, value in saved.items()}
+    except FileNotFoundError:  # The run has ended meanwhile.
+        return {}
+    except (OSError, ValueError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: the best model's weights cannot be read ({error}); remove the "
+            "folder checkpoints to start the run again"
+        ) from error
+
+
+def complete_model(workdir: Workdir) -> None:
+    """Write `model.keras` anew, where its best weights are in a file beside it.
+
+    Raises:
+        UserError: If a file is damaged, or the disk is full.
+    """
+    if workdir.best_file.is_file():
+        model = load_whole(workdir.model_file)
+        with replacing(workdir.model_file) as temporary:
+            model.save(temporary)
+        workdir.best_file.unlink()
 
 
 def _newer_keras(path: Path) -> str:

@@ -30,7 +30,7 @@ from asc_tf import channels, devices
 from asc_tf.batches import Examples
 from asc_tf.config import Config
 from asc_tf.errors import UserError
-from asc_tf.files import remove_abandoned, sha256, sharing
+from asc_tf.files import remove_abandoned, sha256, sharing, write_npz
 from asc_tf.manifest import Manifest
 from asc_tf.models import imagenet
 from asc_tf.pipeline import AUTOTUNE, held_segments, reading
@@ -294,8 +294,8 @@ def _read(path: Path, names: Iterable[str]) -> Arrays | None:
 def _write(path: Path, arrays: Arrays) -> None:
     try:
         remove_abandoned(path.parent.parent)
-        with sharing(path) as partial, partial.open("wb") as stream:
-            np.savez(stream, **arrays)
+        with sharing(path) as partial:
+            write_npz(partial, arrays)
     except OSError as error:
         raise UserError(
             f"{path.parent.parent}: embeddings cannot be kept here: {error}; make "

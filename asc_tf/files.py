@@ -7,10 +7,15 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asc_tf.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ABANDONED = 3600.0
 """Seconds after which a half-written file belongs to a process that was killed."""
@@ -79,6 +84,27 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text to `path`, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
+    """Write arrays, uncompressed, to a file that `numpy.load` reads.
+
+    `numpy.savez` does the same, but prints a traceback of its own on a full disk, after
+    the exception has been handled.
+
+    Args:
+        path: The file, which is replaced.
+        arrays: The arrays by name.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    import numpy as np
+
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import tensorflow as tf
 from asc_tf.batches import varied
 from asc_tf.config import Augment
 from asc_tf.frontend import FrontendLayer
+from asc_tf.optimization import StatisticsAverages
 
 
 class Learner(keras.Model):
@@ -34,8 +35,10 @@ class Learner(keras.Model):
         augment: The augmentation settings.
         class_weights: Float32 `[labels]`; an example counts by the sum of those of its
             labels, each times its share in the target. None: all alike.
+        ema: Momentum of the averages of the weights; 0: there are none.
 
     Attributes:
+        statistics: Averages of the statistics of batch norms.
         wait: How long it waited for batches.
         confusion: Float32 `[labels, labels]`, examples by true and predicted label,
             counted since it was last set to zero.
@@ -49,11 +52,13 @@ class Learner(keras.Model):
         body: keras.Model,
         augment: Augment,
         class_weights: np.ndarray | None = None,
+        ema: float = 0.0,
     ) -> None:
         # Waveforms and features stay float32; the body has a precision of its own.
         super().__init__(name=body.name, dtype="float32")
         self.frontend, self.body, self.augment = frontend, body, augment
         self.class_weights = class_weights
+        self.statistics = StatisticsAverages(body, ema)
         self.wait = InputWait()
         self.first_batch: tuple | None = None
         self._has_metrics = False
@@ -81,9 +86,13 @@ class Learner(keras.Model):
             targets = tf.math.divide_no_nan(weighed, own[:, tf.newaxis])
             weights = own if weights is None else weights * own
         described = (targets,) if weights is None else (targets, weights)
+        is_first, before = self.optimizer.iterations == 0, self.statistics.read()
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            return self._shared_step(features, targets, weights)
-        return super().train_step(({"features": features}, *described))
+            logs = self._shared_step(features, targets, weights)
+        else:
+            logs = super().train_step(({"features": features}, *described))
+        self.statistics.update(before, is_first)
+        return logs
 
     def varied(self, data: tuple) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Features, targets and weights (or None) of a batch, as they are learned."""

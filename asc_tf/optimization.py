@@ -13,6 +13,7 @@ import numpy as np
 from keras.optimizers import schedules
 
 from asc_tf.config import Train
+from asc_tf.devices import layers_of
 
 SPARED = ["bias", "gamma", "beta"]
 """Names of the variables that the weight decay of adamw leaves alone."""
@@ -171,24 +172,82 @@ def class_weights(
     return np.where(found, balanced, 1).astype(np.float32)
 
 
-def swap_averages(model: keras.Model) -> None:
-    """Let weights and their moving averages trade places; twice is as before.
+class StatisticsAverages:
+    """Averages of the statistics of batch norms, to go with averages of the weights.
+
+    The running statistics of a batch norm are those of the last weights, not of their
+    average. So the mean and the variance of each batch are averaged too, with the
+    momentum of the weights' average; where that of the batch norm is greater, with
+    this, because one batch alone says little.
+
+    Args:
+        body: The model in training; frozen batch norms keep their statistics.
+        momentum: Momentum of the averages of the weights; 0: there are none.
+
+    Attributes:
+        pairs: Each running statistic with its average.
+    """
+
+    def __init__(self, body: keras.Model, momentum: float) -> None:
+        self.pairs: list[tuple[keras.Variable, keras.Variable]] = []
+        self._momenta: list[tuple[float, float]] = []
+        for layer in layers_of(body) if momentum else ():
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+                for statistic in (layer.moving_mean, layer.moving_variance):
+                    average = keras.Variable(
+                        statistic.numpy(),
+                        trainable=False,
+                        aggregation="only_first_replica",
+                    )
+                    self.pairs.append((statistic, average))
+                    self._momenta.append(
+                        (layer.momentum, max(momentum, layer.momentum))
+                    )
+
+    def read(self) -> list[Any]:
+        """The running statistics, as tensors; to be called before a step."""
+        return [keras.ops.copy(statistic) for statistic, _ in self.pairs]
+
+    def update(self, before: Sequence[Any], is_first: Any) -> None:
+        """Add the statistics of a step's batch to the averages.
+
+        Args:
+            before: What `read` gave before the step.
+            is_first: Whether it is the first step, bool `[]`; the averages then are the
+                statistics of this batch, as those of the weights are the weights.
+        """
+        for (statistic, average), momenta, old in zip(
+            self.pairs, self._momenta, before, strict=True
+        ):
+            own, momentum = momenta
+            # The batch norm has made: new = own * old + (1 - own) * batch.
+            batch = old + (statistic - old) / (1 - own)
+            kept = keras.ops.where(is_first, batch, average)
+            average.assign(kept + (1 - momentum) * (batch - kept))
+
+
+def swap_averages(model: Any) -> None:
+    """Let weights and statistics trade places with their averages; twice is as before.
 
     Keras's `SwapEMAWeights` adds and subtracts them, which rounds. Nothing happens
-    without `train.ema`. Statistics of batch norms stay: they are averages themselves.
+    without `train.ema`.
+
+    Args:
+        model: The learner.
     """
-    found = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if not found.use_ema:
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not optimizer.use_ema:
         return
-    averages = found._model_variables_moving_average
-    for weight, average in zip(model.trainable_variables, averages, strict=True):
-        kept = weight.numpy()
-        weight.assign(average.numpy())
-        average.assign(kept)
+    averages = optimizer._model_variables_moving_average
+    weights = zip(model.trainable_variables, averages, strict=True)
+    for current, average in (*weights, *model.statistics.pairs):
+        value = current.numpy()
+        current.assign(average.numpy())
+        average.assign(value)
 
 
 class ValidatedAverages(keras.callbacks.Callback):
-    """Validation sees the averages of the weights."""
+    """Validation sees the averages of the weights and of the statistics."""
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Put them into the model."""

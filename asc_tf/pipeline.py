@@ -7,6 +7,7 @@ resumed run goes on as if it had never stopped.
 
 import contextlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,15 @@ SHUFFLED_VALUES = 2**26
 
 DESCRIPTION = ("clip", "example", "target", "weight")
 """What is known of an example, and of each of its segments."""
+
+READING = "read_clip"
+"""Scope of the graph's operations that read a file, by which their errors are known."""
+
+_ORIGIN = re.compile(r"(?:\{\{node |\[Op:)([^}\]]+)")
+"""The operation that an error of TensorFlow began in: the first one it names."""
+
+_PLACES = re.compile(r"\A(?:.* with iterator: \S+: |\{\{.*?\}\} )", re.DOTALL)
+"""Where TensorFlow met an error; what went wrong comes behind it."""
 
 _FILE_ERRORS = (
     tf.errors.NotFoundError,
@@ -137,15 +147,16 @@ class Waveforms:
         shape = [None, self.channels] if self.channels > 1 else [None]
 
         def decode(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            waveform = decode_clip(
-                tf.io.read_file(row["path"]),
-                row["route"],
-                row["rate"],
-                row["span"],
-                row["view"],
-                self._audio,
-                self._known,
-            )
+            with tf.name_scope(READING):
+                waveform = decode_clip(
+                    tf.io.read_file(row["path"]),
+                    row["route"],
+                    row["rate"],
+                    row["span"],
+                    row["view"],
+                    self._audio,
+                    self._known,
+                )
             kept = {name: row[name] for name in DESCRIPTION}
             return kept | {"waveform": tf.ensure_shape(waveform, shape)}
 
@@ -170,17 +181,30 @@ def _known(fresh: Sequence[Row], some_are_kept: bool) -> Known:
 def reading() -> Iterator[None]:
     """Say in one line what a graph found wrong with a file while it ran.
 
+    Errors of other operations, those of the model among them, stay as they are.
+
     Raises:
         UserError: If a file has gone or has changed since it was scanned.
     """
     try:
         yield
     except _FILE_ERRORS as error:
-        reason = error.message.split("\n")[0]
+        if not _is_from_reading(error.message):
+            raise
+        reason = _PLACES.sub("", error.message).split("\n")[0]
         raise UserError(
             f"a clip could not be read ({reason}); if files have changed, run the same "
             "command again, which scans them anew"
         ) from error
+
+
+def _is_from_reading(message: str) -> bool:
+    """Whether an error began where a clip is decoded, or a dataset reads a shard."""
+    origin = _ORIGIN.search(message)
+    # What a dataset reads itself, without a function, has the iterator's name.
+    return origin is not None and (
+        origin[1].startswith(READING) or "IteratorGetNext" in origin[1]
+    )
 
 
 def training_segments(

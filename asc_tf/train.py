@@ -148,7 +148,7 @@ def fit(
     import keras
     import tensorflow as tf
 
-    from asc_tf import assembly, batches, devices, pipeline
+    from asc_tf import assembly, batches, checkpoint, devices, pipeline
     from asc_tf.frontend import FrontendLayer, statistics
 
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
@@ -181,6 +181,7 @@ def fit(
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
         with pipeline.reading(), interruptible(config, workdir, state):
             learn(config, workdir, examples, learner, state, interactive)
+    checkpoint.complete_model(workdir)
     return conclude(state, workdir, config.train.epochs)
 
 
@@ -212,7 +213,7 @@ def learn(
     import keras
 
     from asc_tf import batches, embeddings, models
-    from asc_tf.board import Pictures
+    from asc_tf.board import Pictures, checked_disk
     from asc_tf.energy import EnergyReport
     from asc_tf.learner import WaitReport
     from asc_tf.optimization import ValidatedAverages
@@ -233,24 +234,25 @@ def learn(
     )
     has_validation = "validation" in config.dataset.training_splits
     first, frontend = state.epochs_done, learner.frontend
-    learner.fit(
-        batches.training_batches(examples, frontend, config, first),
-        validation_data=examples.validation() if has_validation else None,
-        initial_epoch=first,
-        epochs=config.train.epochs,
-        steps_per_epoch=steps,
-        shuffle=False,
-        callbacks=[
-            ValidatedAverages(),
-            state,
-            WaitReport(),
-            EpochReport(config.train.epochs, steps, has_bar=interactive),
-            keras.callbacks.TensorBoard(folder),
-            Pictures(folder, workdir.labels()),
-            *energy,
-        ],
-        verbose=0,
-    )
+    with checked_disk(folder):
+        learner.fit(
+            batches.training_batches(examples, frontend, config, first),
+            validation_data=examples.validation() if has_validation else None,
+            initial_epoch=first,
+            epochs=config.train.epochs,
+            steps_per_epoch=steps,
+            shuffle=False,
+            callbacks=[
+                ValidatedAverages(),
+                state,
+                WaitReport(),
+                EpochReport(config.train.epochs, steps, has_bar=interactive),
+                keras.callbacks.TensorBoard(folder),
+                Pictures(folder, workdir.labels()),
+                *energy,
+            ],
+            verbose=0,
+        )
 
 
 @contextlib.contextmanager
@@ -262,6 +264,7 @@ def interruptible(
     Raises:
         UserError: Where it does.
     """
+    from asc_tf.checkpoint import complete_model
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -272,6 +275,7 @@ def interruptible(
     try:
         yield
     except KeyboardInterrupt:
+        complete_model(workdir)
         raise UserError(
             f"interrupted; {state.epochs_kept} of {config.train.epochs} epochs are "
             "kept. To go on from there:\n"

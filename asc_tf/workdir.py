@@ -85,6 +85,16 @@ class Workdir:
         return self.path / "checkpoints" / "latest.npz"
 
     @property
+    def frozen_file(self) -> Path:
+        """The frozen weights that belong to the checkpoint, written once."""
+        return self.checkpoint_file.with_name("frozen.npz")
+
+    @property
+    def best_file(self) -> Path:
+        """The best model's other weights, until they are in `model_file` too."""
+        return self.checkpoint_file.with_name("best.npz")
+
+    @property
     def energy_file(self) -> Path:
         """Energy and CO2 of the training, where `train.energy` asks for them."""
         return self.path / "energy.json"

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import tiny
 
-from asc_tf import train
+from asc_tf import assembly, train
 from asc_tf.checkpoint import load_whole
 from asc_tf.errors import UsageError, UserError
+from asc_tf.frontend import FrontendLayer
+from asc_tf.manifest import Clip, Manifest
 from asc_tf.models import body_of
 from asc_tf.workdir import Workdir
 
@@ -191,3 +193,42 @@ def test_without_codecarbon_the_extra_is_named(corpus, tmp_path, monkeypatch):
     )
     with pytest.raises(UserError, match=r"pip install '\.\[energy\]'"):
         train.train(tiny.config(corpus, train__energy=True), Workdir(tmp_path / "run"))
+
+
+def assembled(tmp_path, **changes):
+    """What is trained, for two clips of a and six of b, and others to validate with."""
+    config = tiny.config(tmp_path, **changes)
+    frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
+    parts = {"train": "aabbbbbb", "validation": "aaaaaaaa", "test": "aaaabbbb"}
+    clips = [
+        Clip(f"{split}{number}.wav", label, str(number), split=split)
+        for split, labels in parts.items()
+        for number, label in enumerate(labels)
+    ]
+    manifest = Manifest(tuple(clips), ("a", "b"))
+    workdir = Workdir(tmp_path / "run")
+    return assembly.assembled(config, workdir, manifest, frontend, steps=2)[0]
+
+
+def test_what_is_trained_has_the_class_weights_of_the_training_part_alone(tmp_path):
+    learner = assembled(tmp_path, train__class_weights="balanced")
+    np.testing.assert_allclose(learner.class_weights, [8 / 4, 8 / 12])
+    assert assembled(tmp_path).class_weights is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, -np.log(0.7)),
+        ({"train__label_smoothing": 0.2}, -0.9 * np.log(0.7) - 0.1 * np.log(0.3)),
+        (
+            {"train__loss": "focal", "train__focal_gamma": 3.0},
+            -(0.3**3) * np.log(0.7),
+        ),
+    ],
+)
+def test_what_is_trained_minimizes_the_configured_loss(tmp_path, changes, wanted):
+    learner = assembled(tmp_path, **changes)
+    target, probabilities = np.array([[1.0, 0.0]]), np.array([[0.7, 0.3]])
+    found = learner.compute_loss(None, target, probabilities)
+    assert float(found) == pytest.approx(wanted, rel=1e-5)

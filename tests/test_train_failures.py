@@ -1,6 +1,7 @@
 """What stops a run, and that it goes on as if nothing had been."""
 
 import errno
+import gc
 import os
 import re
 import shlex
@@ -13,10 +14,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 from test_train import assert_same_run
 
-from asc_tf import checkpoint, train
+from asc_tf import board, checkpoint, files, train
 from asc_tf.checkpoint import load_whole
 from asc_tf.errors import UserError
 from asc_tf.learner import Learner
@@ -149,7 +151,7 @@ def test_a_full_disk_stops_the_run_and_harms_neither_checkpoint_nor_best_model(
         return written
 
     monkeypatch.setattr(keras.Model, "save", filling(keras.Model.save, 1))
-    monkeypatch.setattr(np, "savez", filling(np.savez, 0))
+    monkeypatch.setattr(checkpoint, "write_npz", filling(checkpoint.write_npz, 0))
     monkeypatch.setattr(Path, "write_text", filling(Path.write_text, 0))
     with pytest.raises(UserError, match=r"the disk is full.*Make room") as caught:
         train.train(config, workdir)
@@ -159,6 +161,33 @@ def test_a_full_disk_stops_the_run_and_harms_neither_checkpoint_nor_best_model(
     monkeypatch.undo()
     train.train(config, workdir)
     assert_same_run(whole, workdir)
+
+
+def test_arrays_on_a_full_disk_raise_one_error_and_print_nothing(monkeypatch):
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        files.write_npz(Path("/dev/full"), {"a": np.zeros(100_000)})
+    gc.collect()
+    assert not ignored
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "words"),
+    [
+        (
+            "a; No space left on device\n\tFailed to flush",
+            UserError,
+            "the disk is full",
+        ),
+        ("OOM when allocating", tf.errors.ResourceExhaustedError, "OOM"),
+    ],
+)
+def test_event_files_that_fill_the_disk_are_told_from_memory_that_is_exhausted(
+    tmp_path, message, kind, words
+):
+    with pytest.raises(kind, match=words), board.checked_disk(tmp_path):
+        raise tf.errors.ResourceExhaustedError(None, None, message)
 
 
 def test_another_error_of_the_disk_is_left_as_it_is(tmp_path, monkeypatch):

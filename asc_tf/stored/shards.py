@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from asc_tf.files import write_npz
+
 INTEGERS = ("label_id", "clip", "fold")
 
 Row = dict[str, tf.Tensor]
@@ -40,20 +42,12 @@ def write(path: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> None:
         OSError: If it cannot be written.
     """
     if kind == "npz":
-        _write_npz(path, arrays)
+        write_npz(path, arrays)
         return
     try:
         _write_examples(path, arrays)
     except tf.errors.OpError as error:
         raise OSError(f"{path}: {error.message}") from error
-
-
-def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    # As np.savez does, which leaves a trace on stderr when the disk is full.
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, array, allow_pickle=False)
 
 
 def _write_examples(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
