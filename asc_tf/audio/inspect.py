@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from asc_tf.audio import framing, length, sndfile, wav
 from asc_tf.audio.tensorflow_io import tensorflow_io
+from asc_tf.listening import MAX_PEAK
 
 ROUTES = {
     ("OGG", "VORBIS"): "vorbis",
@@ -37,9 +38,6 @@ ENCODINGS = {
 
 MAX_BYTES = 2**31 - 1
 """TensorFlow counts the bytes of a string in 32 bits."""
-
-MAX_PEAK = 1e6
-"""Full scale is 1: beyond this a float file overflows the arithmetic that follows."""
 
 MP3_TOLERANCE = 1e-3
 """Between two decoders of MP3; they fill the gap of a damaged frame each in its way."""
