@@ -6,8 +6,6 @@ same functions and seeds.
 """
 
 import dataclasses
-import math
-import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,7 +13,9 @@ import tensorflow as tf
 
 from asc_tf.augment import Banks, augment_features, augment_waveforms, fold_in
 from asc_tf.config import Augment, Config, Evaluate
+from asc_tf.feature_size import stored_bytes
 from asc_tf.frontend import FrontendLayer
+from asc_tf.memory import fits_memory
 from asc_tf.pipeline import (
     AUTOTUNE,
     Waveforms,
@@ -73,6 +73,7 @@ class ClipExamples:
         frontend: The front-end.
         config: The configuration.
         banks: The sounds that waveforms are augmented with.
+        keeps_validation: Whether there is memory for the features of validation.
     """
 
     def __init__(
@@ -82,7 +83,9 @@ class ClipExamples:
         frontend: FrontendLayer,
         config: Config,
         banks: Banks = NO_SOUNDS,
+        keeps_validation: bool = True,
     ) -> None:
+        self._keeps_validation = keeps_validation
         self._training, self._validation = training, validation
         self._frontend, self._config = frontend, config
         # Once, not for every graph.
@@ -145,7 +148,7 @@ class ClipExamples:
         )
         # Where they are waveforms, their clips are kept as those of training are.
         are_features = self._config.frontend.placement == "dataset"
-        keeps = are_features and audio.cache == "memory"
+        keeps = are_features and audio.cache == "memory" and self._keeps_validation
         return _counted(batches.cache() if keeps else batches)
 
     def _inputs(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -171,11 +174,14 @@ class StoredExamples:
         for split in config.dataset.training_splits:
             stored.verify(split)
         self._kept: tf.data.Dataset | None = None
-        size = 4 * math.prod(stored.shape) * stored.n_segments("train")
+        in_memory, size = config.audio.cache == "memory", stored_bytes(stored, "train")
+        validation = stored_bytes(stored, "validation", config.frontend)
+        self._keeps_validation = in_memory and fits_memory(validation)
+        size += validation if self._keeps_validation else 0
         # One segment of each clip: then a random one is that one.
         are_whole = stored.n_segments("train") == stored.n_clips("train")
         takes_all = are_whole or config.train.segments == "all"
-        if config.audio.cache == "memory" and takes_all and fits_memory(size):
+        if in_memory and takes_all and fits_memory(size):
             self._kept = stored.dataset("train").cache()
 
     def count(self) -> int:
@@ -217,14 +223,7 @@ class StoredExamples:
         """All stored segments of the validation part."""
         batches = self.in_order("validation")
         batches = batches.map(lambda row: (self.plain(row), row["target"]))
-        in_memory = self._config.audio.cache == "memory"
-        return _counted(batches.cache() if in_memory else batches)
-
-
-def fits_memory(size: float) -> bool:
-    """Whether so many bytes are at most half of the machine's memory."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return size <= memory / 2
+        return _counted(batches.cache() if self._keeps_validation else batches)
 
 
 def clip_by_clip(

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from asc_tf.errors import UserError
+from asc_tf.files import DiskFullError, is_disk_full, replacing
+
+CALIBRATION = "calibration.float32"
 
 
 def convert(
     saved_model: Path, formats: Sequence[str], segments: np.ndarray, body: str
-) -> dict[str, Path]:
+) -> tuple[dict[str, Path], str]:
     """Convert a one-segment SavedModel, beside which the results are written.
 
     Args:
@@ -30,14 +32,20 @@ def convert(
             because a quantized logarithm of a spectrum is ruined.
 
     Returns:
-        The .tflite of each format.
+        The .tflite of each format that could be made, and why another could not.
 
     Raises:
-        UserError: If the conversion failed.
+        DiskFullError: If the disk is full.
     """
     folder = saved_model.parent
-    np.save(folder / "calibration.npy", segments)
-    task = {"saved_model": str(saved_model), "formats": list(formats), "body": body}
+    # Raw bytes, because on a full disk the error of `np.save` does not say so.
+    (folder / CALIBRATION).write_bytes(np.ascontiguousarray(segments, np.float32).data)
+    task = {
+        "saved_model": str(saved_model),
+        "formats": list(formats),
+        "body": body,
+        "calibration_shape": segments.shape,
+    }
     done = subprocess.run(
         [sys.executable, "-m", "asc_tf.convert", json.dumps(task)],
         capture_output=True,
@@ -45,14 +53,11 @@ def convert(
         errors="replace",
     )
     paths = {name: folder / f"{name}.tflite" for name in formats}
-    missing = [name for name, path in paths.items() if not path.is_file()]
-    if done.returncode or missing:
-        last = (done.stderr.strip() or "no message").split("\n")[-1]
-        raise UserError(
-            f"converting to {', '.join(missing or formats)} failed (exit code "
-            f"{done.returncode}): {last}"
-        )
-    return paths
+    made = {name: path for name, path in paths.items() if path.is_file()}
+    last = (done.stderr.strip() or "no message").split("\n")[-1]
+    if len(made) < len(paths) and is_disk_full(last):
+        raise DiskFullError(folder)
+    return made, f"the conversion failed (exit code {done.returncode}): {last}"
 
 
 def main(task: str) -> None:
@@ -65,11 +70,18 @@ def main(task: str) -> None:
     content = converter.convert()
     folder = saved_model.parent
     if "float32" in settings["formats"]:
-        (folder / "float32.tflite").write_bytes(content)
+        _write(folder / "float32.tflite", content)
     if "int8" in settings["formats"]:
-        segments = np.load(folder / "calibration.npy")
+        segments = np.fromfile(folder / CALIBRATION, np.float32)
+        segments = segments.reshape(settings["calibration_shape"])
         quantized = _quantize(content, segments, settings["body"])
-        (folder / "int8.tflite").write_bytes(quantized)
+        _write(folder / "int8.tflite", quantized)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that is whole if it is there, however this process may end."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _quantize(content: bytes, segments: np.ndarray, body: str) -> bytes:

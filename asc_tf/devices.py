@@ -1,4 +1,4 @@
-"""In which precision, and on how many devices, a model is trained."""
+"""In which precision, and on how many devices, a model is trained and run."""
 
 import contextlib
 from collections.abc import Iterator
@@ -39,6 +39,19 @@ def policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def allow_tensor_float_32(is_allowed: bool) -> None:
+    """Set whether a GPU may round the inputs of matrix products to 10 bits (TF32).
+
+    Where a GPU computes features it may not: a log-mel would lose digits that training
+    and the exported files have. So this is switched off for every model that takes
+    waveforms; a body that trains on features from the pipeline may use it.
+
+    Args:
+        is_allowed: Whether it may, in this process, from now on.
+    """
+    tf.config.experimental.enable_tensor_float_32_execution(is_allowed)
 
 
 def strategy(config: Config, examples: int) -> tf.distribute.Strategy:

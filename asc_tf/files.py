@@ -22,6 +22,36 @@ ABANDONED = 3600.0
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
+SAYS_FULL = ("the disk is full", *map(os.strerror, sorted(FULL)))
+"""What messages say on a full disk: our own, and those of the system."""
+
+
+class DiskFullError(UserError):
+    """The disk is full; the message says what has become of the output.
+
+    Args:
+        path: The file or folder that was to be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: {SAYS_FULL[0]}; what was there is as it was. Make room, and give "
+            "the same command again"
+        )
+        self.path = path
+
+
+def is_disk_full(error: Exception | str) -> bool:
+    """Whether an error says that the disk is full.
+
+    Args:
+        error: An error, or the last line that another process wrote to stderr.
+    """
+    # TensorFlow's errors have a message only.
+    return getattr(error, "errno", None) in FULL or any(
+        text in str(error) for text in SAYS_FULL
+    )
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -39,7 +69,8 @@ def replacing(path: Path) -> Iterator[Path]:
         The path to write to, in the same folder (so that the rename is atomic).
 
     Raises:
-        UserError: If the disk is full.
+        DiskFullError: If the disk is full. For a file within a folder that is being
+            written like this, the error names the folder.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         yield path
@@ -56,13 +87,14 @@ def replacing(path: Path) -> Iterator[Path]:
             _swap(temporary, path)
         else:
             os.replace(temporary, path)
-    except OSError as error:
-        if error.errno not in FULL:
+    except DiskFullError as error:
+        if temporary not in error.path.parents:
             raise
-        raise UserError(
-            f"{path}: the disk is full; what was there is as it was. Make room, and "
-            "give the same command again"
-        ) from error
+        raise DiskFullError(path) from error
+    except Exception as error:
+        if isinstance(error, UserError) or not is_disk_full(error):
+            raise
+        raise DiskFullError(path) from error
     finally:
         _remove(temporary)
 
@@ -141,6 +173,25 @@ def sha256(path: Path) -> str:
     """The checksum of a file, in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tree_bytes(path: Path) -> int:
+    """The size of a file, or of all files below a folder."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def tree_sha256(path: Path) -> str:
+    """The checksum of a file, or of all files below a folder, one after the other."""
+    digest = hashlib.sha256()
+    for file in _files(path):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(each for each in path.rglob("*") if each.is_file())
 
 
 def _remove(path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from asc_tf import channels, resampling, segments
 from asc_tf.config import Audio, Evaluate
 from asc_tf.errors import UserError
-from asc_tf.streaming import AudioStream, hear_blocks
+from asc_tf.streaming import BAD_SAMPLES, MAX_PEAK, AudioStream, hear_blocks
 
 MAX_CHANNELS = 256
 """More are taken for samples: other libraries put the channels first."""
@@ -99,6 +99,28 @@ class Listening:
                 self.last_segment,
             )
 
+    def checked_segments(self, waveforms: Any) -> np.ndarray:
+        """Check segments that are given as they are.
+
+        Args:
+            waveforms: Floats in [-1, 1], `[n, *segment_shape]` at the model's rate; `n`
+                may be 0.
+
+        Returns:
+            The same as float32.
+
+        Raises:
+            UserError: If they are of another shape or type, not finite, or far beyond
+                full scale.
+        """
+        waveforms, shape = finite_float32("waveforms", waveforms), self.segment_shape
+        if waveforms.ndim != 1 + len(shape) or waveforms.shape[1:] != shape:
+            raise UserError(
+                f"waveforms has shape {waveforms.shape}; give [n, "
+                f"{', '.join(map(str, shape))}] at {self.sample_rate} Hz"
+            )
+        return waveforms
+
     def pool(self, probabilities: np.ndarray) -> np.ndarray:
         """Probabilities `[segments, labels]` of one clip to float32 `[labels]`."""
         one_clip = np.zeros(len(probabilities), np.int64)
@@ -164,15 +186,17 @@ def finite_float32(name: str, values: Any) -> np.ndarray:
     """An array of floats as float32.
 
     Raises:
-        UserError: If they are no floats, or not finite.
+        UserError: If they are no floats, not finite, or beyond `MAX_PEAK`.
     """
     values = np.asarray(values)
     if not np.issubdtype(values.dtype, np.floating):
         raise UserError(f"{name} is {values.dtype}; give floats in [-1, 1]")
     with np.errstate(over="ignore"):
         values = values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise UserError(f"{name} holds values that are not finite; give floats")
+    # Both comparisons are false for NaN too.
+    is_sound = values.max(initial=0) <= MAX_PEAK and values.min(initial=0) >= -MAX_PEAK
+    if not is_sound:
+        raise UserError(f"{name} holds {BAD_SAMPLES}; give floats in [-1, 1]")
     return values
 
 

@@ -82,7 +82,8 @@ class Predictor:
             Probabilities, float32 `[labels]`.
 
         Raises:
-            UserError: If the waveform is empty, not finite or of another shape.
+            UserError: If the waveform is empty, not finite, far beyond full scale or of
+                another shape or type.
         """
         return self._clip(self._listening.cut(waveform, sample_rate))
 
@@ -98,8 +99,17 @@ class Predictor:
         return Listening.of(self.audio, self.evaluate)
 
     def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
-        """Segments `[n, segment_samples, ...]` to `[n, labels]`, with sums of 1."""
-        return _normalized(self.run(np.asarray(waveforms, np.float32)))
+        """Segments `[n, segment_samples, ...]` to `[n, labels]`, with sums of 1.
+
+        Raises:
+            UserError: If the segments are not finite, far beyond full scale, or of
+                another shape or type.
+        """
+        listening = Listening.of(self.audio, self.evaluate)
+        waveforms = listening.checked_segments(waveforms)
+        if not len(waveforms):
+            return np.empty((0, len(self.labels)), np.float32)
+        return _normalized(self.run(waveforms))
 
     def predict_files(
         self,
@@ -171,7 +181,9 @@ def predict_stored(
         UserError: If the model or a file of the folder is damaged.
     """
     from asc_tf.checkpoint import load_whole
+    from asc_tf.devices import allow_tensor_float_32
 
+    allow_tensor_float_32(False)
     *_, frontend, body = load_whole(path).layers
 
     def run(features: np.ndarray) -> np.ndarray:
@@ -252,8 +264,10 @@ def _suggest_model(path: Path) -> str:
 def load_workdir(path: str | Path) -> Predictor:
     """Load the best model of a run folder."""
     from asc_tf.checkpoint import load_whole
+    from asc_tf.devices import allow_tensor_float_32
     from asc_tf.workdir import Workdir
 
+    allow_tensor_float_32(False)
     workdir = Workdir(Path(path))
     config = workdir.config()
     model, labels = load_whole(workdir.require_model()), workdir.labels()
@@ -268,14 +282,26 @@ def load_workdir(path: str | Path) -> Predictor:
 def _load_saved_model(path: Path) -> Predictor:
     import tensorflow as tf
 
+    from asc_tf.devices import allow_tensor_float_32
+    from asc_tf.edge.container import checked_labels, config_section
+
+    allow_tensor_float_32(False)
     try:
         described = json.loads((path / METADATA).read_text(encoding="utf-8"))
-        audio = Audio(**described["config"]["audio"])
-        evaluate = Evaluate(**described["config"]["evaluate"])
-        labels = tuple(described["labels"])
+        if not isinstance(described, dict) or "config" not in described:
+            raise UserError(f"{METADATA} has no config")
+        audio = Audio(**config_section(described, "audio"))
+        evaluate = Evaluate(**config_section(described, "evaluate"))
+        labels = checked_labels(described.get("labels"))
         model = tf.saved_model.load(str(path))
         serve = model.signatures["serving_default"]
-    except (OSError, LookupError, ValueError, TypeError, tf.errors.OpError) as error:
+        width = serve.structured_outputs["probabilities"].shape[-1]
+        if len(labels) != width:
+            raise UserError(f"{len(labels)} labels, but the model has {width}")
+    except (
+        *(OSError, LookupError, ValueError, TypeError, RecursionError),
+        tf.errors.OpError,
+    ) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(
             f"{path}: not a SavedModel of asc-tf export, or damaged: {reason}"
@@ -295,13 +321,17 @@ def _load_tflite(path: Path) -> Predictor:
     with without_notes():
         model = EdgeModel(path)
     metadata, rate = model.metadata, model.sample_rate
-    audio = Audio(
-        sample_rate=rate,
-        segment_seconds=metadata.segment_samples / rate,
-        hop_seconds=metadata.hop_samples / rate,
-        channels=metadata.channels,
-        short_clips=metadata.short_clips,
-        last_segment=metadata.last_segment,
-    )
+    try:
+        audio = Audio(
+            sample_rate=rate,
+            segment_seconds=metadata.segment_samples / rate,
+            hop_seconds=metadata.hop_samples / rate,
+            channels=metadata.channels,
+            short_clips=metadata.short_clips,
+            last_segment=metadata.last_segment,
+        )
+    except UserError as error:
+        # A wrong value is no wrong usage of the command.
+        raise UserError(f"{path}: {error}") from error
     evaluate = Evaluate(segments=metadata.segments, pooling=metadata.pooling)
     return Predictor(model.labels, audio, evaluate, model.predict_segments)

@@ -9,12 +9,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from asc_tf.audio.decode import decode_wav
+from asc_tf.audio.decode import decode_wav, is_sound
 from asc_tf.audio.segment import all_segments, pool
 from asc_tf.config import Audio, Evaluate
 from asc_tf.frontend import FrontendLayer
 from asc_tf.listening import Listening
 from asc_tf.predictor import METADATA
+from asc_tf.streaming import BAD_SAMPLES
 
 
 def write_saved_model(
@@ -35,7 +36,12 @@ def write_saved_model(
       `asc_tf.channels.view` makes them (left and right, or mid and side). Any length;
       longer ones are cut into segments, whose probabilities are pooled.
     - `encoded`: `encoded` string `[batch]`, the bytes of WAV files of any rate and
-      length. Bytes that cannot be decoded fail the request and say why.
+      length.
+
+    A row that cannot be classified (no samples, samples that are not finite or far
+    beyond full scale, bytes that cannot be decoded) fails the request with an
+    InvalidArgumentError that names the row and says why. A batch without rows gives
+    outputs without rows.
 
     Args:
         model: Waveform of one segment to probabilities.
@@ -56,17 +62,20 @@ def write_saved_model(
         return {"probabilities": probabilities, "label": tf.gather(names, best)}
 
     def from_waveform(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(pool(by_segment(waveform), evaluate.pooling))
+        with tf.control_dependencies(_check_rows(waveform)):
+            return answer(pool(by_segment(tf.identity(waveform)), evaluate.pooling))
 
-    def from_file(contents: tf.Tensor) -> tf.Tensor:
+    def from_file(file: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        contents, row = file
+        name = tf.strings.join(["row ", tf.strings.as_string(row), " of encoded"])
         # The views of a file are examples of their own, pooled as its segments are.
-        found = by_segment(decode_wav(contents, audio))
+        found = by_segment(decode_wav(contents, audio, name))
         return pool(tf.reshape(found, [1, -1, len(labels)]), evaluate.pooling)[0]
 
     def from_encoded(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = tf.map_fn(
             from_file,
-            encoded,
+            (encoded, tf.range(tf.size(encoded))),
             fn_output_signature=tf.TensorSpec([len(labels)], tf.float32),
         )
         return answer(probabilities)
@@ -131,10 +140,26 @@ def _segment_probabilities(
             audio.last_segment,
         )
         shape = tf.shape(segments)
-        found = model(tf.reshape(segments, [-1, *model.input_shape[1:]]))
+        rows = tf.reshape(segments, [-1, *model.input_shape[1:]])
+        # Convolutions fail on an empty batch: a row of silence stands in for it.
+        is_empty = tf.cast(tf.shape(rows)[0] == 0, tf.int32)
+        filled = tf.pad(rows, [[0, is_empty]] + [[0, 0]] * (rows.shape.rank - 1))
+        found = model(filled)[: tf.shape(rows)[0]]
         return tf.reshape(found, [shape[0], shape[1], found.shape[-1]])
 
     return probabilities
+
+
+def _check_rows(waveforms: tf.Tensor) -> list[tf.Operation]:
+    """Assertions that every row of `[batch, samples, ...]` can be classified."""
+    sound = is_sound(waveforms, list(range(1, waveforms.shape.rank)))
+    bad = tf.strings.as_string(tf.where(~sound)[:, 0])
+    rows = tf.strings.reduce_join(bad, separator=", ")
+    reason = tf.strings.join(["row ", rows, f" of waveform: {BAD_SAMPLES}"])
+    return [
+        tf.debugging.Assert(tf.shape(waveforms)[1] > 0, ["waveform: no samples"]),
+        tf.debugging.Assert(tf.reduce_all(sound), [reason]),
+    ]
 
 
 def _write_warmup(path: Path, shape: Sequence[int]) -> None:

@@ -20,6 +20,9 @@ BLOCK_VALUES = 2**18
 MAX_PEAK = 1e6
 """Full scale is 1: beyond this a float file overflows the arithmetic that follows."""
 
+BAD_SAMPLES = "samples that are not finite, or far beyond full scale"
+"""The reason for which the edge, the predictor and the SavedModel refuse audio."""
+
 NO_SAMPLES = "no samples: the file is empty or cut off; record or copy it again"
 
 

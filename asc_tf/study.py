@@ -12,7 +12,7 @@ from asc_tf import command
 from asc_tf import config as configuration
 from asc_tf.arguments import define_workdir
 from asc_tf.config import Config
-from asc_tf.errors import UsageError
+from asc_tf.errors import UsageError, UserError
 from asc_tf.workdir import Workdir
 
 USAGE = """
@@ -49,7 +49,7 @@ def demo(config: Config, folder: Path) -> str:
         The closing table, with the path of report.html.
     """
     from asc_tf.evaluate import evaluate
-    from asc_tf.export import export
+    from asc_tf.export import export, rejections
     from asc_tf.train import train
 
     _check_folder(folder)
@@ -63,6 +63,8 @@ def demo(config: Config, folder: Path) -> str:
     report, page = evaluate(workdir)
     _say("4/5 export and try every file")
     described = export(workdir, folder / "export")
+    if described["rejected"]:
+        raise UserError("; ".join(rejections(described)))
     _say("5/5 predict one test clip with the int8 file, as a Raspberry Pi would")
     _predict_one(workdir, folder)
     minutes = (time.monotonic() - began) / 60

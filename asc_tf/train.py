@@ -21,6 +21,7 @@ from asc_tf.config import Audio, Config
 from asc_tf.config.checks import check_training, without_effect
 from asc_tf.errors import UserError, install_hint
 from asc_tf.manifest import Manifest, count_by_split
+from asc_tf.memory import fits_memory, memory_limit
 from asc_tf.preparation import oddities, prepare, prepare_stored, resolve
 from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import Workdir
@@ -155,8 +156,7 @@ def fit(
     keras.utils.set_random_seed(config.train.seed + 1)
     tf.config.experimental.enable_op_determinism()
     is_placed = config.frontend.placement == "model"
-    # Features must have all their digits on a GPU too.
-    tf.config.experimental.enable_tensor_float_32_execution(not is_placed)
+    devices.allow_tensor_float_32(not is_placed)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     examples = examples_of(config, workdir, manifest, stored, frontend)
     steps = batches.steps_per_epoch(examples.count(), config.train.batch_size)
@@ -298,6 +298,7 @@ def examples_of(
     Of what is the same for a frozen backbone in every epoch, it is the embeddings.
     """
     from asc_tf import banks, batches, embeddings
+    from asc_tf.feature_size import evaluated_bytes
 
     found: Examples
     if stored:
@@ -311,7 +312,10 @@ def examples_of(
         config.train.seed,
         config.audio,
     )
-    found = batches.ClipExamples(training, validation, frontend, config, sounds)
+    size = evaluated_bytes(manifest.part("validation"), config)
+    found = batches.ClipExamples(
+        training, validation, frontend, config, sounds, fits_memory(size)
+    )
     return embeddings.embedded(found, workdir, manifest, config)
 
 
@@ -320,13 +324,13 @@ def decoded_parts(
 ) -> tuple["Waveforms", "Waveforms | None"]:
     """The clips of training and validation, None where there is no such part.
 
-    Training clips are kept decoded as configured, unless they would fill more than half
-    of the machine's memory. Of validation clips the features are kept instead, where
-    they are not made in the model.
+    Training clips are kept decoded as configured, unless all that is kept would fill
+    more than half of the memory. Of validation clips the features are kept instead,
+    where they are not made in the model.
     """
     from tqdm import tqdm
 
-    from asc_tf.batches import fits_memory
+    from asc_tf.feature_size import evaluated_bytes
     from asc_tf.pipeline import Waveforms
 
     audio, training = config.audio, manifest.part("train")
@@ -337,11 +341,15 @@ def decoded_parts(
     wanted = 4 * audio.sample_rate * sum(clip.seconds for clip in kept)
     wanted *= channels.count(audio.channels)
     wanted *= len(channels.views(audio.channels, 2))
+    features = evaluated_bytes(manifest.part("validation"), config)
+    if not is_placed and fits_memory(features):
+        wanted += features
     if audio.cache == "memory" and not fits_memory(wanted):
         print(
-            f"the clips take {wanted / 1e9:.1f} GB decoded, more than half of "
-            "this machine's memory: they are decoded anew each epoch (audio.cache = "
-            "disk keeps them in files)"
+            f"the decoded clips, with the features of validation, take "
+            f"{wanted / 1e9:.1f} GB, more than half of the memory of "
+            f"{memory_limit() / 1e9:.1f} GB: they are decoded anew each epoch "
+            "(audio.cache = disk keeps them in files)"
         )
         audio = dataclasses.replace(audio, cache="none")
     once = audio.cache if audio.cache == "disk" or is_placed else "none"

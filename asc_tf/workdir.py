@@ -1,6 +1,7 @@
 """The run folder: its file names, and the check that it belongs to this run."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import platform
@@ -255,6 +256,15 @@ class Workdir:
                     "for it, or name a new folder"
                 ) from error
             yield
+
+
+def without_places(config: Config) -> dict[str, dict[str, Any]]:
+    """The configuration that an export shows: where files lay is nobody's business."""
+    shown = dataclasses.asdict(config)
+    for key in (*PLACES, "dataset.csv_file"):
+        section, name = key.split(".")
+        shown[section][name] = ""
+    return shown
 
 
 def _comparable(config: Config) -> dict[str, Any]:

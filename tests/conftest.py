@@ -19,6 +19,30 @@ def shared_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """A run on the corpus of `tiny`; a test that changes it works on a copy."""
+    import tiny
+
+    from asc_tf.train import train
+    from asc_tf.workdir import Workdir
+
+    corpus = tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
+    workdir = Workdir(tmp_path_factory.mktemp("run") / "run")
+    train(tiny.config(corpus, train__epochs=6), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_run, tmp_path_factory) -> Path:
+    """The export of `tiny_run`, in every format."""
+    from asc_tf.export import export
+
+    output = tmp_path_factory.mktemp("export") / "export"
+    export(tiny_run, output)
+    return output
+
+
 @pytest.fixture
 def write_wav():
     """A function that writes samples to a WAV file and returns its path."""

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -223,6 +224,45 @@ def test_a_field_that_is_not_sane_is_named(flatbuffer, tmp_path, changes, messag
     with pytest.raises(UserError, match=message) as raised:
         container.read_metadata(path)
     assert "m.tflite: " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sample_rate": "32000"}, "sample_rate is '32000'"),
+        ({"channels": ["mono"]}, r"channels is \['mono'\]"),
+        ({"pooling": {}}, r"pooling is \{\}"),
+        ({"config": []}, r"config is \[\], not a table"),
+        ({"config": "audio"}, "config is 'audio', not a table"),
+        ({"config": {"audio": 3}}, "audio is 3, not a table"),
+        ({"config": {"audio": {"max_seconds": "long"}}}, "max_seconds = 'long'"),
+        ({"config": {"audio": {"max_seconds": None}}}, "max_seconds = None"),
+        # Sound for the edge, but out of what the configuration allows.
+        ({"segment_samples": LENGTH, "sample_rate": 384_000}, "segment_seconds"),
+    ],
+)
+def test_the_predictor_names_metadata_that_are_not_sane(
+    flatbuffer, tmp_path, changes, message, capsys
+):
+    from asc_tf import predict
+
+    path = sealed(tmp_path / "m.tflite", flatbuffer, fields(flatbuffer, **changes))
+    assert predict.main([f"--model={path}", "a.wav"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"asc-tf predict: {path}: ")
+    assert re.search(message, line)
+
+
+@pytest.mark.parametrize("config", ["gone", {}, {"audio": {}}])
+def test_metadata_without_a_configuration_have_its_defaults(
+    flatbuffer, tmp_path, config
+):
+    import asc_tf
+
+    text = fields(flatbuffer, config=config)
+    predictor = asc_tf.load(sealed(tmp_path / "m.tflite", flatbuffer, text))
+    assert predictor.audio.max_seconds == 600
+    assert predictor.audio.segment_samples == LENGTH
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,25 +16,20 @@ import tiny
 from tensorflow.core.protobuf import saved_model_pb2
 
 import asc_tf
-from asc_tf import export, predict, train
+from asc_tf import export, predict
 from asc_tf.edge.container import read_metadata
 from asc_tf.errors import UsageError, UserError
 from asc_tf.workdir import Workdir
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory) -> Workdir:
-    corpus = tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
-    workdir = Workdir(tmp_path_factory.mktemp("run") / "run")
-    train.train(tiny.config(corpus, train__epochs=6), workdir)
-    return workdir
+def workdir(tiny_run) -> Workdir:
+    return tiny_run
 
 
 @pytest.fixture(scope="module")
-def exported(workdir, tmp_path_factory) -> Path:
-    output = tmp_path_factory.mktemp("export") / "export"
-    export.export(workdir, output)
-    return output
+def exported(tiny_export) -> Path:
+    return tiny_export
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +49,16 @@ def wav_bytes(waveform: np.ndarray, rate: int = tiny.RATE, **options) -> bytes:
     stream = io.BytesIO()
     soundfile.write(stream, waveform, rate, format="WAV", **options)
     return stream.getvalue()
+
+
+def audio_with(**changes):
+    """A change of the settings `audio` of what a model says of itself."""
+
+    def change(described: dict) -> dict:
+        described["config"]["audio"] |= changes
+        return described
+
+    return change
 
 
 def keras_probabilities(workdir: Workdir, batch: np.ndarray) -> np.ndarray:
@@ -331,28 +337,6 @@ def test_only_the_formats_that_are_asked_for_are_written(workdir, tmp_path):
     assert not (output / "int8.tflite").exists()
 
 
-def test_a_file_that_does_not_agree_is_refused_and_nothing_is_written(
-    workdir, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(export, "MAX_FLOAT_DIFFERENCE", -1.0)
-    with pytest.raises(UserError, match=r"float32: probabilities differ from Keras"):
-        export.export(workdir, tmp_path / "out", {"export.formats": ("float32",)})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failed_conversion_is_named_and_leaves_the_old_export(
-    workdir, exported, tmp_path, monkeypatch
-):
-    output = shutil.copytree(exported, tmp_path / "export")
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with pytest.raises(UserError, match=r"converting to float32, int8 failed"):
-        export.export(workdir, output)
-    assert (output / "int8.tflite").read_bytes() == (
-        exported / "int8.tflite"
-    ).read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == ["export"]
-
-
 def test_calibration_draws_from_every_clip_of_a_sorted_table(workdir):
     config = workdir.config()
     clips = workdir.manifest().part("train")
@@ -423,6 +407,44 @@ def test_a_damaged_saved_model_is_named(exported, tmp_path, damage):
     victim.write_bytes(b"{" + victim.read_bytes()[1:100])
     with pytest.raises(UserError, match="not a SavedModel of asc-tf export"):
         asc_tf.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: [found], "has no config"),
+        (lambda found: None, "has no config"),
+        (lambda found: found | {"config": []}, r"config is \[\], not a table"),
+        (lambda found: found | {"config": {"audio": 3}}, "audio is 3, not a table"),
+        (audio_with(sample_rate="32000"), "audio.sample_rate = '32000'"),
+        (audio_with(hop_seconds=[1]), r"audio.hop_seconds = \[1\]"),
+        (lambda found: found | {"labels": "hum"}, "labels is 'hum', not a list"),
+        (lambda found: found | {"labels": [1, 2, 3]}, "label 1 is not a name"),
+        (lambda found: found | {"labels": ["hum"]}, "1 labels, but the model has 3"),
+    ],
+)
+def test_what_a_saved_model_says_of_itself_is_checked(
+    exported, tmp_path, change, message, capsys
+):
+    copy = shutil.copytree(exported / "saved_model" / "1", tmp_path / "1")
+    path = copy / "assets.extra" / "model.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    assert predict.main([f"--model={copy}", "a.wav"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"asc-tf predict: {copy}: not a SavedModel of asc-tf export")
+    assert re.search(message, line)
+
+
+def test_a_saved_model_of_before_a_setting_has_its_default(exported, tmp_path):
+    copy = shutil.copytree(exported / "saved_model" / "1", tmp_path / "1")
+    path = copy / "assets.extra" / "model.json"
+    described = json.loads(path.read_text())
+    del described["config"]["audio"]["short_clips"]
+    del described["config"]["evaluate"]["pooling"]
+    path.write_text(json.dumps(described))
+    predictor = asc_tf.load(copy)
+    assert predictor.audio.short_clips == "pad"
+    assert predictor.evaluate.pooling == "mean"
 
 
 def test_labels_that_do_not_fit_the_model_are_named(workdir, tmp_path):

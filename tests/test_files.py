@@ -1,10 +1,12 @@
+import errno
 import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from asc_tf.files import replacing, write_text
+from asc_tf.errors import UserError
+from asc_tf.files import DiskFullError, replacing, write_text
 
 
 def names(folder):
@@ -109,11 +111,11 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_name(
 
     def failing(self, target):
         if Path(target) == path and not self.name.endswith(".old"):
-            raise OSError("the disk is full")
+            raise OSError("no such device")
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(OSError, match="full"), replacing(path) as temporary:
+    with pytest.raises(OSError, match="device"), replacing(path) as temporary:
         temporary.mkdir()
     assert names(path) == ["kept.tflite"]
     assert names(tmp_path) == ["export"]
@@ -182,3 +184,32 @@ def test_text_that_utf_8_cannot_hold_leaves_the_old_file(tmp_path):
         write_text(path, "caf\udce9\n")
     assert path.read_text() == "old\n"
     assert names(tmp_path) == ["labels.txt"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        # As TensorFlow's errors are.
+        RuntimeError(f"/mnt/variables.data; {os.strerror(errno.ENOSPC)}"),
+    ],
+)
+def test_a_full_disk_is_named_with_the_outermost_output(tmp_path, error):
+    path = tmp_path / "export"
+    with pytest.raises(DiskFullError) as raised, replacing(path) as folder:
+        folder.mkdir()
+        with replacing(folder / "model.json"):
+            raise error
+    assert str(raised.value).startswith(f"{path}: the disk is full; what was")
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_elsewhere_is_not_laid_on_the_output(tmp_path):
+    other = tmp_path / "run" / "manifest.csv"
+    with pytest.raises(DiskFullError) as raised, replacing(tmp_path / "export"):
+        raise DiskFullError(other)
+    assert str(raised.value).startswith(f"{other}: ")
+    with pytest.raises(UserError) as refused, replacing(tmp_path / "export"):
+        raise UserError(f"audio_cache: {os.strerror(errno.ENOSPC)}; give another")
+    assert str(refused.value).startswith("audio_cache: ")

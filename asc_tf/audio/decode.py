@@ -18,7 +18,7 @@ from asc_tf.audio.inspect import ROUTES
 from asc_tf.audio.resample import resample
 from asc_tf.audio.tensorflow_io import tensorflow_io
 from asc_tf.config import Audio
-from asc_tf.streaming import MAX_PEAK
+from asc_tf.streaming import BAD_SAMPLES, MAX_PEAK
 
 KEPT = "kept"
 """The route of what is in the cache."""
@@ -100,12 +100,15 @@ def decode_channels(
     )
 
 
-def decode_wav(contents: tf.Tensor, audio: Audio) -> tf.Tensor:
+def decode_wav(
+    contents: tf.Tensor, audio: Audio, name: tf.Tensor | str = "the file"
+) -> tf.Tensor:
     """Decode the bytes of one WAV file that comes from outside.
 
     Args:
         contents: The bytes of the file, string `[]`.
         audio: The audio settings.
+        name: Name of the file in the error, string `[]`.
 
     Returns:
         float32 `[views, samples]` at `audio.sample_rate`, or `[1, samples, 2]` where
@@ -115,14 +118,12 @@ def decode_wav(contents: tf.Tensor, audio: Audio) -> tf.Tensor:
         tf.errors.InvalidArgumentError: When the graph runs, with what is wrong.
     """
     header = wav.parse_header(contents, audio.max_seconds)
-    check = tf.debugging.Assert(header.problem == "", [header.problem])
+    reason = tf.strings.join([name, ": ", header.problem])
+    check = tf.debugging.Assert(header.problem == "", [reason])
     with tf.control_dependencies([check]):
         waveform = wav.decode(contents, header)
-    # Also false for what is no number.
-    is_sound = tf.reduce_all(tf.abs(waveform) <= MAX_PEAK)
-    check = tf.debugging.Assert(
-        is_sound, ["WAV samples that are not finite, or far beyond full scale"]
-    )
+    reason = tf.strings.join([name, f": {BAD_SAMPLES}"])
+    check = tf.debugging.Assert(is_sound(waveform), [reason])
     with tf.control_dependencies([check]):
         views = [
             resample_all(
@@ -133,6 +134,20 @@ def decode_wav(contents: tf.Tensor, audio: Audio) -> tf.Tensor:
     heard = tf.stack(views)
     # A mono file is one example: of those of a split one, the last is the mean.
     return heard[tf.where(header.channels > 1, 0, len(views) - 1) :]
+
+
+def is_sound(waveforms: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
+    """Whether samples are finite and not far beyond full scale.
+
+    Args:
+        waveforms: float32 of any shape.
+        axes: Axes that are answered for together; None: all.
+
+    Returns:
+        bool, of the shape of the other axes.
+    """
+    # The comparison is false for NaN too.
+    return tf.reduce_all(tf.abs(waveforms) <= MAX_PEAK, axis=axes)
 
 
 def select_view(waveform: tf.Tensor, name: str) -> tf.Tensor:

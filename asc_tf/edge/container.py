@@ -187,7 +187,7 @@ def _parse(fields: dict[str, Any]) -> Metadata:
             f"{FORMAT_VERSION}; install a newer asc-tf"
         )
     return Metadata(
-        labels=_labels(rest.pop("labels", None)),
+        labels=checked_labels(rest.pop("labels", None)),
         sample_rate=_integer(rest, "sample_rate", *_RATES),
         segment_samples=_integer(rest, "segment_samples", 1, _MAX_SAMPLES),
         hop_samples=_integer(rest, "hop_samples", 1, _MAX_SAMPLES),
@@ -204,8 +204,28 @@ def _parse(fields: dict[str, Any]) -> Metadata:
     )
 
 
-def _labels(value: Any) -> tuple[str, ...]:
-    """Labels are printed on a terminal: control characters have no place in them."""
+def config_section(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """One section of the configuration that metadata hold; empty if they hold none.
+
+    Raises:
+        UserError: If it is there and is no section.
+    """
+    value: Any = metadata
+    for key in ("config", name):
+        value = value.get(key, {})
+        if not isinstance(value, dict):
+            raise UserError(f"metadata: {key} is {value!r:.60}, not a table; {_AGAIN}")
+    return value
+
+
+def checked_labels(value: Any) -> tuple[str, ...]:
+    """Labels of metadata, checked.
+
+    They are printed on a terminal: control characters have no place in them.
+
+    Raises:
+        UserError: If they are not a list of different names.
+    """
     if not isinstance(value, list) or not value:
         raise UserError(f"metadata: labels is {value!r:.60}, not a list; {_AGAIN}")
     for label in value:

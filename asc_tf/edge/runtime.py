@@ -10,7 +10,7 @@ import numpy as np
 from asc_tf.edge import container, wav
 from asc_tf.edge.opening import naming
 from asc_tf.errors import UserError, install_hint
-from asc_tf.listening import finite_float32, silence_note
+from asc_tf.listening import silence_note
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "waveform", "probabilities"
 
@@ -61,8 +61,8 @@ class EdgeModel:
             float32 `[labels]`.
 
         Raises:
-            UserError: If the waveform is empty, not finite or of another shape or
-                type, or the rate is out of range.
+            UserError: If the waveform is empty, not finite, far beyond full scale or of
+                another shape or type, or the rate is out of range.
         """
         segments = self.metadata.listening.cut(waveform, sample_rate)
         return self._clip(segments)[0]
@@ -79,16 +79,10 @@ class EdgeModel:
             float32 `[n, labels]`.
 
         Raises:
-            UserError: If the segments are not finite or of another shape or type.
+            UserError: If the segments are not finite, far beyond full scale, or of
+                another shape or type.
         """
-        waveforms = finite_float32("waveforms", waveforms)
-        wanted = self.metadata.listening.segment_shape
-        if waveforms.ndim != 1 + len(wanted) or waveforms.shape[1:] != wanted:
-            raise UserError(
-                f"waveforms has shape {waveforms.shape}; give [n, "
-                f"{', '.join(map(str, wanted))}] at {self.sample_rate} Hz"
-            )
-        return self._run(waveforms)[0]
+        return self._run(self.metadata.listening.checked_segments(waveforms))[0]
 
     def predict_files(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
         """Classify WAV files of any length; a bad one does not stop the others.

@@ -10,6 +10,7 @@ import tensorflow as tf
 from asc_tf import banks
 from asc_tf.augment import augment_features, augment_waveforms, fold_in
 from asc_tf.config import Augment, Config, Frontend
+from asc_tf.devices import allow_tensor_float_32
 from asc_tf.frontend import FrontendLayer, statistics
 from asc_tf.frontend.log_axis import hz_to_octaves
 from asc_tf.frontend.mel import hz_to_mel
@@ -67,6 +68,7 @@ class Studio:
     def __init__(self, config: Config, labels: Sequence[str]) -> None:
         self.config, self.labels = config, tuple(labels)
         self.rate = config.audio.sample_rate
+        allow_tensor_float_32(False)
         mel, spectrum = _for_eyes(config.frontend)
         self._mel = FrontendLayer(self.rate, mel)
         self._spectrum = FrontendLayer(self.rate, spectrum)

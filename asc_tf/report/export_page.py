@@ -36,6 +36,7 @@ def write_export_page(path: Path, described: Mapping[str, Any]) -> None:
     body = "\n".join(
         [
             f"<header>\n<h1>{title}</h1>\n<p class=muted>{note}</p>\n</header>",
+            _rejected(described),
             _cost(described),
             _quality(described, "test", "Test part: reported, not a gate"),
             _quality(described, "validation", "Validation clips: the gate"),
@@ -51,6 +52,28 @@ def write_export_page(path: Path, described: Mapping[str, Any]) -> None:
     )
 
 
+def _rejected(described: Mapping[str, Any]) -> str:
+    """The formats that did not agree with Keras, and why."""
+    rows = [
+        [name_cell(name), text_cell(row["file"] or "none"), text_cell(row["reason"])]
+        for name, row in described["rejected"].items()
+    ]
+    if not rows:
+        return ""
+    note = "These files did not pass the check. Do not deploy them."
+    return section("Rejected", table(["format", "file", "reason"], rows), note)
+
+
+def _measured(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows of all formats that could be run, the rejected ones named as such."""
+    rejected = {
+        f"{name} (rejected)": row
+        for name, row in described["rejected"].items()
+        if "latency_ms" in row
+    }
+    return {**described["formats"], **rejected}
+
+
 def _cost(described: Mapping[str, Any]) -> str:
     rows = [
         [
@@ -60,8 +83,10 @@ def _cost(described: Mapping[str, Any]) -> str:
             number_cell(f"{row['latency_ms']['p50']:.2f}"),
             number_cell(f"{row['latency_ms']['p95']:.2f}"),
         ]
-        for name, row in described["formats"].items()
+        for name, row in _measured(described).items()
     ]
+    if not rows:
+        return ""
     heads = ["format", "file", "kB", "ms, p50", "ms, p95"]
     note = (
         "Latency of one segment from waveform to probabilities, .tflite on one thread."
@@ -72,17 +97,17 @@ def _cost(described: Mapping[str, Any]) -> str:
 def _quality(described: Mapping[str, Any], split: str, title: str) -> str:
     if split not in described["keras"]:
         return ""
-    reference = described["keras"][split]["accuracy"]
+    keras = described["keras"][split]
     rows = [
         [
             name_cell("Keras"),
-            number_cell(next(iter(described["formats"].values()))[split]["n_clips"]),
-            bar_cell(reference),
+            number_cell(keras["n_clips"]),
+            bar_cell(keras["accuracy"]),
             number_cell("&ndash;"),
             number_cell("&ndash;"),
         ]
     ]
-    for name, row in described["formats"].items():
+    for name, row in _measured(described).items():
         found = row[split]
         rows.append(
             [
