@@ -13,6 +13,7 @@ from asc_tf.frontend import FrontendLayer
 from asc_tf.learner import Learner
 from asc_tf.listening import Listening
 from asc_tf.manifest import Manifest
+from asc_tf.model_file import load_whole
 from asc_tf.models import budget, imagenet
 from asc_tf.workdir import Workdir
 
@@ -55,7 +56,7 @@ def body(
     if is_begun:
         models.check_resumable(made, workdir.model_file)
     if settings.init_from and not is_begun:
-        earlier = models.body_of(checkpoint.load_whole(_earlier(settings, labels)))
+        earlier = models.body_of(load_whole(_earlier(settings, labels)))
         models.initialize(made, earlier, settings.freeze, keep_head=settings.keep_head)
     else:
         models.freeze_layers(made, settings.freeze)

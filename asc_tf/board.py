@@ -98,7 +98,7 @@ class Pictures(keras.callbacks.Callback):
                 with self._training.as_default():
                     tf.summary.image("examples", grid(features.numpy()), step=epoch)
         if self._validation is not None:
-            self._draw_confusion()
+            self._draw_confusion(self._validation)
             self._validation.flush()
         self._training.flush()
 
@@ -107,15 +107,15 @@ class Pictures(keras.callbacks.Callback):
         del logs
         if self._validation is not None:
             if self._drawn < self._ended:
-                self._draw_confusion()
+                self._draw_confusion(self._validation)
             self._validation.close()
         self._training.close()
 
-    def _draw_confusion(self) -> None:
+    def _draw_confusion(self, writer: tf.summary.SummaryWriter) -> None:
         """Write the confusion matrix of the last validation."""
         self._drawn = self._ended
         counts = self.model.confusion.numpy()
-        with self._validation.as_default():
+        with writer.as_default():
             tf.summary.image(
                 "confusion of segments",
                 confusion_picture(counts, self._labels),

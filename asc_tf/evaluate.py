@@ -22,8 +22,10 @@ from asc_tf.preparation import (
 )
 from asc_tf.report.headline import headline
 from asc_tf.scoring import (
+    describe_kept,
     describe_left_out,
     join_predictions,
+    kept_epoch,
     prediction_rows,
     score,
     score_segments,
@@ -147,7 +149,7 @@ def evaluate(
         "model": config.model.name,
         "workdir": workdir.path.name,
         "notes": [
-            *_epoch_note(kept),
+            *describe_kept(kept),
             *_notes(clips, config),
             *_lost(manifest, splits),
         ],
@@ -157,43 +159,6 @@ def evaluate(
     folder = workdir.report if is_test else workdir.report / "_".join(splits)
     page = write_report(folder, report, rows, history=workdir.history_file)
     return report, page
-
-
-def kept_epoch(workdir: Workdir, config: Config) -> dict[str, Any] | None:
-    """Find out which epoch's model `model.keras` is.
-
-    Returns:
-        `keep` (best or last), `epoch` and `epochs` (trained so far); None where the run
-        has no history.
-    """
-    from asc_tf.checkpoint import kept_row
-    from asc_tf.report.history import read_history
-
-    if not workdir.history_file.is_file():
-        return None
-    columns = read_history(workdir.history_file)
-    rows = [
-        dict(zip(columns, values, strict=True))
-        for values in zip(*columns.values(), strict=True)
-    ]
-    row = kept_row(rows, config.train.keep)
-    if row is None:
-        return None
-    return {
-        "keep": config.train.keep,
-        "epoch": int(row["epoch"]),
-        "epochs": int(rows[-1]["epoch"]),
-    }
-
-
-def _epoch_note(kept: dict[str, Any] | None) -> list[str]:
-    if kept is None:
-        return []
-    why = {"best": "the one with the lowest validation loss", "last": "the last one"}
-    return [
-        f"The model is that of epoch {kept['epoch']} of {kept['epochs']}, "
-        f"{why[kept['keep']]}."
-    ]
 
 
 def _check_labels(clips: Sequence[Clip], splits: Sequence[str]) -> None:

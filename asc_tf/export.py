@@ -114,7 +114,7 @@ def export(
         UserError: If every format is rejected where an earlier export is, which stays.
         DiskFullError: If the disk is full; an earlier export stays.
     """
-    from asc_tf.checkpoint import load_whole
+    from asc_tf.model_file import load_whole
     from asc_tf.report import write_export_page
 
     config = workdir.config().replace(changes or {})

@@ -180,8 +180,8 @@ def predict_stored(
         UsageError: If the split is not stored.
         UserError: If the model or a file of the folder is damaged.
     """
-    from asc_tf.checkpoint import load_whole
     from asc_tf.devices import allow_tensor_float_32
+    from asc_tf.model_file import load_whole
 
     allow_tensor_float_32(False)
     *_, frontend, body = load_whole(path).layers
@@ -263,8 +263,8 @@ def _suggest_model(path: Path) -> str:
 
 def load_workdir(path: str | Path) -> Predictor:
     """Load the best model of a run folder."""
-    from asc_tf.checkpoint import load_whole
     from asc_tf.devices import allow_tensor_float_32
+    from asc_tf.model_file import load_whole
     from asc_tf.workdir import Workdir
 
     allow_tensor_float_32(False)

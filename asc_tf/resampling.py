@@ -303,10 +303,8 @@ def resample(waveform: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
         return waveform
     resampler = Resampler(rate_in, rate_out)
     # In parts, because a long waveform leaves no room for copies of itself.
-    made, result = (
-        0,
-        np.empty(output_samples(len(waveform), rate_in, rate_out), np.float32),
-    )
+    made, length = 0, output_samples(len(waveform), rate_in, rate_out)
+    result = np.empty(length, np.float32)
     for first in range(0, len(waveform), MAX_WORKING_VALUES):
         part = resampler.push(waveform[first : first + MAX_WORKING_VALUES])
         result[made : made + len(part)] = part

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asc_tf import metrics
-from asc_tf.config import Evaluate
+from asc_tf.config import Config, Evaluate
 from asc_tf.manifest import Clip, Manifest
+from asc_tf.workdir import Workdir
 
 if TYPE_CHECKING:
     from asc_tf.predictor import ClipPredictions
@@ -133,3 +134,41 @@ def join_predictions(parts: Sequence["ClipPredictions"]) -> "ClipPredictions":
         np.concatenate([part.segments for part in parts]),
         np.concatenate(ids),
     )
+
+
+def kept_epoch(workdir: Workdir, config: Config) -> dict[str, Any] | None:
+    """Find the epoch whose model `model.keras` is.
+
+    Returns:
+        `keep` (best or last), `epoch` and `epochs` (trained so far); None where the run
+        has no history.
+    """
+    from asc_tf.model_file import kept_row
+    from asc_tf.report.history import read_history
+
+    if not workdir.history_file.is_file():
+        return None
+    columns = read_history(workdir.history_file)
+    rows = [
+        dict(zip(columns, values, strict=True))
+        for values in zip(*columns.values(), strict=True)
+    ]
+    row = kept_row(rows, config.train.keep)
+    if row is None:
+        return None
+    return {
+        "keep": config.train.keep,
+        "epoch": int(row["epoch"]),
+        "epochs": int(rows[-1]["epoch"]),
+    }
+
+
+def describe_kept(kept: dict[str, Any] | None) -> list[str]:
+    """A sentence on the epoch that `kept_epoch` gives, if it gives one."""
+    if kept is None:
+        return []
+    why = {"best": "the one with the lowest validation loss", "last": "the last one"}
+    return [
+        f"The model is that of epoch {kept['epoch']} of {kept['epochs']}, "
+        f"{why[kept['keep']]}."
+    ]

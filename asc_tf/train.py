@@ -1,7 +1,6 @@
 """asc-tf train: clips in, a run folder with a trained model out."""
 
 import contextlib
-import dataclasses
 import importlib.util
 import math
 import shlex
@@ -14,14 +13,13 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from asc_tf import channels, command
+from asc_tf import command
 from asc_tf import config as configuration
 from asc_tf.arguments import define_config_file, define_workdir
-from asc_tf.config import Audio, Config
+from asc_tf.config import Config
 from asc_tf.config.checks import check_training, without_effect
 from asc_tf.errors import UserError, install_hint
 from asc_tf.manifest import Manifest, count_by_split
-from asc_tf.memory import fits_memory, memory_limit
 from asc_tf.preparation import oddities, prepare, prepare_stored, resolve
 from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import Workdir
@@ -29,9 +27,7 @@ from asc_tf.workdir import Workdir
 if TYPE_CHECKING:
     from asc_tf.batches import Examples
     from asc_tf.checkpoint import RunState
-    from asc_tf.frontend import FrontendLayer
     from asc_tf.learner import Learner
-    from asc_tf.pipeline import Waveforms
 
 USAGE = """
 Train a classifier.
@@ -149,8 +145,10 @@ def fit(
     import keras
     import tensorflow as tf
 
-    from asc_tf import assembly, batches, checkpoint, devices, pipeline
+    from asc_tf import assembly, batches, devices, pipeline
     from asc_tf.frontend import FrontendLayer, statistics
+    from asc_tf.model_file import complete_model
+    from asc_tf.training_data import make_examples
 
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
     keras.utils.set_random_seed(config.train.seed + 1)
@@ -158,7 +156,7 @@ def fit(
     is_placed = config.frontend.placement == "model"
     devices.allow_tensor_float_32(not is_placed)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-    examples = examples_of(config, workdir, manifest, stored, frontend)
+    examples = make_examples(config, workdir, manifest, stored, frontend)
     steps = batches.steps_per_epoch(examples.count(), config.train.batch_size)
     config = config.replace({"train.epochs": config.train.count_epochs(steps)})
     if config.train.steps:
@@ -181,7 +179,7 @@ def fit(
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
         with pipeline.reading(), interruptible(config, workdir, state):
             learn(config, workdir, examples, learner, state, interactive)
-    checkpoint.complete_model(workdir)
+    complete_model(workdir)
     return conclude(state, workdir, config.train.epochs)
 
 
@@ -264,7 +262,7 @@ def interruptible(
     Raises:
         UserError: Where it does.
     """
-    from asc_tf.checkpoint import complete_model
+    from asc_tf.model_file import complete_model
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -284,94 +282,6 @@ def interruptible(
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-def examples_of(
-    config: Config,
-    workdir: Workdir,
-    manifest: Manifest,
-    stored: StoredFeatures | None,
-    frontend: "FrontendLayer",
-) -> "Examples":
-    """Where training and validation come from: clips, or stored features.
-
-    Of what is the same for a frozen backbone in every epoch, it is the embeddings.
-    """
-    from asc_tf import banks, batches, embeddings
-    from asc_tf.feature_size import evaluated_bytes
-
-    found: Examples
-    if stored:
-        found = batches.StoredExamples(stored, frontend, config)
-        return embeddings.embedded(found, workdir, manifest, config)
-    training, validation = decoded_parts(config, workdir, manifest)
-    sounds = banks.load(
-        config.augment,
-        config.audio.sample_rate,
-        config.audio.segment_samples,
-        config.train.seed,
-        config.audio,
-    )
-    size = evaluated_bytes(manifest.part("validation"), config)
-    found = batches.ClipExamples(
-        training, validation, frontend, config, sounds, fits_memory(size)
-    )
-    return embeddings.embedded(found, workdir, manifest, config)
-
-
-def decoded_parts(
-    config: Config, workdir: Workdir, manifest: Manifest
-) -> tuple["Waveforms", "Waveforms | None"]:
-    """The clips of training and validation, None where there is no such part.
-
-    Training clips are kept decoded as configured, unless all that is kept would fill
-    more than half of the memory. Of validation clips the features are kept instead,
-    where they are not made in the model.
-    """
-    from tqdm import tqdm
-
-    from asc_tf.feature_size import evaluated_bytes
-    from asc_tf.pipeline import Waveforms
-
-    audio, training = config.audio, manifest.part("train")
-    if config.augment.random_channel:
-        audio = dataclasses.replace(audio, channels="stereo")
-    is_placed = config.frontend.placement == "model"
-    kept = [*training, *(manifest.part("validation") if is_placed else ())]
-    wanted = 4 * audio.sample_rate * sum(clip.seconds for clip in kept)
-    wanted *= channels.count(audio.channels)
-    wanted *= len(channels.views(audio.channels, 2))
-    features = evaluated_bytes(manifest.part("validation"), config)
-    if not is_placed and fits_memory(features):
-        wanted += features
-    if audio.cache == "memory" and not fits_memory(wanted):
-        print(
-            f"the decoded clips, with the features of validation, take "
-            f"{wanted / 1e9:.1f} GB, more than half of the memory of "
-            f"{memory_limit() / 1e9:.1f} GB: they are decoded anew each epoch "
-            "(audio.cache = disk keeps them in files)"
-        )
-        audio = dataclasses.replace(audio, cache="none")
-    once = audio.cache if audio.cache == "disk" or is_placed else "none"
-
-    def decoded(split: str, audio: Audio) -> "Waveforms":
-        return Waveforms(
-            manifest.part(split),
-            Path(config.dataset.dir),
-            manifest.labels,
-            audio,
-            workdir.audio_cache(config.audio),
-            unverified_weight=config.dataset.unverified_weight,
-            progress=lambda done: tqdm(
-                done, "decode", unit=" clips", leave=False, disable=None
-            ),
-        )
-
-    decoded_training = decoded("train", audio)
-    if "validation" not in manifest.splits:
-        return decoded_training, None
-    validation = dataclasses.replace(audio, cache=once, channels=config.audio.channels)
-    return decoded_training, decoded("validation", validation)
 
 
 def conclude(state: "RunState", workdir: Workdir, epochs: int) -> Path:

@@ -97,7 +97,7 @@ def fit_ours(turns: Any) -> None:
     import keras
     import tensorflow as tf
 
-    from asc_tf import assembly, batches, train
+    from asc_tf import assembly, batches, training_data
     from asc_tf.frontend import FrontendLayer, statistics
     from asc_tf.preparation import prepare
     from asc_tf.workdir import Workdir
@@ -107,7 +107,7 @@ def fit_ours(turns: Any) -> None:
     tf.config.experimental.enable_op_determinism()
     manifest = prepare(config, workdir)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-    examples = train.examples_of(config, workdir, manifest, None, frontend)
+    examples = training_data.make_examples(config, workdir, manifest, None, frontend)
     steps = batches.steps_per_epoch(examples.count(), config.train.batch_size)
     learner, _ = assembly.assembled(config, workdir, manifest, frontend, steps)
     frontend.set_statistics(*statistics(frontend, examples.extracted()))

@@ -9,10 +9,10 @@ import pytest
 import tiny
 
 from asc_tf import assembly, train
-from asc_tf.checkpoint import load_whole
 from asc_tf.errors import UsageError, UserError
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Clip, Manifest
+from asc_tf.model_file import load_whole
 from asc_tf.models import body_of
 from asc_tf.workdir import Workdir
 

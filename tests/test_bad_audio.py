@@ -12,9 +12,9 @@ import tiny
 
 import asc_tf
 from asc_tf import serving
-from asc_tf.checkpoint import load_whole
 from asc_tf.edge.runtime import EdgeModel
 from asc_tf.errors import UserError
+from asc_tf.model_file import load_whole
 
 REFUSALS = (UserError, tf.errors.InvalidArgumentError)
 

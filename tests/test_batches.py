@@ -11,7 +11,7 @@ import soundfile
 import tensorflow as tf
 import tiny
 
-from asc_tf import batches, features
+from asc_tf import batches, features, training_data
 from asc_tf.config import Config
 from asc_tf.config.checks import without_effect
 from asc_tf.errors import UsageError
@@ -50,7 +50,7 @@ def stereo(tmp_path_factory):
 
 def examples_of(config: Config, folder: Path) -> tuple:
     """Examples, front-end and manifest of a corpus."""
-    from asc_tf import datasets, train
+    from asc_tf import datasets
     from asc_tf.scan import scan
 
     manifest = datasets.load(config.dataset)
@@ -61,7 +61,9 @@ def examples_of(config: Config, folder: Path) -> tuple:
     layer.build((None, *Listening.of(config.audio, config.evaluate).segment_shape))
     if config.frontend.standardize not in ("none", "per_clip"):
         layer.set_statistics(-40.0, 20.0)
-    found = train.examples_of(config, Workdir(folder / "run"), manifest, None, layer)
+    found = training_data.make_examples(
+        config, Workdir(folder / "run"), manifest, None, layer
+    )
     return found, layer, manifest
 
 

@@ -11,11 +11,12 @@ import tensorflow as tf
 import tiny
 
 from asc_tf import devices, models, optimization
-from asc_tf.checkpoint import RunState, complete_model, load_whole
+from asc_tf.checkpoint import RunState
 from asc_tf.config import Augment, Config, Model, Train
 from asc_tf.errors import UserError
 from asc_tf.frontend import FrontendLayer
 from asc_tf.learner import Learner
+from asc_tf.model_file import complete_model, load_whole
 from asc_tf.workdir import Workdir
 
 SAMPLES = 2048

@@ -14,12 +14,20 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from asc_tf import batches, embeddings, features, models, preparation, train
+from asc_tf import (
+    batches,
+    embeddings,
+    features,
+    models,
+    preparation,
+    train,
+    training_data,
+)
 from asc_tf.augment import fold_in
-from asc_tf.checkpoint import load_whole
 from asc_tf.config import Augment, Config, Model
 from asc_tf.config.features import SWITCHES
 from asc_tf.frontend import FrontendLayer
+from asc_tf.model_file import load_whole
 from asc_tf.models import imagenet
 from asc_tf.workdir import Workdir
 
@@ -85,7 +93,7 @@ def embedded(config, workdir, statistics=()):
     """The examples of a run, embedded, and their front-end and model."""
     manifest = preparation.prepare(config, workdir)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-    examples = train.examples_of(config, workdir, manifest, None, frontend)
+    examples = training_data.make_examples(config, workdir, manifest, None, frontend)
     samples = config.audio.segment_samples
     shape = frontend.compute_output_shape((None, samples))[1:]
     whole = models.with_frontend(
@@ -330,7 +338,7 @@ def test_an_epoch_has_the_order_that_its_segments_would_have(config, tmp_path):
     assert isinstance(examples, embeddings.EmbeddedExamples)
     backbone, _ = imagenet.split(models.body_of(whole))
     manifest = preparation.prepare(config, workdir)
-    training, validation = train.decoded_parts(config, workdir, manifest)
+    training, validation = training_data.make_waveforms(config, workdir, manifest)
     plain = batches.ClipExamples(training, validation, frontend, config)
     assert examples.count() == plain.count() > 2 * len(manifest.part("train"))
     for epoch in tf.range(2, dtype=tf.int64):

@@ -15,9 +15,9 @@ import tiny
 from sklearn import metrics as sk
 
 from asc_tf import evaluate, predictor, preparation, submission, train
-from asc_tf.checkpoint import load_whole
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest
+from asc_tf.model_file import load_whole
 from asc_tf.workdir import Workdir
 
 # The number of a recording serves as its city, that of a take as its device.

@@ -137,7 +137,7 @@ def test_bytes_that_are_no_wav_fail_the_request_and_say_why(signatures, content)
 
 
 def test_the_saved_model_holds_its_weights_once(workdir, exported):
-    from asc_tf.checkpoint import load_whole
+    from asc_tf.model_file import load_whole
 
     path = exported / "saved_model" / "1" / "variables" / "variables"
     found = dict(tf.train.list_variables(path))
@@ -216,8 +216,8 @@ def test_features_of_pipeline_saved_model_and_tflite_are_equal(workdir, tmp_path
     from ai_edge_litert.interpreter import Interpreter
 
     from asc_tf import serving
-    from asc_tf.checkpoint import load_whole
     from asc_tf.frontend import FrontendLayer
+    from asc_tf.model_file import load_whole
 
     layer = next(
         layer

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from asc_tf import memory, train
+from asc_tf import memory, training_data
 from asc_tf.batches import StoredExamples
 from asc_tf.feature_size import evaluated_bytes, stored_bytes
 from asc_tf.frontend import FrontendLayer
@@ -75,7 +75,11 @@ def examples_of(corpus, folder, **changes):
     manifest = prepare(config, workdir)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     layer.build((None, config.audio.segment_samples))
-    return config, manifest, train.examples_of(config, workdir, manifest, None, layer)
+    return (
+        config,
+        manifest,
+        training_data.make_examples(config, workdir, manifest, None, layer),
+    )
 
 
 def is_cached(dataset: tf.data.Dataset) -> bool:
@@ -112,7 +116,7 @@ def test_clips_are_decoded_anew_where_they_and_validation_do_not_fit_together(
     features = evaluated_bytes(manifest.part("validation"), config)
     for room, said in ((decoded + features, False), (decoded + features - 1, True)):
         monkeypatch.setattr(memory, "memory_limit", lambda room=room: 2 * room)
-        train.decoded_parts(config, Workdir(tmp_path / "run"), manifest)
+        training_data.make_waveforms(config, Workdir(tmp_path / "run"), manifest)
         assert ("are decoded anew each epoch" in capsys.readouterr().out) == said
 
 

@@ -10,11 +10,11 @@ import tensorflow as tf
 from keras import layers
 
 from asc_tf import models
-from asc_tf.checkpoint import load_whole
 from asc_tf.config import FAMILIES, Config, Frontend, Model
 from asc_tf.convert import convert
 from asc_tf.errors import UsageError, UserError
 from asc_tf.frontend import FrontendLayer
+from asc_tf.model_file import load_whole
 from asc_tf.models.budget import body_kb, check_budget, frontend_kb, summary
 from asc_tf.models.cost import layer_costs, macs, table
 from asc_tf.models.imagenet import BACKBONES

@@ -7,10 +7,10 @@ import pytest
 import tiny
 
 from asc_tf import datasets, evaluate, export, features, train
-from asc_tf.checkpoint import load_whole
 from asc_tf.config import Config, Dataset
 from asc_tf.config.checks import check_training
 from asc_tf.errors import UsageError, UserError
+from asc_tf.model_file import load_whole
 from asc_tf.workdir import Workdir
 
 ALONE = {"dataset__validation": "none", "train__keep": "last"}

@@ -7,11 +7,11 @@ import tensorflow as tf
 import tiny
 
 from asc_tf import optimization, train
-from asc_tf.checkpoint import load_whole
 from asc_tf.config import Augment, Config, Train
 from asc_tf.config.checks import without_effect
 from asc_tf.frontend import FrontendLayer
 from asc_tf.learner import Learner
+from asc_tf.model_file import load_whole
 from asc_tf.optimization import PlateauSchedule, learning_rate_schedule
 from asc_tf.workdir import Workdir
 

@@ -7,11 +7,11 @@ import tensorflow as tf
 import tiny
 
 from asc_tf import devices, train
-from asc_tf.checkpoint import load_whole
 from asc_tf.config import Config, Model
 from asc_tf.errors import UserError
 from asc_tf.evaluate import evaluate
 from asc_tf.export import export
+from asc_tf.model_file import load_whole
 from asc_tf.workdir import Workdir
 
 

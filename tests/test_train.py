@@ -14,11 +14,12 @@ import pytest
 import soundfile
 import tiny
 
-from asc_tf import preparation, train
-from asc_tf.checkpoint import RunState, load_whole
+from asc_tf import preparation, train, training_data
+from asc_tf.checkpoint import RunState
 from asc_tf.config import Config
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest, read_clips
+from asc_tf.model_file import load_whole
 from asc_tf.workdir import Workdir
 
 
@@ -427,11 +428,11 @@ def test_clips_that_do_not_fit_in_memory_are_not_kept(
     corpus, finished, monkeypatch, capsys
 ):
     config, manifest = finished.config(), finished.manifest()
-    kept, _ = train.decoded_parts(config, finished, manifest)
+    kept, _ = training_data.make_waveforms(config, finished, manifest)
     assert "waveform" in kept.in_order().element_spec
     assert capsys.readouterr().out == ""
     monkeypatch.setattr(os, "sysconf", lambda name: 100)
-    train.decoded_parts(config, finished, manifest)
+    training_data.make_waveforms(config, finished, manifest)
     assert "decoded anew each epoch" in capsys.readouterr().out
 
 

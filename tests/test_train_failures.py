@@ -19,9 +19,9 @@ import tiny
 from test_train import assert_same_run
 
 from asc_tf import board, checkpoint, files, train
-from asc_tf.checkpoint import load_whole
 from asc_tf.errors import UserError
 from asc_tf.learner import Learner
+from asc_tf.model_file import load_whole
 from asc_tf.workdir import Workdir
 
 EPOCHS = 3

@@ -59,7 +59,7 @@ def test_a_saved_model_of_another_family_is_a_start_too(name, tmp_path):
     earlier = randomized(built(settings, shape))
     whole = models.with_frontend(layer, earlier, (samples,))
     whole.save(tmp_path / "model.keras")
-    from asc_tf.checkpoint import load_whole
+    from asc_tf.model_file import load_whole
 
     again = load_whole(tmp_path / "model.keras")
     wave = tf.random.stateless_normal([2, samples], [1, 2])
@@ -249,7 +249,7 @@ def test_names_of_a_backbone_do_not_depend_on_what_was_built_before():
 
 
 def test_a_backbone_with_its_preprocessing_is_saved_and_loaded(tmp_path):
-    from asc_tf.checkpoint import load_whole
+    from asc_tf.model_file import load_whole
 
     for name in imagenet.BACKBONES:
         model = backbone(name)
