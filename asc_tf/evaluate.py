@@ -13,7 +13,7 @@ from asc_tf import command, metrics
 from asc_tf.config import Config, Evaluate
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip, Manifest
-from asc_tf.preparation import oddities, say_excluded
+from asc_tf.preparation import corpus_notes, oddities, say_excluded
 from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import PLACES, Workdir
 
@@ -83,6 +83,9 @@ def evaluate(
     config = workdir.config().replace(changes or {})
     manifest, predictions = _predictions(config, workdir, split)
     clips = manifest.part(split)
+    notes = corpus_notes(manifest, Path(config.dataset.dir), SPLITS, (split,))
+    for note in notes:
+        print(note, file=sys.stderr)
     report: dict[str, Any] = {"split": split}
     report |= score(manifest, split, predictions.clips)
     report |= {
@@ -97,7 +100,11 @@ def evaluate(
         "protocol": manifest.protocol,
         "model": config.model.name,
         "workdir": workdir.path.name,
-        "notes": [*_notes(clips, config), *_lost(manifest)],
+        "notes": [
+            *notes,
+            *_notes(clips, config),
+            *_lost(manifest),
+        ],
     }
     rows = _prediction_rows(manifest.labels, clips, predictions.clips)
     folder = workdir.report if split == "test" else workdir.report / split

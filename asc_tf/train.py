@@ -20,7 +20,7 @@ from asc_tf.config import Audio, Config
 from asc_tf.config.checks import without_effect
 from asc_tf.errors import UserError
 from asc_tf.manifest import Manifest, count_by_split
-from asc_tf.preparation import oddities, prepare, prepare_stored, resolve
+from asc_tf.preparation import corpus_notes, oddities, prepare, prepare_stored, resolve
 from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import Workdir
 
@@ -85,13 +85,23 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     print(f"{config.dataset.name}: {count_by_split(manifest)}")
     if manifest.protocol.get("leaky"):
         print("LEAKY: clips of one recording are on both sides of this split")
-    used = (*manifest.part("train"), *manifest.part("validation"))
-    for note in (*oddities(used, config.audio), *without_effect(config)):
-        print(note)
+    print_notes(config, workdir, manifest)
     check_model(config, workdir, manifest)
     workdir.begin(config, manifest)
     with workdir.locked():
         return fit(config, workdir, manifest, stored, interactive)
+
+
+def print_notes(config: Config, workdir: Workdir, manifest: Manifest) -> None:
+    """Say what is odd about the clips and settings; of a new run, compare the files."""
+    used = (*manifest.part("train"), *manifest.part("validation"))
+    parts = () if workdir.checkpoint_file.is_file() else ("train", "validation")
+    for note in (
+        *corpus_notes(manifest, Path(config.dataset.dir), parts, parts),
+        *oddities(used, config.audio),
+        *without_effect(config),
+    ):
+        print(note)
 
 
 def check_model(config: Config, workdir: Workdir, manifest: Manifest) -> None:

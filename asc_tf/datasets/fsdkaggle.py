@@ -74,7 +74,7 @@ def fsdkaggle2018(dataset: Dataset, directory: Path) -> Corpus:
         fold = choose_fold(dataset, folds, dataset.protocol)
         clips = _deal(clips, dataset, fold)
         protocol |= {"fold": fold, "folds": folds}
-    return Corpus(clips, tuple(labels), LAYOUT, protocol)
+    return Corpus(clips, tuple(labels), LAYOUT, protocol, published=("train", "test"))
 
 
 def _home(directory: Path, table: Path) -> str:

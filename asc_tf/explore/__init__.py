@@ -11,6 +11,7 @@ from absl import flags
 from asc_tf import channels, command, datasets, segments
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
+from asc_tf.datasets.shared import shared_note
 from asc_tf.errors import UserError
 from asc_tf.files import write_text
 from asc_tf.listening import heard
@@ -27,6 +28,9 @@ Show a corpus as training hears it: labels counted, examples and their augmentat
 
 The page is one file that needs no other; only clips of the training part are opened.
 """
+
+TOLD_APART = ("leaky", "shared_recordings")
+"""Keys of the protocol that a banner or a note says, not the facts in the head."""
 
 PER_LABEL = 3
 LOOKED_AT = 30.0
@@ -228,7 +232,7 @@ def explore(config: Config, manifest: Manifest) -> Exploration:
     return Exploration(
         title=f"{config.dataset.name}: what training hears",
         facts={
-            **{k: v for k, v in manifest.protocol.items() if k != "leaky"},
+            **{k: v for k, v in manifest.protocol.items() if k not in TOLD_APART},
             "n_labels": len(manifest.labels),
             "n_training_clips": sum(corpus.count(label) for label in manifest.labels),
             "sample rate": f"{config.audio.sample_rate} Hz",
@@ -253,6 +257,7 @@ def explore(config: Config, manifest: Manifest) -> Exploration:
         ),
         left_out=tuple(refused),
         is_leaky=bool(manifest.protocol.get("leaky")),
+        notes=tuple(filter(None, [shared_note(manifest.protocol)])),
     )
 
 
