@@ -16,6 +16,7 @@ from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.preparation import (
     check_left_out,
+    corpus_notes,
     oddities,
     parse_splits,
     say_excluded,
@@ -130,6 +131,9 @@ def evaluate(
     manifest, predictions = _predictions(config, workdir, splits)
     clips = manifest.parts(splits)
     excluded = [clip for clip in manifest.excluded if clip.split in splits]
+    notes = corpus_notes(manifest, Path(config.dataset.dir), SPLITS, splits)
+    for note in notes:
+        print(note, file=sys.stderr)
     kept = kept_epoch(workdir, config)
     report: dict[str, Any] = {
         "split": ", ".join(splits),
@@ -150,6 +154,7 @@ def evaluate(
         "workdir": workdir.path.name,
         "notes": [
             *describe_kept(kept),
+            *notes,
             *_notes(clips, config),
             *_lost(manifest, splits),
         ],

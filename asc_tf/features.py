@@ -19,7 +19,13 @@ from asc_tf.config.features import WAVEFORM_SWITCHES as ON_WAVEFORMS
 from asc_tf.errors import UsageError
 from asc_tf.listening import Listening
 from asc_tf.manifest import SPLITS, Clip, count_by_split, read_clips
-from asc_tf.preparation import oddities, parse_splits, resolve, scanned_corpus
+from asc_tf.preparation import (
+    corpus_notes,
+    oddities,
+    parse_splits,
+    resolve,
+    scanned_corpus,
+)
 from asc_tf.stored import layout
 from asc_tf.stored.contents import FORMATS, SECTIONS, Contents
 from asc_tf.stored.layout import FeaturesFolder
@@ -140,7 +146,9 @@ def write(
     manifest = scanned_corpus(config, wanted, known)
     print(f"{config.dataset.name}: {count_by_split(manifest)}")
     used = [clip for split in wanted for clip in manifest.part(split)]
-    for note in oddities(used, config.audio):
+    root = Path(config.dataset.dir)
+    notes = corpus_notes(manifest, root, wanted, wanted)
+    for note in (*notes, *oddities(used, config.audio)):
         print(note)
     computation = _Computation(config, manifest.labels, folder)
     shape = computation.shape

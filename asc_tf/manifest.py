@@ -9,7 +9,7 @@ import csv
 import dataclasses
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from asc_tf.errors import UserError
 from asc_tf.files import write_text
 
 SPLITS = ("train", "validation", "test")
+
+DROPPED = "its recording is also in the "
+"""Beginning of the reason of a clip that `dataset.drop_shared_recordings` left out."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class Clip:
         left = max(whole - self.start, 0.0)
         return min(self.duration, left) if self.duration else left
 
+    @property
+    def is_dropped(self) -> bool:
+        """Whether `dataset.drop_shared_recordings` left it out: no scan can mend it."""
+        return self.reason.startswith(DROPPED)
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -71,8 +79,9 @@ class Manifest:
     Attributes:
         clips: The rows, those left out included.
         labels: Class names; a class's index is its `label_id`.
-        protocol: How the corpus was split: `corpus`, `protocol`, `fold`, `leaky`, and
-            `validation`, which is "none" where there is no validation part.
+        protocol: How the corpus was split: `corpus`, `protocol`, `fold`, `leaky`;
+            `validation`, which is "none" where there is no validation part; and
+            `shared_recordings` where a published split divides recordings.
     """
 
     clips: tuple[Clip, ...]
@@ -103,12 +112,14 @@ class Manifest:
         """Refuse a table that cannot give an honest result.
 
         Raises:
-            UserError: If an identifier is in two splits (naming some) and the protocol
-                does not say that it is leaky; if there are fewer than two labels, a row
-                without a split, or a split without clips.
+            UserError: If an identifier is in two splits (naming some), the protocol
+                does not say that it is leaky and no published split put it there; if
+                there are fewer than two labels, a row without a split, or a split
+                without clips.
         """
         if not self.protocol.get("leaky"):
-            check_leaks(self.clips)
+            shared = self.protocol.get("shared_recordings", {})
+            check_leaks(self.clips, shared.get("names", {}))
         if len(self.labels) < 2:
             found = ", ".join(self.labels) or "none"
             raise UserError(f"the corpus has fewer than two labels (found: {found})")
@@ -176,21 +187,46 @@ def read_clips(path: Path) -> tuple[Clip, ...]:
         raise UserError(f"{path}: not a manifest: {error}") from error
 
 
-def check_leaks(clips: Iterable[Clip]) -> None:
-    """Refuse a table in which an identifier, or a file, is in two splits.
+def divided_recordings(clips: Iterable[Clip]) -> dict[str, tuple[str, ...]]:
+    """Identifiers, and files, that are in more than one split.
 
-    Raises:
-        UserError: Naming the first offenders.
+    Returns:
+        Their splits in the order of `SPLITS`, by name, sorted.
     """
     splits = defaultdict(set)
     for clip in clips:
         if clip.split:
             splits[clip.identifier].add(clip.split)
             splits[clip.path].add(clip.split)
-    offenders = sorted(name for name, where in splits.items() if len(where) > 1)
+    return {
+        name: tuple(sorted(splits[name], key=SPLITS.index))
+        for name in sorted(splits)
+        if len(splits[name]) > 1
+    }
+
+
+def check_leaks(
+    clips: Iterable[Clip], published: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Refuse a table in which an identifier, or a file, is in two splits.
+
+    Args:
+        clips: The rows.
+        published: The recordings that a published split divides, with their splits.
+
+    Raises:
+        UserError: Naming the first offenders.
+    """
+    known = published or {}
+    offenders = {
+        name: splits
+        for name, splits in divided_recordings(clips).items()
+        if not set(splits) <= set(known.get(name, ()))
+    }
     if offenders:
         shown = ", ".join(
-            f"{name} ({' and '.join(sorted(splits[name]))})" for name in offenders[:5]
+            f"{name} ({' and '.join(sorted(splits))})"
+            for name, splits in list(offenders.items())[:5]
         )
         more = f" and {len(offenders) - 5} more" if len(offenders) > 5 else ""
         raise UserError(

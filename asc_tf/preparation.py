@@ -1,8 +1,9 @@
 """The corpus of a run made ready: read, split, scanned, checked; the rest is named."""
 
+import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -10,8 +11,10 @@ from absl import flags
 from asc_tf import command, datasets
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
-from asc_tf.datasets import table
+from asc_tf.datasets import remedies, table
 from asc_tf.datasets.corpus import files_below, is_audio
+from asc_tf.datasets.duplicates import duplicate_notes, find_duplicates
+from asc_tf.datasets.shared import shared_note
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip, Manifest, read_clips
 from asc_tf.stored import StoredFeatures
@@ -19,6 +22,9 @@ from asc_tf.workdir import PLACES, Workdir
 
 MAX_NAMED = 100
 """Clips that are named on the screen when they are left out."""
+
+VERY_SHORT = 0.1
+"""Seconds; shorter clips are used, and named: most corpora have none on purpose."""
 
 
 def base_config(name: str | None, workdir: Workdir | None = None) -> Config:
@@ -152,7 +158,7 @@ def scanned_corpus(
         UserError: If the corpus cannot give an honest result.
     """
     manifest = datasets.load(config.dataset)
-    check_found(manifest, config)
+    check_found(manifest, config, splits)
     files = {clip.path for clip in manifest.clips if clip.split in splits}
     print(f"checking {len(files)} files of {', '.join(splits)} ...", flush=True)
     # TensorFlow is imported only now: a mistyped folder is refused at once.
@@ -175,13 +181,21 @@ def scanned_corpus(
     return manifest
 
 
-def check_found(manifest: Manifest, config: Config) -> None:
+def check_found(
+    manifest: Manifest, config: Config, needed: Collection[str] = ()
+) -> None:
     """Count the files that are missing, before any is read; say of which split.
 
+    Args:
+        manifest: The corpus.
+        config: The configuration.
+        needed: Splits that must have files.
+
     Raises:
-        UserError: If they are more than `dataset.max_missing` of the corpus.
+        UserError: If they are more than `dataset.max_missing` of the corpus, or all of
+            a needed split.
     """
-    root = Path(config.dataset.dir)
+    root, dataset = Path(config.dataset.dir), config.dataset
     absent = [clip for clip in manifest.clips if not (root / clip.path).exists()]
     if not absent:
         return
@@ -193,14 +207,40 @@ def check_found(manifest: Manifest, config: Config) -> None:
         if lacking[split]
     ]
     missing = f"files are missing: {', '.join(parts)}"
-    if len(absent) <= config.dataset.max_missing * len(manifest.clips):
+    is_too_much = len(absent) > dataset.max_missing * len(manifest.clips)
+    gone = [split for split in needed if 0 < lacking[split] == whole[split]]
+    if not is_too_much and not gone:
         print(f"{missing}; the rest is used", file=sys.stderr)
         return
-    raise UserError(
-        f"{missing}; among them {root / absent[0].path}. That is more than "
-        f"dataset.max_missing = {config.dataset.max_missing:g} of the corpus: complete "
-        "it, raise the limit, or mend dataset.dir (for csv, dataset.path_column)"
-    )
+    raise UserError(f"{missing}. {_missing_remedy(manifest, config, absent, gone)}")
+
+
+def _missing_remedy(
+    manifest: Manifest, config: Config, absent: Sequence[Clip], gone: Sequence[str]
+) -> str:
+    """Say what to do about missing files: of all clips, of whole splits, or of some."""
+    root, dataset = Path(config.dataset.dir), config.dataset
+    own_table = dataset.csv_file if dataset.name == "csv" else ""
+    where = remedies.missing_file(root, absent[0].path, own_table)
+    if len(absent) == len(manifest.clips):
+        return f"No file of the corpus is where it should be: {where}"
+    advice = []
+    share = len(absent) / len(manifest.clips)
+    if share > dataset.max_missing:
+        enough = math.ceil(100 * share) / 100
+        advice.append(
+            f"That is more than dataset.max_missing = {dataset.max_missing:g} of the "
+            f"corpus ({where}): complete it, or use the files that are there with "
+            f"--dataset.max_missing={enough:g}"
+        )
+    if gone:
+        usable = datasets.usable_folds(manifest, dataset)
+        remedy = "complete the corpus"
+        if usable:
+            folds = " or ".join(f"--dataset.fold={fold}" for fold in usable)
+            remedy += f", or use {folds}, with which each part has files"
+        advice.append(f"The {' and the '.join(gone)} part has no file at all: {remedy}")
+    return ". ".join(advice)
 
 
 def check_left_out(
@@ -219,7 +259,7 @@ def check_left_out(
     Raises:
         UserError: With the numbers.
     """
-    listed = [clip for clip in manifest.clips if clip.split in splits]
+    listed = [c for c in manifest.clips if c.split in splits and not c.is_dropped]
     lost = [clip for clip in listed if clip.reason]
     whole = Counter(clip.label for clip in listed)
     lacking = Counter(clip.label for clip in lost)
@@ -290,6 +330,14 @@ def oddities(clips: Sequence[Clip], audio: Audio) -> list[str]:
         said.append(
             f"{short} clips are shorter than a segment of {seconds:g} s: {filled}"
         )
+    if tiny := [clip for clip in clips if clip.seconds < VERY_SHORT]:
+        shown = ", ".join(f"{c.path} ({1000 * c.seconds:.0f} ms)" for c in tiny[:3])
+        said.append(
+            f"{len(tiny)} clips are shorter than {VERY_SHORT:g} s, and so mostly "
+            f"{'padding' if audio.short_clips == 'pad' else 'repetition'}: "
+            f"{shown}{' ...' * (len(tiny) > 3)}; listen to them, and remove what is no "
+            "sound of its label"
+        )
     if odd := [clip for clip in clips if clip.note]:
         said.append(
             f"{len(odd)} files are odd but used, {odd[0].path} for one "
@@ -298,9 +346,56 @@ def oddities(clips: Sequence[Clip], audio: Audio) -> list[str]:
     return said
 
 
+def corpus_notes(
+    manifest: Manifest, root: Path, scanned: Sequence[str], named: Sequence[str]
+) -> list[str]:
+    """What makes a result of a corpus less than it seems, and what to do.
+
+    Args:
+        manifest: The scanned corpus.
+        root: The corpus folder.
+        scanned: Splits whose files are compared with each other.
+        named: The splits among them of which copies are told.
+
+    Returns:
+        A sentence each.
+    """
+    shared = shared_note(manifest.protocol)
+    clips = [clip for split in scanned for clip in manifest.part(split)]
+    return [
+        *([shared] if shared else []),
+        *missing_labels(manifest),
+        *duplicate_notes(find_duplicates(clips, root), named),
+    ]
+
+
+def missing_labels(manifest: Manifest) -> list[str]:
+    """Name the labels that validation or test cannot judge, and what to do."""
+    remedies = {
+        "validation": "the best epoch is chosen without it; add recordings of it, or "
+        "raise dataset.validation_share",
+        "test": "the result says nothing about it; add recordings of it, raise "
+        "dataset.test_share, or choose another dataset.fold",
+    }
+    notes = []
+    for split, remedy in remedies.items():
+        present = {clip.label for clip in manifest.part(split)}
+        missing = [label for label in manifest.labels if label not in present]
+        if present and missing:
+            notes.append(
+                f"the {split} part has no clip of {', '.join(missing)}: {remedy}"
+            )
+    return notes
+
+
 def say_excluded(manifest: Manifest, splits: Sequence[str]) -> None:
     """Name what is left out of some splits, on stderr; the manifest names them all."""
-    excluded = [clip for clip in manifest.excluded if clip.split in splits]
+    # A sentence says how many shared recordings are left out.
+    excluded = [
+        clip
+        for clip in manifest.excluded
+        if clip.split in splits and not clip.is_dropped
+    ]
     for clip in excluded[:MAX_NAMED]:
         print(f"left out: {clip.path}: {clip.reason}", file=sys.stderr)
     more = len(excluded) - MAX_NAMED

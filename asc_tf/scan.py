@@ -9,6 +9,10 @@ from asc_tf.audio.inspect import SILENT, Inspection, available_routes, inspect_a
 from asc_tf.config import Audio
 from asc_tf.manifest import Clip, Manifest
 
+MIN_SECONDS = 0.01
+"""A shorter clip is left out: it is one period of 100 Hz, and what a model would learn
+is the padding. The shortest clip of UrbanSound8K has 0.054 s."""
+
 
 def scan(
     manifest: Manifest,
@@ -28,7 +32,8 @@ def scan(
     Args:
         manifest: The manifest.
         root: The corpus folder.
-        splits: The splits to scan; clips of other splits are not touched.
+        splits: The splits to scan; clips of other splits are not touched, nor are
+            those of shared recordings that are left out.
         audio: The audio settings: the decoder, and how long a file may be.
         known: Clips of an earlier scan.
         progress: Wraps the iterator of finished files, `tqdm` for one.
@@ -38,7 +43,11 @@ def scan(
         reason.
     """
     earlier = {_key(clip): clip for clip in known if _still_stands(clip, audio)}
-    mine = [clip for clip in manifest.clips if clip.split in splits]
+
+    def is_read(clip: Clip) -> bool:
+        return clip.split in splits and not clip.is_dropped
+
+    mine = [clip for clip in manifest.clips if is_read(clip)]
     stamps = {path: _stamp(root / path) for path in {clip.path for clip in mine}}
     fresh = sorted(
         path for path, stamp in stamps.items() if (path, *stamp) not in earlier
@@ -57,7 +66,7 @@ def scan(
     )
 
     def scanned(clip: Clip) -> Clip:
-        if clip.split not in splits:
+        if not is_read(clip):
             return clip
         size, mtime_ns = stamps[clip.path]
         if clip.path in found:
@@ -65,7 +74,7 @@ def scan(
         else:
             columns = _scan_columns(earlier[clip.path, size, mtime_ns])
         clip = dataclasses.replace(clip, size=size, mtime_ns=mtime_ns, **columns)
-        return clip if clip.reason else _check_span(clip)
+        return clip if clip.reason else _check_length(clip)
 
     clips = tuple(scanned(clip) for clip in manifest.clips)
     return dataclasses.replace(manifest, clips=clips)
@@ -122,12 +131,17 @@ _SCANNED = (
 )
 
 
-def _check_span(clip: Clip) -> Clip:
-    """Leave out a clip that holds no sample of its file."""
+def _check_length(clip: Clip) -> Clip:
+    """Leave out a clip that holds no sample of its file, or too few to be a sound."""
     seconds = clip.samples / clip.sample_rate
     reason = ""
     if round(clip.start * clip.sample_rate) >= clip.samples:
         reason = f"starts at {clip.start:g} s in a file of {seconds:.2f} s"
     elif clip.duration and not round(clip.duration * clip.sample_rate):
         reason = f"a duration of {clip.duration:g} s holds no sample"
+    elif clip.seconds < MIN_SECONDS:
+        reason = (
+            f"too short: {1000 * clip.seconds:.2g} ms, and a clip needs "
+            f"{1000 * MIN_SECONDS:g} ms or more; remove it, or put a longer one there"
+        )
     return dataclasses.replace(clip, reason=reason)

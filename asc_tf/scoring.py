@@ -79,7 +79,7 @@ def score_segments(
 
 def describe_left_out(manifest: Manifest, splits: Sequence[str]) -> str | None:
     """A sentence on the clips that a report lacks, by label; None if it has all."""
-    listed = [clip for clip in manifest.clips if clip.split in splits]
+    listed = [c for c in manifest.clips if c.split in splits and not c.is_dropped]
     lost = [clip for clip in listed if clip.reason]
     if not lost:
         return None

@@ -20,7 +20,7 @@ from asc_tf.config import Config
 from asc_tf.config.checks import check_training, without_effect
 from asc_tf.errors import UserError, install_hint
 from asc_tf.manifest import Manifest, count_by_split
-from asc_tf.preparation import oddities, prepare, prepare_stored, resolve
+from asc_tf.preparation import corpus_notes, oddities, prepare, prepare_stored, resolve
 from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import Workdir
 
@@ -90,9 +90,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
         print("LEAKY: clips of one recording are on both sides of this split")
     if "validation" not in manifest.splits:
         print("no validation part: the model of the last epoch is kept")
-    used = (*manifest.part("train"), *manifest.part("validation"))
-    for note in (*oddities(used, config.audio), *without_effect(config)):
-        print(note)
+    print_notes(config, workdir, manifest)
     print("building the model ...", flush=True)
     check_model(config, workdir, manifest)
     with workdir.locked():
@@ -100,6 +98,19 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
         workdir.check_config(config)
         workdir.begin(config, manifest)
         return fit(config, workdir, manifest, stored, interactive)
+
+
+def print_notes(config: Config, workdir: Workdir, manifest: Manifest) -> None:
+    """Say what is odd about the clips and settings; of a new run, compare the files."""
+    used = (*manifest.part("train"), *manifest.part("validation"))
+    is_begun = workdir.checkpoint_file.is_file()
+    parts = () if is_begun else config.dataset.training_splits
+    for note in (
+        *corpus_notes(manifest, Path(config.dataset.dir), parts, parts),
+        *oddities(used, config.audio),
+        *without_effect(config),
+    ):
+        print(note)
 
 
 def check_model(config: Config, workdir: Workdir, manifest: Manifest) -> None:

@@ -22,6 +22,7 @@ EVERY_FIELD_CHANGED = {
     "dataset.fold": 3,
     "dataset.folds": 2,
     "dataset.allow_leaky": True,
+    "dataset.drop_shared_recordings": True,
     "dataset.subset": 25,
     "dataset.max_missing": 0.5,
     "dataset.test_table": "sample_submission.csv",

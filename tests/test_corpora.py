@@ -89,6 +89,26 @@ def test_asc_mini_finds_scene_and_number_in_the_name(tmp_path, form):
         assert (clip.split == "test") == (number in (6, 7, 8))
 
 
+SPELLINGS = ("metrostation", "metro station", "metro_station", "Metro-Station")
+
+
+@pytest.mark.parametrize("scene", SPELLINGS)
+def test_a_scene_of_two_words_is_one_label_however_it_is_spelled(tmp_path, scene):
+    make_mini(tmp_path)
+    for number in range(1, 9):
+        (tmp_path / f"metro_station_{number}.wav").unlink()
+        write(tmp_path / f"{scene}_{number}.wav", "")
+    manifest = load("asc_mini", tmp_path)
+    assert manifest.labels == SCENES
+    mine = [clip for clip in manifest.clips if clip.path.startswith(f"{scene}_")]
+    assert {clip.label for clip in mine} == {"metro_station"}
+    assert {clip.identifier for clip in mine} == {
+        f"metro_station_{number}" for number in range(1, 9)
+    }
+    metro = [clip for clip in manifest.clips if clip.label == "metro"]
+    assert {clip.path for clip in metro} == {f"metro_{n}.wav" for n in range(1, 9)}
+
+
 def test_asc_mini_validates_on_one_training_clip_of_each_scene(tmp_path):
     manifest = load("asc_mini", make_mini(tmp_path))
     drawn = collections.Counter(c.label for c in manifest.part("validation"))
@@ -898,6 +918,7 @@ def test_real_fsdkaggle2018_has_the_published_counts(shared_data):
         ("mini", {"folds": 3}, "folds"),
         ("mini", {"unverified_weight": 0.5}, "unverified_weight"),
         ("mini", {"test_table": "test.csv"}, "test_table"),
+        ("mini", {"drop_shared_recordings": True}, "drop_shared_recordings"),
         ("mini", {"fold": 2, "protocol": "random", "allow_leaky": True}, "fold"),
         ("us8k", {"validation_share": 0.4}, "validation_share"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from asc_tf import datasets
 from asc_tf.config import FIELDS, Dataset
 from asc_tf.datasets.esc import ESC10_TARGETS
+from asc_tf.datasets.shared import shared_note
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import check_leaks
 
@@ -150,12 +151,14 @@ def test_an_empty_folder_is_refused_with_the_layout_it_should_have(
     assert expected in message
 
 
-def test_a_table_without_rows_is_refused_with_the_layout_it_should_have(tmp_path):
-    for settings in ({}, {"split_column": "split"}):
+def test_a_table_without_rows_is_refused_by_name(tmp_path):
+    for settings in ({}, {"split_column": "split"}, {"fold_column": "split"}):
         message = refusal(
-            UsageError, load_csv, tmp_path, "filename,label,split\n", **settings
+            UserError, load_csv, tmp_path, "filename,label,split\n", **settings
         )
-        assert "no clips found; expected a table with the columns filename" in message
+        assert message == (
+            f"{tmp_path / 'meta.csv'}: has a header but no row; add one for each clip"
+        )
 
 
 def test_a_home_that_does_not_exist_is_a_folder_like_any_other(tmp_path, monkeypatch):
@@ -833,7 +836,7 @@ def test_a_split_column_with_all_parts_is_left_as_it_is(tmp_path):
     assert [len(manifest.part(word)) for word in words] == [6, 6, 6]
 
 
-def test_a_split_that_divides_a_recording_is_refused_by_the_check(tmp_path):
+def test_a_split_column_that_divides_a_recording_is_followed_and_named(tmp_path):
     text = (
         "filename,label,place,part\n"
         "0.wav,bus,p0,train\n"
@@ -842,7 +845,13 @@ def test_a_split_that_divides_a_recording_is_refused_by_the_check(tmp_path):
         "3.wav,tram,p2,validation\n"
     )
     manifest = load_csv(tmp_path, text, identifier_column="place", split_column="part")
-    assert "p0 (test and train)" in refusal(UserError, manifest.check)
+    manifest.check()
+    shared = manifest.protocol["shared_recordings"]
+    assert shared["names"] == {"p0": ["train", "test"]}
+    assert shared_note(manifest.protocol).startswith(
+        "the table's split; 2 clips of 1 recording are on both sides (p0 in train and "
+        "test)"
+    )
 
 
 def test_a_fold_column_makes_that_fold_the_test_part(tmp_path):

@@ -308,6 +308,39 @@ def test_a_bad_test_clip_is_left_out_and_counted(workdir, capsys):
     assert after["n_clips"] == before["n_clips"] + 1
 
 
+def test_a_copy_of_a_training_clip_in_the_test_part_is_named(workdir, capsys):
+    corpus, manifest = Path(workdir.config().dataset.dir), workdir.manifest()
+    clip, copied = manifest.part("test")[0], manifest.part("train")[0]
+    content = (corpus / clip.path).read_bytes()
+    try:
+        (corpus / clip.path).write_bytes((corpus / copied.path).read_bytes())
+        report, _ = evaluate.evaluate(workdir)
+    finally:
+        (corpus / clip.path).write_bytes(content)
+        workdir.write_manifest(manifest)
+    said = next(note for note in report["notes"] if "exact copy in another" in note)
+    assert f"{copied.path} in train and {clip.path} in test" in said
+    assert said in capsys.readouterr().err
+
+
+def test_recordings_on_both_sides_are_in_the_report(workdir):
+    manifest = workdir.manifest()
+    names = {manifest.part("test")[0].identifier: ["train", "test"]}
+    shared = {"clips": 3, "recordings": 1, "left_out": 0, "names": names}
+    shared |= {"clips_present": 3, "recordings_present": 1}
+    protocol = {"corpus": "urbansound8k", "leaky": False, "shared_recordings": shared}
+    try:
+        workdir.write_manifest(dataclasses.replace(manifest, protocol=protocol))
+        report, page = evaluate.evaluate(workdir)
+    finally:
+        workdir.write_manifest(manifest)
+    assert report["protocol"] == protocol
+    said = "official split; 3 clips of 1 recording are on both sides ("
+    assert report["notes"][0].startswith(said)
+    assert page.read_text().count("on both sides") == 1
+    assert "shared recordings" not in page.read_text()
+
+
 def test_a_corpus_that_has_moved_is_found_by_its_flag(workdir, tmp_path, capsys):
     corpus = Path(workdir.config().dataset.dir)
     moved = corpus.rename(tmp_path / "moved")

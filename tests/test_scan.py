@@ -99,13 +99,21 @@ def test_a_file_that_cannot_be_used_has_its_reason(folder, write_wav, name, reas
     assert scanned.excluded == scanned.clips[:1]
 
 
+TOO_SHORT = (
+    "too short: {} ms, and a clip needs 10 ms or more; remove it, or put a longer one "
+    "there"
+)
+
+
 @pytest.mark.parametrize(
     ("start", "duration", "reason"),
     [
         (0.0, 0.0, ""),
         (0.5, 0.5, ""),
         (0.9, 0.5, ""),
-        (0.9998, 0.0, ""),
+        (0.99, 0.0, ""),
+        (0.9998, 0.0, TOO_SHORT.format("0.2")),
+        (0.0, 0.0098, TOO_SHORT.format("9.8")),
         (0.99999, 0.0, "starts at 0.99999 s in a file of 1.00 s"),
         (1.0, 0.0, "starts at 1 s in a file of 1.00 s"),
         (7.5, 1.0, "starts at 7.5 s in a file of 1.00 s"),

@@ -43,6 +43,12 @@ class Dataset(Section):
     allow_leaky: bool = option(
         False, "allow dataset.protocol = random, whose report says LEAKY"
     )
+    drop_shared_recordings: bool = option(
+        False,
+        "where a published split has clips of one recording on both sides: leave out "
+        "its training clips if it is in validation or test too, and its validation "
+        "clips if it is in the test part too",
+    )
     subset: int = option(
         100,
         "tau2022_mobile: per cent of the training clips, by the official list: 5, 10, "

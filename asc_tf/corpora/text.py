@@ -9,6 +9,7 @@ from asc_tf import datasets
 from asc_tf.columns import aligned
 from asc_tf.corpora.verification import Findings
 from asc_tf.datasets.catalog import CATALOG, Entry
+from asc_tf.datasets.shared import shared_note
 from asc_tf.manifest import SPLITS, Manifest
 
 SHOWN = 20
@@ -103,8 +104,10 @@ def splits(manifest: Manifest) -> str:
     notes = ", ".join(
         f"{key} {value}"
         for key, value in manifest.protocol.items()
-        if value is not None
+        if value is not None and key != "shared_recordings"
     )
+    if shared := shared_note(manifest.protocol):
+        notes += f"\n{shared}"
     legend = "held out: validation clips among those that are not for the test"
     return f"{aligned(rows, right=range(1, 6))}\n{legend}\n\n{notes}"
 

@@ -16,15 +16,17 @@ from asc_tf.datasets import (
     esc,
     folder,
     fsdkaggle,
+    remedies,
     table,
     urbansound8k,
 )
-from asc_tf.datasets.corpus import Corpus
+from asc_tf.datasets.corpus import Corpus, ForeignFolderError, MissingTableError
 from asc_tf.datasets.locations import split_by_location, split_table
-from asc_tf.errors import UsageError
+from asc_tf.datasets.shared import describe_shared, drop_shared, find_shared
+from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest, check_names, split_off
 
-__all__ = ["Corpus", "load", "split_table"]
+__all__ = ["Corpus", "load", "split_table", "usable_folds"]
 
 ADAPTERS: dict[str, Callable[[Dataset, Path], Corpus]] = {
     "synthetic": table.synthetic,
@@ -62,8 +64,9 @@ def load(dataset: Dataset) -> Manifest:
     one without a validation part `validation_share` of its training recordings; where
     recordings are places in cities, of its training clips, by whole places of each
     city. The protocol `random` divides clips instead, whatever recording they are of.
-    With `dataset.validation = none` no validation part is drawn: all training clips
-    stay in training.
+    A published split is followed also where it divides a recording. With
+    `dataset.validation = none` no validation part is drawn: all training clips stay in
+    training.
 
     Args:
         dataset: The dataset settings.
@@ -83,11 +86,7 @@ def load(dataset: Dataset) -> Manifest:
         raise UsageError(
             f"dataset.dir is missing: the folder of the {dataset.name} corpus"
         )
-    corpus = ADAPTERS[dataset.name](dataset, directory)
-    if not corpus.clips:
-        raise UsageError(
-            f"dataset.dir = {dataset.dir}: no clips found; expected {corpus.layout}"
-        )
+    corpus = _read(dataset, directory)
     check_names(corpus.clips)
     _check_used(dataset, corpus)
     name = {"corpus": dataset.name, "protocol": _describe_split(dataset, corpus)}
@@ -101,7 +100,65 @@ def load(dataset: Dataset) -> Manifest:
         protocol = name | {"fold": None, "leaky": True}
     else:
         clips = _fill_in(corpus, dataset, share)
+        shared = find_shared(clips, corpus.published)
+        if dataset.drop_shared_recordings:
+            clips = drop_shared(clips, shared)
+        if described := describe_shared(clips, shared, directory):
+            protocol["shared_recordings"] = described
     return Manifest(clips, corpus.labels, protocol)
+
+
+def _read(dataset: Dataset, directory: Path) -> Corpus:
+    """The clips of a corpus.
+
+    Raises:
+        UsageError: If there are none, or the folder is another one's: with a remedy.
+        UserError: As the adapter does.
+    """
+    place = f"dataset.dir = {dataset.dir}"
+    try:
+        corpus = ADAPTERS[dataset.name](dataset, directory)
+    except ForeignFolderError as error:
+        if not (remedy := remedies.for_other_layouts(directory, ADAPTERS)):
+            raise UserError(str(error)) from error
+        raise UsageError(f"{error}; {remedy}") from error
+    except MissingTableError as error:
+        remedy = remedies.deeper_folder(dataset, directory, ADAPTERS)
+        raise UsageError(f"{error}{'; ' * bool(remedy)}{remedy}") from error
+    if len(corpus.labels) > 1:
+        return corpus
+    remedy = remedies.deeper_folder(dataset, directory, ADAPTERS)
+    if not corpus.clips:
+        if dataset.name == "folder":
+            remedy = remedy or remedies.flat_folder(directory)
+        raise UsageError(
+            f"{place}: no clips found; expected {corpus.layout}"
+            f"{'; ' * bool(remedy)}{remedy}"
+        )
+    if dataset.name == "folder" and remedy:
+        raise UsageError(
+            f"{place}: does not hold one folder per label, but only "
+            f"{corpus.labels[0]}; {remedy}"
+        )
+    return corpus
+
+
+def usable_folds(manifest: Manifest, dataset: Dataset) -> list[int]:
+    """The folds that can be `dataset.fold` with the files that are there.
+
+    Returns:
+        Those of the corpus's folds with which no part lacks all of its files.
+    """
+    root = Path(os.path.expanduser(dataset.dir))
+    usable = []
+    for fold in manifest.protocol.get("folds", ()):
+        clips = load(dataclasses.replace(dataset, fold=fold)).clips
+        if all(
+            any(c.split == split and (root / c.path).is_file() for c in clips)
+            for split in {clip.split for clip in clips}
+        ):
+            usable.append(fold)
+    return usable
 
 
 def _check_settings(dataset: Dataset) -> None:
@@ -140,6 +197,7 @@ def _check_used(dataset: Dataset, corpus: Corpus) -> None:
         "validation_share": has_validation and not is_random,
         "test_table": dataset.name != "fsdkaggle2018",
         "unverified_weight": not any(clip.verified for clip in corpus.clips),
+        "drop_shared_recordings": is_random or not corpus.published,
     }
     for name, is_idle in idle.items():
         value, usual = getattr(dataset, name), getattr(Dataset(), name)

@@ -1,6 +1,7 @@
 """What an adapter returns, and how adapters read their tables."""
 
 import csv
+import io
 import os
 import posixpath
 from collections.abc import Collection, Iterable, Sequence
@@ -19,6 +20,14 @@ AUDIO_SUFFIXES = (
 """What counts as a clip in a folder; the scan decides whether it can be decoded."""
 
 
+class MissingTableError(UsageError):
+    """The folder lacks the tables by which the corpus is read."""
+
+
+class ForeignFolderError(UserError):
+    """The folder holds something else, which nothing may be written to."""
+
+
 @dataclass(frozen=True)
 class Corpus:
     """The clips of a corpus, each with split `train`, or with its official split.
@@ -29,6 +38,8 @@ class Corpus:
         layout: The folder layout that the adapter expects, for error messages.
         protocol: `corpus`, `fold` (None without folds) and `leaky`; with several folds
             also `folds`, those there are.
+        published: The splits that are the corpus's own, and so followed also where
+            they divide a recording; the others are drawn from the training part.
         by_location: Whether identifiers are places in cities, so that a validation
             part is drawn by `locations.split_by_location`.
     """
@@ -37,7 +48,11 @@ class Corpus:
     labels: tuple[str, ...]
     layout: str
     protocol: dict[str, Any] = field(default_factory=dict)
+    published: tuple[str, ...] = ()
     by_location: bool = False
+
+
+HEADER_ONLY = "has a header but no row; add one for each clip"
 
 
 @dataclass(frozen=True)
@@ -96,12 +111,12 @@ def find_table(directory: Path, names: Sequence[str], layout: str) -> Path:
     """The first of some tables that is there.
 
     Raises:
-        UsageError: If there is none of them.
+        MissingTableError: If there is none of them.
     """
     for name in names:
         if path := find_file(directory, name):
             return path
-    raise UsageError(
+    raise MissingTableError(
         f"dataset.dir = {directory}: has no {' or '.join(names)}; expected {layout}"
     )
 
@@ -144,33 +159,56 @@ def read_rows(
     """
     rows = []
     names: list[str] = []
+    reader = csv.reader(io.StringIO(read_table(path), newline=""), delimiter=delimiter)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, delimiter=delimiter)
-            for line in reader:
-                cells = [cell.strip() for cell in line]
-                if not any(cells):
+        for line in reader:
+            cells = [cell.strip() for cell in line]
+            if not any(cells):
+                continue
+            if not names:
+                is_header = not without_header or without_header[0] in cells
+                names = cells if is_header else list(without_header)
+                if missing := [name for name in columns if name not in names]:
+                    raise UserError(f"{path}: no column {', '.join(missing)}")
+                if is_header:
                     continue
-                if not names:
-                    is_header = not without_header or without_header[0] in cells
-                    names = cells if is_header else list(without_header)
-                    if missing := [name for name in columns if name not in names]:
-                        raise UserError(f"{path}: no column {', '.join(missing)}")
-                    if is_header:
-                        continue
-                row = Row(
-                    f"{path}: line {reader.line_num}",
-                    dict(zip(names, cells, strict=False)),
-                )
-                for name in columns:
-                    if not row.get(name):
-                        raise UserError(f"{row.where}: no {name}")
-                rows.append(row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            row = Row(
+                f"{path}: line {reader.line_num}",
+                dict(zip(names, cells, strict=False)),
+            )
+            for name in columns:
+                if not row.get(name):
+                    raise UserError(f"{row.where}: no {name}")
+            rows.append(row)
+    except csv.Error as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     if not names:
         raise UserError(f"{path}: is empty; expected the columns {', '.join(columns)}")
+    if not rows:
+        raise UserError(f"{path}: {HEADER_ONLY}")
     return rows
+
+
+def read_table(path: Path) -> str:
+    """The text of a table, without a byte order mark.
+
+    Raises:
+        UserError: If it cannot be read, or is not UTF-8, with the way to convert it.
+    """
+    try:
+        content = path.read_bytes()
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        is_wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        encoding = "UTF-16" if is_wide else "LATIN1"
+        raise UserError(
+            f"{path}: cannot be read: line {line} has the byte "
+            f"0x{content[error.start]:02x}, which is not UTF-8; save it as CSV in "
+            f"UTF-8, or convert it: iconv -f {encoding} -t UTF-8 {path.name} > utf8.csv"
+        ) from error
 
 
 def clip_path(text: str, where: str) -> str:

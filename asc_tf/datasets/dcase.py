@@ -18,6 +18,7 @@ from pathlib import Path
 from asc_tf.config import Dataset
 from asc_tf.datasets.corpus import (
     Corpus,
+    MissingTableError,
     Row,
     choose_fold,
     clip_path,
@@ -146,6 +147,7 @@ def _read(
         labels=tuple(sorted({clip.label for clip in clips})),
         layout=corpus.layout,
         protocol=protocol,
+        published=("train", "test"),
         by_location=True,
     )
 
@@ -156,7 +158,7 @@ def _find_list(directory: Path, names: tuple[str, ...], corpus: _Corpus) -> Path
             if table := find_file(directory / folder, name):
                 return table
     subset = " (for this dataset.subset)" if corpus.segments else ""
-    raise UsageError(
+    raise MissingTableError(
         f"dataset.dir = {directory}: has no {' or '.join(names)}{subset}, neither in "
         f"evaluation_setup or split_setup nor beside them; expected {corpus.layout}"
     )

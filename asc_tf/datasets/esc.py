@@ -84,7 +84,8 @@ def _corpus(dataset: Dataset, directory: Path, name: str) -> Corpus:
         for where, path, label, match in rows
     )
     protocol = {"corpus": name, "fold": test, "leaky": False, "folds": folds}
-    return Corpus(clips, tuple(order), LAYOUT, protocol)
+    published = ("train", "test")
+    return Corpus(clips, tuple(order), LAYOUT, protocol, published)
 
 
 _Rows = list[tuple[str, str, str, re.Match]]

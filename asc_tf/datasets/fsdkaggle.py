@@ -81,7 +81,13 @@ def fsdkaggle2018(dataset: Dataset, directory: Path) -> Corpus:
         fold = choose_fold(dataset, folds, dataset.protocol)
         train = _assign_folds(train, dataset, fold)
         protocol |= {"fold": fold, "folds": folds}
-    return Corpus(in_order((*train, *test)), tuple(labels), LAYOUT, protocol)
+    return Corpus(
+        in_order((*train, *test)),
+        tuple(labels),
+        LAYOUT,
+        protocol,
+        published=("train", "test"),
+    )
 
 
 def _find_test_table(dataset: Dataset, directory: Path) -> Path:

@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Dataset
+from asc_tf.datasets import remedies
 from asc_tf.datasets import synthetic as scenes
-from asc_tf.datasets.corpus import Corpus, choose_fold
+from asc_tf.datasets.corpus import (
+    HEADER_ONLY,
+    Corpus,
+    ForeignFolderError,
+    choose_fold,
+    read_table,
+)
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip
 
@@ -21,30 +28,42 @@ def csv_table(dataset: Dataset, directory: Path) -> Corpus:
     """Clips of a CSV or tab-separated table whose columns flags name.
 
     With a split column the split is the table's own; with a fold column the clips of
-    `dataset.fold` are the test part; with neither, recordings are drawn for it.
+    `dataset.fold` are the test part; with neither, recordings are drawn for it. The
+    table's own split is followed also where it divides a recording.
 
     Raises:
         UsageError: If the table or a column is missing.
         UserError: Naming the table and the line, if a value does not fit.
     """
     if not dataset.csv_file:
-        raise UsageError("dataset.csv_file is missing: the table of the csv corpus")
+        raise UsageError(
+            "dataset.csv_file is missing: the table of the csv corpus"
+            f"{remedies.list_tables(directory)}"
+        )
     path = directory / os.path.expanduser(dataset.csv_file)
     if not path.is_file():
-        raise UsageError(f"dataset.csv_file = {dataset.csv_file}: no such file")
+        raise UsageError(
+            f"dataset.csv_file = {dataset.csv_file}: no such file; "
+            f"{remedies.missing_table(directory, dataset.csv_file)}"
+        )
     clips = _read(dataset, path)
+    if not clips:
+        raise UserError(f"{path}: {HEADER_ONLY}")
     protocol: dict[str, Any] = {"corpus": "csv", "fold": None, "leaky": False}
-    if dataset.fold_column and not dataset.split_column and clips:
+    if dataset.fold_column and not dataset.split_column:
         folds = sorted({int(clip.fold or 0) for clip in clips})
         test = choose_fold(dataset, folds, "the table")
         clips = _split_by_fold(clips, test)
         protocol |= {"fold": test, "folds": folds}
+    has_own_split = bool(dataset.split_column or dataset.fold_column)
+    splits = {clip.split for clip in clips} if has_own_split else set()
     return Corpus(
         clips=clips,
         labels=tuple(sorted({clip.label for clip in clips})),
         layout=f"a table with the columns {dataset.path_column}, "
         f"{dataset.label_column}",
         protocol=protocol,
+        published=tuple(split for split in SPLITS if split in splits),
     )
 
 
@@ -73,7 +92,7 @@ def synthetic(dataset: Dataset, directory: Path) -> Corpus:
             progress=progress if sys.stderr.isatty() else None,
         )
     except ValueError as error:
-        raise UserError(f"dataset.dir = {directory}: {error}") from error
+        raise ForeignFolderError(f"dataset.dir = {directory}: {error}") from error
     columns = dataclasses.replace(
         dataset,
         path_column="path",
@@ -104,10 +123,7 @@ def _read(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
         "duration": dataset.duration_column,
     }
     used = {field: column for field, column in columns.items() if column}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    text = read_table(path)
     header = text.split("\n", 1)[0]
     separator = max(",\t;", key=header.count)
     reader = csv.DictReader(

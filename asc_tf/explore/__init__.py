@@ -12,6 +12,7 @@ from asc_tf import channels, command, datasets, segments
 from asc_tf import config as configuration
 from asc_tf.arguments import define_config_file
 from asc_tf.config import Audio, Config
+from asc_tf.datasets.shared import shared_note
 from asc_tf.errors import UserError
 from asc_tf.files import write_text
 from asc_tf.listening import heard
@@ -32,6 +33,9 @@ CONFIG is a TOML file, a run folder, or the name of a shipped configuration
 (--config=CONFIG is the same). The page is one file that needs no other; only clips of
 the training split are opened.
 """
+
+TOLD_APART = ("leaky", "shared_recordings")
+"""Keys of the protocol that a banner or a note says, not the facts in the head."""
 
 PER_LABEL = 3
 LOOKED_AT = 30.0
@@ -232,7 +236,7 @@ def explore(config: Config, manifest: Manifest) -> Exploration:
     return Exploration(
         title=f"{config.dataset.name}: what training hears",
         facts={
-            **{k: v for k, v in manifest.protocol.items() if k != "leaky"},
+            **{k: v for k, v in manifest.protocol.items() if k not in TOLD_APART},
             "n_labels": len(manifest.labels),
             "n_training_clips": sum(corpus.count(label) for label in manifest.labels),
             "sample rate": f"{config.audio.sample_rate} Hz",
@@ -257,6 +261,7 @@ def explore(config: Config, manifest: Manifest) -> Exploration:
         ),
         left_out=tuple(refused),
         is_leaky=bool(manifest.protocol.get("leaky")),
+        notes=tuple(filter(None, [shared_note(manifest.protocol)])),
     )
 
 

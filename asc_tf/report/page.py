@@ -87,6 +87,8 @@ def _title(report: Mapping[str, Any]) -> str:
 def _header(report: Mapping[str, Any], title: str) -> str:
     protocol = dict(report.get("protocol") or {})
     leaky = protocol.pop("leaky", False)
+    # A note says it.
+    protocol.pop("shared_recordings", None)
     line = facts({"split": report.get("split"), **protocol})
     notes = "".join(
         f"<li>{escape(str(note))}</li>" for note in report.get("notes") or []
