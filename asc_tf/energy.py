@@ -72,7 +72,7 @@ class EnergyReport(keras.callbacks.Callback):
         super().__init__()
         from codecarbon import OfflineEmissionsTracker
 
-        self._file = workdir.energy_file
+        self._workdir = workdir
         self._country = country or WORLD
         self._emissions_per_kwh = emissions_per_kwh(country)
         # The offline tracker sends nothing away. It must have a country, for emissions
@@ -117,7 +117,7 @@ class EnergyReport(keras.callbacks.Callback):
             "gpu_kwh": used.gpu_energy,
             "ram_kwh": used.ram_energy,
         }
-        before = self._before()
+        before = self._workdir.energy()
         total = {key: before.get(key, 0) + value for key, value in spent.items()}
         found = total | {
             "co2_kg": total["kwh"] * self._emissions_per_kwh,
@@ -126,12 +126,4 @@ class EnergyReport(keras.callbacks.Callback):
             "cpu": used.cpu_model,
             "gpu": used.gpu_model,
         }
-        write_text(self._file, json.dumps(found, indent=2) + "\n")
-
-    def _before(self) -> dict[str, Any]:
-        """What the epochs before have taken."""
-        try:
-            found = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        write_text(self._workdir.energy_file, json.dumps(found, indent=2) + "\n")

@@ -1,7 +1,6 @@
 """asc-tf evaluate: a run folder in, its report out. The first to read the test part."""
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +11,10 @@ from absl import flags
 from asc_tf import command, datasets
 from asc_tf.arguments import define_workdir
 from asc_tf.config import Config
+from asc_tf.corpus_checks import check_left_out, corpus_notes, oddities, say_excluded
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip, Manifest
-from asc_tf.preparation import (
-    check_left_out,
-    corpus_notes,
-    oddities,
-    parse_splits,
-    say_excluded,
-)
+from asc_tf.preparation import parse_splits
 from asc_tf.report.headline import headline
 from asc_tf.scoring import (
     describe_kept,
@@ -149,7 +143,7 @@ def evaluate(
         "excluded": [{"file": clip.path, "reason": clip.reason} for clip in excluded],
         "protocol": manifest.protocol,
         "split_table": datasets.split_table(manifest),
-        "energy": _read_energy(workdir),
+        "energy": workdir.energy() or None,
         "model": config.model.name,
         "workdir": workdir.path.name,
         "notes": [
@@ -177,15 +171,6 @@ def _check_labels(clips: Sequence[Clip], splits: Sequence[str]) -> None:
             f"--split={','.join(splits)}: the test part of this run has no labels; "
             "evaluate it by itself"
         )
-
-
-def _read_energy(workdir: Workdir) -> dict[str, Any] | None:
-    """What energy.json says, where training wrote one."""
-    try:
-        found = json.loads(workdir.energy_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _predictions(

@@ -16,16 +16,11 @@ from asc_tf import config as configuration
 from asc_tf.arguments import define_config_file
 from asc_tf.config import Audio, Augment, Config, Evaluate
 from asc_tf.config.features import WAVEFORM_SWITCHES as ON_WAVEFORMS
+from asc_tf.corpus_checks import corpus_notes, oddities
 from asc_tf.errors import UsageError
 from asc_tf.listening import Listening
 from asc_tf.manifest import SPLITS, Clip, count_by_split, read_clips
-from asc_tf.preparation import (
-    corpus_notes,
-    oddities,
-    parse_splits,
-    resolve,
-    scanned_corpus,
-)
+from asc_tf.preparation import parse_splits, resolve, scanned_corpus
 from asc_tf.stored import layout
 from asc_tf.stored.contents import FORMATS, SECTIONS, Contents
 from asc_tf.stored.layout import FeaturesFolder

@@ -18,9 +18,10 @@ from asc_tf import config as configuration
 from asc_tf.arguments import define_config_file, define_workdir
 from asc_tf.config import Config
 from asc_tf.config.checks import check_training, without_effect
+from asc_tf.corpus_checks import corpus_notes, oddities
 from asc_tf.errors import UserError, install_hint
 from asc_tf.manifest import Manifest, count_by_split
-from asc_tf.preparation import corpus_notes, oddities, prepare, prepare_stored, resolve
+from asc_tf.preparation import prepare, prepare_stored, resolve
 from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import Workdir
 

@@ -100,6 +100,14 @@ class Workdir:
         """Energy and CO2 of the training, where `train.energy` asks for them."""
         return self.path / "energy.json"
 
+    def energy(self) -> dict[str, Any]:
+        """Read what the training took; empty where it was not measured."""
+        try:
+            measured = json.loads(self.energy_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return measured if isinstance(measured, dict) else {}
+
     @property
     def report(self) -> Path:
         """What `evaluate` writes."""

@@ -14,7 +14,7 @@ import soundfile
 import tiny
 from sklearn import metrics as sk
 
-from asc_tf import evaluate, predictor, preparation, submission, train
+from asc_tf import corpus_checks, evaluate, predictor, submission, train
 from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.model_file import load_whole
@@ -267,7 +267,7 @@ def test_clips_that_are_left_out_are_limited_in_all_and_of_each_label():
             tuple(lost),
         )
 
-    check = preparation.check_left_out
+    check = corpus_checks.check_left_out
     check(manifest({"a": 2, "b": 0, "c": 0}), ["test"], 0.1)
     # One clip of a label may always be left out, if others are there.
     check(manifest({"a": 1, "b": 1, "c": 0}), ["test"], 0.04)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asc_tf import datasets, preparation
+from asc_tf import corpus_checks, datasets
 from asc_tf.config import Config, Dataset
 from asc_tf.datasets.dcase import SCENES
 from asc_tf.datasets.esc import ESC10_TARGETS
@@ -127,7 +127,7 @@ def test_all_of_urbansound8k_is_there_and_a_fold_of_it_is_scanned(urban, capsys)
         {"dataset.name": "urbansound8k", "dataset.dir": str(urban)}
     )
     manifest = load("urbansound8k", urban, fold=10)
-    preparation.check_found(manifest, config, ("train", "validation"))
+    corpus_checks.check_found(manifest, config, ("train", "validation"))
     assert capsys.readouterr().err == ""
     few = dataclasses.replace(manifest, clips=tuple(evenly(manifest.clips, 60)))
     scanned = scan(few, urban, ("train", "validation"), config.audio)
@@ -153,13 +153,13 @@ def test_part_of_urbansound8k_is_used_once_so_much_may_be_missing(
     config = lay_over(shared_data, tmp_path).replace({"dataset.fold": 3})
     manifest = datasets.load(config.dataset)
     with pytest.raises(UserError) as caught:
-        preparation.check_found(manifest, config, ("train", "validation"))
+        corpus_checks.check_found(manifest, config, ("train", "validation"))
     said = str(caught.value)
     assert said.endswith("the files that are there with --dataset.max_missing=0.97")
     assert "846 of 925 in test" in said
     assert "That is more than dataset.max_missing = 0.1 of the corpus" in said
     enough = config.replace({"dataset.max_missing": 0.97})
-    preparation.check_found(manifest, enough, ("train", "validation"))
+    corpus_checks.check_found(manifest, enough, ("train", "validation"))
     assert "; the rest is used" in capsys.readouterr().err
     present = [c for c in manifest.clips if (tmp_path / c.path).is_file()]
     assert Counter(clip.split for clip in present) == {
@@ -172,7 +172,7 @@ def test_part_of_urbansound8k_is_used_once_so_much_may_be_missing(
 def test_folds_of_which_files_are_there_are_named(shared_data, tmp_path):
     config = lay_over(shared_data, tmp_path).replace({"dataset.max_missing": 1.0})
     with pytest.raises(UserError) as caught:
-        preparation.check_found(
+        corpus_checks.check_found(
             datasets.load(config.dataset), config, ("train", "validation")
         )
     assert str(caught.value).endswith(

@@ -3,7 +3,7 @@
 import pytest
 import tiny
 
-from asc_tf import datasets, preparation
+from asc_tf import corpus_checks, datasets
 from asc_tf.config import Dataset
 from asc_tf.errors import UsageError, UserError
 
@@ -171,7 +171,7 @@ def missing_files(folder, *paths, **changes):
     config = tiny.config(folder, dataset__name="csv", dataset__csv_file="list.csv")
     config = config.replace({"dataset.identifier_pattern": "", **changes})
     with pytest.raises(UserError) as caught:
-        preparation.check_found(datasets.load(config.dataset), config)
+        corpus_checks.check_found(datasets.load(config.dataset), config)
     return str(caught.value)
 
 

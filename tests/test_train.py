@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import tiny
 
-from asc_tf import preparation, train, training_data
+from asc_tf import corpus_checks, preparation, train, training_data
 from asc_tf.checkpoint import RunState
 from asc_tf.config import Config
 from asc_tf.errors import UsageError, UserError
@@ -322,8 +322,8 @@ def test_a_label_whose_clips_weigh_nothing_is_refused():
     manifest = Manifest(clips, ("a", "b"))
     config = Config().replace({"dataset.unverified_weight": 0.0})
     with pytest.raises(UserError, match="no training clip of a is verified"):
-        preparation.check_weights(manifest, config)
-    preparation.check_weights(manifest, Config())
+        corpus_checks.check_weights(manifest, config)
+    corpus_checks.check_weights(manifest, Config())
 
 
 def test_another_cache_folder_is_no_other_configuration(corpus, finished, tmp_path):

@@ -12,12 +12,13 @@ from asc_tf import channels, command, datasets, segments
 from asc_tf import config as configuration
 from asc_tf.arguments import define_config_file
 from asc_tf.config import Audio, Config
+from asc_tf.corpus_checks import check_found
 from asc_tf.datasets.shared import shared_note
 from asc_tf.errors import UserError
 from asc_tf.files import write_text
 from asc_tf.listening import heard
 from asc_tf.manifest import Clip, Manifest, evenly
-from asc_tf.preparation import check_found, resolve
+from asc_tf.preparation import resolve
 from asc_tf.report import explore_counts, explore_page
 from asc_tf.report.explore_counts import Counts
 from asc_tf.report.explore_page import Examples, Exploration, megabytes
