@@ -165,7 +165,10 @@ def test_training_and_validation_clips_can_be_in_one_table(workdir, capsys):
 
 def test_a_split_that_there_is_not_is_wrong_usage(workdir, capsys):
     assert evaluate.main([f"--workdir={workdir.path}", "--split=train,tset"]) == 2
-    assert "'tset' must be one of train, validation, test (" in capsys.readouterr().err
+    assert (
+        "'tset' must be one of train, validation, test; did you"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.fixture
@@ -219,7 +222,8 @@ def test_clips_without_labels_are_not_mixed_with_others(without_labels, capsys):
 def without_hum(workdir):
     """The run, whose corpus has lost the test clips of one label."""
     corpus = Path(workdir.config().dataset.dir)
-    gone = [clip for clip in workdir.manifest().part("test") if clip.label == "hum"]
+    clips = [clip for clip in workdir.manifest().clips if clip.split == "test"]
+    gone = [clip for clip in clips if clip.label == "hum"]
     contents = {corpus / clip.path: (corpus / clip.path).read_bytes() for clip in gone}
     for path in contents:
         path.unlink()

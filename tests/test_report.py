@@ -249,9 +249,7 @@ def test_without_labels_the_page_counts_predictions_and_old_figures_go(
     page = page_of(tmp_path)
     assert "No scores." in page
     rows = re.findall(r'row">(.*?)</th><td class="n">(\d+)</td>', page)
-    assert [(name.replace("&lt;", "<"), n) for name, n in rows] == [
-        *(("bus", "10"), ("<b>&amp;", "30"), ("tram", "0"))
-    ]
+    assert rows == [("bus", "10"), ("&lt;b&gt;&amp;", "30"), ("tram", "0")]
     for missing in ("accuracy", "mistakes", "Confusion"):
         assert missing not in page
     assert {path.name for path in tmp_path.iterdir()} == {
