@@ -147,8 +147,8 @@ def evaluate(
         "model": config.model.name,
         "workdir": workdir.path.name,
         "notes": [
-            *describe_kept(kept),
             *notes,
+            *describe_kept(kept),
             *_notes(clips, config),
             *_lost(manifest, splits),
         ],
@@ -326,6 +326,8 @@ COMMAND = command.Command(
     usage=USAGE,
     main=_main,
     define=_define,
+    begins_with=None,
+    word_flags=("workdir",),
     sections=("evaluate",),
     keys=(
         *("dataset.dir", "dataset.features", "dataset.max_missing"),

@@ -154,13 +154,13 @@ def scanned_corpus(
     """
     manifest = datasets.load(config.dataset)
     check_found(manifest, config, splits)
-    files = {clip.path for clip in manifest.clips if clip.split in splits}
-    print(f"checking {len(files)} files of {', '.join(splits)} ...", flush=True)
     # TensorFlow is imported only now: a mistyped folder is refused at once.
     from tqdm import tqdm
 
     from asc_tf.scan import scan
 
+    files = {clip.path for clip in manifest.clips if clip.split in splits}
+    print(f"checking {len(files)} files of {', '.join(splits)} ...", flush=True)
     manifest = scan(
         manifest,
         Path(config.dataset.dir),

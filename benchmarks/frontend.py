@@ -191,7 +191,8 @@ def measure_litert(name: str, rate: int, settings: dict, folder: Path) -> None:
     saved_model = folder / f"{rate}-{len(settings)}" / "saved_model"
     saved_model.parent.mkdir()
     write_one_segment(model, saved_model)
-    path = convert(saved_model, ["float32"], np.zeros([1, samples]), "")["float32"]
+    made, _ = convert(saved_model, ["float32"], np.zeros([1, samples]), "")
+    path = made["float32"]
     wave = np.random.default_rng(0).standard_normal((1, samples)).astype(np.float32)
     wave *= np.linspace(0.001, 0.3, samples, dtype=np.float32)
     with without_notes():

@@ -531,7 +531,7 @@ def test_without_a_pattern_each_clip_is_a_recording(tmp_path):
     ]
     assert manifest.protocol == {
         "corpus": "folder",
-        "protocol": "official",
+        "protocol": "drawn by file, seed 0",
         "fold": None,
         "leaky": False,
     }
@@ -652,7 +652,7 @@ def test_every_column_can_be_named_by_a_setting(tmp_path):
     # The split column decides, so that the fold is no part of the protocol.
     assert manifest.protocol == {
         "corpus": "csv",
-        "protocol": "official",
+        "protocol": "split of the table",
         "fold": None,
         "leaky": False,
     }
@@ -861,7 +861,7 @@ def test_a_fold_column_makes_that_fold_the_test_part(tmp_path):
     assert len(manifest.part("test")) == 10
     assert manifest.protocol == {
         "corpus": "csv",
-        "protocol": "official",
+        "protocol": "folds of the table, validation part drawn by file, seed 0",
         "fold": 2,
         "leaky": False,
         "folds": [0, 1, 2, 3],

@@ -298,7 +298,9 @@ def test_litert_files_agree_with_keras_and_are_as_large_as_estimated(
     body.fit(layer(segments), labels, batch_size=16, epochs=6, verbose=0)
     whole = models.with_frontend(layer, body, (32000,))
     write_one_segment(whole, tmp_path / "saved_model")
-    paths = convert(tmp_path / "saved_model", ["float32", "int8"], segments, body.name)
+    paths, _ = convert(
+        tmp_path / "saved_model", ["float32", "int8"], segments, body.name
+    )
     wanted = whole(segments).numpy()
     assert (wanted.argmax(axis=1) == labels.argmax(axis=1)).mean() > 0.9
     for name, (limit, agreement) in {

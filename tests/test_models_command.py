@@ -73,7 +73,7 @@ def test_filters_of_a_configuration_are_not_forced_on_another_family(tmp_path, c
     path = tmp_path / "mine.toml"
     path.write_text('[model]\nname = "esa3_cnn"\nfilters = [8, 16, 32]\nunits = 9\n')
     assert run("info", "us8k_cnn", f"--config={path}") == 0
-    assert "block2b  " in capsys.readouterr().out
+    assert "block2_conv2  " in capsys.readouterr().out
 
 
 def test_info_imagenet_lists_the_layers_and_fetches_nothing(capsys, monkeypatch):
