@@ -208,7 +208,7 @@ def test_list_and_info_need_neither_tensorflow_nor_what_decodes(words):
         (["download", "csv", "--dataset.dir=d"], "csv cannot be downloaded: These are"),
         (["download", "folder", "--dataset.dir=d"], "folder cannot be downloaded: The"),
         (["download", "synthetic", "--dataset.dir=d"], "asc-tf train --dataset.name=s"),
-        (["download", "asc_mini", "--dataset.dir=d"], "asc_mini.zip of the project machinel"),
+        (["download", "asc_mini", "--dataset.dir=d"], "asc_mini.zip of the project"),
     ],
 )
 def test_wrong_usage_is_one_line_exit_code_2_and_nothing_written(
