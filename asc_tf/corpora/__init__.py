@@ -213,7 +213,7 @@ COMMAND = command.Command(
     define=_define,
     takes_words=True,
     common=(
-        *("dataset.dir", "dataset.protocol", "dataset.fold"),
+        *("dataset.name", "dataset.dir", "dataset.protocol", "dataset.fold"),
         *("dataset.validation_share", "dataset.max_missing"),
     ),
     sections=("dataset",),
