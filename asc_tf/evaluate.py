@@ -63,12 +63,13 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _main(values: flags.FlagValues) -> int:
+    splits = parse_splits("split", values.split)
     workdir = Workdir(command.existing_run(values))
     changes = command.changed(values, COMMAND.configuration_keys())
     for key in PLACES:
         if folder := changes.get(key):
             changes[key] = command.absolute(folder)
-    report, page = evaluate(workdir, parse_splits("split", values.split), changes)
+    report, page = evaluate(workdir, splits, changes)
     for line in _summary(report, page.parent):
         print(line)
     print(page)
