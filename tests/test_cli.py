@@ -190,7 +190,7 @@ def test_every_command_refuses_an_unknown_flag(name, capsys):
         ),
         (["evaluate", "--workdir=none"], "--workdir=none: no such folder"),
         (["evaluate", "--workdir=."], "--workdir=.: no run here (no config.toml)"),
-        (["evaluate", "--workdir=.", "--split=dev"], "--split=dev"),
+        (["evaluate", "--workdir=.", "--split=dev"], "--split: 'dev' must be"),
         (["export", "--workdir=.", "--output=e"], "--workdir=.: no run here"),
         (["predict", "--model=none", "x.wav"], "none: no such file"),
     ],
