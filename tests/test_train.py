@@ -328,7 +328,11 @@ def test_a_workdir_of_another_configuration_is_refused(corpus, finished):
 def test_a_finished_run_that_is_trained_longer_equals_one_that_was_to_be_so_long(
     corpus, tmp_path
 ):
-    changes = {"train__schedule": "constant", "train__keep": "last"}
+    changes = {
+        **{"train__schedule": "constant", "train__keep": "last"},
+        # One of a whole epoch would be cut off in a run of one epoch.
+        "train__warmup_epochs": 0.5,
+    }
     short, long = Workdir(tmp_path / "short"), Workdir(tmp_path / "long")
     train.train(tiny.config(corpus, train__epochs=1, **changes), short)
     assert train.main([f"--workdir={short.path}", "--train.epochs=3"]) == 0
