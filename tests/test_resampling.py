@@ -297,3 +297,15 @@ def test_a_long_clip_takes_little_more_memory_in_the_graph_too(
     ours = resample(waveform, rate_in)
     bound = 3 * (waveform.nbytes + ours.nbytes) + 64 * 2**20
     assert peak_memory() - before < bound
+
+
+@pytest.mark.parametrize("rates", [(48_000, 32_000), (8000, 44_100), (11_024, 22_050)])
+def test_a_clip_of_many_batches_is_resampled_as_one_batch(rates, monkeypatch):
+    waveform = np.random.default_rng(0).uniform(-1, 1, 9_001).astype(np.float32)
+    monkeypatch.setattr(resampling, "MAX_WORKING_VALUES", 2**30)
+    whole = resampling.resample(waveform, *rates)
+    monkeypatch.setattr(resampling, "MAX_WORKING_VALUES", 1000)
+    resampler = resampling.Resampler(*rates)
+    parts = [resampler.push(part) for part in np.array_split(waveform, 7)]
+    found = np.concatenate([*parts, resampler.finish()])
+    np.testing.assert_allclose(found, whole, rtol=0, atol=1e-6)
