@@ -23,6 +23,7 @@ import numpy as np
 from asc_tf.devices import layers_of
 from asc_tf.errors import UserError
 from asc_tf.files import replacing, sha256, write_npz, write_text
+from asc_tf.frontend import FrontendLayer
 from asc_tf.model_file import kept_row
 from asc_tf.optimization import PlateauSchedule, swap_averages
 from asc_tf.workdir import Workdir
@@ -240,11 +241,15 @@ class RunState(keras.callbacks.Callback):
         swap_averages(self.model)
 
     def _frozen(self) -> set[int]:
-        """Identities of the weights that training leaves as they are."""
+        """Identities of the weights that are frozen, those of the front-end apart.
+
+        The front-end has few weights and every model has one: without a frozen
+        backbone `model.keras` is always written whole.
+        """
         return {
             id(weight)
             for layer in layers_of(self.whole)
-            if not layer.trainable
+            if not layer.trainable and not isinstance(layer, FrontendLayer)
             for weight in layer.weights
         }
 

@@ -20,7 +20,7 @@ Data
   features   compute features once and store them, to train from
 Training
   models     families of models: what each is and costs
-  train      clips in, a run folder with the best model out
+  train      clips in, a run folder with a trained model out
   evaluate   a run folder in, its report out
   submission runs of several folds in, one table of their best guesses out
 Use

@@ -212,15 +212,16 @@ def corpus_notes(
 
 def missing_labels(manifest: Manifest) -> list[str]:
     """Name the labels that validation or test cannot judge, and what to do."""
-    remedies = {
-        "validation": "the best epoch is chosen without it; add recordings of it, or "
-        "raise dataset.validation_share",
-        "test": "the result says nothing about it; add recordings of it, raise "
-        "dataset.test_share, or choose another dataset.fold",
+    consequences = {
+        "validation": "the best epoch is chosen without it; add recordings of it, or, "
+        "where the part is drawn, raise dataset.validation_share",
+        "test": "the result says nothing about it; add its files, or choose another "
+        "dataset.fold or, where the part is drawn, dataset.test_share",
     }
     notes = []
-    for split, remedy in remedies.items():
-        present = {clip.label for clip in manifest.part(split)}
+    for split, remedy in consequences.items():
+        # A test part may have no labels at all.
+        present = {clip.label for clip in manifest.part(split) if clip.label}
         missing = [label for label in manifest.labels if label not in present]
         if present and missing:
             notes.append(

@@ -22,6 +22,7 @@ from asc_tf.evaluate import part_waveforms, scanned
 from asc_tf.files import replacing, write_text
 from asc_tf.listening import Listening
 from asc_tf.manifest import evenly
+from asc_tf.scoring import describe_left_out
 from asc_tf.workdir import Workdir, without_places
 
 USAGE = """
@@ -123,7 +124,10 @@ def export(
     split = checked_split(config.dataset.training_splits)
     if split == "train":
         print("no validation part: files are checked on training clips")
-    checked = scanned(config, workdir, split)
+    limit = config.dataset.max_missing
+    checked = scanned(config, workdir, split, max_left_out=limit)
+    if lacking := describe_left_out(checked, [split]):
+        print(f"PARTIAL: {lacking}")
     with replacing(output) as folder:
         folder.mkdir()
         metadata = _metadata(config, workdir.labels())
@@ -242,7 +246,7 @@ COMMAND = command.Command(
     begins_with=None,
     word_flags=("workdir",),
     sections=("export", "evaluate"),
-    keys=("dataset.dir", "audio.cache_dir"),
+    keys=("dataset.dir", "dataset.max_missing", "audio.cache_dir"),
 )
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from asc_tf import channels
+from asc_tf import channels, segments
 from asc_tf.config import Config, Frontend
 from asc_tf.frontend import FrontendLayer
 from asc_tf.listening import Listening
@@ -25,13 +25,17 @@ def evaluated_bytes(clips: Sequence[Clip], config: Config) -> int:
     shape = Listening.of(audio, config.evaluate).segment_shape
     frontend = FrontendLayer(audio.sample_rate, config.frontend)
     _, *features = frontend.compute_output_shape((None, *shape))
-    segments = 0
+    count = 0
     for clip in clips:
-        beyond = max(round(clip.seconds * audio.sample_rate) - audio.segment_samples, 0)
-        takes_all = config.evaluate.segments == "all"
-        views = len(channels.views(audio.channels, clip.channels))
-        segments += views * (1 + takes_all * -(-beyond // audio.hop_samples))
-    return VALUE_BYTES * math.prod(features) * segments
+        starts = segments.starts(
+            round(clip.seconds * audio.sample_rate),
+            audio.segment_samples,
+            audio.hop_samples,
+            config.evaluate.segments,
+            audio.last_segment,
+        )
+        count += len(channels.views(audio.channels, clip.channels)) * len(starts)
+    return VALUE_BYTES * math.prod(features) * count
 
 
 def stored_bytes(

@@ -85,12 +85,15 @@ def _main(values: flags.FlagValues) -> int:
 def _to_train(config: Config) -> dict[str, Any]:
     """What has to be otherwise to train from features: nothing acts on waveforms.
 
-    Without a validation part, the last epoch is kept.
+    Without a validation part, the last epoch is kept, and nothing waits for a loss.
     """
     off = {f"augment.{name}": getattr(Augment(), name) for name in ON_WAVEFORMS}
     off["frontend.placement"] = "dataset"
     if config.dataset.validation == "none":
         off["train.keep"] = "last"
+        off["train.patience"] = 0
+        if config.train.schedule == "plateau":
+            off["train.schedule"] = "constant"
     now = config.flat()
     return {key: value for key, value in off.items() if now[key] != value}
 

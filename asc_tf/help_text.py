@@ -188,7 +188,7 @@ def _described_flag(flag: flags.Flag) -> tuple[str, str, list[str]]:
         text = text.partition(">: ")[2]
         value = "NAME"
         notes.append(f"one of {', '.join(flag.parser.enum_values)}")
-    elif isinstance(flag.parser, flags.IntegerParser):
+    elif isinstance(flag.parser, flags.IntegerParser | flags.FloatParser):
         value = "N"
     elif isinstance(default, list) or isinstance(flag.parser, flags.ListParser):
         value = "A,B"

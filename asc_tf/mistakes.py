@@ -141,9 +141,10 @@ def illegal_value(values: flags.FlagValues, error: flags.IllegalFlagValueError) 
         return f"--{name}={value}: must be one of {', '.join(known)}{near}"
     if isinstance(parser, flags.BooleanParser):
         return f"--{name}={value}: must be true or false"
-    if isinstance(parser, flags.IntegerParser):
+    if isinstance(parser, flags.IntegerParser | flags.FloatParser):
         low, high = parser.lower_bound, parser.upper_bound
         limits = "" if low is None else f" of at least {low}"
         limits += "" if high is None else f" and at most {high}"
-        return f"--{name}={value}: must be a whole number{limits}"
+        whole = "whole " if isinstance(parser, flags.IntegerParser) else ""
+        return f"--{name}={value}: must be a {whole}number{limits}"
     return str(error)

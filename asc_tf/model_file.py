@@ -32,8 +32,8 @@ def kept_row(history: Sequence[dict[str, float]], keep: str) -> dict[str, float]
 def load_whole(path: Path) -> keras.Model:
     """Load a `model.keras`, waveform in.
 
-    Of a run that was stopped, the best model's weights may still be in a file of the
-    run folder; they are put into it.
+    Of a run with frozen weights that was stopped, the trained weights may still be in a
+    file of the run folder; they are put into it.
 
     Raises:
         UserError: If a file is damaged, or written by a newer Keras.

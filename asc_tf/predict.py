@@ -104,13 +104,14 @@ def lines(result: dict[str, Any], top_k: int, width: int) -> str:
 
 
 def csv_text(results: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
-    """A row per file: label, probability, error and every label's probability."""
-    columns = ["file", "label", "probability", "error", *(f"p_{x}" for x in labels)]
+    """A row per file: label, probability, error, note, every label's probability."""
+    own = ("file", "label", "probability", "error", "note")
+    columns = [*own, *(f"p_{label}" for label in labels)]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
     writer.writeheader()
     for result in results:
-        row = {name: value for name, value in result.items() if name in columns[:4]}
+        row = {name: value for name, value in result.items() if name in own}
         shares = result.get("probabilities", {})
         writer.writerow(row | {f"p_{name}": value for name, value in shares.items()})
     return text.getvalue()

@@ -174,7 +174,7 @@ class Predictor:
 def predict_stored(
     path: Path, stored: StoredFeatures, split: str, evaluate: Evaluate
 ) -> ClipPredictions:
-    """Run the best model of a run folder on stored features.
+    """Run the model of a run folder on stored features.
 
     Raises:
         UsageError: If the split is not stored.
@@ -262,7 +262,7 @@ def _suggest_model(path: Path) -> str:
 
 
 def load_workdir(path: str | Path) -> Predictor:
-    """Load the best model of a run folder."""
+    """Load the model of a run folder."""
     from asc_tf.devices import allow_tensor_float_32
     from asc_tf.model_file import load_whole
     from asc_tf.workdir import Workdir

@@ -173,7 +173,7 @@ def fit(
     config = config.replace({"train.epochs": config.train.count_epochs(steps)})
     if config.train.steps:
         epochs = config.train.epochs
-        print(f"train.steps = {config.train.steps}: {epochs} epochs of {steps} steps")
+        print(f"train.steps = {config.train.steps}: epochs of {steps} steps: {epochs}")
     strategy = devices.strategy(config, examples.count())
     with strategy.scope():
         learner, state = assembly.assembled(config, workdir, manifest, frontend, steps)
@@ -203,11 +203,14 @@ def say_resumed(config: Config, state: "RunState", learner: "Learner") -> None:
         name = "train.steps" if config.train.steps else "train.epochs"
         print(f"all epochs are done; a larger --{name} trains longer")
     elif not state.is_exhausted and (jump := state.rate_jump(learner)):
+        before, after = (f"{rate:.3g}" for rate in jump)
+        rates = f"was {before} in the last step and is {after} in the next one"
+        if before == after:
+            rates = "of the steps so far was another one"
         print(
-            f"the number of epochs has changed: the learning rate was {jump[0]:.3g} in "
-            f"the last step and is {jump[1]:.3g} in the next one, as train.schedule = "
-            f"{config.train.schedule} over {epochs} epochs has it there; a run of "
-            f"{epochs} epochs from the start would have other weights"
+            f"the number of epochs has changed: the learning rate {rates}, as "
+            f"train.schedule = {config.train.schedule} over {epochs} epochs has it; a "
+            f"run of {epochs} epochs from the start would have other weights"
         )
 
 
@@ -254,8 +257,9 @@ def learn(
             shuffle=False,
             callbacks=[
                 ValidatedAverages(),
-                state,
+                # Before the state, whose writing of files is not training time.
                 WaitReport(),
+                state,
                 EpochReport(config.train.epochs, steps, has_bar=interactive),
                 keras.callbacks.TensorBoard(folder),
                 Pictures(folder, workdir.labels()),

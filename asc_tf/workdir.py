@@ -199,6 +199,19 @@ class Workdir:
                 f"--workdir={self.path}: holds a run of another configuration ("
                 f"{'; '.join(differing[:4])}); name a new folder, or use those values"
             )
+        before = self.config().train
+        if bool(config.train.steps) != bool(before.steps):
+            name = "train.steps" if before.steps else "train.epochs"
+            raise UsageError(
+                f"--workdir={self.path}: the length of this run is {name}; give a "
+                "larger one to train it longer"
+            )
+        if config.train.steps < before.steps:
+            raise UsageError(
+                f"train.steps = {config.train.steps}: the run in --workdir={self.path} "
+                f"was to have {before.steps}; give more to train it longer, or name a "
+                "new folder for a shorter run"
+            )
         done = self.epochs_done()
         if not config.train.steps and config.train.epochs < done:
             raise UsageError(
@@ -206,10 +219,10 @@ class Workdir:
                 f"{self.path} has {done} epochs already; give more to train it longer, "
                 "or name a new folder for a shorter run"
             )
-        known, before = self._origins(), self.config().flat()
+        known, values = self._origins(), self.config().flat()
         for key, checksum in _origins(config).items():
             # What has changed where it was is not needed any more.
-            is_moved = config.flat()[key] != before[key]
+            is_moved = config.flat()[key] != values[key]
             if is_moved and known.get(key, checksum) != checksum:
                 raise UsageError(
                     f"{key} = {config.flat()[key]}: not the weights that the run in "

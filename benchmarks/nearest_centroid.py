@@ -32,8 +32,9 @@ _MIN_GAP = flags.DEFINE_float("min_gap", 0.0, "smallest accepted lead, points")
 def mean_spectra(workdir, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean log-mel spectra `[clips, n_mels]` and label ids `[clips]` of one part."""
     from asc_tf import pipeline
-    from asc_tf.evaluate import part_waveforms, scanned, truth_of
+    from asc_tf.evaluate import part_waveforms, scanned
     from asc_tf.frontend import FrontendLayer
+    from asc_tf.scoring import truth_of
 
     config = workdir.config()
     manifest = scanned(config, workdir, split)

@@ -177,7 +177,8 @@ class Corpus:
         return views * len(starts)
 
     def _training(self) -> list[Clip]:
-        return [clip for clip in self.manifest.clips if clip.split == "train"]
+        clips = self.manifest.clips
+        return [c for c in clips if c.split == "train" and not c.is_dropped]
 
 
 def _recordings_first(clips: Sequence[Clip]) -> list[Clip]:

@@ -116,7 +116,7 @@ def in_an_epoch(
 
 
 def _training(manifest: Manifest) -> list[Clip]:
-    return [clip for clip in manifest.clips if clip.split == "train"]
+    return [c for c in manifest.clips if c.split == "train" and not c.is_dropped]
 
 
 def _counted(
