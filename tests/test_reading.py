@@ -38,6 +38,9 @@ def write_clips(
 
 @pytest.mark.parametrize("suffixes", [(".wav",), (".wav", ".flac", ".ogg")])
 def test_a_file_that_has_gone_is_named(tmp_path, suffixes):
+    if suffixes != (".wav",):
+        # Without it these files come from the cache.
+        pytest.importorskip("tensorflow_io")
     waveforms, path = write_clips(tmp_path, suffixes)
     path.unlink()
     with pytest.raises(UserError) as caught, reading():
