@@ -60,6 +60,8 @@ def _main(values: flags.FlagValues) -> int:
     workdir = Workdir(command.new_path(values, "workdir"))
     config = resolve(values, COMMAND.configuration_keys(), workdir)
     train(config, workdir, interactive=sys.stdout.isatty())
+    if (workdir.report / "report.json").is_file():
+        print(f"{workdir.report} is of the model before this training")
     print(f"\nNext: asc-tf evaluate --workdir={workdir.path}")
     return 0
 
@@ -173,7 +175,8 @@ def fit(
     config = config.replace({"train.epochs": config.train.count_epochs(steps)})
     if config.train.steps:
         epochs = config.train.epochs
-        print(f"train.steps = {config.train.steps}: epochs of {steps} steps: {epochs}")
+        unit = "epoch" if epochs == 1 else "epochs"
+        print(f"train.steps = {config.train.steps}: {epochs} {unit} of {steps} steps")
     strategy = devices.strategy(config, examples.count())
     with strategy.scope():
         learner, state = assembly.assembled(config, workdir, manifest, frontend, steps)

@@ -123,6 +123,18 @@ def test_an_epoch_writes_the_weights_that_are_trained_and_not_the_frozen_ones(tm
     assert max(written[1:]) < frozen / 3
 
 
+def test_without_a_frozen_backbone_each_better_model_is_a_whole_file(tmp_path):
+    learner, state = begin(tmp_path)
+    for loss in (1.0, 0.9):
+        weights = end_epoch(learner, state, loss)
+        files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+        assert files == {"model.keras", "latest.npz", "history.csv"}
+        saved = keras.models.load_model(
+            tmp_path / "model.keras", custom_objects={"FrontendLayer": FrontendLayer}
+        )
+        assert_equal(saved.get_weights(), weights)
+
+
 @pytest.mark.parametrize("is_frozen", [False, True])
 @pytest.mark.parametrize("settings", [PLAIN, AVERAGED])
 def test_a_resumed_run_has_every_variable_to_the_last_bit(

@@ -261,3 +261,23 @@ def test_a_second_process_is_kept_out_while_one_trains(tmp_path):
         pass
     with workdir.locked():
         pass
+
+
+def test_a_run_by_steps_may_have_more_steps_but_not_fewer_or_epochs(tmp_path):
+    run, by_steps = Workdir(tmp_path / "run"), CONFIG.replace({"train.steps": 100})
+    run.begin(by_steps, MANIFEST)
+    run.check_config(by_steps.replace({"train.steps": 101}))
+    refused = (
+        ({"train.steps": 99}, "was to have 100; give more"),
+        ({"train.steps": 0}, "the length of this run is train.steps"),
+    )
+    for changes, message in refused:
+        with pytest.raises(UsageError, match=message):
+            run.check_config(by_steps.replace(changes))
+
+
+def test_a_run_by_epochs_is_not_made_one_by_steps(tmp_path):
+    run = Workdir(tmp_path / "run")
+    run.begin(CONFIG, MANIFEST)
+    with pytest.raises(UsageError, match=r"the length of this run is train\.epochs"):
+        run.check_config(CONFIG.replace({"train.steps": 5}))
