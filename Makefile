@@ -54,7 +54,7 @@ test-latest: $(LATEST_STAMP) ## run the tests on the newer set
 	@.venv-latest/bin/python -m pytest -q -n 2 --dist worksteal
 
 slow: $(STAMP) ## run the slow tests
-	@$(BIN)/python -m pytest -q -m slow
+	@$(BIN)/python -m pytest -q -m slow -n 2 --dist worksteal
 
 lint: $(STAMP) ## style, types and the import contract
 	$(BIN)/ruff check .
