@@ -1,7 +1,7 @@
 """How much memory `asc-tf predict` and `asc-edge classify` take for a long file.
 
     python benchmarks/predict_memory.py --model=RUN_OR_EXPORT [--edge_model=M.tflite]
-        [--minutes=1,30] [--formats=WAV,FLAC]
+        [--minutes=10,30] [--formats=WAV,FLAC]
 
 Writes noise of 48 kHz, stereo, 16 bits, and classifies each file in a process of its
 own. `peak` is the most memory that the process had, `above` how much more than for the
@@ -21,7 +21,7 @@ from absl import app, flags
 
 _MODEL = flags.DEFINE_string("model", None, "for asc-tf predict", required=True)
 _EDGE_MODEL = flags.DEFINE_string("edge_model", "", "a .tflite for asc-edge; WAV only")
-_MINUTES = flags.DEFINE_list("minutes", ["1", "30"], "lengths, the shortest first")
+_MINUTES = flags.DEFINE_list("minutes", ["10", "30"], "lengths, the shortest first")
 _FORMATS = flags.DEFINE_list("formats", ["WAV", "FLAC"], "of the files")
 _MAX_ABOVE = flags.DEFINE_float("max_above", 100.0, "largest accepted growth, MB")
 
