@@ -10,7 +10,7 @@ from absl import flags
 
 from asc_tf import config, mistakes
 from asc_tf.errors import UsageError
-from asc_tf.run_search import is_run
+from asc_tf.run_search import find_run
 
 
 def define_configuration(values: flags.FlagValues, keys: Sequence[str]) -> None:
@@ -118,6 +118,11 @@ def assign_word(values: flags.FlagValues, names: Sequence[str]) -> None:
         shown = " ".join(more if names else values.positional)
         raise UsageError(f"unexpected argument {shown} (write --flag=value)")
     flag = values[_meant(word, names, values)]
+    if flag.name == "workdir":
+        # The model.keras of a run stands for its run.
+        path = Path(word).expanduser()
+        run = find_run(path)
+        word = str(run) if run and run != path else word
     if flag.present and absolute(flag.value) != absolute(word):
         again = ""
         if "config" in names and flag.name == "workdir":
@@ -135,7 +140,8 @@ def _meant(word: str, names: Sequence[str], values: flags.FlagValues) -> str:
     if len(names) == 1:
         return names[0]
     is_shipped = word in config.shipped()
-    if not is_run(Path(word).expanduser()) or (is_shipped and values["workdir"].value):
+    is_run = find_run(Path(word).expanduser()) is not None
+    if not is_run or (is_shipped and values["workdir"].value):
         return "config"
     if is_shipped:
         raise UsageError(

@@ -18,6 +18,7 @@ from asc_tf.datasets import table
 from asc_tf.datasets.corpus import files_below, is_audio
 from asc_tf.errors import UsageError
 from asc_tf.manifest import SPLITS, Clip, Manifest, read_clips
+from asc_tf.run_search import suggest_run
 from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import PLACES, Workdir
 
@@ -34,7 +35,11 @@ def base_config(name: str | None, workdir: Workdir | None = None) -> Config:
         UsageError: If the configuration is missing or refused.
     """
     if name:
-        return configuration.read(configuration.find(name))
+        try:
+            path = configuration.find(name)
+        except UsageError as error:
+            raise UsageError(f"{error}{suggest_run(Path(name))}") from error
+        return configuration.read(path)
     if workdir and workdir.config_file.is_file():
         return workdir.config()
     return Config()

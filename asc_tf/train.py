@@ -21,7 +21,7 @@ from asc_tf.config.checks import check_training, without_effect
 from asc_tf.corpus_checks import corpus_notes, oddities
 from asc_tf.errors import UserError, install_hint
 from asc_tf.manifest import Manifest, count_by_split
-from asc_tf.preparation import prepare, prepare_stored, resolve
+from asc_tf.preparation import base_config, prepare, prepare_stored, resolve
 from asc_tf.stored import StoredFeatures
 from asc_tf.workdir import Workdir
 
@@ -57,6 +57,7 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _main(values: flags.FlagValues) -> int:
+    base_config(values.config)  # Names a mistyped run before the missing --workdir.
     workdir = Workdir(command.new_path(values, "workdir"))
     config = resolve(values, COMMAND.configuration_keys(), workdir)
     train(config, workdir, interactive=sys.stdout.isatty())

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from asc_tf import command, run_search
+from asc_tf import arguments, command, run_search, train
 from asc_tf.errors import UsageError
 from asc_tf.run_search import find_run, runs_below, suggest_run
 
@@ -91,3 +91,26 @@ def test_a_run_that_is_not_there_is_refused_naming_those_near_it(runs, words, me
     with pytest.raises(UsageError) as caught:
         existing_run(*words)
     assert str(caught.value) == message
+
+
+def test_a_mistyped_run_folder_is_named_before_the_flag_it_would_have_given(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "esc10").mkdir()
+    (tmp_path / "esc10" / "config.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["esc1"]) == 2
+    message = capsys.readouterr().err
+    assert "--config=esc1: no such file" in message
+    assert "did you mean esc10?" in message
+
+
+def test_the_model_file_of_a_run_is_a_word_for_its_run(tmp_path):
+    (tmp_path / "config.toml").touch()
+    (tmp_path / "model.keras").touch()
+    values = flags.FlagValues()
+    flags.DEFINE_string("config", None, "", flag_values=values)
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    arguments.parse(values, [str(tmp_path / "model.keras")])
+    arguments.assign_word(values, ("config", "workdir"))
+    assert values.workdir == str(tmp_path)
