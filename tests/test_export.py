@@ -284,7 +284,7 @@ def test_a_bad_file_has_an_error_and_the_others_are_classified(
     table = tmp_path / "out.csv"
     assert predict.main([*arguments, f"--csv={table}"]) == 1
     rows = table.read_text().splitlines()
-    assert rows[0] == "file,label,probability,error,p_hiss,p_hum,p_whistle"
+    assert rows[0] == "file,label,probability,error,note,p_hiss,p_hum,p_whistle"
     assert len(rows) == 3 and "not an audio file" in rows[1]
 
 
