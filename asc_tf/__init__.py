@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from asc_tf.version import __version__
+from asc_tf.core.version import __version__
 
 if TYPE_CHECKING:
-    from asc_tf.predictor import Predictor
+    from asc_tf.evaluation.predictor import Predictor
 
 __all__ = ["__version__", "load"]
 
@@ -20,8 +20,8 @@ def load(path: Any) -> "Predictor":
         A predictor with `predict(waveform, sample_rate)` and `predict_files(paths)`.
 
     Raises:
-        asc_tf.errors.UserError: If there is no model at `path`, or it is broken.
+        asc_tf.core.errors.UserError: If there is no model at `path`, or it is broken.
     """
-    from asc_tf.predictor import load as load_predictor
+    from asc_tf.evaluation.predictor import load as load_predictor
 
     return load_predictor(path)

@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from asc_tf.command import Command, dispatch
+from asc_tf.command_line.command import Command, dispatch
 
 USAGE = """
 asc-tf: acoustic scene and environmental sound classification
@@ -37,17 +37,17 @@ asc-tf COMMAND --help explains a command; asc-tf --version prints the version.
 """
 
 MODULES = {
-    "demo": "asc_tf.study",
-    "features": "asc_tf.features",
-    "train": "asc_tf.train",
-    "evaluate": "asc_tf.evaluate",
-    "submission": "asc_tf.submission",
-    "export": "asc_tf.export",
-    "predict": "asc_tf.predict",
-    "datasets": "asc_tf.corpora",
-    "models": "asc_tf.architectures",
-    "inspect": "asc_tf.inspection",
-    "explore": "asc_tf.explore",
+    "demo": "asc_tf.commands.demo",
+    "features": "asc_tf.commands.features",
+    "train": "asc_tf.commands.train",
+    "evaluate": "asc_tf.commands.evaluate",
+    "submission": "asc_tf.commands.submission",
+    "export": "asc_tf.commands.export",
+    "predict": "asc_tf.commands.predict",
+    "datasets": "asc_tf.commands.datasets",
+    "models": "asc_tf.commands.models",
+    "inspect": "asc_tf.commands.inspect",
+    "explore": "asc_tf.commands.explore",
 }
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from asc_tf.errors import UserError
-from asc_tf.files import write_text
+from asc_tf.core.errors import UserError
+from asc_tf.core.files import write_text
 
 SPLITS = ("train", "validation", "test")
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
-from asc_tf.errors import UsageError, UserError
-from asc_tf.files import sha256, write_text
+from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.files import sha256, write_text
 from asc_tf.manifest import Manifest, read_clips
 
 SOURCES = (

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from asc_tf.quiet import quiet_tensorflow
+from asc_tf.core.quiet import quiet_tensorflow
 
 quiet_tensorflow()
 
@@ -78,10 +78,10 @@ def ours(paths: list[Path], folder: Path, **audio: str) -> Callable[[], int]:
     """
     import tensorflow as tf
 
+    from asc_tf.audio.scan import scan
     from asc_tf.config import Audio
     from asc_tf.manifest import Clip, Manifest
-    from asc_tf.pipeline import Waveforms
-    from asc_tf.scan import scan
+    from asc_tf.pipeline.waveforms import Waveforms
 
     settings = Audio(sample_rate=RATE, **audio)
     clips = tuple(Clip(p.name, "a", p.name, split="train") for p in paths)

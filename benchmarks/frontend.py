@@ -36,7 +36,7 @@ import numpy as np
 from absl import app, flags, logging
 from frontend_race import Way, race
 
-from asc_tf.quiet import quiet_tensorflow
+from asc_tf.core.quiet import quiet_tensorflow
 
 quiet_tensorflow()
 
@@ -178,10 +178,10 @@ def measure_litert(name: str, rate: int, settings: dict, folder: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     from asc_tf.config import Frontend
-    from asc_tf.convert import convert
+    from asc_tf.core.quiet import without_notes
+    from asc_tf.exporting.saved_model import write_one_segment
+    from asc_tf.exporting.tflite import convert
     from asc_tf.frontend import FrontendLayer
-    from asc_tf.quiet import without_notes
-    from asc_tf.serving import write_one_segment
 
     samples = round(10 * rate)
     inputs = keras.Input([samples])

@@ -32,7 +32,7 @@ from absl import app, flags
 from mutations import KINDS, RATE, case, originals
 
 from asc_tf.audio.framing import MP3_FRAME
-from asc_tf.command import quiet_tensorflow
+from asc_tf.command_line.command import quiet_tensorflow
 
 quiet_tensorflow()
 
@@ -90,7 +90,7 @@ class Decoders:
         """The decoder, empty where the file was refused, and what went wrong."""
         from asc_tf.audio.inspect import inspect
         from asc_tf.audio.read import read
-        from asc_tf.errors import UserError
+        from asc_tf.core.errors import UserError
 
         found = inspect(self._path)
         if found.refusal:

@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import app, flags, logging
 
-from asc_tf.quiet import quiet_tensorflow
+from asc_tf.core.quiet import quiet_tensorflow
 
 quiet_tensorflow()
 
@@ -87,10 +87,10 @@ class Ours:
     """The training pipeline of this package, and what its augmentations share."""
 
     def __init__(self, paths: list[Path], folder: Path, cache: str) -> None:
+        from asc_tf.audio.scan import scan
         from asc_tf.config import Config
         from asc_tf.manifest import Clip, Manifest
-        from asc_tf.pipeline import Waveforms
-        from asc_tf.scan import scan
+        from asc_tf.pipeline.waveforms import Waveforms
 
         self._config = Config().replace(our_settings(cache, {}))
         clips = tuple(
@@ -108,15 +108,15 @@ class Ours:
 
     def batches(self, augment: dict) -> Callable[[], Iterable]:
         """What gives the batches of so many epochs."""
-        from asc_tf import banks
-        from asc_tf.batches import ClipExamples, training_batches
         from asc_tf.frontend import FrontendLayer
+        from asc_tf.pipeline import noise_banks
+        from asc_tf.pipeline.examples import ClipExamples, training_batches
 
         config = self._config.replace(augment)
         frontend = FrontendLayer(RATE, config.frontend)
         frontend.build((None, config.audio.segment_samples))
         samples = config.audio.segment_samples
-        sounds = banks.load(config.augment, RATE, samples, 0)
+        sounds = noise_banks.load(config.augment, RATE, samples, 0)
         clips = self._waveforms
         examples = ClipExamples(clips, clips, frontend, config, sounds)
         batches = training_batches(examples, frontend, config)
@@ -125,11 +125,11 @@ class Ours:
 
 def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
     """Features stored by this package; mixup and masks live, nothing on waveforms."""
-    from asc_tf import features
-    from asc_tf.batches import StoredExamples, training_batches
     from asc_tf.config import Config
     from asc_tf.frontend import FrontendLayer
-    from asc_tf.stored import StoredFeatures
+    from asc_tf.pipeline.examples import StoredExamples, training_batches
+    from asc_tf.pipeline.feature_store import StoredFeatures
+    from asc_tf.pipeline.store_features import write
 
     rows = [f"{path.name},{'ab'[n % 2]},train" for n, path in enumerate(paths)]
     for split in ("validation", "test"):
@@ -145,7 +145,7 @@ def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
     }
     config = Config().replace(settings)
     with contextlib.redirect_stdout(io.StringIO()):
-        features.write(config, folder)
+        write(config, folder)
     frontend = FrontendLayer(RATE, config.frontend)
     frontend.build((None, config.audio.segment_samples))
     examples = StoredExamples(StoredFeatures.open(folder), frontend, config)

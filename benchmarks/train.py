@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 
-from asc_tf.quiet import quiet_tensorflow
+from asc_tf.core.quiet import quiet_tensorflow
 
 quiet_tensorflow()
 
@@ -97,9 +97,11 @@ def fit_ours(turns: Any) -> None:
     import keras
     import tensorflow as tf
 
-    from asc_tf import assembly, batches, training_data
     from asc_tf.frontend import FrontendLayer, statistics
-    from asc_tf.preparation import prepare
+    from asc_tf.pipeline import training_data
+    from asc_tf.pipeline.examples import steps_per_epoch, training_batches
+    from asc_tf.pipeline.prepare import prepare
+    from asc_tf.training import build
     from asc_tf.workdir import Workdir
 
     config, workdir = configuration(), Workdir(Path(_FOLDER.value) / "run")
@@ -108,11 +110,11 @@ def fit_ours(turns: Any) -> None:
     manifest = prepare(config, workdir)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     examples = training_data.make_examples(config, workdir, manifest, None, frontend)
-    steps = batches.steps_per_epoch(examples.count(), config.train.batch_size)
-    learner, _ = assembly.assembled(config, workdir, manifest, frontend, steps)
+    steps = steps_per_epoch(examples.count(), config.train.batch_size)
+    learner, _ = build.assembled(config, workdir, manifest, frontend, steps)
     frontend.set_statistics(*statistics(frontend, examples.extracted()))
     learner.fit(
-        batches.training_batches(examples, frontend, config),
+        training_batches(examples, frontend, config),
         epochs=config.train.epochs,
         steps_per_epoch=steps,
         shuffle=False,

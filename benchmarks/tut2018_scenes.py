@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from asc_tf.datasets import synthetic_scenes as scenes
-from asc_tf.datasets.synthetic_sounds import RATE
+from asc_tf.datasets.synthetic import scenes as scenes
+from asc_tf.datasets.synthetic.sounds import RATE
 
 _META = flags.DEFINE_string("meta", None, "the folder of meta.csv", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "an empty or new folder", required=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asc_tf.quiet import quiet_tensorflow
+from asc_tf.core.quiet import quiet_tensorflow
 
 # Before any test module imports TensorFlow.
 quiet_tensorflow()
@@ -24,7 +24,7 @@ def tiny_run(tmp_path_factory):
     """A run on the corpus of `tiny`; a test that changes it works on a copy."""
     import tiny
 
-    from asc_tf.train import train
+    from asc_tf.training.train import train
     from asc_tf.workdir import Workdir
 
     corpus = tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
@@ -36,7 +36,7 @@ def tiny_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_export(tiny_run, tmp_path_factory) -> Path:
     """The export of `tiny_run`, in every format."""
-    from asc_tf.export import export
+    from asc_tf.exporting.export import export
 
     output = tmp_path_factory.mktemp("export") / "export"
     export(tiny_run, output)

@@ -16,21 +16,17 @@ import tiny
 from test_corpora import edit, make_dcase, make_fsd, make_mini, make_urban
 from tiny import history
 
+from asc_tf import cli, datasets, models
 from asc_tf import config as configuration
-from asc_tf import (
-    datasets,
-    embeddings,
-    evaluate,
-    export,
-    models,
-    segments,
-    submission,
-    train,
-)
-from asc_tf.checkpoint import RunState
 from asc_tf.config import Dataset
 from asc_tf.config.checks import without_effect
+from asc_tf.dsp import segments
+from asc_tf.evaluation.evaluate import evaluate
+from asc_tf.exporting.export import export
 from asc_tf.frontend import FrontendLayer
+from asc_tf.pipeline import embeddings
+from asc_tf.training.checkpoint import RunState
+from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
 
 STRATEGIES = ("", "_masking", "_mixup", "_both")
@@ -140,10 +136,10 @@ def run(name, folder, tmp_path, formats=("saved_model", "float32", "int8"), **ch
         "export.min_agreement": 0.0,
     }
     config = shipped(name).replace(given | changes)
-    train.train(config, workdir)
+    train(config, workdir)
     assert len(history(workdir)) == 1
-    report, _ = evaluate.evaluate(workdir)
-    return report, export.export(workdir, tmp_path / "export")
+    report, _ = evaluate(workdir)
+    return report, export(workdir, tmp_path / "export")
 
 
 def test_every_flag_in_the_head_of_an_experiment_is_one():
@@ -425,7 +421,7 @@ def test_fsdkaggle2018_trains_both_folds_and_submits_their_mean(
         assert set(files["formats"]) == set(formats)
     runs = [str(tmp_path / fold / "run") for fold in "12"]
     table = tmp_path / "submission.csv"
-    assert submission.main([*runs, f"--output={table}"]) == 0
+    assert cli.main(["submission", *runs, f"--output={table}"]) == 0
     head, *rows = table.read_text().splitlines()
     assert head == "fname,label"
     assert [row.split(",")[0] for row in rows] == sorted(

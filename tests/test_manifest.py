@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from asc_tf.errors import UserError
+from asc_tf.core.errors import UserError
 from asc_tf.manifest import (
     Clip,
     Manifest,

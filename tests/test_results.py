@@ -10,7 +10,7 @@ import pytest
 
 def run(*command: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", *command], capture_output=True, text=True
+        [sys.executable, "-m", "asc_tf.cli", *command], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -23,15 +23,15 @@ def test_esc10_small_reaches_80_percent_and_its_int8_file_keeps_it(
 ):
     workdir, output = tmp_path / "run", tmp_path / "export"
     run(
-        "asc_tf.train",
+        "train",
         "--config=esc10_small",
         f"--dataset.dir={shared_data / 'esc10'}",
         f"--workdir={workdir}",
     )
-    run("asc_tf.evaluate", f"--workdir={workdir}")
+    run("evaluate", f"--workdir={workdir}")
     report = json.loads((workdir / "report" / "report.json").read_text())
     assert report["n_clips"] == 80
     assert report["accuracy"] >= 0.80
-    run("asc_tf.export", f"--workdir={workdir}", f"--output={output}")
+    run("export", f"--workdir={workdir}", f"--output={output}")
     int8 = json.loads((output / "export.json").read_text())["formats"]["int8"]
     assert abs(int8["test"]["accuracy"] - report["accuracy"]) <= 2 / 80 + 1e-9

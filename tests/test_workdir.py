@@ -10,7 +10,7 @@ import pytest
 
 from asc_tf import __version__, workdir
 from asc_tf.config import Config
-from asc_tf.errors import UsageError, UserError
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.workdir import Workdir, environment
 

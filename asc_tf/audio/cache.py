@@ -17,13 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asc_tf import resampling
-from asc_tf.audio import kept
+from asc_tf.audio import cache_format
 from asc_tf.audio.read import read_channels
 from asc_tf.config import Audio
-from asc_tf.errors import UserError
-from asc_tf.files import remove_abandoned, sharing
-from asc_tf.listening import heard
+from asc_tf.core.errors import UserError
+from asc_tf.core.files import remove_abandoned, sharing
+from asc_tf.dsp import resampling
+from asc_tf.dsp.preprocessing import heard
 from asc_tf.manifest import Clip
 
 LAW = (
@@ -58,7 +58,13 @@ class WaveformCache:
         identity = (
             os.path.realpath(self._root / clip.path),
             *(clip.size, clip.mtime_ns, clip.start, clip.duration, clip.route),
-            *(row.view, audio.sample_rate, audio.cache_dtype, kept.MAGIC.hex(), *LAW),
+            *(
+                row.view,
+                audio.sample_rate,
+                audio.cache_dtype,
+                cache_format.MAGIC.hex(),
+                *LAW,
+            ),
         )
         name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         return self.folder / name[:2] / f"{name[2:34]}.audio"
@@ -105,11 +111,11 @@ class WaveformCache:
     def _is_there(self, path: Path) -> bool:
         try:
             with path.open("rb") as stream:
-                head = stream.read(kept.HEADER.size)
+                head = stream.read(cache_format.HEADER.size)
                 size = os.fstat(stream.fileno()).st_size
         except OSError:
             return False
-        return kept.is_whole(head, size, self._audio.cache_dtype)
+        return cache_format.is_whole(head, size, self._audio.cache_dtype)
 
     def _keep(self, views: dict[Path, Row]) -> None:
         """Decode a clip once, and write its views."""
@@ -126,7 +132,7 @@ class WaveformCache:
 
     def _write(self, path: Path, waveform: np.ndarray) -> None:
         with sharing(path) as partial, partial.open("wb") as stream:
-            stream.writelines(kept.encode(waveform, self._audio.cache_dtype))
+            stream.writelines(cache_format.encode(waveform, self._audio.cache_dtype))
 
 
 def _is_as_scanned(path: Path, clip: Clip) -> bool:

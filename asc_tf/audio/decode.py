@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from asc_tf import channels
-from asc_tf.audio import kept, wav
+from asc_tf.audio import cache_format, wav
 from asc_tf.audio.inspect import ROUTES
 from asc_tf.audio.resample import resample
 from asc_tf.audio.tensorflow_io import tensorflow_io
 from asc_tf.config import Audio
-from asc_tf.streaming import BAD_SAMPLES, MAX_PEAK
+from asc_tf.dsp import channels
+from asc_tf.dsp.streaming import BAD_SAMPLES, MAX_PEAK
 
 KEPT = "kept"
 """The route of what is in the cache."""
@@ -65,7 +65,9 @@ def decode_clip(
     """
 
     def from_cache() -> tf.Tensor:
-        return kept.decode(contents, audio.cache_dtype, channels.count(audio.channels))
+        return cache_format.decode(
+            contents, audio.cache_dtype, channels.count(audio.channels)
+        )
 
     def fresh() -> tf.Tensor:
         routes = [name for name in known.routes if name != KEPT]
@@ -151,7 +153,7 @@ def is_sound(waveforms: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tens
 
 
 def select_view(waveform: tf.Tensor, name: str) -> tf.Tensor:
-    """`asc_tf.channels.view` in the graph.
+    """`asc_tf.dsp.channels.view` in the graph.
 
     Args:
         waveform: float32 `[samples, channels]`.

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from asc_tf.audio import framing, length, sndfile, wav
 from asc_tf.audio.tensorflow_io import tensorflow_io
-from asc_tf.streaming import MAX_PEAK, block_samples
+from asc_tf.dsp.streaming import MAX_PEAK, block_samples
 
 ROUTES = {
     ("OGG", "VORBIS"): "vorbis",

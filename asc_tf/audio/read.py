@@ -12,7 +12,7 @@ from asc_tf.audio import sndfile
 from asc_tf.audio.decode import decode_channels
 from asc_tf.audio.inspect import inspect
 from asc_tf.config import Audio
-from asc_tf.errors import UserError
+from asc_tf.core.errors import UserError
 
 
 def read(path: Path | str, audio: Audio) -> tuple[np.ndarray, int]:

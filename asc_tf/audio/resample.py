@@ -1,4 +1,4 @@
-"""`asc_tf.resampling` as a graph, for rates known when it is built or when it runs."""
+"""Resampling in the graph, for rates known when it is built or when it runs."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from asc_tf import resampling
+from asc_tf.dsp import resampling
 
 MAX_CONSTANT_VALUES = 2**22
 """Kernel values of known rates that one graph holds (16 MB)."""
@@ -30,7 +30,7 @@ def resample(
     rate_out: int,
     known_rates: Sequence[int] = (),
 ) -> tf.Tensor:
-    """Resample a waveform by the filter of `asc_tf.resampling`.
+    """Resample a waveform by the filter of `asc_tf.dsp.resampling`.
 
     Args:
         waveform: float32 `[samples]`.

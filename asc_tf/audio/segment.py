@@ -1,8 +1,8 @@
-"""Waveforms to fixed-length segments, in the graph; the law is `asc_tf.segments`."""
+"""Segmentation in the graph, equal to the reference in `asc_tf.dsp.segments`."""
 
 import tensorflow as tf
 
-from asc_tf.segments import SMALLEST
+from asc_tf.dsp.segments import SMALLEST
 
 
 def all_segments(
@@ -82,7 +82,7 @@ def random_segment(
 
 
 def pool(probabilities: tf.Tensor, pooling: str) -> tf.Tensor:
-    """Segment probabilities to clip probabilities, as `asc_tf.segments.pool` does.
+    """Segment probabilities to clip probabilities, as `asc_tf.dsp.segments.pool` does.
 
     Args:
         probabilities: float32 `[batch, segments, labels]`.

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asc_tf.errors import UserError
-from asc_tf.resampling import RATES
-from asc_tf.streaming import AudioStream, block_samples
+from asc_tf.core.errors import UserError
+from asc_tf.dsp.resampling import RATES
+from asc_tf.dsp.streaming import AudioStream, block_samples
 
 ROUTE = "sndfile"
 """The manifest's `route` of a file that libsndfile decodes."""

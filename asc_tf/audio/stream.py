@@ -5,10 +5,10 @@ import math
 from pathlib import Path
 
 from asc_tf.audio import sndfile
-from asc_tf.edge import wav
-from asc_tf.edge.opening import open_regular
-from asc_tf.errors import UserError
-from asc_tf.streaming import AudioStream
+from asc_tf.core.errors import UserError
+from asc_tf.core.opening import open_regular
+from asc_tf.dsp import wav_file
+from asc_tf.dsp.streaming import AudioStream
 
 
 def open_stream(path: str | Path, max_seconds: float = math.inf) -> AudioStream:
@@ -38,7 +38,7 @@ def _open(path: Path) -> AudioStream:
     if not head:
         raise UserError("an empty file")
     try:
-        return wav.open_stream(path)
+        return wav_file.open_stream(path)
     except UserError as error:
         own = error
     try:

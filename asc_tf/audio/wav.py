@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from asc_tf.resampling import RATES
-from asc_tf.wav_format import (
+from asc_tf.dsp.resampling import RATES
+from asc_tf.dsp.wav_format import (
     COMPRESSED,
     EXTENSIBLE,
     FLOAT,

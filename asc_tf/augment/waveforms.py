@@ -23,7 +23,7 @@ FFT_LENGTHS = np.unique(
 
 
 class Banks(NamedTuple):
-    """Sounds to augment with; `asc_tf.banks.load` makes them.
+    """Sounds to augment with; `asc_tf.pipeline.noise_banks.load` makes them.
 
     Attributes:
         noise: float32 `[n, samples]`, each row of power (mean square) 1.

@@ -14,7 +14,7 @@ from typing import Any
 
 from asc_tf.config.checks import check
 from asc_tf.config.families import FAMILIES, Family
-from asc_tf.config.features import Augment, Frontend
+from asc_tf.config.frontend import Augment, Frontend
 from asc_tf.config.inputs import Audio, Dataset
 from asc_tf.config.options import (
     Section,
@@ -24,8 +24,8 @@ from asc_tf.config.options import (
     section_name,
 )
 from asc_tf.config.sections import Evaluate, Export, Model, Train
-from asc_tf.config.suggestions import did_you_mean, nearest, suggestion
-from asc_tf.errors import UsageError
+from asc_tf.core.errors import UsageError
+from asc_tf.core.suggestions import did_you_mean, nearest, suggestion
 
 __all__ = [
     "FAMILIES",

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from asc_tf.config.features import WAVEFORM_SWITCHES, Augment, Frontend
+from asc_tf.config.frontend import WAVEFORM_SWITCHES, Augment, Frontend
 from asc_tf.config.inputs import Audio
 from asc_tf.config.model_checks import check_model, model_without_effect
 from asc_tf.config.sections import Train
-from asc_tf.errors import UsageError
+from asc_tf.core.errors import UsageError
 
 if TYPE_CHECKING:
     from asc_tf.config import Config

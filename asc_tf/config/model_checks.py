@@ -1,8 +1,8 @@
 """What must hold between the fields of the model's section, and for its family."""
 
-from asc_tf.config.features import Frontend
+from asc_tf.config.frontend import Frontend
 from asc_tf.config.sections import Model
-from asc_tf.errors import UsageError
+from asc_tf.core.errors import UsageError
 
 SMALLEST_IMAGE = {"inception_v3": 75, "mobilenet_v2": 32, "efficientnet_v2_b0": 32}
 BACKBONE_FIELDS = ("backbone", "weights", "train_from")

@@ -5,8 +5,8 @@ import math
 from dataclasses import field
 from typing import Any
 
-from asc_tf.config.suggestions import suggestion
-from asc_tf.errors import UsageError
+from asc_tf.core.errors import UsageError
+from asc_tf.core.suggestions import suggestion
 
 MAX_SEED = 2**31 - 1
 """NumPy and Keras take no seed of more than 32 bits."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from asc_tf.config import Dataset
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets import (
     asc_mini,
     dcase,
@@ -23,7 +24,6 @@ from asc_tf.datasets import (
 from asc_tf.datasets.corpus import Corpus, ForeignFolderError, MissingTableError
 from asc_tf.datasets.locations import split_by_location, split_table
 from asc_tf.datasets.shared import describe_shared, drop_shared, find_shared
-from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest, check_names, split_off
 
 __all__ = ["Corpus", "load", "split_table", "usable_folds"]

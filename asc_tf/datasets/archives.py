@@ -7,8 +7,8 @@ publishes is left empty, never guessed.
 
 import importlib
 
-from asc_tf.download.fetching import Archive
-from asc_tf.errors import UserError, install_hint
+from asc_tf.core.errors import UserError, install_hint
+from asc_tf.datasets.download.fetching import Archive
 
 _ZENODO = "https://zenodo.org/records"
 

@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 
 from asc_tf.config import Dataset
+from asc_tf.core.errors import UserError
 from asc_tf.datasets.corpus import Corpus, files_below, in_order, is_audio
 from asc_tf.datasets.dcase import SCENES
-from asc_tf.errors import UserError
 from asc_tf.manifest import Clip
 
 LAYOUT = "clips like airport_1.wav or metro_station_..._8.wav, in one folder or below"

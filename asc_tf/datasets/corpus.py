@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Dataset
-from asc_tf.errors import UsageError, UserError
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.manifest import Clip
 
 AUDIO_SUFFIXES = (

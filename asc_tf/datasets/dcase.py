@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asc_tf.config import Dataset
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets.corpus import (
     Corpus,
     MissingTableError,
@@ -26,7 +27,6 @@ from asc_tf.datasets.corpus import (
     in_order,
     read_rows,
 )
-from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import Clip
 
 SCENES = (

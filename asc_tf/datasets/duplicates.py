@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asc_tf.files import sha256
+from asc_tf.core.files import sha256
 from asc_tf.manifest import Clip
 
 PIECE_BYTES = 4096

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from asc_tf.config import Dataset
+from asc_tf.core.errors import UserError
 from asc_tf.datasets.corpus import (
     Corpus,
     choose_fold,
@@ -16,7 +17,6 @@ from asc_tf.datasets.corpus import (
     in_order,
     read_rows,
 )
-from asc_tf.errors import UserError
 from asc_tf.manifest import Clip
 
 LAYOUT = (

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Dataset, suggestion
+from asc_tf.core.errors import UsageError
 from asc_tf.datasets.corpus import Corpus, files_below, is_audio
-from asc_tf.errors import UsageError
 from asc_tf.manifest import Clip
 
 GROUPS = ("identifier", "city", "device")

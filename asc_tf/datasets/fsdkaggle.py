@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Dataset
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets.corpus import (
     Corpus,
     Row,
@@ -21,7 +22,6 @@ from asc_tf.datasets.corpus import (
     in_order,
     read_rows,
 )
-from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import Clip
 
 LAYOUT = (

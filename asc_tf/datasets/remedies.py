@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from asc_tf.config import Dataset
+from asc_tf.core.errors import UserError
 from asc_tf.datasets.corpus import Corpus, files_below, is_audio
-from asc_tf.errors import UserError
 
 Adapters = dict[str, Callable[[Dataset, Path], Corpus]]
 

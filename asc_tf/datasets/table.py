@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Dataset
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets import remedies
 from asc_tf.datasets import synthetic as scenes
 from asc_tf.datasets.corpus import (
@@ -20,7 +21,6 @@ from asc_tf.datasets.corpus import (
     choose_fold,
     read_table,
 )
-from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip
 
 

@@ -10,6 +10,7 @@ Research", ACM Multimedia 2014.
 from pathlib import Path
 
 from asc_tf.config import Dataset
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets.corpus import (
     Corpus,
     Row,
@@ -19,7 +20,6 @@ from asc_tf.datasets.corpus import (
     in_order,
     read_rows,
 )
-from asc_tf.errors import UsageError, UserError
 from asc_tf.manifest import SPLITS, Clip
 
 LAYOUT = "metadata/UrbanSound8K.csv and audio/fold1/100032-3-0-0.wav"

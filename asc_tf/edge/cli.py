@@ -8,11 +8,11 @@ from typing import Any
 
 from absl import flags
 
-from asc_tf import command
-from asc_tf.command import Command, dispatch
+from asc_tf.command_line import command
+from asc_tf.command_line.command import Command, dispatch
+from asc_tf.core.errors import UsageError
+from asc_tf.core.quiet import without_notes
 from asc_tf.edge.runtime import MAX_THREADS, EdgeModel
-from asc_tf.errors import UsageError
-from asc_tf.quiet import without_notes
 
 USAGE = """
 asc-edge: classify sound without TensorFlow, on a Raspberry Pi for example
@@ -148,8 +148,8 @@ COMMANDS = {
     "classify": lambda: Command(
         name="classify",
         usage=CLASSIFY_USAGE,
-        main=classify,
-        define=define_classify,
+        run=classify,
+        define_flags=define_classify,
         takes_words=True,
         program="asc-edge",
     ),

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.config import FIELDS
-from asc_tf.edge.opening import opened
-from asc_tf.errors import UserError
-from asc_tf.files import replacing
-from asc_tf.listening import Listening
-from asc_tf.version import __version__
+from asc_tf.core.errors import UserError
+from asc_tf.core.files import replacing
+from asc_tf.core.opening import opened
+from asc_tf.core.version import __version__
+from asc_tf.dsp.preprocessing import Listening
 
 FORMAT_VERSION = 1
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from asc_tf.edge import container, wav
-from asc_tf.edge.opening import naming
-from asc_tf.errors import UserError, install_hint
-from asc_tf.listening import silence_note
+from asc_tf.core.errors import UserError, install_hint
+from asc_tf.core.opening import naming
+from asc_tf.dsp import wav_file
+from asc_tf.dsp.preprocessing import silence_note
+from asc_tf.edge import container
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "waveform", "probabilities"
 
@@ -101,7 +102,7 @@ class EdgeModel:
     def _file(self, path: str | Path) -> dict[str, Any]:
         try:
             with naming(path):
-                stream = wav.open_stream(path)
+                stream = wav_file.open_stream(path)
                 segments = self.metadata.listening.cut_stream(stream)
                 probabilities, ms = self._clip(segments)
                 note = silence_note(stream)

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from asc_tf import banks
 from asc_tf.augment import augment_features, augment_waveforms, fold_in
 from asc_tf.config import Augment, Config, Frontend
-from asc_tf.devices import allow_tensor_float_32
 from asc_tf.frontend import FrontendLayer, statistics
 from asc_tf.frontend.log_axis import hz_to_octaves
 from asc_tf.frontend.mel import hz_to_mel
 from asc_tf.manifest import Clip
+from asc_tf.models.precision import allow_tensor_float_32
+from asc_tf.pipeline import noise_banks
 from asc_tf.report import explore_settings
 from asc_tf.report.explore_axes import (
     Ticks,
@@ -135,7 +135,7 @@ class Studio:
         batch = tf.constant(np.stack([segment] * VERSIONS + [other] * VERSIONS))
         seed = fold_in(tf.constant([config.train.seed, 0], tf.int64), 2)
         length, rate = config.audio.segment_samples, self.rate
-        bank = banks.load(settings, rate, length, config.train.seed, config.audio)
+        bank = noise_banks.load(settings, rate, length, config.train.seed, config.audio)
         is_mid_side = config.audio.channels == "mid_side"
         changed = augment_waveforms(batch, seed, settings, bank, is_mid_side)
         unused = tf.zeros([2 * VERSIONS, 1])

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from asc_tf.config import Model
-from asc_tf.errors import UsageError, UserError
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.models import (
     cp_mobile,
     dcase2018_cnn,

@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from asc_tf.config import Frontend, Model
-from asc_tf.errors import UserError
+from asc_tf.core.errors import UserError
 from asc_tf.models.cost import layer_costs, macs, table
 
 CHANNEL = 25

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asc_tf.columns import aligned
+from asc_tf.core.text_table import aligned
 
 
 @dataclass(frozen=True)

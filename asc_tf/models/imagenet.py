@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import keras
 
 from asc_tf.config import Model, suggestion
-from asc_tf.errors import UsageError, UserError
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.models.blocks import Blocks
 
 ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications"

@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 
-from asc_tf.columns import aligned
 from asc_tf.config import suggestion
-from asc_tf.errors import UsageError, UserError
+from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.text_table import aligned
 from asc_tf.models.blocks import HEAD
 
 MAX_NAMED = 8

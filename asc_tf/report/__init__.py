@@ -40,9 +40,9 @@ def write_report(
 
     Args:
       directory: where to write; made if it does not exist.
-      report: the result of `asc_tf.metrics.evaluate` or `without_labels` and, all of
-        them optional, `split` (str), `partial` (a sentence on clips that are lacking),
-        `split_table` (of `asc_tf.datasets`), `energy` (of energy.json), `model` and
+      report: the result of `asc_tf.evaluation.metrics.evaluate` or `without_labels`
+        and, all of them optional, `split` (str), `partial` (names missing
+        clips), `split_table` (of `asc_tf.datasets`), `energy` (of energy.json), `model` and
         `workdir` (names for the title), `protocol` (dict of `corpus`, `fold`, `leaky`
         and anything else worth a word), `per_split` (scores of several splits),
         `segments` (dict of `n_segments`, `accuracy`, `pooling`, ...), `excluded` (list

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from asc_tf.errors import UsageError
+from asc_tf.core.errors import UsageError
 from asc_tf.report.explore_axes import signed
 from asc_tf.report.explore_counts import Counts, stacked_bars
 from asc_tf.report.explore_figures import DYNAMIC_RANGE, colour_key

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from asc_tf.files import write_text
+from asc_tf.core.files import write_text
 from asc_tf.report.html import (
     bar_cell,
     document,

@@ -76,8 +76,8 @@ def per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -> byt
     """Draws accuracy and F1 of each class as horizontal bars, the best F1 on top.
 
     Args:
-      rows: the `per_class` list of `asc_tf.metrics.evaluate`. Classes without clips
-        come last and carry no bar.
+      rows: the `per_class` list of `asc_tf.evaluation.metrics.evaluate`. Classes
+        without clips come last and carry no bar.
       theme: colours.
 
     Returns:

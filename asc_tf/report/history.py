@@ -6,7 +6,7 @@ import csv
 import math
 from pathlib import Path
 
-from asc_tf.errors import UserError
+from asc_tf.core.errors import UserError
 
 CURVES = ("loss", "val_loss", "accuracy", "val_accuracy", "learning_rate")
 

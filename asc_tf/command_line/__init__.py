@@ -1,0 +1,1 @@
+"""Flags, help, messages and exit codes that all commands share."""

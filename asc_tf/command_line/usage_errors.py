@@ -1,0 +1,150 @@
+"""What to say of a command line that is wrong: what was given, and what is meant."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import flags
+
+from asc_tf import config
+from asc_tf.core.errors import UsageError
+from asc_tf.core.suggestions import ALIASES, EXAMPLES
+
+_DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
+
+
+def refuse_slips(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    """Refuse arguments that would be taken for something else than was meant.
+
+    Raises:
+        UsageError: Naming the argument, and how it is written.
+    """
+    if "--" in arguments:
+        arguments = arguments[: [*arguments].index("--")]
+    for before, word, after in _with_neighbours(arguments):
+        if is_valued(values, word) and (not after or is_flag(values, after)):
+            followed = f" (it is followed by {after})" if after else ""
+            raise UsageError(
+                f"{word}: a value is missing{followed}; write {word}=VALUE"
+            )
+        if word == "=" or (word.startswith("=") and is_valued(values, before)):
+            raise UsageError(f"{before} {word}: write --flag=value without blanks")
+        if is_switch(values, before) and word.lower() in ("true", "false"):
+            raise UsageError(f"{before} {word}: write {before}={word}")
+        if word[:1] in _DASHES and word:
+            plain = word.lstrip(_DASHES + "-")
+            raise UsageError(
+                f"{word}: begins with a dash that is no hyphen; write --{plain}"
+            )
+        name = word.partition("=")[0]
+        if "=" in word and name in values and not Path(word).exists():
+            raise UsageError(f"{word}: an argument without --; write --{word}")
+
+
+def _with_neighbours(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    around = ["", *words, ""]
+    return zip(around, around[1:], around[2:], strict=False)
+
+
+def _flag_name(word: str) -> str:
+    """What follows the dashes of an argument, up to a `=`; empty without dashes."""
+    return word.lstrip("-").partition("=")[0] if word.startswith("-") else ""
+
+
+def is_flag(values: flags.FlagValues, word: str) -> bool:
+    """Whether an argument is one of the flags, with or without a value."""
+    name = _flag_name(word)
+    return word.startswith("--") and (
+        name in values or name.removeprefix("no") in values
+    )
+
+
+def is_switch(values: flags.FlagValues, word: str) -> bool:
+    """Whether an argument is a flag for true or false, without a value."""
+    name = _flag_name(word)
+    return "=" not in word and name in values and values[name].boolean
+
+
+def is_valued(values: flags.FlagValues, word: str) -> bool:
+    """Whether an argument is a flag that needs a value, and has none behind a `=`."""
+    name = _flag_name(word)
+    return "=" not in word and name in values and not values[name].boolean
+
+
+def unknown_flag(values: flags.FlagValues, name: str, argument: str) -> str:
+    """The message on a flag that the command does not have.
+
+    Args:
+        values: The flags that it has.
+        name: The name that was given.
+        argument: The argument as it was given, with its dashes and its value.
+    """
+    value = argument.partition("=")[2]
+    given = argument.partition("=")[0]
+    if given.startswith("-") and not given.startswith("--") and Path(argument).exists():
+        return f"{argument}: unknown flag; for the file of this name write ./{argument}"
+    if name in config.FIELDS:
+        problem = "a key of the configuration that is no flag of this command"
+    else:
+        problem = "unknown flag"
+    names = [each for each in values if each != "positional"]
+    if name in config.TITLES and name not in ALIASES:
+        return f"{given}: a section, not a flag; --help={name} lists its flags"
+    if near := _initials(name, names) or config.nearest(name, names):
+        return f"{given}: {problem}{config.did_you_mean(_written(near, value))}"
+    return f"{given}: {problem}; --help lists the flags"
+
+
+def _initials(name: str, names: Sequence[str]) -> list[str]:
+    """The command's own flags that begin with a single letter."""
+    if len(name) != 1:
+        return []
+    return [each for each in names if each.startswith(name) and "." not in each]
+
+
+def _written(names: Sequence[str], value: str) -> list[str]:
+    """Flags as they may be written: with the value given, if they take it."""
+    if fitting := [name for name in names if value and _takes(name, value)]:
+        return [f"--{name}={value}" for name in fitting]
+    return [
+        f"--{name}={EXAMPLES[name]}" if name in EXAMPLES else f"--{name}"
+        for name in names
+    ]
+
+
+def _takes(name: str, value: str) -> bool:
+    """Whether a flag takes a value, as far as its declaration says."""
+    if name not in config.FIELDS:
+        return True
+    item = config.FIELDS[name]
+    try:
+        config.coerce(name, item, config.from_text(item, value))
+    except UsageError:
+        return False
+    return True
+
+
+def illegal_value(values: flags.FlagValues, error: flags.IllegalFlagValueError) -> str:
+    """The message on a value that a flag refuses."""
+    cause = error.__context__
+    if isinstance(cause, UsageError):
+        # The field's own check says it better.
+        return f"--{cause}"
+    found = re.match(r"flag --([^=]+)=(.*?): ", str(error), re.DOTALL)
+    if not found:
+        return str(error)
+    name, value = found.groups()
+    parser = values[name].parser
+    if isinstance(parser, flags.EnumParser):
+        known = parser.enum_values
+        near = config.suggestion(value, known)
+        return f"--{name}={value}: must be one of {', '.join(known)}{near}"
+    if isinstance(parser, flags.BooleanParser):
+        return f"--{name}={value}: must be true or false"
+    if isinstance(parser, flags.IntegerParser | flags.FloatParser):
+        low, high = parser.lower_bound, parser.upper_bound
+        limits = "" if low is None else f" of at least {low}"
+        limits += "" if high is None else f" and at most {high}"
+        whole = "whole " if isinstance(parser, flags.IntegerParser) else ""
+        return f"--{name}={value}: must be a {whole}number{limits}"
+    return str(error)

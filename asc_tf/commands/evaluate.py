@@ -1,0 +1,86 @@
+"""asc-tf evaluate: a run folder in, its report out. The first to read the test part."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from asc_tf.command_line import command
+from asc_tf.command_line.arguments import define_workdir
+from asc_tf.commands.configuration import parse_splits
+from asc_tf.evaluation.evaluate import evaluate
+from asc_tf.manifest import SPLITS
+from asc_tf.report.headline import headline
+from asc_tf.workdir import PLACES, Workdir
+
+if TYPE_CHECKING:
+    pass
+
+USAGE = """
+Evaluate a trained run on one split of its corpus, and write its report folder.
+
+  asc-tf evaluate W [--split=test]
+
+  asc-tf evaluate runs/esc10
+
+W is a run folder (--workdir=W is the same). --split=train,validation makes one report
+of both splits, whose predictions.csv has a column that names the split of each clip. A
+test split without labels gets predictions and no scores; asc-tf submission makes the
+competition's table of them.
+"""
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    define_workdir(values)
+    flags.DEFINE_list(
+        "split",
+        "test",
+        f"the split to evaluate, or several: {', '.join(SPLITS)}",
+        flag_values=values,
+    )
+
+
+def _run(values: flags.FlagValues) -> int:
+    splits = parse_splits("split", values.split)
+    workdir = Workdir(command.existing_run(values))
+    changes = command.changed(values, COMMAND.configuration_keys())
+    for key in PLACES:
+        if folder := changes.get(key):
+            changes[key] = command.absolute(folder)
+    report, page = evaluate(workdir, splits, changes)
+    for line in _summary(report, page.parent):
+        print(line)
+    print(page)
+    return 0
+
+
+def _summary(report: dict[str, Any], folder: Path) -> list[str]:
+    """The lines that the command prints: a warning of what is missing, then scores."""
+    lines = [f"PARTIAL: {report['partial']}"] if report["partial"] else []
+    counted = f"{report['split']}: {report['n_clips']} clips"
+    if not report["has_labels"]:
+        lines.append(f"{counted} without labels: predictions, but no scores")
+        return [*lines, str(folder / "predictions.csv")]
+    shown = ", ".join(f"{name} {text}" for name, text in headline(report)[:3])
+    leaky = " (LEAKY protocol)" if report["protocol"].get("leaky") else ""
+    lines.append(f"{counted}, {shown}{leaky}")
+    lines += [
+        f"  {row['split']}: {row['n_clips']} clips, accuracy {row['accuracy']:.1%}"
+        for row in report["per_split"]
+    ]
+    return lines
+
+
+COMMAND = command.Command(
+    name="evaluate",
+    usage=USAGE,
+    run=_run,
+    define_flags=_define_flags,
+    begins_with=None,
+    word_flags=("workdir",),
+    sections=("evaluate",),
+    keys=(
+        *("dataset.dir", "dataset.features", "dataset.max_missing"),
+        "audio.cache_dir",
+    ),
+)

@@ -1,0 +1,75 @@
+"""asc-tf export: a run folder in, an export folder out; every file is tried first."""
+
+from typing import Any
+
+from absl import flags
+
+from asc_tf.command_line import command
+from asc_tf.command_line.arguments import define_workdir
+from asc_tf.core.errors import UserError
+from asc_tf.exporting.export import checked_split, export, rejections
+from asc_tf.workdir import Workdir
+
+USAGE = """
+Export a trained run for serving and for the edge.
+
+  asc-tf export W --output=E [--formats=saved_model,float32,int8]
+
+  asc-tf export runs/esc10 --output=exports/esc10
+
+W is a run folder (--workdir=W is the same), E the folder to write: SavedModel, TFLite
+files, and a page that compares them. Every file is run against the Keras model on
+validation clips before it is accepted (on training clips where the run has no
+validation part). One that does not agree is kept as NAME.rejected beside those that
+do; the exit code is 1.
+"""
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    define_workdir(values)
+    flags.DEFINE_string("output", None, "the folder to write", flag_values=values)
+    flags.DEFINE_list("formats", None, "short for --export.formats", flag_values=values)
+
+
+def _run(values: flags.FlagValues) -> int:
+    workdir = Workdir(command.existing_run(values))
+    output = command.new_path(values, "output")
+    changes = command.changed(values, COMMAND.configuration_keys())
+    for key in ("dataset.dir", "audio.cache_dir"):
+        if folder := changes.get(key):
+            changes[key] = command.absolute(folder)
+    if values.formats:
+        changes["export.formats"] = values.formats
+    described = export(workdir, output, changes)
+    for name, row in described["formats"].items():
+        print(summary_line(name, row))
+    print(output)
+    if described["rejected"]:
+        raise UserError("; ".join(rejections(described)))
+    return 0
+
+
+def summary_line(name: str, row: dict[str, Any]) -> str:
+    """One line on one exported format."""
+    test = row.get("test") or {}
+    is_scored = test.get("accuracy") is not None
+    accuracy = f"{test['accuracy']:.1%} on test, " if is_scored else ""
+    split = checked_split(row)
+    return (
+        f"{name:12} {row['bytes'] / 1000:8.1f} kB  {row['latency_ms']['p50']:7.2f} "
+        f"ms per segment  {accuracy}agreement with Keras "
+        f"{row[split]['agreement']:.1%}, probabilities differ by up to "
+        f"{row[split]['max_difference']:.1g} ({split})"
+    )
+
+
+COMMAND = command.Command(
+    name="export",
+    usage=USAGE,
+    run=_run,
+    define_flags=_define_flags,
+    begins_with=None,
+    word_flags=("workdir",),
+    sections=("export", "evaluate"),
+    keys=("dataset.dir", "dataset.max_missing", "audio.cache_dir"),
+)

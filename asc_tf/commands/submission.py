@@ -1,0 +1,67 @@
+"""asc-tf submission: evaluated runs in, a table of their best guesses together out."""
+
+from pathlib import Path
+
+from absl import flags
+
+from asc_tf.command_line import command
+from asc_tf.core.errors import UsageError
+from asc_tf.core.files import write_text
+from asc_tf.evaluation.submission import (
+    averaged,
+    describe_scores,
+    left_out,
+    read_predictions,
+    table,
+)
+from asc_tf.workdir import Workdir
+
+USAGE = """
+Average the predictions of runs, one for each fold, and write the best guesses per file.
+
+  asc-tf submission W1 W2 ... --output=submission.csv [--top_k=3]
+
+Each W is a run folder that asc-tf evaluate has been through; its test clips need no
+labels. The average is geometric.
+The table is that of FSDKaggle2018's competition: fname, and label, whose guesses are
+apart by a blank, the most probable one first (other blanks in labels become _). Clips
+that the evaluation left out are in it too, with what is most probable for any clip.
+"""
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("output", None, "the table to write", flag_values=values)
+    flags.DEFINE_integer("top_k", 3, "guesses per file", 1, flag_values=values)
+
+
+def _run(values: flags.FlagValues) -> int:
+    if not values.positional:
+        raise UsageError("no runs; give one or more run folders")
+    output = command.new_path(values, "output")
+    if output.is_dir():
+        raise UsageError(f"--output={output}: a folder; name a file")
+    names = [Path(name).resolve() for name in values.positional]
+    if twice := [str(name) for name in names if names.count(name) > 1]:
+        raise UsageError(f"{twice[0]}: given twice; name each run once")
+    runs = [Workdir(Path(name)) for name in values.positional]
+    found = averaged([read_predictions(run) for run in runs], values.positional)
+    lost = left_out(runs)
+    write_text(output, table(found, values.top_k, lost))
+    runs_and_clips = f"{len(runs)} run{'s'[: len(runs) - 1]}, {len(found.files)} clips"
+    print(f"{runs_and_clips}: {describe_scores(found)}")
+    if lost:
+        print(
+            f"{len(lost)} without a prediction ({', '.join(lost[:3])}"
+            f"{', ...' * (len(lost) > 3)}): they get what is most probable for any clip"
+        )
+    print(output)
+    return 0
+
+
+COMMAND = command.Command(
+    name="submission",
+    usage=USAGE,
+    run=_run,
+    define_flags=_define_flags,
+    takes_words=True,
+)

@@ -1,0 +1,63 @@
+"""asc-tf train: clips in, a run folder with a trained model out."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from asc_tf import config as configuration
+from asc_tf.command_line import command
+from asc_tf.command_line.arguments import define_config_file, define_workdir
+from asc_tf.commands.configuration import base_config, resolve
+from asc_tf.training.train import train
+from asc_tf.workdir import Workdir
+
+if TYPE_CHECKING:
+    pass
+
+USAGE = """
+Train a classifier.
+
+  asc-tf train CONFIG --workdir=W [--flag=value ...]    begin a run
+  asc-tf train W [--flag=value ...]                     go on with the run in W
+  asc-tf train esc10_small --dataset.dir=ESC-50 --workdir=runs/esc10
+  asc-tf train runs/esc10                        resumes a stopped run
+  asc-tf train runs/esc10 --train.epochs=200     trains a finished run longer
+
+CONFIG is a TOML file or the name of a shipped configuration (--config=CONFIG is the
+same). Every key of it is also a flag. A flag goes before the file (without one, before
+the configuration of the run in W), and the file before the defaults. The command that
+began a run resumes it, too.
+"""
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    define_config_file(values)
+    define_workdir(values, "the run folder, a new one or one to resume")
+
+
+def _run(values: flags.FlagValues) -> int:
+    base_config(values.config)  # Names a mistyped run before the missing --workdir.
+    workdir = Workdir(command.new_path(values, "workdir"))
+    config = resolve(values, COMMAND.configuration_keys(), workdir)
+    train(config, workdir, interactive=sys.stdout.isatty())
+    if (workdir.report / "report.json").is_file():
+        print(f"{workdir.report} is of the model before this training")
+    print(f"\nNext: asc-tf evaluate --workdir={workdir.path}")
+    return 0
+
+
+COMMAND = command.Command(
+    name="train",
+    usage=USAGE,
+    run=_run,
+    define_flags=_define_flags,
+    word_flags=("config", "workdir"),
+    common=(
+        *("dataset.name", "dataset.dir", "audio.sample_rate", "audio.segment_seconds"),
+        *("frontend.n_mels", "augment.mixup_alpha", "augment.time_masks"),
+        *("augment.frequency_masks", "model.name", "train.epochs"),
+        *("train.batch_size", "train.learning_rate"),
+    ),
+    sections=tuple({key.split(".")[0]: None for key in configuration.FIELDS}),
+)

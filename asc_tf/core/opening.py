@@ -1,0 +1,67 @@
+"""Opening files that anyone may have sent: what goes wrong names the file."""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from asc_tf.core.errors import UserError
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file for reading, as `open_regular`, and name it in errors.
+
+    Raises:
+        UserError: If it cannot be opened, or the block raised OSError or UserError;
+            the message begins with the path.
+    """
+    with naming(path), open_regular(path) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Begin the messages of errors with the path of a file.
+
+    Raises:
+        UserError: If the block raised OSError or UserError.
+    """
+    # A NUL in the name would end the line for some terminals.
+    name = str(path) if "\0" not in str(path) else repr(str(path))
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{name}: no such file") from error
+    except OSError as error:
+        raise UserError(f"{name}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file for reading.
+
+    Args:
+        path: The file. A folder, pipe or device is refused: reading it could wait
+            for ever.
+
+    Yields:
+        The file, and its size in bytes.
+
+    Raises:
+        UserError: If it is no regular file; the message does not name it.
+        OSError: If it cannot be opened.
+    """
+    try:
+        is_regular = stat.S_ISREG(os.stat(path).st_mode)
+    except ValueError as error:  # a NUL in the name
+        raise UserError(str(error)) from error
+    if not is_regular:
+        kind = "a folder" if path.is_dir() else "a pipe or device"
+        raise UserError(f"is {kind}, not a file")
+    with path.open("rb") as file:
+        yield file, os.fstat(file.fileno()).st_size

@@ -1,0 +1,158 @@
+"""Make a folder of archives, whole or not at all.
+
+All work is done in a folder beside the one that is asked for, which takes that name
+when everything is in it. What a cut connection or a killed process has left there is
+continued by the next run.
+"""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.files import write_text
+from asc_tf.datasets.download.fetching import Archive, Report, fetch
+from asc_tf.datasets.download.unpacking import (
+    BrokenArchiveError,
+    check_space,
+    merge,
+    unpack,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a folder is made of.
+
+    Attributes:
+        archives: The archives.
+        unpacked_bytes: Size of their content, about.
+        download_bytes: Size of the archives, about.
+        strip: Whether a single folder around the content is left out.
+    """
+
+    archives: Sequence[Archive]
+    unpacked_bytes: int
+    download_bytes: int
+    strip: bool = True
+
+
+def install(
+    plan: Plan,
+    folder: Path,
+    name: str,
+    check: Callable[[Path], object],
+    report: Report,
+    say: Callable[[str], None],
+) -> None:
+    """Fetch and unpack archives into a new folder.
+
+    Args:
+        plan: What to fetch.
+        folder: The folder to make; it may be there if it is empty.
+        name: What is fetched; another name does not continue this one's work.
+        check: Gets the unpacked folder before it takes its name; raises if it is not
+            what it should be.
+        report: Progress.
+        say: Gets a line on each archive that is done and on each attempt that failed.
+
+    Raises:
+        UsageError: If the folder is not empty.
+        UserError: If an archive cannot be had or is not what it should be, if there is
+            no room, or if another process is at it.
+    """
+    check_free(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = staging_folder(folder, name)
+    staging.mkdir(exist_ok=True)
+    unpacked = staging / "unpacked"
+    unpacked.mkdir(exist_ok=True)
+    with _alone(staging):
+        left = [each for each in plan.archives if not _is_done(each, staging)]
+        check_space(staging, _needed(plan, left, staging))
+        for each in left:
+            path = fetch(each, staging, report, say)
+            _unpack(path, staging, plan)
+            write_text(_done_file(each, staging), _key(each))
+            path.unlink()
+            say(f"{each.name}: fetched, checked and unpacked")
+        try:
+            check(unpacked)
+        except UserError as error:
+            raise UserError(f"{error}; remove {staging} to begin again") from error
+        os.rename(unpacked, folder)
+        shutil.rmtree(staging)
+
+
+def staging_folder(folder: Path, name: str) -> Path:
+    """Where the work on a folder is done until it is whole."""
+    return folder.with_name(f".{folder.name}.{name}.partial")
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that could not become a corpus.
+
+    Raises:
+        UsageError: If it is a file, is not empty, or is a disk of its own.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, not a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty; name a new folder")
+    if os.path.ismount(folder):
+        raise UsageError(f"{folder} is a disk of its own; name a folder in it")
+
+
+def _unpack(path: Path, staging: Path, plan: Plan) -> None:
+    fresh = staging / "unpacking"
+    shutil.rmtree(fresh, ignore_errors=True)
+    # Twice the stated size: what the authors say is rounded.
+    most = 2 * plan.unpacked_bytes
+    try:
+        unpack(path, fresh, most)
+    except BrokenArchiveError:
+        path.unlink()
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    merge(fresh, staging / "unpacked", plan.strip)
+    shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _key(archive: Archive) -> str:
+    return f"{archive.url} {archive.checksum}\n"
+
+
+def _done_file(archive: Archive, staging: Path) -> Path:
+    return staging / f"{archive.name}.done"
+
+
+def _is_done(archive: Archive, staging: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return _done_file(archive, staging).read_text("utf-8") == _key(archive)
+    return False
+
+
+def _needed(plan: Plan, left: Sequence[Archive], staging: Path) -> int:
+    """Bytes still to be written: the content, and beside it one archive at a time."""
+    if not left:
+        return 0
+    mean = plan.download_bytes / len(plan.archives)
+    sizes = [each.size or mean for each in left]
+    whole = sum(each.size or mean for each in plan.archives)
+    there = sum(path.stat().st_size for path in staging.glob("*.part"))
+    return int(sum(sizes) / whole * plan.unpacked_bytes + max(sizes)) - there
+
+
+@contextlib.contextmanager
+def _alone(staging: Path) -> Iterator[None]:
+    import fcntl
+
+    with (staging / "lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{staging}: another process is downloading it") from error
+        yield

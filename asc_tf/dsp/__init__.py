@@ -1,0 +1,1 @@
+"""Signal processing in NumPy that the TensorFlow graph and the edge share."""

@@ -1,0 +1,337 @@
+"""One way to run a trained model, whatever it was saved as.
+
+`load` takes a run folder, an export folder, a SavedModel or a .tflite; what comes back
+takes waveforms and files. A .tflite runs through `asc_tf.edge`, as on a Raspberry Pi.
+"""
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asc_tf.audio.stream import open_stream
+from asc_tf.config import Audio, Evaluate
+from asc_tf.config.run_search import find_run, suggest_run
+from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.opening import naming
+from asc_tf.core.quiet import quiet_tensorflow, without_notes
+from asc_tf.dsp import segments
+from asc_tf.dsp.preprocessing import Listening, silence_note
+from asc_tf.pipeline.feature_store import StoredFeatures
+
+if TYPE_CHECKING:
+    from asc_tf.pipeline.waveforms import Waveforms
+
+BATCH = 32
+"""Segments of a clip that run at a time."""
+
+METADATA = Path("assets.extra") / "model.json"
+"""Where an exported SavedModel says what it takes."""
+
+
+@dataclass(frozen=True)
+class ClipPredictions:
+    """Probabilities of a part of the manifest.
+
+    Attributes:
+        clips: `[clips, labels]`, pooled from each clip's segments.
+        segments: `[segments, labels]`.
+        clip_ids: `[segments]`, the clip of each segment.
+    """
+
+    clips: np.ndarray
+    segments: np.ndarray
+    clip_ids: np.ndarray
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that takes waveforms and files.
+
+    Attributes:
+        labels: Class names, in the order of the probabilities.
+        audio: What the model takes: rate, segment length and hop, channels.
+        evaluate: Which segments it hears, and how they are pooled.
+        run: Segments float32 `[n, segment_samples]` (or `[..., 2]`) to probabilities
+            `[n, labels]`.
+    """
+
+    labels: tuple[str, ...]
+    audio: Audio
+    evaluate: Evaluate
+    run: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def sample_rate(self) -> int:
+        """What the model takes, Hz; other rates are resampled."""
+        return self.audio.sample_rate
+
+    def predict(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Classify a clip: its segments, pooled as in evaluation.
+
+        Args:
+            waveform: Floats in [-1, 1], `[samples]` or `[samples, channels]`.
+            sample_rate: Its rate, Hz.
+
+        Returns:
+            Probabilities, float32 `[labels]`.
+
+        Raises:
+            UserError: If the waveform is empty, not finite, far beyond full scale or of
+                another shape or type.
+        """
+        return self._clip(self._listening.cut(waveform, sample_rate))
+
+    def _clip(self, cut: Iterator[np.ndarray]) -> np.ndarray:
+        """Probabilities of a clip, whose segments come one at a time."""
+        rows = []
+        while batch := list(itertools.islice(cut, BATCH)):
+            rows.append(self.predict_segments(np.stack(batch)))
+        return self._listening.pool(np.concatenate(rows))
+
+    @property
+    def _listening(self) -> Listening:
+        return Listening.of(self.audio, self.evaluate)
+
+    def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
+        """Segments `[n, segment_samples, ...]` to `[n, labels]`, with sums of 1.
+
+        Raises:
+            UserError: If the segments are not finite, far beyond full scale, or of
+                another shape or type.
+        """
+        listening = Listening.of(self.audio, self.evaluate)
+        waveforms = listening.checked_segments(waveforms)
+        if not len(waveforms):
+            return np.empty((0, len(self.labels)), np.float32)
+        return _normalized(self.run(waveforms))
+
+    def predict_files(
+        self,
+        paths: Iterable[str | Path] | str | Path,
+        max_seconds: float = math.inf,
+    ) -> list[dict[str, Any]]:
+        """Classify files; a bad file has an error and ends nothing.
+
+        Memory holds a few segments of a file, however long it is.
+
+        Args:
+            paths: The files.
+            max_seconds: Longest clip that is not refused, in seconds.
+
+        Returns:
+            For each file `file`, `label`, `probability`, `probabilities` (by label)
+            and a `note` if it is silent; or `file` and `error`.
+        """
+        if isinstance(paths, str | Path):
+            paths = [paths]
+        return [self._file(path, max_seconds) for path in paths]
+
+    def _file(self, path: str | Path, max_seconds: float) -> dict[str, Any]:
+        try:
+            with naming(path):
+                stream = open_stream(path, max_seconds)
+                probabilities = self._clip(self._listening.cut_stream(stream))
+                note = silence_note(stream)
+        except UserError as error:
+            return {"file": str(path), "error": str(error)}
+        best = int(probabilities.argmax())
+        by_label = {
+            label: float(value)
+            for label, value in zip(self.labels, probabilities, strict=True)
+        }
+        return {
+            "file": str(path),
+            "label": self.labels[best],
+            "probability": float(probabilities[best]),
+            "probabilities": by_label,
+            **note,
+        }
+
+    def predict_clips(
+        self, waveforms: "Waveforms", evaluate: Evaluate
+    ) -> ClipPredictions:
+        """Run the segments of a part of the manifest and pool them to clips."""
+        from asc_tf.pipeline.waveforms import reading, segment_batches
+
+        batches = segment_batches(waveforms, self.audio, evaluate)
+        with reading():
+            return _pooled(
+                (
+                    (self.predict_segments(row["waveform"].numpy()), row["clip"])
+                    for row in batches
+                ),
+                waveforms.clips,
+                evaluate,
+            )
+
+
+def predict_stored(
+    path: Path, stored: StoredFeatures, split: str, evaluate: Evaluate
+) -> ClipPredictions:
+    """Run the model of a run folder on stored features.
+
+    Raises:
+        UsageError: If the split is not stored.
+        UserError: If the model or a file of the folder is damaged.
+    """
+    from asc_tf.models.precision import allow_tensor_float_32
+    from asc_tf.training.model_file import load_whole
+
+    allow_tensor_float_32(False)
+    *_, frontend, body = load_whole(path).layers
+
+    def run(features: np.ndarray) -> np.ndarray:
+        found = body.predict_on_batch(frontend.standardize(features))
+        return _normalized(found)
+
+    rows = stored.batches(split, evaluate.batch_size)
+    return _pooled(
+        ((run(row["features"]), row["clip"]) for row in rows),
+        stored.n_clips(split),
+        evaluate,
+    )
+
+
+def _pooled(
+    found: Iterable[tuple[np.ndarray, np.ndarray]], clips: int, evaluate: Evaluate
+) -> ClipPredictions:
+    """Probabilities and clips of the segments of batches, by segment and by clip."""
+    probabilities, ids = map(np.concatenate, zip(*found, strict=True))
+    pooled = segments.pool(probabilities, ids, clips, evaluate.pooling)
+    return ClipPredictions(pooled, probabilities, ids)
+
+
+def _normalized(probabilities: np.ndarray) -> np.ndarray:
+    """Finite probabilities with sums of 1.
+
+    Raises:
+        UserError: If they are not finite.
+    """
+    if not np.isfinite(probabilities).all():
+        raise UserError("the model gave probabilities that are not finite")
+    # Float rounding; scikit-learn wants exact sums.
+    return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+def load(path: str | Path) -> Predictor:
+    """Load a trained model.
+
+    Args:
+        path: A run folder (or the model.keras in it), an export folder, a SavedModel
+            or a .tflite.
+
+    Returns:
+        The predictor.
+
+    Raises:
+        UsageError: If there is no such file, or it is none of these.
+        UserError: If the model is damaged.
+    """
+    quiet_tensorflow()
+    path = Path(path).expanduser()
+    path = find_run(path) or path
+    if path.is_file() and path.suffix == ".tflite":
+        return _load_tflite(path)
+    for folder in (path, path / "1", path / "saved_model" / "1"):
+        if (folder / "saved_model.pb").is_file():
+            return _load_saved_model(folder)
+    if (path / "config.toml").is_file():
+        return load_workdir(path)
+    if path.is_dir() and len(found := sorted(path.glob("*.tflite"))) == 1:
+        return _load_tflite(found[0])
+    found_here = "no such file" if not path.exists() else "none of these"
+    raise UsageError(
+        f"{path}: {found_here}; a model is a run folder, an export folder, a "
+        f"SavedModel or a .tflite{_suggest_model(path)}"
+    )
+
+
+def _suggest_model(path: Path) -> str:
+    """The models that a path may be meant for, as the end of a sentence."""
+    if path.suffix == ".keras" and path.is_file():
+        return "; outside its run folder a .keras file lacks its settings and labels"
+    if path.is_dir() and (found := sorted(path.glob("*.tflite"))):
+        return f"; did you mean {' or '.join(map(str, found))}?"
+    return suggest_run(path)
+
+
+def load_workdir(path: str | Path) -> Predictor:
+    """Load the model of a run folder."""
+    from asc_tf.models.precision import allow_tensor_float_32
+    from asc_tf.training.model_file import load_whole
+    from asc_tf.workdir import Workdir
+
+    allow_tensor_float_32(False)
+    workdir = Workdir(Path(path))
+    config = workdir.config()
+    model, labels = load_whole(workdir.require_model()), workdir.labels()
+    if model.output_shape[-1] != len(labels):
+        raise UserError(
+            f"{workdir.labels_file}: {len(labels)} labels, but the model has "
+            f"{model.output_shape[-1]}; restore the file or train again"
+        )
+    return Predictor(labels, config.audio, config.evaluate, model.predict_on_batch)
+
+
+def _load_saved_model(path: Path) -> Predictor:
+    import tensorflow as tf
+
+    from asc_tf.edge.container import checked_labels, config_section
+    from asc_tf.models.precision import allow_tensor_float_32
+
+    allow_tensor_float_32(False)
+    try:
+        described = json.loads((path / METADATA).read_text(encoding="utf-8"))
+        if not isinstance(described, dict) or "config" not in described:
+            raise UserError(f"{METADATA} has no config")
+        audio = Audio(**config_section(described, "audio"))
+        evaluate = Evaluate(**config_section(described, "evaluate"))
+        labels = checked_labels(described.get("labels"))
+        model = tf.saved_model.load(str(path))
+        serve = model.signatures["serving_default"]
+        width = serve.structured_outputs["probabilities"].shape[-1]
+        if len(labels) != width:
+            raise UserError(f"{len(labels)} labels, but the model has {width}")
+    except (
+        *(OSError, LookupError, ValueError, TypeError, RecursionError),
+        tf.errors.OpError,
+    ) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"{path}: not a SavedModel of asc-tf export, or damaged: {reason}"
+        ) from error
+
+    def run(waveforms: np.ndarray) -> np.ndarray:
+        return serve(waveform=tf.constant(waveforms))["probabilities"].numpy()
+
+    # A signature alone does not keep its model's variables alive.
+    run.model = model  # type: ignore[attr-defined]
+    return Predictor(labels, audio, evaluate, run)
+
+
+def _load_tflite(path: Path) -> Predictor:
+    from asc_tf.edge.runtime import EdgeModel
+
+    with without_notes():
+        model = EdgeModel(path)
+    metadata, rate = model.metadata, model.sample_rate
+    try:
+        audio = Audio(
+            sample_rate=rate,
+            segment_seconds=metadata.segment_samples / rate,
+            hop_seconds=metadata.hop_samples / rate,
+            channels=metadata.channels,
+            short_clips=metadata.short_clips,
+            last_segment=metadata.last_segment,
+        )
+    except UserError as error:
+        # A wrong value is no wrong usage of the command.
+        raise UserError(f"{path}: {error}") from error
+    evaluate = Evaluate(segments=metadata.segments, pooling=metadata.pooling)
+    return Predictor(model.labels, audio, evaluate, model.predict_segments)

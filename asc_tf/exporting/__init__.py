@@ -1,0 +1,1 @@
+"""Trained models to SavedModel and TFLite files, each checked against Keras."""

@@ -1,0 +1,144 @@
+"""Export a run: write every format, and accept those that agree with Keras."""
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from asc_tf.config import Config
+from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.files import replacing, write_text
+from asc_tf.dsp.preprocessing import Listening
+from asc_tf.edge.container import FORMAT_VERSION
+from asc_tf.evaluation.evaluate import scanned
+from asc_tf.evaluation.scoring import describe_left_out
+from asc_tf.exporting.acceptance import FILES, measure
+from asc_tf.exporting.calibration import calibration_segments
+from asc_tf.workdir import Workdir, without_places
+
+
+def checked_split(parts: Collection[str]) -> str:
+    """The split whose clips every file is checked on."""
+    return "validation" if "validation" in parts else "train"
+
+
+def rejections(described: dict[str, Any]) -> list[str]:
+    """The name of each rejected format, where it is kept, and the reason."""
+    return [
+        f"{name} is rejected{' and kept as ' * bool(row['file'])}{row['file']}: "
+        f"{row['reason']}"
+        for name, row in described["rejected"].items()
+    ]
+
+
+def export(
+    workdir: Workdir, output: Path, changes: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Export the model of a run.
+
+    Args:
+        workdir: The run folder.
+        output: The folder to write: new, or an earlier export, which is replaced.
+        changes: Configuration keys to use instead of the run's.
+
+    Returns:
+        The content of export.json: what was measured of each of the `formats`, and of
+        each that is `rejected`, with the reason.
+
+    Raises:
+        UserError: If every format is rejected where an earlier export is, which stays.
+        DiskFullError: If the disk is full; an earlier export stays.
+    """
+    from asc_tf.report import write_export_page
+    from asc_tf.training.model_file import load_whole
+
+    config = workdir.config().replace(changes or {})
+    _check_output(output)
+    model = load_whole(workdir.require_model())
+    split = checked_split(config.dataset.training_splits)
+    if split == "train":
+        print("no validation part: files are checked on training clips")
+    limit = config.dataset.max_missing
+    checked = scanned(config, workdir, split, max_left_out=limit)
+    if lacking := describe_left_out(checked, [split]):
+        print(f"PARTIAL: {lacking}")
+    with replacing(output) as folder:
+        folder.mkdir()
+        metadata = _metadata(config, workdir.labels())
+        failed = _write_formats(model, config, workdir, metadata, folder)
+        described = measure(model, config, workdir, checked, split, folder, failed)
+        if not described["formats"] and _exported_files(output):
+            reasons = [row["reason"] for row in described["rejected"].values()]
+            raise UserError(
+                f"no format is accepted, and {output} is as it was: "
+                f"{'; '.join(reasons)}"
+            )
+        files = {row["file"]: row["sha256"] for row in described["formats"].values()}
+        text = json.dumps(metadata | {"files": files}, indent=2)
+        write_text(folder / "model.json", text + "\n")
+        write_text(folder / "export.json", json.dumps(described, indent=2) + "\n")
+        write_export_page(folder / "export.html", described)
+    return described
+
+
+def _check_output(output: Path) -> None:
+    """Refuse to replace a folder that is no export."""
+    if output.is_file():
+        raise UsageError(f"--output={output}: a file, not a folder")
+    if output.is_dir() and any(output.iterdir()) and _exported_files(output) is None:
+        raise UsageError(
+            f"--output={output}: not empty and not an export; name a new folder"
+        )
+
+
+def _exported_files(folder: Path) -> Any:
+    """The files that an earlier export lists; None where there is no export."""
+    try:
+        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        is_export = {"format_version", "labels", "files"} <= set(described)
+        return described["files"] if is_export else None
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def _metadata(config: Config, labels: Sequence[str]) -> dict[str, Any]:
+    """What every file of an export says of itself."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "labels": list(labels),
+        **dataclasses.asdict(Listening.of(config.audio, config.evaluate)),
+        "config": without_places(config),
+    }
+
+
+def _write_formats(
+    model: Any,
+    config: Config,
+    workdir: Workdir,
+    metadata: dict[str, Any],
+    folder: Path,
+) -> str:
+    """Write the model files of an export folder; why one could not be written."""
+    from asc_tf.edge.container import write_metadata
+    from asc_tf.exporting import saved_model, tflite
+
+    formats, failed = config.export.formats, ""
+    if "saved_model" in formats:
+        path = folder / FILES["saved_model"]
+        saved_model.write_saved_model(
+            model, config.audio, config.evaluate, metadata["labels"], metadata, path
+        )
+    if edge_formats := [name for name in formats if name != "saved_model"]:
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            source = Path(temporary) / "one_segment"
+            saved_model.write_one_segment(model, source)
+            body = model.layers[-1].name
+            drawn = calibration_segments(config, workdir)
+            converted, failed = tflite.convert(source, edge_formats, drawn, body)
+            for name, path in converted.items():
+                shutil.move(path, folder / FILES[name])
+                write_metadata(folder / FILES[name], metadata | {"precision": name})
+    return failed

@@ -1,0 +1,1 @@
+"""Clips to batches of training examples, as tf.data graphs."""

@@ -1,0 +1,115 @@
+"""The corpus of a run made ready: read, split, scanned, checked; the rest is named."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from asc_tf import datasets
+from asc_tf.command_line import command
+from asc_tf.config import Config
+from asc_tf.core.errors import UsageError
+from asc_tf.datasets.corpus import files_below, is_audio
+from asc_tf.manifest import Clip, Manifest, read_clips
+from asc_tf.pipeline.corpus_checks import (
+    check_found,
+    check_same_clips,
+    check_weights,
+    say_excluded,
+)
+from asc_tf.pipeline.feature_store import StoredFeatures
+from asc_tf.workdir import Workdir
+
+
+def prepare(config: Config, workdir: Workdir) -> Manifest:
+    """Read, split and scan the corpus; nothing is written when it is refused.
+
+    The test part is not read.
+
+    Raises:
+        UserError: If the corpus cannot give an honest result.
+    """
+    command.need("tensorflow")
+    check_sounds(config)
+    workdir.check_config(config)
+    known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
+    manifest = scanned_corpus(config, config.dataset.training_splits, known)
+    check_weights(manifest, config)
+    if workdir.checkpoint_file.is_file():
+        check_same_clips(known, manifest.clips, workdir)
+    return manifest
+
+
+def check_sounds(config: Config) -> None:
+    """Refuse folders of noise or impulse responses that hold no audio.
+
+    Raises:
+        UsageError: Naming the setting.
+    """
+    for name in ("noise_dir", "impulse_dir"):
+        folder = Path(place := getattr(config.augment, name))
+        if not place:
+            continue
+        if not folder.is_dir():
+            raise UsageError(f"augment.{name} = {place!r}: no such folder")
+        if not any(is_audio(path, folder) for path in files_below(folder)):
+            raise UsageError(
+                f"augment.{name} = {place!r}: holds no audio file (WAV, FLAC, Ogg, "
+                "MP3, AIFF ...)"
+            )
+
+
+def prepare_stored(
+    config: Config, workdir: Workdir, stored: StoredFeatures
+) -> Manifest:
+    """The corpus of a run on stored features, whose audio need not be at hand.
+
+    Raises:
+        UserError: If the features were made with other settings.
+    """
+    command.need("tensorflow")
+    workdir.check_config(config)
+    stored.check(config)
+    manifest = stored.manifest
+    for split in config.dataset.training_splits:
+        stored.n_clips(split)
+    say_excluded(manifest, config.dataset.training_splits)
+    check_weights(manifest, config)
+    if workdir.checkpoint_file.is_file():
+        check_same_clips(read_clips(workdir.manifest_file), manifest.clips, workdir)
+    return manifest
+
+
+def scanned_corpus(
+    config: Config, splits: Sequence[str], known: Sequence[Clip]
+) -> Manifest:
+    """Read and split the corpus, and scan some of its splits.
+
+    Args:
+        config: The configuration.
+        splits: What is read; files of other splits are not opened.
+        known: Rows of an earlier scan, which is not repeated for unchanged files.
+
+    Raises:
+        UserError: If the corpus cannot give an honest result.
+    """
+    manifest = datasets.load(config.dataset)
+    check_found(manifest, config, splits)
+    # TensorFlow is imported only now: a mistyped folder is refused at once.
+    from tqdm import tqdm
+
+    from asc_tf.audio.scan import scan
+
+    files = {clip.path for clip in manifest.clips if clip.split in splits}
+    print(f"checking {len(files)} files of {', '.join(splits)} ...", flush=True)
+    manifest = scan(
+        manifest,
+        Path(config.dataset.dir),
+        splits,
+        config.audio,
+        known=known,
+        progress=lambda done: tqdm(
+            done, "scan", unit=" files", leave=False, disable=None
+        ),
+    )
+    say_excluded(manifest, splits)
+    manifest.check()
+    return manifest

@@ -1,0 +1,129 @@
+"""The electrical energy of a training and its CO2, measured by epoch with codecarbon.
+
+Embeddings of a frozen backbone are computed before the first epoch and counted too.
+codecarbon reads the counters of processors and GPUs where it may; elsewhere it
+estimates from the processor's model and load, so compare figures of one machine only.
+The CO2 is the energy times the emissions per kWh of a country's electricity in the
+tables of codecarbon, or of the world's average where no country is named.
+"""
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from asc_tf.core.errors import UsageError
+from asc_tf.core.files import write_text
+from asc_tf.workdir import Workdir
+
+WORLD = "world average"
+
+
+def emissions_per_kwh(country: str) -> float:
+    """CO2 equivalent of a kWh of a country's electricity in kg, by codecarbon's tables.
+
+    Args:
+        country: ISO 3166-1 code of three letters; empty for the world's average.
+
+    Raises:
+        UsageError: If the tables do not have the country.
+        ModuleNotFoundError: If codecarbon is not installed.
+    """
+    from codecarbon.core.emissions import Emissions
+    from codecarbon.core.units import Energy
+    from codecarbon.external.geography import GeoMetadata
+    from codecarbon.input import DataSource
+
+    source = DataSource()
+    if not country:
+        average = source.get_carbon_intensity_per_source_data()["world_average"]
+        return float(average) / 1000
+    if country not in source.get_global_energy_mix_data():
+        raise UsageError(
+            f"train.energy_country = {country}: codecarbon does not know this country; "
+            "use a code of three letters like DEU or FRA, or leave it empty for the "
+            "world's average"
+        )
+    place = GeoMetadata(country_iso_code=country)
+    one = Energy.from_energy(kWh=1.0)
+    return float(Emissions(source).get_country_emissions(one, place))
+
+
+class EnergyReport(keras.callbacks.Callback):
+    """Adds what each epoch has taken to `energy.json` in the run folder.
+
+    A resumed run goes on counting; an epoch that was cut off is not in it. Embeddings
+    that another run has kept cost this one nothing.
+
+    Args:
+        workdir: The run folder.
+        country: As of `emissions_per_kwh`.
+
+    Raises:
+        UsageError: If codecarbon does not know the country.
+        ModuleNotFoundError: If codecarbon is not installed.
+    """
+
+    def __init__(self, workdir: Workdir, country: str = "") -> None:
+        super().__init__()
+        from codecarbon import OfflineEmissionsTracker
+
+        self._workdir = workdir
+        self._country = country or WORLD
+        self._emissions_per_kwh = emissions_per_kwh(country)
+        # The offline tracker sends nothing away. It must have a country, for emissions
+        # that are not used here: they would be those of this session only.
+        log = logging.getLogger("codecarbon")
+        log.addFilter(lambda record: record.levelno >= logging.ERROR)
+        self._tracker = OfflineEmissionsTracker(
+            country_iso_code="FRA",
+            save_to_file=False,
+            log_level="error",
+            allow_multiple_runs=True,
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Begin to measure."""
+        del logs
+        self._begin(f"epoch {epoch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write what this epoch, with its validation, has added."""
+        del epoch, logs
+        self._add(epochs=1)
+
+    @contextlib.contextmanager
+    def counted(self, name: str) -> Iterator[None]:
+        """Count what is done within too, if it ends well."""
+        self._begin(name)
+        yield
+        self._add(epochs=0)
+
+    def _begin(self, name: str) -> None:
+        self._began = time.monotonic()
+        self._tracker.start_task(name)
+
+    def _add(self, epochs: int) -> None:
+        used = self._tracker.stop_task()
+        spent = {
+            "epochs": epochs,
+            "seconds": time.monotonic() - self._began,
+            "kwh": used.energy_consumed,
+            "cpu_kwh": used.cpu_energy,
+            "gpu_kwh": used.gpu_energy,
+            "ram_kwh": used.ram_energy,
+        }
+        before = self._workdir.energy()
+        total = {key: before.get(key, 0) + value for key, value in spent.items()}
+        found = total | {
+            "co2_kg": total["kwh"] * self._emissions_per_kwh,
+            "co2_kg_per_kwh": self._emissions_per_kwh,
+            "country": self._country,
+            "cpu": used.cpu_model,
+            "gpu": used.gpu_model,
+        }
+        write_text(self._workdir.energy_file, json.dumps(found, indent=2) + "\n")

@@ -1,0 +1,109 @@
+"""The file `model.keras` of a run: the epoch whose model it is, how it is read."""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from asc_tf.core.errors import UserError
+from asc_tf.core.files import replacing
+from asc_tf.workdir import Workdir
+
+
+def kept_row(history: Sequence[dict[str, float]], keep: str) -> dict[str, float] | None:
+    """Return the row of the epoch whose model is `model.keras`.
+
+    Args:
+        history: One row per epoch.
+        keep: `train.keep`: best (lowest validation loss) or last.
+
+    Returns:
+        The row, or None where no epoch qualifies.
+    """
+    if keep == "last":
+        return history[-1] if history else None
+    finite = [row for row in history if np.isfinite(row.get("val_loss", np.nan))]
+    return min(finite, key=lambda row: row["val_loss"]) if finite else None
+
+
+def load_whole(path: Path) -> keras.Model:
+    """Load a `model.keras`, waveform in.
+
+    Of a run with frozen weights that was stopped, the trained weights may still be in a
+    file of the run folder; they are put into it.
+
+    Raises:
+        UserError: If a file is damaged, or written by a newer Keras.
+    """
+    from asc_tf.frontend import FrontendLayer
+
+    # Before the model: a run that ends meanwhile writes that anew.
+    best_file = Workdir(path.parent).best_file
+    changed = _read_changed(best_file) if best_file.is_file() else {}
+    try:
+        model = keras.models.load_model(
+            path, compile=False, custom_objects={"FrontendLayer": FrontendLayer}
+        )
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        reason = _newer_keras(path) or str(error).strip().split("\n")[0]
+        raise UserError(f"{path}: the model cannot be loaded: {reason}") from error
+    weights = model.weights
+    try:
+        for index, value in changed.items():
+            weights[index].assign(value)
+    except (IndexError, ValueError) as error:
+        raise UserError(f"{best_file}: not of the model in {path}: {error}") from error
+    return model
+
+
+def _read_changed(path: Path) -> dict[int, np.ndarray]:
+    """The weights of `best.npz` by their places in the model.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            return {int(name.split("_")[1]): value for name, value in saved.items()}
+    except FileNotFoundError:  # The run has ended meanwhile.
+        return {}
+    except (OSError, ValueError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: the best model's weights cannot be read ({error}); remove the "
+            "folder checkpoints to start the run again"
+        ) from error
+
+
+def complete_model(workdir: Workdir) -> None:
+    """Write `model.keras` anew, where its best weights are in a file beside it.
+
+    Raises:
+        UserError: If a file is damaged, or the disk is full.
+    """
+    if workdir.best_file.is_file():
+        model = load_whole(workdir.model_file)
+        with replacing(workdir.model_file) as temporary:
+            model.save(temporary)
+        workdir.best_file.unlink()
+
+
+def _newer_keras(path: Path) -> str:
+    """What to do about a model that a newer Keras has written; empty for others."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wrote = json.loads(archive.read("metadata.json"))["keras_version"]
+        versions = [
+            tuple(int(number) for number in version.split(".")[:2])
+            for version in (wrote, keras.__version__)
+        ]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return ""
+    if versions[0] <= versions[1]:
+        return ""
+    return (
+        f"Keras {wrote} wrote it, and this is the older {keras.__version__}: use the "
+        "newer one, or what asc-tf export makes there"
+    )

@@ -1,0 +1,254 @@
+import json
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from wavs import encoded, extensible, fmt, part, riff, save
+
+from asc_tf.audio import framing
+from asc_tf.audio.inspect import inspect
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from fuzz_decoder import fuzz, table
+from mutations import KINDS
+
+# --- mutated files -------------------------------------------------------------------
+
+
+def check(count: int, seed: int, workers: int) -> None:
+    outcomes = list(fuzz(count, seed, workers))
+    assert sorted(outcome.index for outcome in outcomes) == list(range(count))
+    faults = [outcome for outcome in outcomes if outcome.fault]
+    assert not faults, "\n".join([*map(str, faults), table(outcomes)])
+    accepted = {outcome.kind for outcome in outcomes if outcome.decoder}
+    assert len(accepted) > len(KINDS) // 2
+
+
+def test_hundreds_of_mutated_files_are_read_or_refused_and_nothing_else():
+    check(400, seed=4, workers=1)
+
+
+@pytest.mark.slow
+def test_thousands_of_mutated_files_are_read_or_refused_and_nothing_else():
+    check(5000, seed=5, workers=2)
+
+
+@pytest.mark.parametrize("count", [120, pytest.param(3000, marks=pytest.mark.slow)])
+def test_random_bytes_are_refused_whatever_they_begin_with(tmp_path, count):
+    generator = np.random.default_rng(6)
+    starts = [
+        b"",
+        b"RIFF\0\0\0\0WAVE",
+        b"RF64\xff\xff\xff\xffWAVEds64",
+        b"OggS\0\2",
+        b"fLaC\0\0\0\x22",
+        b"\xff\xfb\x90",
+        b"ID3",
+        b"FORM\0\0\0\0AIFF",
+        b"caff\0\1\0\0",
+    ]
+    # The first of each makes the graph.
+    for start in starts:
+        assert inspect(save(tmp_path / "first", start + bytes(9))).error
+    for number in range(count):
+        size = int(generator.integers(1, 3000))
+        contents = starts[number % len(starts)] + generator.bytes(size)
+        began = time.perf_counter()
+        assert inspect(save(tmp_path / "random", contents)).error
+        assert time.perf_counter() - began < 2
+
+
+# --- memory --------------------------------------------------------------------------
+
+MEASURE = """
+import ctypes, json, sys
+from asc_tf.command_line.command import quiet_tensorflow
+quiet_tensorflow()
+import tensorflow as tf
+from asc_tf.audio.decode import Known, decode_clip
+from asc_tf.audio.inspect import inspect
+from asc_tf.audio.read import read
+from asc_tf.config import Audio
+from asc_tf.core.errors import UserError
+
+AUDIO = Audio(sample_rate=48000, channels="stereo")
+
+def status(name):
+    for line in open("/proc/self/status"):
+        if line.startswith(name):
+            return int(line.split()[1]) / 1024
+
+def read_it(path):
+    try:
+        read(path, AUDIO)
+    except UserError:
+        pass
+
+def graph_of(route):
+    known = Known((route,), ("stereo",), (48000,))
+    span, rate = tf.zeros([2], tf.float64), tf.constant(48000, tf.int64)
+    name, view = tf.constant(route), tf.constant("stereo")
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    def decode(path):
+        return decode_clip(tf.io.read_file(path), name, rate, span, view, AUDIO, known)
+
+    return decode
+
+growth = {}
+for small, large in json.load(sys.stdin):
+    steps = {"inspect": inspect, "read": read_it}
+    found = inspect(large)
+    is_in_graph = found.decoder != "libsndfile" and not found.refusal
+    if is_in_graph and found.route == inspect(small).route:
+        steps["graph"] = graph_of(found.route)
+    growth[large] = {}
+    for step, run in steps.items():
+        run(small)
+        ctypes.CDLL(None).malloc_trim(0)
+        before = status("VmRSS")
+        open("/proc/self/clear_refs", "w").write("5")
+        run(large)
+        growth[large][step] = status("VmHWM") - before
+json.dump(growth, sys.stdout)
+"""
+
+LENGTHY = {
+    "PCM_U8": ("WAV", "PCM_U8"),
+    "PCM_16": ("WAV", "PCM_16"),
+    "PCM_24": ("WAV", "PCM_24"),
+    "PCM_32": ("WAV", "PCM_32"),
+    "float": ("WAV", "FLOAT"),
+    "double": ("WAV", "DOUBLE"),
+    "A-law": ("WAV", "ALAW"),
+    "FLAC 16": ("FLAC", "PCM_16"),
+    "FLAC 24": ("FLAC", "PCM_24"),
+    "Ogg Vorbis": ("OGG", "VORBIS"),
+    "MP3": ("MP3", "MPEG_LAYER_III"),
+}
+SLACK = 64
+
+
+def growths(pairs: list[tuple[Path, Path]]) -> dict[str, dict[str, float]]:
+    """What each step adds to the largest memory of a process, MiB."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("this machine does not say how much memory was used")
+    result = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        input=json.dumps([(str(small), str(large)) for small, large in pairs]),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def lengthy(path: Path, kind: str, seconds: int) -> Path:
+    """A stereo file of 48 kHz, written in blocks."""
+    container, subtype = LENGTHY[kind]
+    generator = np.random.default_rng(0)
+    with soundfile.SoundFile(path, "w", 48000, 2, subtype, format=container) as stream:
+        for _ in range(seconds):
+            steps = generator.normal(0, 1e-3, (48000, 2))
+            stream.write(np.clip(np.cumsum(steps, axis=0), -0.9, 0.9))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kinds", "seconds"),
+    [
+        (["double", "PCM_24", "MP3"], 60),
+        # Long enough that one whole copy more goes beyond the slack.
+        pytest.param(list(LENGTHY), 240, marks=pytest.mark.slow),
+    ],
+    ids=["some", "all"],
+)
+def test_memory_is_bounded_by_what_is_decoded(tmp_path, kinds, seconds):
+    pairs = [
+        (
+            lengthy(tmp_path / f"{kind} 1", kind, 1),
+            lengthy(tmp_path / kind, kind, seconds),
+        )
+        for kind in kinds
+    ]
+    bound = 3 * seconds * 48000 * 2 * 4 / 2**20 + SLACK
+    found = growths(pairs)
+    over = {kind: steps for kind, steps in found.items() if max(steps.values()) > bound}
+    assert len(found) == len(kinds)
+    assert not over
+
+
+def patched(contents: bytes, at: int, value: bytes) -> bytes:
+    return contents[:at] + value + contents[at + len(value) :]
+
+
+def checked(page: bytes) -> bytes:
+    return patched(page, 22, framing.ogg_checksum(page).to_bytes(4, "little"))
+
+
+def claims() -> dict[str, bytes]:
+    """Small files whose headers claim gigabytes."""
+    most, data = b"\xff" * 4, part(b"data", bytes(2**20), size=2**32 - 1)
+    wide = struct.pack("<HI", 65535, 768_000)
+    flac, ogg = encoded("FLAC", "PCM_16", 6000), encoded("OGG", "VORBIS", 6000)
+    last = ogg.rindex(b"OggS")
+    page = ogg[last:]
+    mp3, aiff = encoded("MP3", "MPEG_LAYER_III", 6000), encoded("AIFF", "PCM_16", 6000)
+    au, caf = encoded("AU", "PCM_16", 6000), encoded("CAF", "PCM_16", 6000)
+    rf64, w64 = encoded("RF64", "PCM_16", 6000), encoded("W64", "PCM_16", 6000)
+    return {
+        "sizes": riff(fmt(), data, size=2**32 - 1),
+        "fmt of 4 GB": riff(part(b"fmt ", bytes(40), size=2**32 - 1), data),
+        "channels": riff(fmt(channels=65535, rate=768_000, bits=8), data),
+        "doubles": riff(fmt(3, 65535, 768_000, 64, align=65535), data),
+        "extensible": riff(extensible(channels=9999, rate=768_000), data),
+        "A-law": riff(fmt(6, 1024, 768_000, 8), data),
+        "IMA ADPCM": riff(fmt(17, 2, 768_000, 4, align=65535, extra=most), data),
+        "Microsoft ADPCM": patched(encoded("WAV", "MS_ADPCM", 6000), 32, most[:2]),
+        "RF64": patched(rf64, 20, b"\xff" * 7 + b"\x7f" + b"\xff" * 7 + b"\x7f"),
+        "W64": patched(w64, w64.index(b"data") + 16, b"\xff" * 7 + b"\x0f"),
+        "AIFF frames": patched(aiff, aiff.index(b"COMM") + 10, most),
+        "AIFF sound": patched(aiff, aiff.index(b"SSND") + 4, most),
+        "AU": patched(patched(au, 8, b"\xff\xff\xff\x7f"), 20, b"\0\0\4\0"),
+        "CAF": patched(caf, caf.index(b"data") + 4, b"\x7f" + b"\xff" * 7),
+        "FLAC length": patched(flac, 21, b"\xff" * 5),
+        "FLAC wide": patched(flac, 18, b"\xbb\x80\x0e"),
+        "Ogg length": ogg[:last] + checked(patched(page, 6, b"\xff" * 7 + b"\x0f")),
+        "Ogg channels": patched(ogg, 39, b"\xff"),
+        "MP3 frames": patched(mp3, mp3.index(b"Xing") + 8, most * 2),
+        "cut after its sizes": riff(fmt(), data, size=2**32 - 1)[:60],
+        "wide": patched(riff(fmt(), data), 22, wide),
+    }
+
+
+def test_what_a_header_claims_is_never_allocated(tmp_path):
+    files = [save(tmp_path / name, text) for name, text in claims().items()]
+    small = save(tmp_path / "small", encoded("WAV", "PCM_16", 4000))
+    compressed = [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")]
+    whole = [save(tmp_path / kind[0], encoded(*kind, 4000)) for kind in compressed]
+    # The whole ones first: with them the libraries are loaded.
+    found = growths([(small, path) for path in [*whole, *files]])
+    most = {path.name: max(found[str(path)].values()) for path in files}
+    over = {name: growth for name, growth in most.items() if growth > SLACK / 2}
+    assert not over
+
+
+@pytest.mark.parametrize("kind", ["FLAC 16", "Ogg Vorbis", "A-law"])
+def test_a_file_that_expands_a_thousandfold_is_read_no_further_than_the_limit(
+    tmp_path, kind
+):
+    container, subtype = LENGTHY[kind]
+    path = tmp_path / "silence"
+    with soundfile.SoundFile(path, "w", 48000, 2, subtype, format=container) as stream:
+        for _ in range(300):
+            stream.write(np.zeros((48000, 2)))
+    began = time.perf_counter()
+    assert inspect(path, 2.0).error == "longer than audio.max_seconds = 2"
+    assert time.perf_counter() - began < 2

@@ -1,0 +1,428 @@
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from asc_tf import config
+from asc_tf.command_line import arguments, command
+from asc_tf.command_line.command import Command
+from asc_tf.commands import train
+from asc_tf.commands.configuration import resolve
+from asc_tf.config import FIELDS, Config
+from asc_tf.core.errors import UsageError, UserError
+
+SWITCHES = [key for key, item in FIELDS.items() if isinstance(item.default, bool)]
+
+
+def parsed(*words, keys=tuple(FIELDS), define=lambda values: None):
+    values = flags.FlagValues()
+    arguments.define_configuration(values, keys)
+    define(values)
+    arguments.parse(values, words)
+    return values
+
+
+def given(*arguments):
+    return command.changed(parsed(*arguments), tuple(FIELDS))
+
+
+def refusal(*arguments):
+    with pytest.raises(UsageError) as caught:
+        parsed(*arguments)
+    return str(caught.value)
+
+
+def other_value(key):
+    """A value that a field takes and that is not its default, and its text."""
+    item = FIELDS[key]
+    default, limits = item.default, item.metadata
+    if isinstance(default, bool):
+        return not default, str(not default).lower()
+    if isinstance(default, tuple):
+        return default[::-1], ",".join(map(str, default[::-1]))
+    if isinstance(default, str):
+        word = limits["choices"][-1] if limits["choices"] else "some text=with, signs"
+        return word, word
+    least, most = limits["minimum"], limits["maximum"]
+    value = least if default != least else most or least + 1
+    return type(default)(value), str(type(default)(value))
+
+
+def make(main=lambda values: 0, define=lambda values: None, **settings):
+    settings = {"name": "brew", "usage": "Brew.", "sections": ("train",)} | settings
+    return Command(run=main, define_flags=define, **settings)
+
+
+def run(main, *arguments, **settings):
+    return command.run_command(make(main, **settings), arguments)
+
+
+def raising(error):
+    def main(values):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_every_configuration_key_is_a_flag(key):
+    value, text = other_value(key)
+    found = given(f"--{key}={text}")
+    assert found == {key: value}
+    assert type(found[key]) is type(FIELDS[key].default)
+
+
+def test_a_flag_that_is_not_given_changes_nothing():
+    assert given() == {}
+    assert given("clip.wav") == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (["--frontend.n_mels=64"], {"frontend.n_mels": 64}),
+        (["--frontend.n_mels", "64"], {"frontend.n_mels": 64}),
+        (["-frontend.n_mels=64"], {"frontend.n_mels": 64}),
+        (["--model.filters=8,16"], {"model.filters": (8, 16)}),
+        (["--model.filters=8, 16"], {"model.filters": (8, 16)}),
+        (["--model.filters=8"], {"model.filters": (8,)}),
+        (["--model.filters="], {"model.filters": ()}),
+        (["--model.freeze=block1*, conv"], {"model.freeze": ("block1*", "conv")}),
+        (["--export.formats=int8, float32"], {"export.formats": ("int8", "float32")}),
+        (["--train.learning_rate=1"], {"train.learning_rate": 1.0}),
+        (["--train.learning_rate=3e-3"], {"train.learning_rate": 0.003}),
+        (["--dataset.dir="], {"dataset.dir": ""}),
+        (["--dataset.dir=--odd"], {"dataset.dir": "--odd"}),
+        (["--train.seed=0"], {"train.seed": 0}),
+        (["--train.seed=1", "--train.seed=2"], {"train.seed": 2}),
+        (["--augment.time_roll"], {"augment.time_roll": True}),
+        (["--augment.time_roll=true"], {"augment.time_roll": True}),
+        (["--augment.time_roll=False"], {"augment.time_roll": False}),
+        (["--noaugment.time_roll"], {"augment.time_roll": False}),
+        (["--nofrontend.center"], {"frontend.center": False}),
+    ],
+)
+def test_the_ways_to_write_a_flag(arguments, changes):
+    found = given(*arguments)
+    assert found == changes
+    assert [type(value) for value in found.values()] == [
+        type(value) for value in changes.values()
+    ]
+
+
+@pytest.mark.parametrize("key", SWITCHES)
+def test_a_switch_given_as_its_default_is_still_a_change(key):
+    assert given(f"--{key}") == {key: True}
+    assert given(f"--no{key}") == {key: False}
+
+
+def test_words_that_are_no_flags_are_positional_wherever_they_stand():
+    values = parsed("a.wav", "--train.seed=3", "b, c.wav", "--", "--d.wav")
+    assert values.positional == ["a.wav", "b, c.wav", "--d.wav"]
+    assert parsed().positional == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "wanted"),
+    [
+        (
+            "--frontend.n_mel=64",
+            "--frontend.n_mel: unknown flag; did you mean --frontend",
+        ),
+        ("--n_mels=64", "--n_mels: unknown flag; did you mean --frontend.n_mels=64?"),
+        ("--nofrontend.centre", "unknown flag; did you mean --frontend.center?"),
+        ("--nofrontend.n_mels", "--nofrontend.n_mels: unknown flag"),
+        ("--positional=x", "--positional: unknown flag"),
+        ("--xyzzy", "--xyzzy: unknown flag"),
+        ("--frontend.n_mels", "--frontend.n_mels"),
+    ],
+)
+def test_an_unknown_or_incomplete_flag_is_named_with_the_nearest(flag, wanted):
+    assert wanted in refusal(flag)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        (
+            "--frontend.n_mels=many",
+            "--frontend.n_mels = 'many': must be a whole number",
+        ),
+        ("--frontend.n_mels=6.5", "--frontend.n_mels = '6.5': must be a whole number"),
+        ("--frontend.n_mels=0", "--frontend.n_mels = 0: must be at least 1"),
+        ("--frontend.n_mels=", "--frontend.n_mels = '': must be a whole number"),
+        ("--model.filters=8,x", "--model.filters = 'x': must be a whole number"),
+        ("--model.filters=8,", "--model.filters = '': must be a whole number"),
+        ("--augment.gain_db=nan", "--augment.gain_db = nan: must be a finite number"),
+        ("--augment.gain_db=1e999", "--augment.gain_db = inf: must be a finite number"),
+        (
+            "--augment.time_roll=maybe",
+            "--augment.time_roll = 'maybe': must be true or false",
+        ),
+        (
+            "--audio.cache=ram",
+            "--audio.cache = 'ram': must be one of memory, disk, none",
+        ),
+    ],
+)
+def test_a_bad_value_is_refused_naming_key_and_value(flag, message):
+    assert refusal(flag) == message
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "code", "stderr"),
+    [
+        (lambda values: 0, [], 0, ""),
+        (lambda values: 1, [], 1, ""),
+        (raising(UserError("no clips")), [], 1, "asc-tf brew: no clips\n"),
+        (raising(UsageError("no such key")), [], 2, "asc-tf brew: no such key\n"),
+        (raising(KeyboardInterrupt()), [], 130, "asc-tf brew: interrupted\n"),
+        (
+            raising(PermissionError(13, "Permission denied", "runs/x")),
+            [],
+            1,
+            "asc-tf brew: [Errno 13] Permission denied: 'runs/x'\n",
+        ),
+        (
+            raising(ModuleNotFoundError("No module named 'keras'", name="keras")),
+            [],
+            1,
+            "asc-tf brew: needs the package keras, which is not installed: install it "
+            "with pip install '.[train]' in the source folder of asc_tf (Python 3.11 "
+            "to 3.13)\n",
+        ),
+        (
+            lambda values: 0,
+            ["--train.epochs=many"],
+            2,
+            "asc-tf brew: --train.epochs = 'many': must be a whole number\n",
+        ),
+        (
+            lambda values: 0,
+            ["--train.epoch=3"],
+            2,
+            "asc-tf brew: --train.epoch: unknown flag; did you mean "
+            "--train.epochs=3?\n",
+        ),
+        (
+            lambda values: 0,
+            ["--frontend.n_mels=3"],
+            2,
+            "asc-tf brew: --frontend.n_mels: a key of the configuration that is no "
+            "flag of this command; --help lists the flags\n",
+        ),
+    ],
+)
+def test_what_happens_becomes_an_exit_code_and_at_most_one_line(
+    capsys, main, arguments, code, stderr
+):
+    assert run(main, *arguments) == code
+    assert capsys.readouterr() == ("", stderr)
+
+
+def test_a_missing_package_of_the_edge_is_in_the_edge_extra(capsys):
+    error = ModuleNotFoundError(
+        "No module named 'ai_edge_litert'", name="ai_edge_litert"
+    )
+    assert run(raising(error), program="asc-edge") == 1
+    stderr = capsys.readouterr().err
+    assert stderr == (
+        "asc-edge brew: needs the package ai_edge_litert, which is not installed: "
+        "install it with pip install '.[edge]' in the source folder of asc_tf\n"
+    )
+
+
+def test_a_mistake_of_the_program_itself_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run(raising(ZeroDivisionError()))
+
+
+def test_a_command_gets_its_own_flags_beside_the_configuration(capsys):
+    def main(values):
+        print(values.cups, values["train.epochs"].value, values.positional)
+        return 0
+
+    def define(values):
+        flags.DEFINE_integer("cups", 1, "how many", flag_values=values)
+
+    words = ("--cups=3", "mug", "--train.epochs=4")
+    assert run(main, *words, define=define, takes_words=True) == 0
+    assert capsys.readouterr().out == "3 4 ['mug']\n"
+
+
+@pytest.mark.parametrize("value", [[], ["--out="]])
+def test_a_flag_that_must_be_given_is_named(value):
+    def define(values):
+        flags.DEFINE_string("out", None, "the folder", flag_values=values)
+
+    with pytest.raises(UsageError, match=r"--out is missing \(the folder\)"):
+        command.required(parsed(*value, define=define), "out")
+    assert command.required(parsed("--out=x", define=define), "out") == "x"
+
+
+def dispatched(argv, find):
+    return command.dispatch("asc-tf", "the usage", find, argv)
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_dispatch_prints_the_usage_when_asked_for_help(capsys, word):
+    assert dispatched([word], {}) == 0
+    assert capsys.readouterr() == ("the usage\n", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "problem"),
+    [
+        ([], "a command is missing"),
+        (["brwe"], "brwe: unknown command; did you mean brew?"),
+        (["--train.epochs=3"], "--train.epochs=3: the command goes before its flags"),
+    ],
+)
+def test_dispatch_refuses_an_unknown_command(capsys, argv, problem):
+    assert dispatched(argv, {"brew": make}) == 2
+    rest = " (asc-tf --help lists them)\n" if argv else "\n\nthe usage\n"
+    assert capsys.readouterr() == ("", f"asc-tf: {problem}{rest}")
+
+
+@pytest.mark.parametrize("word", ["help", "--help"])
+def test_help_before_a_command_is_the_help_of_the_command(capsys, word):
+    assert dispatched([word, "brew"], {"brew": make}) == 0
+    assert capsys.readouterr().out.startswith("Brew.\n")
+
+
+def test_dispatch_imports_only_the_command_that_is_wanted(capsys):
+    def main(values):
+        print(values.positional)
+        return 0
+
+    find = {
+        "brew": lambda: make(main, takes_words=True),
+        "spill": raising(AssertionError()),
+    }
+    assert dispatched(["brew", "x", "brew"], find) == 0
+    assert capsys.readouterr().out == "['x', 'brew']\n"
+
+
+def resolved(values):
+    return resolve(values, train.COMMAND.configuration_keys())
+
+
+def test_flags_go_before_the_file_and_the_file_before_the_defaults(tmp_path):
+    path = tmp_path / "experiment.toml"
+    path.write_text(
+        "[train]\nepochs = 7\nbatch_size = 9\n[augment]\ntime_roll = true\n",
+        encoding="utf-8",
+    )
+    values = parsed(
+        f"--config={path}",
+        "--train.epochs=5",
+        "--noaugment.time_roll",
+        f"--dataset.dir={tmp_path}/x/../y",
+        define=train.COMMAND.define_flags,
+    )
+    found = resolved(values)
+    assert found == Config().replace(
+        {
+            "train.epochs": 5,
+            "train.batch_size": 9,
+            "dataset.dir": str(tmp_path.resolve() / "y"),
+        }
+    )
+
+
+def test_without_a_file_the_flags_change_the_defaults():
+    values = parsed(
+        "--dataset.name=esc10", "--train.epochs=5", define=train.COMMAND.define_flags
+    )
+    wanted = {"dataset.name": "esc10", "train.epochs": 5}
+    assert resolve(values, train.COMMAND.configuration_keys()) == Config().replace(
+        wanted
+    )
+
+
+def test_synthetic_scenes_go_to_a_cache_where_no_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def folder(*arguments):
+        values = parsed(*arguments, define=train.COMMAND.define_flags)
+        return Path(resolved(values).dataset.dir).relative_to(tmp_path.resolve())
+
+    sizes = ("--dataset.locations=5", "--dataset.takes=3")
+    assert folder(*sizes) == Path("asc_tf/scenes-5x3-4s-seed0")
+    assert folder(*sizes, "--dataset.seconds=2.5").name == "scenes-5x3-2.5s-seed0"
+    assert folder("--dataset.seconds=4.0000001") != folder()
+    assert folder("--dataset.seed=1") != folder()
+
+
+def test_a_shipped_configuration_is_taken_by_its_name():
+    values = parsed("--config=esc10_small", define=train.COMMAND.define_flags)
+    assert resolved(values) == config.read(config.find("esc10_small"))
+
+
+def test_flags_that_do_not_fit_the_file_are_refused(tmp_path):
+    path = tmp_path / "experiment.toml"
+    path.write_text("[audio]\nsample_rate = 8000\n", encoding="utf-8")
+    values = parsed(
+        f"--config={path}", "--frontend.fmax=5000", define=train.COMMAND.define_flags
+    )
+    with pytest.raises(UsageError, match="4000 Hz"):
+        resolved(values)
+
+
+def test_the_streams_take_names_that_no_encoding_takes(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii"))
+
+    def main(values):
+        print("caf\udce9 métro")
+        return 0
+
+    assert run(main) == 0
+    assert raw.getvalue() == b"caf\\udce9 m\\xe9tro\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["--version"], ["inspect", "x.wav"]]
+)
+def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path, arguments):
+    code = (
+        "import sys\n"
+        "from asc_tf import cli\n"
+        "from asc_tf.commands import inspect\n"
+        "def main(values):\n"
+        "    print('a result')\n"
+        "    return 0\n"
+        "object.__setattr__(inspect.COMMAND, 'run', main)\n"
+        "sys.stdin.read()\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    process.stdin.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 1
+    process.stderr.close()
+
+
+def test_an_output_where_nothing_may_be_written_is_refused_at_once(
+    tmp_path, monkeypatch
+):
+    def define(values):
+        flags.DEFINE_string("output", None, "a folder", flag_values=values)
+
+    target = tmp_path / "a" / "b"
+    values = parsed(f"--output={target}", keys=(), define=define)
+    assert command.new_path(values, "output") == target
+    monkeypatch.setattr(command.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UsageError) as caught:
+        command.new_path(values, "output")
+    assert str(caught.value) == f"--output={target}: {tmp_path} may not be written to"
+    assert not target.parent.exists()

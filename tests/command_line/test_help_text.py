@@ -1,0 +1,149 @@
+import pytest
+from absl import flags
+
+from asc_tf.command_line import command
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.help_text import HelpText, requested_topic
+from asc_tf.config import FIELDS, TITLES
+
+
+def define(values):
+    flags.DEFINE_string("workdir", None, "the run folder", flag_values=values)
+    flags.DEFINE_enum("split", "test", ["train", "test"], "which", flag_values=values)
+    flags.DEFINE_integer("top_k", 3, "labels to show", flag_values=values)
+    flags.DEFINE_list("splits", "train,test", "the splits", flag_values=values)
+    flags.DEFINE_boolean("json", False, "as JSON", flag_values=values)
+
+
+def make(**settings):
+    usage = f"Brew coffee. {'Then drink it. ' * 8}\n\n  asc-tf brew W{' ' * 80}"
+    settings = {"sections": tuple(TITLES), "common": ("train.epochs",)} | settings
+    return Command("brew", usage, lambda values: 0, define, **settings)
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def shown_keys(text):
+    heads = [line.split()[0] for line in text.splitlines() if line[:4] == "  --"]
+    names = [head.removeprefix("--").removeprefix("[no]") for head in heads]
+    return [name.partition("=")[0] for name in names if "." in name]
+
+
+def test_help_begins_with_the_usage_whose_examples_stay_as_they_are():
+    lines = make().help_text().splitlines()
+    assert lines[0].startswith("Brew coffee.")
+    assert 70 < len(lines[0]) <= 80 and lines[1].startswith("drink it.")
+    assert any(line.startswith("  asc-tf brew W") for line in lines)
+
+
+def test_short_help_shows_the_flags_of_the_command_and_the_keys_needed_most():
+    text = make().help_text()
+    assert shown_keys(text) == ["train.epochs"]
+    assert "[train] Training: epochs" in text
+    assert "[dataset]" not in text
+    text = words(text)
+    assert "--workdir=FOLDER the run folder" in text
+    assert "--split=NAME which (one of train, test; default: test)" in text
+    assert "--top_k=N labels to show (default: 3)" in text
+    assert "--splits=A,B the splits (default: train,test)" in text
+    assert "--json as JSON --help" in text
+    assert f"--helpfull shows all {len(FIELDS)}." in text
+    count = sum(key.startswith("train.") for key in FIELDS)
+    assert f"train ({count})" in text
+
+
+def test_a_command_of_few_settings_shows_them_all():
+    text = make(sections=("evaluate",), common=()).help_text()
+    assert shown_keys(text) == [k for k in FIELDS if k.startswith("evaluate.")]
+    assert "--helpfull shows all" not in text
+
+
+def test_full_help_has_every_key_with_its_help_default_and_choices():
+    text = make().help_text("all")
+    assert shown_keys(text) == list(FIELDS)
+    text = words(text)
+    for title in TITLES.values():
+        assert words(title) in text
+    for item in FIELDS.values():
+        assert words(item.metadata["help"]) in text
+        assert ", ".join(item.metadata["choices"]) in text
+    assert "--frontend.n_mels=N mel bands (default: 64; 1 to 1024)" in text
+    assert "some of saved_model, float32, int8; default: saved_model,float32" in text
+    assert "--train.clip_norm=X" in text and "default: 0.0; at least 0.0" in text
+    assert "--[no]augment.time_roll" in text
+    assert "--dataset.dir=FOLDER" in text
+
+
+@pytest.mark.parametrize("section", TITLES)
+def test_the_help_of_a_section_has_its_keys_alone(section):
+    text = make().help_text(section)
+    assert text.startswith(f"[{section}] {TITLES[section]}\n")
+    wanted = [key for key in FIELDS if key.startswith(f"{section}.")]
+    assert shown_keys(text) == wanted
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_help_of_one_flag_is_its_entry():
+    text = make().help_text("train.epochs")
+    assert words(text) == ("--train.epochs=N epochs at most (default: 60; 1 to 100000)")
+    assert words(make().help_text("top_k")).startswith("--top_k=N labels")
+
+
+def test_a_command_that_starts_from_a_run_names_no_defaults():
+    text = make(sections=("evaluate",), common=(), begins_with=None).help_text()
+    assert "what is not given is as it was in training" in text
+    assert "segments per step (1 to 65536)" in words(text)
+
+
+def test_the_defaults_are_those_of_the_configuration_that_a_command_starts_from():
+    wanted = command.config.read(command.config.find("demo")).train.epochs
+    assert wanted != command.config.Config().train.epochs
+    text = make(begins_with="demo").help_text("train.epochs")
+    assert f"default: {wanted};" in text
+
+
+def test_a_default_stays_on_the_line_of_its_word():
+    for line in make().help_text("all").splitlines():
+        assert not line.endswith("default:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "topic"),
+    [
+        ([], None),
+        (["clip.wav"], None),
+        (["--dataset.dir=--help"], None),
+        (["--", "--help"], None),
+        (["--help"], ""),
+        (["-h"], ""),
+        (["x", "-help", "clip.wav"], ""),
+        (["--help", "train"], "train"),
+        (["--help", "train.epochs"], "train.epochs"),
+        (["--help=augment"], "augment"),
+        (["--help=--train.epochs"], "train.epochs"),
+        (["--help=nonsense"], "nonsense"),
+        (["--helpfull"], "all"),
+        (["--help=full"], "all"),
+        (["--help", "all"], "all"),
+    ],
+)
+def test_the_ways_to_ask_for_help(arguments, topic):
+    assert requested_topic(arguments) == topic
+
+
+def test_no_topic_is_shown_that_the_command_does_not_have(capsys):
+    small = make(sections=("evaluate",), common=())
+    assert command.run_command(small, ["--help=evalute"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "asc-tf brew: --help=evalute: unknown section; did you mean evaluate? "
+        "(sections: evaluate, all)\n",
+    )
+    assert command.run_command(small, ["--help=train"]) == 2
+
+
+def test_help_text_is_made_of_what_it_is_given():
+    text = HelpText("asc-tf brew", "Brew.", flags.FlagValues(), (), (), {}).text()
+    assert text.startswith("Brew.\n\nFlags:\n  --help")

@@ -1,0 +1,604 @@
+import dataclasses
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from asc_tf import config
+from asc_tf.cli import MODULES
+from asc_tf.config import FIELDS, Audio, Config, Frontend, coerce, suggestion
+from asc_tf.config.options import Section, from_text, item_type, option
+from asc_tf.core.errors import UsageError
+from asc_tf.core.suggestions import ALIASES, EXAMPLES, did_you_mean
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHIPPED = sorted(CONFIGS.glob("*.toml"))
+
+EVERY_FIELD_CHANGED = {
+    "dataset.name": "csv",
+    "dataset.dir": "C:\\tab\there\n\"quoted\" 'single' ünï \u2028 \x7f",
+    "dataset.protocol": "stratified_kfold",
+    "dataset.fold": 3,
+    "dataset.folds": 2,
+    "dataset.allow_leaky": True,
+    "dataset.drop_shared_recordings": True,
+    "dataset.subset": 25,
+    "dataset.max_missing": 0.5,
+    "dataset.test_table": "sample_submission.csv",
+    "dataset.unverified_weight": 0.25,
+    "dataset.validation": "none",
+    "dataset.validation_share": 0.1 + 0.2,
+    "dataset.test_share": 1 / 3,
+    "dataset.seed": 2**31 - 1,
+    "dataset.identifier_pattern": r"(?P<city>\w+)-(\d+)\.wav$",
+    "dataset.csv_file": "meta # not a comment.csv",
+    "dataset.path_column": "path",
+    "dataset.label_column": "scène",
+    "dataset.identifier_column": "location",
+    "dataset.city_column": "city",
+    "dataset.device_column": "source_label",
+    "dataset.fold_column": "fold",
+    "dataset.split_column": "split",
+    "dataset.start_column": "start",
+    "dataset.duration_column": "duration",
+    "dataset.locations": 7,
+    "dataset.takes": 5,
+    "dataset.seconds": 2.5,
+    "audio.sample_rate": 44100,
+    "audio.segment_seconds": 1.0000000000000002,
+    "audio.hop_seconds": 0.25,
+    "audio.max_seconds": 77.7,
+    "audio.decoder": "libsndfile",
+    "audio.channels": "mid_side",
+    "audio.short_clips": "loop",
+    "audio.last_segment": "drop",
+    "audio.cache": "none",
+    "audio.cache_dir": "/tmp/cache",
+    "audio.cache_dtype": "float16",
+    "frontend.kind": "pcen",
+    "frontend.placement": "model",
+    "frontend.waveform_range": "min_max",
+    "frontend.max_frames": 40,
+    "frontend.logarithm": "natural",
+    "frontend.log_offset": 1e-5,
+    "frontend.n_mfcc": 13,
+    "frontend.pcen_gain": 0.8,
+    "frontend.pcen_bias": 10.0,
+    "frontend.pcen_power": 0.25,
+    "frontend.pcen_seconds": 0.06,
+    "frontend.pcen_epsilon": 1e-5,
+    "frontend.pcen_scale": 1.0,
+    "frontend.deltas": 2,
+    "frontend.delta_width": 7,
+    "frontend.n_fft": 2048,
+    "frontend.win_length": 1500,
+    "frontend.hop_length": 441,
+    "frontend.window": "hamming",
+    "frontend.center": False,
+    "frontend.pad_mode": "reflect",
+    "frontend.frequency_axis": "logarithmic",
+    "frontend.power": 1.5,
+    "frontend.n_mels": 128,
+    "frontend.fmin": 20.0,
+    "frontend.fmax": 22050.0,
+    "frontend.mel_scale": "htk",
+    "frontend.mel_norm": "none",
+    "frontend.db_reference": "fixed",
+    "frontend.db_reference_value": 1e-12,
+    "frontend.top_db": 0.0,
+    "frontend.standardize": "scalar",
+    "augment.copies": 3,
+    "augment.time_reverse": True,
+    "augment.impulse_dir": "/tmp/impulses",
+    "augment.impulse_share": 0.25,
+    "augment.noise": "folder",
+    "augment.noise_dir": "/tmp/noise",
+    "augment.noise_share": 0.75,
+    "augment.noise_min_snr_db": 0.0,
+    "augment.noise_max_snr_db": 30.0,
+    "augment.frequency_warp": 0.1,
+    "augment.mixstyle_alpha": 0.4,
+    "augment.mixstyle_share": 0.7,
+    "augment.mixup_per": "batch",
+    "augment.mask_fill": "minimum",
+    "augment.gain_db": 6.0,
+    "augment.time_roll": True,
+    "augment.time_masks": 2,
+    "augment.time_mask_frames": 24,
+    "augment.frequency_masks": 3,
+    "augment.frequency_mask_bands": 5,
+    "augment.mixup_alpha": 0.3,
+    "model.filters": (8,),
+    "model.units": 16,
+    "model.backbone": "inception_v3",
+    "model.weights": "none",
+    "model.train_from": "mixed7",
+    "model.init_from": "/tmp/run",
+    "model.keep_head": True,
+    "model.freeze": ("block1*", "conv"),
+    "model.budget_kb": 128.0,
+    "model.budget_mmacs": 30.0,
+    "model.dropout": 0.5,
+    "train.epochs": 7,
+    "train.keep": "last",
+    "train.steps": 30000,
+    "train.segments": "all",
+    "train.batch_size": 3,
+    "train.learning_rate": 1e-9,
+    "train.warmup_epochs": 0.5,
+    "train.optimizer": "sgd",
+    "train.momentum": 0.5,
+    "train.schedule": "plateau",
+    "train.decay_rate": 0.25,
+    "train.plateau_factor": 0.1,
+    "train.plateau_patience": 2,
+    "train.weight_decay": 1e-4,
+    "train.loss": "focal",
+    "train.focal_gamma": 1.5,
+    "train.label_smoothing": 0.1,
+    "train.class_weights": "balanced",
+    "train.clip_norm": 1.0,
+    "train.ema": 0.99,
+    "train.precision": "mixed_bfloat16",
+    "train.strategy": "one_device",
+    "train.patience": 9,
+    "train.energy": True,
+    "train.energy_country": "DEU",
+    "train.seed": 12,
+    "evaluate.batch_size": 5,
+    "evaluate.segments": "centre",
+    "evaluate.pooling": "majority",
+    "export.formats": ("int8", "float32"),
+    "export.calibration_segments": 10,
+    "export.check_clips": 20,
+    "export.min_agreement": 1.0,
+}
+
+
+def written(folder, text, encoding="utf-8"):
+    path = folder / "experiment.toml"
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def refusal(call, *arguments):
+    with pytest.raises(UsageError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+FIELDS_THAT_CONTRADICT_THOSE = {
+    "dataset.features": "/tmp/features",
+    "frontend.image_frames": 299,
+    "frontend.image_bands": 200,
+    "model.name": "imagenet",
+}
+AND_THOSE = {"augment.random_channel": True, "augment.eq_tilt_db": 3.0}
+CHANGES = [{}, EVERY_FIELD_CHANGED, FIELDS_THAT_CONTRADICT_THOSE, AND_THOSE]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=["default", "all", "more", "rest"])
+def test_a_configuration_written_as_toml_reads_back_equal(tmp_path, changes):
+    before = Config().replace(changes)
+    after = config.read(written(tmp_path, before.to_toml()))
+    assert after == before
+    kinds = {key: type(value) for key, value in after.flat().items()}
+    assert kinds == {key: type(value) for key, value in before.flat().items()}
+    assert isinstance(after.model.filters, tuple)
+    assert all(after.flat()[key] == value for key, value in changes.items())
+
+
+def test_the_round_trip_above_changes_every_field_that_has_another_value():
+    changed = EVERY_FIELD_CHANGED | FIELDS_THAT_CONTRADICT_THOSE | AND_THOSE
+    unchanged = {
+        key
+        for key, item in FIELDS.items()
+        if changed.get(key, item.default) == item.default
+    }
+    single_choice = {
+        key for key, item in FIELDS.items() if len(item.metadata["choices"]) == 1
+    }
+    assert unchanged == single_choice
+
+
+def test_an_empty_file_is_the_default_configuration(tmp_path):
+    assert config.read(written(tmp_path, "")) == Config()
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    path = written(tmp_path, "[frontend]\nn_mels = 32\n", encoding="utf-8-sig")
+    assert config.read(path).frontend.n_mels == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            "[frontend]\nn_mel = 64",
+            ["frontend.n_mel", "unknown key", "frontend.n_mels"],
+        ),
+        ("[dataset]\nn_mels = 64", ["dataset.n_mels", "mean frontend.n_mels?"]),
+        ("[fronted]\nn_mels = 64", ["fronted", "unknown section", "mean frontend?"]),
+        ("n_mels = 64", ["n_mels", "unknown section"]),
+        ("frontend = 64", ["frontend = 64", "must be a table"]),
+        ("[[frontend]]\nn_mels = 64", ["frontend = [{", "must be a table"]),
+        ("[frontend.n_mels]\nx = 1", ["frontend.n_mels = {'x': 1}", "whole number"]),
+        ('[frontend]\nn_mels = "64"', ["frontend.n_mels = '64'", "a whole number"]),
+        ("[frontend]\nn_mels = 0", ["frontend.n_mels = 0", "at least 1"]),
+        ("[frontend]\nn_mels = 9999", ["frontend.n_mels = 9999", "at most 1024"]),
+        (
+            '[dataset]\nname = "esc_10"',
+            ["dataset.name = 'esc_10'", "one of synthetic, folder", "mean esc10?"],
+        ),
+        ("[dataset]\ndir = 2020-01-01", ["dataset.dir = ", "must be Unicode text"]),
+        ("[frontend\n", ["not valid TOML", "line 1"]),
+        ("[train]\nseed = 1\nseed = 2", ["not valid TOML", "Cannot overwrite a value"]),
+    ],
+)
+def test_a_bad_file_is_refused_naming_file_key_value_and_nearest_key(
+    tmp_path, text, wanted
+):
+    path = written(tmp_path, text)
+    message = refusal(config.read, path)
+    assert message.startswith(f"{path}: ")
+    for words in wanted:
+        assert words in message
+
+
+def test_a_file_that_is_missing_or_no_text_is_refused_by_name(tmp_path):
+    missing = tmp_path / "missing.toml"
+    assert str(missing) in refusal(config.read, missing)
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    assert f"{binary}: cannot be read" in refusal(config.read, binary)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("train.epochs", True, "must be a whole number"),
+        ("train.epochs", 3.0, "must be a whole number"),
+        ("train.epochs", "3", "must be a whole number"),
+        ("train.epochs", None, "must be a whole number"),
+        ("train.learning_rate", True, "must be a finite number"),
+        ("train.learning_rate", "fast", "must be a finite number"),
+        ("train.learning_rate", math.nan, "must be a finite number"),
+        ("train.learning_rate", math.inf, "must be a finite number"),
+        ("train.warmup_epochs", math.inf, "must be a finite number"),
+        ("train.warmup_epochs", 10**400, "must be a finite number"),
+        ("frontend.db_reference_value", math.inf, "must be a finite number"),
+        ("frontend.fmax", -math.inf, "must be a finite number"),
+        ("train.warmup_epochs", -0.5, "must be at least 0"),
+        ("dataset.validation_share", -0.1, "must be at least 0.0"),
+        ("dataset.validation_share", 1.0, "must be at most 0.9"),
+        ("train.seed", -1, "must be at least 0"),
+        ("train.seed", 2**32, "must be at most 2147483647"),
+        ("dataset.seed", 2**31, "must be at most 2147483647"),
+        ("augment.time_roll", 1, "must be true or false"),
+        ("augment.time_roll", "true", "must be true or false"),
+        ("dataset.dir", 5, "must be Unicode text"),
+        ("dataset.dir", "caf\udce9", "must be Unicode text"),
+        ("dataset.dir", "a\0b", "must be Unicode text"),
+        ("audio.cache", "ram", "must be one of memory, disk, none"),
+        ("model.filters", 8, "must be a list"),
+        ("model.filters", "8,16", "must be a list"),
+        ("model.freeze", [8], "must be Unicode text"),
+        ("export.formats", [], "must be a list of at least one item"),
+        ("export.formats", "int8", "must be a list of at least one item"),
+        ("model.filters", [8, "16"], "must be a whole number"),
+        ("model.filters", [8, True], "must be a whole number"),
+        ("model.filters", [8, 0], "must be at least 1"),
+        ("model.filters", [8, 4096], "must be at most 2048"),
+        ("export.formats", ["int8", "int4"], "must be one of saved_model"),
+    ],
+)
+def test_a_value_of_the_wrong_type_or_range_is_refused_naming_key_and_value(
+    key, value, wanted
+):
+    message = refusal(Config().replace, {key: value})
+    shown = value[-1] if isinstance(value, list) and value else value
+    assert message.startswith(f"{key} = {shown!r}: {wanted}")
+
+
+@pytest.mark.parametrize("value", [1, 2, 1.5])
+def test_a_whole_number_is_taken_for_a_float(value):
+    power = Config().replace({"frontend.power": value}).frontend.power
+    assert type(power) is float
+    assert power == value
+
+
+def test_a_list_becomes_a_tuple_so_that_the_configuration_is_hashable():
+    changed = Config().replace({"model.filters": [8, 16]})
+    assert changed.model.filters == (8, 16)
+    assert hash(changed) == hash(Config().replace({"model.filters": (8, 16)}))
+
+
+def test_the_limits_themselves_are_allowed():
+    for key, item in FIELDS.items():
+        default = item.default
+        for limit in (item.metadata["minimum"], item.metadata["maximum"]):
+            if limit is not None:
+                is_list = isinstance(default, tuple)
+                kind = item_type(item) if is_list else type(default)
+                value = kind(limit)
+                value = (value,) if is_list else value
+                assert coerce(key, item, value) == value
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_every_field_has_help_text_and_a_default_that_its_own_check_accepts(key):
+    item = FIELDS[key]
+    assert len(item.metadata["help"]) > 5
+    assert not item.metadata["help"].endswith(".")
+    value = coerce(key, item, item.default)
+    assert value == item.default
+    assert type(value) is type(item.default)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"frontend.n_fft": 1000}, "frontend.n_fft = 1000: must be a power of two"),
+        ({"frontend.win_length": 1025}, "frontend.win_length = 1025: must be at most"),
+        ({"frontend.fmin": 16000.0}, "frontend.fmin = 16000.0"),
+        ({"frontend.fmax": 16000.5}, "frontend.fmax = 16000.5"),
+        ({"frontend.fmin": 300, "frontend.fmax": 300}, "must rise"),
+        ({"frontend.fmin": 300, "frontend.fmax": 200}, "must rise"),
+        ({"audio.sample_rate": 8000, "frontend.fmax": 5000.0}, "4000 Hz"),
+        (
+            {"audio.segment_seconds": 0.05, "frontend.n_fft": 4096},
+            "audio.segment_seconds = 0.05: shorter than the 2048 samples",
+        ),
+        (
+            {"audio.segment_seconds": 0.06, "frontend.n_fft": 2048}
+            | {"frontend.center": False},
+            "audio.segment_seconds = 0.06: shorter than the 2048 samples",
+        ),
+        (
+            {"audio.segment_seconds": 0.064, "frontend.n_fft": 4096}
+            | {"frontend.pad_mode": "reflect"},
+            "frontend.pad_mode = reflect: reflects 2048 samples",
+        ),
+        ({"audio.hop_seconds": 1e-5}, "audio.hop_seconds = 1e-05: less than a sample"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused(changes, wanted):
+    assert wanted in refusal(Config().replace, changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"frontend.win_length": 1024},
+        {"frontend.fmin": 15999.0, "frontend.fmax": 16000.0},
+        {"audio.segment_seconds": 0.064, "frontend.n_fft": 4096},
+        {"audio.segment_seconds": 0.064, "frontend.n_fft": 2048}
+        | {"frontend.center": False},
+        {"audio.segment_seconds": 2049 / 32000, "frontend.n_fft": 4096}
+        | {"frontend.pad_mode": "reflect"},
+        {"audio.segment_seconds": 0.064, "frontend.n_fft": 2048}
+        | {"frontend.center": False, "frontend.pad_mode": "reflect"},
+        {"audio.hop_seconds": 1 / 32000},
+        {"audio.sample_rate": 8000, "frontend.fmax": 4000.0},
+    ],
+)
+def test_values_that_just_fit_together_are_accepted(changes):
+    flat = Config().replace(changes).flat()
+    assert {key: flat[key] for key in changes} == changes
+
+
+def test_values_that_fit_only_together_are_applied_together():
+    changes = {"frontend.n_fft": 4096, "frontend.win_length": 4000}
+    assert Config().replace(changes).frontend == Frontend(n_fft=4096, win_length=4000)
+
+
+def test_a_check_across_keys_names_the_file_too(tmp_path):
+    path = written(tmp_path, "[frontend]\nn_fft = 1000\n")
+    message = refusal(config.read, path)
+    assert message.startswith(f"{path}: frontend.n_fft = 1000: must be a power of two")
+
+
+def test_segment_and_hop_are_rounded_to_whole_samples():
+    audio = Audio(sample_rate=44100, segment_seconds=0.99999, hop_seconds=0.5)
+    assert (audio.segment_samples, audio.hop_samples) == (44100, 22050)
+    assert Audio(sample_rate=8000, segment_seconds=2.0).hop_samples == 16000
+
+
+def test_a_configuration_cannot_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().train.epochs = 3
+
+
+def test_replace_keeps_what_it_is_not_told_to_change():
+    first = Config().replace({"train.epochs": 3, "audio.cache": "none"})
+    second = first.replace({"train.seed": 8})
+    differing = {k for k, v in second.flat().items() if v != Config().flat()[k]}
+    assert differing == {"train.epochs", "audio.cache", "train.seed"}
+
+
+@pytest.mark.parametrize(
+    "key", ["n_mels", "model.n_mels", "frontend.n_mel", "nonsense"]
+)
+def test_replace_refuses_an_unknown_key(key):
+    message = refusal(Config().replace, {key: 64})
+    assert message.startswith(f"{key}: unknown key")
+    assert ("frontend.n_mels" in message) == (key != "nonsense")
+
+
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [
+        ("frontend.n_mels", "frontend.n_mels"),
+        ("n_mels", "frontend.n_mels"),
+        ("n_mell", "frontend.n_mels"),
+        ("trian.seed", "train.seed"),
+        ("evalute.batch_size", "evaluate.batch_size"),
+        ("learning-rate", "train.learning_rate"),
+        ("seed", "dataset.seed or train.seed"),
+        ("train.sed", "train.seed"),
+        ("augment.mixup", "augment.mixup_alpha"),
+        ("lr", "train.learning_rate"),
+        ("Sample-Rate", "audio.sample_rate"),
+        ("sr", "audio.sample_rate"),
+        ("batch", "train.batch_size or evaluate.batch_size"),
+        ("spec_augment", "augment.time_masks or augment.frequency_masks"),
+    ],
+)
+def test_the_nearest_key_is_suggested_with_or_without_its_section(word, nearest):
+    assert suggestion(word, FIELDS) == f"; did you mean {nearest}?"
+
+
+def test_nothing_is_suggested_for_a_word_that_is_near_none():
+    assert suggestion("xyzzy", FIELDS) == ""
+    assert suggestion("anything", ()) == ""
+
+
+@pytest.mark.parametrize("word", ALIASES)
+def test_every_alias_is_another_name_of_something_that_there_is(word):
+    assert word.isalnum() and word.islower()
+    known = {*FIELDS, *MODULES, "workdir", "model", "output", "top_k"}
+    assert set(ALIASES[word]) <= known
+    assert word not in {key.rpartition(".")[2] for key in FIELDS}
+
+
+@pytest.mark.parametrize("key", EXAMPLES)
+def test_every_example_is_a_value_that_its_key_takes(key):
+    value = from_text(FIELDS[key], EXAMPLES[key])
+    assert coerce(key, FIELDS[key], value) != FIELDS[key].default
+
+
+def test_at_most_three_names_are_suggested():
+    assert did_you_mean([]) == ""
+    assert did_you_mean("a") == "; did you mean a?"
+    assert did_you_mean("abcd") == "; did you mean a, b or c?"
+
+
+def test_a_section_made_by_hand_is_checked_like_one_from_a_file():
+    @dataclasses.dataclass(frozen=True)
+    class Coffee(Section):
+        cups: int = option(1, "how many", minimum=0, maximum=3)
+
+    assert Coffee(cups=3).cups == 3
+    assert "coffee.cups = 4: must be at most 3" in refusal(lambda: Coffee(cups=4))
+
+
+def test_there_are_shipped_configurations():
+    assert SHIPPED
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_configuration_reads_and_begins_with_a_comment(path):
+    assert isinstance(config.read(path), Config)
+    assert re.match(r"# \w", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_configuration_is_found_by_its_bare_name(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config.find(path.stem).samefile(path)
+
+
+def test_a_configuration_is_found_by_its_path(tmp_path):
+    path = written(tmp_path, "")
+    assert config.find(str(path)) == path
+
+
+def test_the_configuration_of_a_run_folder_is_found_by_the_folder(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mine", "demo"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.toml").touch()
+    assert config.find("mine") == Path("mine/config.toml")
+    # A shipped name means the shipped one.
+    assert config.find("demo").stem == "demo"
+
+
+def test_a_folder_that_is_no_run_is_refused_with_the_flags_that_take_folders(tmp_path):
+    message = refusal(config.find, str(tmp_path))
+    assert f"--dataset.dir={tmp_path}" in message
+    assert f"--workdir={tmp_path}" in message
+
+
+def test_the_name_of_a_shipped_configuration_is_suggested_for_its_file(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert "did you mean esc10_small?" in refusal(
+        config.find, "configs/esc10_small.toml"
+    )
+
+
+def test_an_unknown_configuration_is_refused_with_a_list_of_those_there_are(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    message = refusal(config.find, "esc10_smal")
+    assert message.startswith("--config=esc10_smal: no such file")
+    assert "did you mean esc10_small?" in message
+    for path in SHIPPED:
+        assert path.stem in message
+
+
+def test_configurations_inside_an_installed_package_hide_any_folder_beside_it(
+    tmp_path, monkeypatch
+):
+    package = tmp_path / "site-packages" / "asc_tf"
+    for folder, text in (
+        (package / "configs", ""),
+        (package.parent / "configs", "a stranger's"),
+    ):
+        folder.mkdir(parents=True)
+        (folder / "mine.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(config, "__file__", str(package / "config" / "__init__.py"))
+    monkeypatch.chdir(tmp_path)
+    assert config.find("mine") == package / "configs" / "mine.toml"
+
+
+def test_a_configuration_says_only_what_is_other_than_in_its_base(tmp_path):
+    (tmp_path / "whole.toml").write_text(
+        "[frontend]\nn_mels = 40\nhop_length = 256\n[train]\nepochs = 7"
+    )
+    (tmp_path / "middle.toml").write_text(
+        'base = "whole.toml"\n[train]\nepochs = 8\nbatch_size = 3'
+    )
+    mine = tmp_path / "mine.toml"
+    mine.write_text('base = "middle.toml"\n[frontend]\nn_mels = 64')
+    wanted = {
+        "frontend.n_mels": 64,
+        "frontend.hop_length": 256,
+        "train.epochs": 8,
+        "train.batch_size": 3,
+    }
+    assert config.read(mine) == Config().replace(wanted)
+
+
+def test_the_base_of_a_configuration_can_be_a_shipped_one(tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text('base = "esc10_small"\n[dataset]\nfold = 1')
+    shipped = config.read(config.find("esc10_small"))
+    assert config.read(mine) == shipped.replace({"dataset.fold": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("base = 3", ["base = 3"]),
+        ('base = ""', ["base = ''"]),
+        ('base = "esc10_smal"', ["esc10_smal", "mean esc10_small?"]),
+        ('base = "mine.toml"', ["mine.toml", "is based on this file"]),
+        ('base = "other.toml"', ["other.toml", "is based on this file"]),
+        ('base = "broken.toml"', ["broken.toml", "fronted: unknown section"]),
+    ],
+)
+def test_a_base_that_is_none_is_refused_naming_file_and_value(tmp_path, text, words):
+    (tmp_path / "other.toml").write_text('base = "mine.toml"')
+    (tmp_path / "broken.toml").write_text("[fronted]\nn_mels = 3")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        config.read(mine)
+    for word in words:
+        assert word in str(caught.value)

@@ -1,0 +1,215 @@
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from asc_tf.core.errors import UserError
+from asc_tf.core.files import DiskFullError, replacing, write_text
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_at_its_name_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "new" / "folders" / "history.csv"
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".csv"
+        assert temporary.name.startswith(".")
+    assert path.read_text() == "whole"
+    assert names(path.parent) == ["history.csv"]
+
+
+def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_text("old")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["model.keras"]
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+def test_a_failure_leaves_the_old_file_and_no_temporary(tmp_path, old):
+    path = tmp_path / "report.json"
+    if old:
+        path.write_text(old)
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == (["report.json"] if old else [])
+    assert not old or path.read_text() == old
+
+
+def test_a_block_that_writes_nothing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), replacing(path):
+        pass
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["report.json"]
+
+
+def test_a_folder_replaces_a_folder_with_none_of_its_old_files(tmp_path):
+    path = tmp_path / "export"
+    path.mkdir()
+    (path / "stale.tflite").write_text("old")
+    with replacing(path) as temporary:
+        temporary.mkdir()
+        (temporary / "int8.tflite").write_text("new")
+        assert names(path) == ["stale.tflite"]
+    assert names(path) == ["int8.tflite"]
+    assert names(tmp_path) == ["export"]
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_failure_leaves_the_old_folder_and_no_temporary(tmp_path, old):
+    path = tmp_path / "export"
+    if old:
+        path.mkdir()
+        (path / "kept.tflite").write_text("old")
+    with pytest.raises(ValueError), replacing(path) as temporary:
+        (temporary / "saved_model").mkdir(parents=True)
+        (temporary / "saved_model" / "half.pb").write_text("half")
+        raise ValueError("does not agree")
+    assert names(tmp_path) == (["export"] if old else [])
+    assert not old or names(path) == ["kept.tflite"]
+
+
+def test_a_folder_replaces_a_file(tmp_path):
+    path = tmp_path / "export"
+    path.write_text("a file")
+    with replacing(path) as temporary:
+        temporary.mkdir()
+    assert path.is_dir()
+    assert names(tmp_path) == ["export"]
+
+
+def test_a_file_does_not_replace_a_folder(tmp_path):
+    path = tmp_path / "table.csv"
+    path.mkdir()
+    (path / "kept").touch()
+    with pytest.raises(OSError, match=r"table\.csv"):
+        write_text(path, "a,b\n")
+    assert names(path) == ["kept"]
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_name(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "export"
+    path.mkdir()
+    (path / "kept.tflite").touch()
+    rename = Path.rename
+
+    def failing(self, target):
+        if Path(target) == path and not self.name.endswith(".old"):
+            raise OSError("no such device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="device"), replacing(path) as temporary:
+        temporary.mkdir()
+    assert names(path) == ["kept.tflite"]
+    assert names(tmp_path) == ["export"]
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(tmp_path):
+    path = tmp_path / "export"
+    path.mkdir()
+    for left in (".export.partial", ".export.old"):
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "half").touch()
+    with replacing(path) as temporary:
+        temporary.mkdir()
+        (temporary / "whole").touch()
+    assert names(path) == ["whole"]
+    assert names(tmp_path) == ["export"]
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
+    for name, link in (("file.csv", "latest.csv"), ("folder", "latest")):
+        (tmp_path / link).symlink_to(name)
+    write_text(tmp_path / "latest.csv", "through the link")
+    with replacing(tmp_path / "latest") as temporary:
+        temporary.mkdir()
+    assert (tmp_path / "file.csv").read_text() == "through the link"
+    assert (tmp_path / "folder").is_dir()
+    assert names(tmp_path) == ["file.csv", "folder", "latest", "latest.csv"]
+    assert (tmp_path / "latest").is_symlink()
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    path = tmp_path / "pipe.csv"
+    os.mkfifo(path)
+    received = []
+    reader = threading.Thread(
+        target=lambda: received.append(path.read_text()), daemon=True
+    )
+    reader.start()
+    write_text(path, "a,b\n")
+    reader.join(timeout=10)
+    assert received == ["a,b\n"]
+    assert path.is_fifo()
+    assert names(tmp_path) == ["pipe.csv"]
+
+
+def test_the_current_folder_can_be_replaced_by_its_dot(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with replacing(Path(".")) as temporary:
+        temporary.mkdir()
+        (temporary / "model.json").touch()
+    assert names(tmp_path) == ["here"]
+    assert names(tmp_path / "here") == ["model.json"]
+
+
+def test_text_is_written_as_utf_8(tmp_path):
+    path = tmp_path / "labels.txt"
+    write_text(path, "métro\n公園\n")
+    assert path.read_bytes() == "métro\n公園\n".encode()
+
+
+def test_text_that_utf_8_cannot_hold_leaves_the_old_file(tmp_path):
+    path = tmp_path / "labels.txt"
+    write_text(path, "old\n")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "caf\udce9\n")
+    assert path.read_text() == "old\n"
+    assert names(tmp_path) == ["labels.txt"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        # As TensorFlow's errors are.
+        RuntimeError(f"/mnt/variables.data; {os.strerror(errno.ENOSPC)}"),
+    ],
+)
+def test_a_full_disk_is_named_with_the_outermost_output(tmp_path, error):
+    path = tmp_path / "export"
+    with pytest.raises(DiskFullError) as raised, replacing(path) as folder:
+        folder.mkdir()
+        with replacing(folder / "model.json"):
+            raise error
+    assert str(raised.value).startswith(f"{path}: the disk is full; what was")
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_elsewhere_is_not_laid_on_the_output(tmp_path):
+    other = tmp_path / "run" / "manifest.csv"
+    with pytest.raises(DiskFullError) as raised, replacing(tmp_path / "export"):
+        raise DiskFullError(other)
+    assert str(raised.value).startswith(f"{other}: ")
+    with pytest.raises(UserError) as refused, replacing(tmp_path / "export"):
+        raise UserError(f"audio_cache: {os.strerror(errno.ENOSPC)}; give another")
+    assert str(refused.value).startswith("audio_cache: ")

@@ -1,0 +1,85 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from asc_tf.core import quiet
+
+NOTES = (
+    "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+    "WARNING: All log messages before absl::InitializeLog() is called are written\n"
+    "I0000 00:00:1795219478.666869   13565 port.cc:153] oneDNN custom operations\n"
+)
+PROBLEMS = (
+    "E0000 00:00:1795219478.666869   13565 cuda.cc:31] no memory\n"
+    "INFORMATION: kept\n"
+    "WARNING: kept\n"
+)
+
+
+def python(code, **changes):
+    env = os.environ | changes
+    env.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=env | changes,
+    )
+
+
+def test_notes_are_left_out_and_problems_are_passed_on(capfd):
+    with quiet.without_notes():
+        os.write(2, (NOTES + PROBLEMS).encode())
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == PROBLEMS + "after\n"
+
+
+def test_what_was_said_before_an_exception_is_passed_on(capfd):
+    with pytest.raises(KeyError), quiet.without_notes():
+        os.write(2, (NOTES + PROBLEMS).encode())
+        raise KeyError
+    assert capfd.readouterr().err == PROBLEMS
+
+
+@pytest.mark.parametrize("first", ["tensorflow", "keras", "asc_tf.pipeline.waveforms"])
+def test_tensorflow_says_nothing_whatever_imports_it_first(first):
+    code = "from asc_tf.core import quiet; quiet.quiet_tensorflow(); import "
+    done = python(f"{code}{first}, tensorflow as tf; tf.zeros([2]) + 1")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def fake_tensorflow(folder, text):
+    (folder / "tensorflow.py").write_text(
+        f"import os\nos.write(2, {text.encode()!r})\n"
+    )
+    return str(folder)
+
+
+@pytest.mark.parametrize(("level", "expected"), [("3", ""), ("1", ""), ("0", NOTES)])
+def test_notes_of_the_import_are_shown_to_who_asks_for_them(tmp_path, level, expected):
+    path = fake_tensorflow(tmp_path, NOTES)
+    code = (
+        f"import sys; sys.path.insert(0, {path!r})\n"
+        "from asc_tf.core.quiet import quiet_tensorflow\n"
+        "quiet_tensorflow(); quiet_tensorflow()\n"
+        "import tensorflow; print(tensorflow.__file__)"
+    )
+    done = python(code, TF_CPP_MIN_LOG_LEVEL=level)
+    assert (done.returncode, done.stderr) == (0, expected)
+    assert done.stdout.startswith(path)
+
+
+def test_a_tensorflow_that_does_not_load_says_why(tmp_path):
+    path = tmp_path / "tensorflow.py"
+    path.write_text("raise ImportError('no such symbol')")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from asc_tf.core.quiet import quiet_tensorflow\n"
+        "quiet_tensorflow()\n"
+        "import tensorflow"
+    )
+    done = python(code)
+    assert done.stderr.endswith("ImportError: no such symbol\n")

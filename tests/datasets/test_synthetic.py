@@ -1,0 +1,264 @@
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asc_tf.datasets.synthetic import COLUMNS, SCENES, scenes, sounds, write_scenes
+
+SMALL = {"locations": 2, "seconds": 0.5}
+FORMATS = {
+    "a": (48_000, 2, "PCM_24"),
+    "b": (44_100, 1, "PCM_16"),
+    "c": (32_000, 1, "PCM_16"),
+    "s4": (44_100, 1, "PCM_16"),
+}
+SOUNDS = sorted(
+    {sound for scene in scenes.SCENES.values() for sound in scene.rates},
+    key=lambda sound: sound.__name__,
+)
+
+
+def read_rows(meta: Path) -> list[dict[str, str]]:
+    with meta.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
+
+
+def interrupt(directory: Path, after: int = 3, **settings) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_scenes(directory, progress=stop, **settings)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    return write_scenes(tmp_path_factory.mktemp("corpus"), **SMALL).parent
+
+
+@pytest.fixture(scope="module")
+def rows(corpus) -> list[dict[str, str]]:
+    return read_rows(corpus / "meta.csv")
+
+
+def test_the_ten_scenes_are_in_alphabetical_order():
+    assert len(SCENES) == 10
+    assert list(SCENES) == sorted(SCENES)
+
+
+def test_the_same_seed_gives_the_same_bytes(corpus, tmp_path):
+    write_scenes(tmp_path, **SMALL)
+    assert contents(tmp_path) == contents(corpus)
+
+
+def test_another_seed_gives_other_recordings(corpus, rows, tmp_path):
+    write_scenes(tmp_path, seed=1, **SMALL)
+    for row in rows:
+        other = (tmp_path / row["path"]).read_bytes()
+        assert other != (corpus / row["path"]).read_bytes()
+
+
+def test_files_have_the_format_of_their_device(corpus, rows):
+    for row in rows:
+        info = soundfile.info(corpus / row["path"])
+        assert (info.samplerate, info.channels, info.subtype) == FORMATS[row["device"]]
+        assert info.frames == round(0.5 * info.samplerate)
+
+
+def test_the_table_lists_every_file_once_under_its_dcase_name(corpus, rows):
+    assert tuple(rows[0]) == COLUMNS
+    files = {name for name in contents(corpus) if name.startswith("audio/")}
+    assert Counter(row["path"] for row in rows) == Counter(files)
+    for row in rows:
+        name = f"{row['label']}-{row['identifier']}-0-{row['device']}.wav"
+        assert row["path"] == f"audio/{name}"
+        assert row["identifier"].startswith(row["city"] + "-")
+
+
+def test_a_location_has_one_scene_one_city_and_one_split(rows):
+    for column in ("label", "city", "split"):
+        pairs = {(row["identifier"], row[column]) for row in rows}
+        assert len(pairs) == len({row["identifier"] for row in rows})
+
+
+def test_every_scene_is_in_both_splits(rows):
+    for split in ("train", "test"):
+        assert {r["label"] for r in rows if r["split"] == split} == set(SCENES)
+
+
+@pytest.mark.parametrize(("locations", "held_out"), [(2, 1), (4, 1), (8, 2), (24, 6)])
+def test_a_quarter_of_the_locations_is_held_out(tmp_path, locations, held_out):
+    seen = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append(total)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_scenes(tmp_path, locations=locations, seconds=0.5, progress=stop)
+    assert seen == [10 * (3 * locations + held_out)]
+
+
+def test_the_unseen_device_records_only_in_the_test_split(rows):
+    devices = {
+        split: {row["device"] for row in rows if row["split"] == split}
+        for split in ("train", "test")
+    }
+    assert devices == {"train": {"a", "b", "c"}, "test": {"a", "b", "c", "s4"}}
+
+
+def test_all_devices_hear_the_same_performance(corpus, rows):
+    takes: dict[str, list[np.ndarray]] = {}
+    for row in rows:
+        if row["device"] in ("b", "s4") and row["split"] == "test":
+            samples, _ = soundfile.read(corpus / row["path"])
+            takes.setdefault(row["identifier"], []).append(samples)
+    same = [np.corrcoef(b, s4)[0, 1] for b, s4 in takes.values()]
+    firsts = [b for b, _ in takes.values()]
+    other = np.corrcoef(firsts)[np.triu_indices(len(firsts), 1)]
+    assert min(same) > 0.3 > np.abs(other).max()
+
+
+def test_the_channels_of_the_stereo_recorder_are_alike_but_not_equal(corpus, rows):
+    paths = [corpus / row["path"] for row in rows if row["device"] == "a"]
+    likeness = [np.corrcoef(soundfile.read(path)[0].T)[0, 1] for path in paths]
+    assert 0.1 < np.mean(likeness) < 0.9
+    assert max(likeness) < 0.999
+
+
+def test_takes_of_one_location_differ(tmp_path):
+    rows = read_rows(write_scenes(tmp_path, locations=2, takes=2, seconds=0.5))
+    assert {row["path"].split("-")[3] for row in rows} == {"0", "1"}
+    assert len({(tmp_path / row["path"]).read_bytes() for row in rows}) == len(rows)
+
+
+def test_recordings_are_neither_clipped_nor_silent(corpus, rows):
+    for row in rows:
+        samples, _ = soundfile.read(corpus / row["path"])
+        assert np.abs(samples).max() < 0.99
+        assert -50 < 20 * np.log10(samples.std()) < -10
+
+
+@pytest.mark.parametrize("sound", SOUNDS, ids=lambda sound: sound.__name__)
+def test_every_sound_is_an_audible_event_of_a_few_seconds(sound):
+    for seed in range(5):
+        event = sound(np.random.default_rng(seed), 1.0)
+        assert event.ndim == 1
+        assert 0.2 < event.size / sounds.RATE < 6
+        assert 0.3 < np.abs(event).max() <= 2.5
+
+
+def test_a_complete_corpus_is_kept_as_it_is(tmp_path):
+    meta = write_scenes(tmp_path, **SMALL)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    calls: list[int] = []
+    assert (
+        write_scenes(tmp_path, progress=lambda done, total: calls.append(done), **SMALL)
+        == meta
+    )
+    assert not calls
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_an_interrupted_corpus_has_no_table_and_is_written_anew(corpus, tmp_path):
+    interrupt(tmp_path, **SMALL)
+    (tmp_path / "audio" / "airport-barcelona-0-0-b.wav.part").write_bytes(b"RIFF")
+    assert not (tmp_path / "meta.csv").exists()
+    write_scenes(tmp_path, **SMALL)
+    assert contents(tmp_path) == contents(corpus)
+
+
+def test_a_corpus_that_lost_a_file_is_written_anew(corpus, tmp_path):
+    meta = write_scenes(tmp_path, **SMALL)
+    (tmp_path / read_rows(meta)[5]["path"]).unlink()
+    write_scenes(tmp_path, **SMALL)
+    assert contents(tmp_path) == contents(corpus)
+
+
+def test_a_corpus_with_other_settings_is_replaced(corpus, tmp_path):
+    interrupt(tmp_path, after=30, locations=3, seconds=0.5, seed=7)
+    write_scenes(tmp_path, **SMALL)
+    assert contents(tmp_path) == contents(corpus)
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "audio/mine.wav", "audio/bus-paris-900-0-a.wav"]
+)
+def test_a_corpus_with_a_foreign_file_in_it_is_refused_untouched(tmp_path, name):
+    interrupt(tmp_path, **SMALL)
+    (tmp_path / name).write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=name) as refusal:
+        write_scenes(tmp_path, **SMALL)
+    assert str(tmp_path) in str(refusal.value)
+    assert contents(tmp_path) == before
+
+
+def test_a_real_corpus_with_the_same_file_names_is_refused_untouched(tmp_path):
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "airport-barcelona-0-0-a.wav").write_bytes(b"recorded")
+    (tmp_path / "meta.csv").write_text("filename\tscene_label\n")
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="not part of a synthetic corpus"):
+        write_scenes(tmp_path, **SMALL)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "settings", [{"seed": "x"}, {"locations": 0}, {"format": "another"}, []]
+)
+def test_a_settings_file_that_is_not_ours_is_refused(tmp_path, settings):
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"settings\.json"):
+        write_scenes(tmp_path, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", -1), ("locations", 1), ("takes", 0), ("seconds", 0.1), ("seconds", 61)],
+)
+def test_a_setting_out_of_range_is_refused_by_name(tmp_path, name, value):
+    with pytest.raises(ValueError, match=f"{name} must be .* got {value}"):
+        write_scenes(tmp_path / "new", **{name: value})
+    assert not (tmp_path / "new").exists()
+
+
+def test_progress_counts_every_file(tmp_path):
+    calls: list[tuple[int, int]] = []
+    rows = read_rows(
+        write_scenes(tmp_path, progress=lambda *call: calls.append(call), **SMALL)
+    )
+    assert calls == [(done, len(rows)) for done in range(1, len(rows) + 1)]
+
+
+def test_mean_spectra_tell_something_but_not_all_about_the_scene(tmp_path):
+    librosa = pytest.importorskip("librosa")
+    rows = read_rows(write_scenes(tmp_path, locations=4, seconds=1.0))
+    rows = [row for row in rows if row["device"] in ("a", "c")]
+    features = []
+    for row in rows:
+        samples, rate = soundfile.read(tmp_path / row["path"], always_2d=True)
+        mel = librosa.feature.melspectrogram(
+            y=samples.mean(axis=1), sr=rate, n_fft=2048, n_mels=40, fmax=15_000
+        )
+        features.append(np.log(mel + 1e-7).mean(axis=1))
+    mean_spectra = np.stack(features)
+    labels = np.array([row["label"] for row in rows])
+    train = np.array([row["split"] == "train" for row in rows])
+    scale = mean_spectra[train].std(axis=0)
+    centroids = np.stack(
+        [mean_spectra[train & (labels == scene)].mean(axis=0) for scene in SCENES]
+    )
+    offsets = (mean_spectra[~train, None] - centroids) / scale
+    guesses = np.array(SCENES)[(offsets**2).sum(axis=-1).argmin(axis=1)]
+    assert 0.1 < (guesses == labels[~train]).mean() < 0.8

@@ -1,0 +1,490 @@
+"""Evaluation: numbers against scikit-learn, files as the contract says."""
+
+import csv
+import dataclasses
+import json
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+from sklearn import metrics as sk
+
+from asc_tf import cli
+from asc_tf.core.errors import UsageError, UserError
+from asc_tf.evaluation import predictor
+from asc_tf.evaluation.evaluate import evaluate, predict_part, scanned
+from asc_tf.evaluation.scoring import kept_epoch
+from asc_tf.manifest import Clip, Manifest
+from asc_tf.pipeline import corpus_checks
+from asc_tf.training.model_file import load_whole
+from asc_tf.training.train import train
+from asc_tf.workdir import Workdir
+
+# The number of a recording serves as its city, that of a take as its device.
+PATTERN = r"/(?P<identifier>[a-z]+(?P<city>\d*))-(?P<device>\d)"
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> Workdir:
+    corpus = tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
+    soundfile.write(
+        corpus / "hum" / "long-0.wav", np.tile(tiny.clip("hum", 99), 5), tiny.RATE
+    )
+    workdir = Workdir(tmp_path_factory.mktemp("run") / "run")
+    config = tiny.config(
+        corpus,
+        audio__hop_seconds=0.3,
+        dataset__test_share=0.3,
+        dataset__identifier_pattern=PATTERN,
+    )
+    train(config, workdir)
+    return workdir
+
+
+def rows_of(workdir: Workdir, folder: str = "") -> list[dict[str, str]]:
+    path = workdir.report / folder / "predictions.csv"
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_report_equals_scikit_learn_on_the_predictions(workdir):
+    report, page = evaluate(workdir)
+    assert page == workdir.report / "report.html"
+    assert report == json.loads((workdir.report / "report.json").read_text())
+    rows = rows_of(workdir)
+    labels = report["labels"]
+    truth = [row["label"] for row in rows]
+    predicted = [row["predicted"] for row in rows]
+    probabilities = [[float(row[f"p_{label}"]) for label in labels] for row in rows]
+    assert report["n_clips"] == len(rows) > 5
+    assert report["accuracy"] == pytest.approx(sk.accuracy_score(truth, predicted))
+    assert report["macro_accuracy"] == pytest.approx(
+        sk.balanced_accuracy_score(truth, predicted)
+    )
+    shares = np.array(probabilities)
+    shares /= shares.sum(axis=1, keepdims=True)
+    assert report["log_loss"] == pytest.approx(
+        sk.log_loss(truth, shares, labels=labels), rel=1e-5
+    )
+    counts = sk.confusion_matrix(truth, predicted, labels=labels)
+    np.testing.assert_array_equal(report["confusion_matrix"]["counts"], counts)
+    assert [row["file"] for row in rows] == [
+        clip.path for clip in workdir.manifest().part("test")
+    ]
+
+
+def test_the_report_has_what_the_contract_says(workdir):
+    report, page = evaluate(workdir)
+    assert set(report) >= {
+        "split",
+        "n_clips",
+        "accuracy",
+        "macro_accuracy",
+        "log_loss",
+        "segments",
+        "per_class",
+        "per_device",
+        "per_city",
+        "confusion_matrix",
+        "labels",
+        "excluded",
+        "protocol",
+    }
+    assert report["split"] == "test"
+    assert report["protocol"] == {
+        "corpus": "folder",
+        "protocol": "drawn by recording, seed 0",
+        "fold": None,
+        "leaky": False,
+    }
+    assert report["segments"]["n_segments"] >= report["n_clips"]
+    assert "<html" in page.read_text()
+
+
+def test_the_report_says_which_epoch_the_model_is_of(workdir):
+    best = min(tiny.history(workdir), key=lambda row: row["val_loss"])["epoch"]
+    config = workdir.config()
+    kept = {"epoch": best, "epochs": 3}
+    assert kept_epoch(workdir, config) == {"keep": "best"} | kept
+    last = config.replace({"train.keep": "last"})
+    kept = {"epoch": 3, "epochs": 3}
+    assert kept_epoch(workdir, last) == {"keep": "last"} | kept
+    report, page = evaluate(workdir)
+    note = f"epoch {best:.0f} of 3, the one with the lowest validation loss."
+    assert report["notes"][0].endswith(note)
+    assert note in page.read_text()
+
+
+@pytest.mark.parametrize("name", ["device", "city"])
+def test_devices_and_cities_have_the_scores_of_their_own_clips(workdir, name):
+    report, _ = evaluate(workdir)
+    rows = rows_of(workdir)
+    groups = sorted({row[name] for row in rows})
+    assert len(groups) > 1
+    assert [row[name] for row in report[f"per_{name}"]] == groups
+    for found in report[f"per_{name}"]:
+        mine = [row for row in rows if row[name] == found[name]]
+        right = [row["label"] == row["predicted"] for row in mine]
+        assert found["n_clips"] == len(mine)
+        assert found["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_screen_and_page_show_the_same_figures_in_the_same_order(workdir, capsys):
+    assert cli.main(["evaluate", f"--workdir={workdir.path}"]) == 0
+    line, _ = capsys.readouterr().out.splitlines()
+    page = (workdir.report / "report.html").read_text()
+    names = re.findall("<dt>(.*?)</dt>", page)
+    values = [text.replace(" %", "%") for text in re.findall("<dd>(.*?)</dd>", page)]
+    shown = [f"{n} {v}" for n, v in zip(names, values, strict=True)]
+    assert names[:3] == ["accuracy", "macro-averaged accuracy", "log loss"]
+    assert line == f"test: {values[-1]} clips, {', '.join(shown[:3])}"
+
+
+def test_training_and_validation_clips_can_be_in_one_table(workdir, capsys):
+    words = [f"--workdir={workdir.path}", "--split=validation, train"]
+    assert cli.main(["evaluate", *words]) == 0
+    rows = rows_of(workdir, "train_validation")
+    parts = [(row["split"], row["file"]) for row in rows]
+    manifest = workdir.manifest()
+    assert parts == [
+        (split, clip.path)
+        for split in ("train", "validation")
+        for clip in manifest.part(split)
+    ]
+    both = json.loads((workdir.report / "train_validation" / "report.json").read_text())
+    assert both["n_clips"] == len(rows)
+    assert both["segments"]["n_segments"] > len(rows)
+    said = capsys.readouterr().out
+    for found in both["per_split"]:
+        alone, _ = evaluate(workdir, found["split"])
+        assert found == {name: alone[name] for name in found}
+        assert f"{found['split']}: {found['n_clips']} clips, accuracy" in said
+    right = [row["label"] == row["predicted"] for row in rows]
+    assert both["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_a_split_that_there_is_not_is_wrong_usage(workdir, capsys):
+    assert (
+        cli.main(["evaluate", f"--workdir={workdir.path}", "--split=train,tset"]) == 2
+    )
+    assert (
+        "'tset' must be one of train, validation, test; did you"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.fixture
+def without_labels(workdir):
+    """The run, whose test clips have no labels."""
+    manifest = workdir.manifest()
+    clips = tuple(
+        dataclasses.replace(clip, label="") if clip.split == "test" else clip
+        for clip in manifest.clips
+    )
+    workdir.write_manifest(dataclasses.replace(manifest, clips=clips))
+    yield workdir
+    workdir.write_manifest(manifest)
+
+
+def test_a_test_part_without_labels_gets_predictions_and_no_scores(
+    workdir, without_labels, tmp_path, capsys
+):
+    assert (workdir.report / "per_class.png").is_file()
+    before = [row["predicted"] for row in rows_of(workdir)]
+    arguments = [f"--workdir={workdir.path}"]
+    assert cli.main(["evaluate", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert f"test: {len(before)} clips without labels: predictions, but no" in said
+    assert str(workdir.report / "predictions.csv") in said
+    rows = rows_of(workdir)
+    assert [row["predicted"] for row in rows] == before
+    assert {row["label"] for row in rows} == {""}
+    report = json.loads((workdir.report / "report.json").read_text())
+    assert report["has_labels"] is False
+    assert report["accuracy"] is None
+    assert sum(report["n_predicted"].values()) == report["n_clips"] == len(rows)
+    assert "No scores." in (workdir.report / "report.html").read_text()
+    assert not list(workdir.report.glob("confusion*")) + list(
+        workdir.report.glob("per_class*")
+    )
+    table = tmp_path / "submission.csv"
+    assert (
+        cli.main(["submission", str(workdir.path), f"--output={table}", "--top_k=1"])
+        == 0
+    )
+    assert "no labels, so there are no scores" in capsys.readouterr().out
+    guesses = [line.split(",")[1] for line in table.read_text().splitlines()[1:]]
+    assert guesses == before
+
+
+def test_clips_without_labels_are_not_mixed_with_others(without_labels, capsys):
+    words = [f"--workdir={without_labels.path}", "--split=validation,test"]
+    assert cli.main(["evaluate", *words]) == 2
+    assert "the test part of this run has no labels" in capsys.readouterr().err
+
+
+@pytest.fixture
+def without_hum(workdir):
+    """The run, whose corpus has lost the test clips of one label."""
+    corpus = Path(workdir.config().dataset.dir)
+    clips = [clip for clip in workdir.manifest().clips if clip.split == "test"]
+    gone = [clip for clip in clips if clip.label == "hum"]
+    contents = {corpus / clip.path: (corpus / clip.path).read_bytes() for clip in gone}
+    for path in contents:
+        path.unlink()
+    yield len(gone)
+    for path, content in contents.items():
+        path.write_bytes(content)
+
+
+def test_a_label_whose_files_are_gone_keeps_the_report_as_it_was(
+    workdir, without_hum, capsys
+):
+    evaluate(workdir, changes={"dataset.max_missing": 1.0})
+    files = [*workdir.report.glob("*"), workdir.manifest_file]
+    before = {path: path.read_bytes() for path in files if path.is_file()}
+    assert cli.main(["evaluate", f"--workdir={workdir.path}"]) == 1
+    said = capsys.readouterr().err
+    assert f"({without_hum} of {without_hum} of hum)" in said
+    assert "more than dataset.max_missing = 0.1" in said
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_partial_report_says_so_first(workdir, without_hum, capsys):
+    words = [f"--workdir={workdir.path}", "--dataset.max_missing=1"]
+    assert cli.main(["evaluate", *words]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    counted = f"hum {without_hum} of {without_hum}"
+    assert first.startswith(f"PARTIAL: {without_hum} of ") and counted in first
+    report = json.loads((workdir.report / "report.json").read_text())
+    assert list(report)[:2] == ["split", "partial"]
+    assert first == f"PARTIAL: {report['partial']}"
+    page = (workdir.report / "report.html").read_text()
+    header, _ = page.split("</header>")
+    assert "PARTIAL report.</strong>" in header and counted in header
+
+
+def test_clips_that_are_left_out_are_limited_in_all_and_of_each_label():
+    def manifest(lost):
+        return Manifest(
+            tuple(
+                Clip(f"{label}{n}", label, f"{label}{n}", split="test", reason=reason)
+                for label, share in lost.items()
+                for n in range(20)
+                for reason in ["gone" if n < share else ""]
+            ),
+            tuple(lost),
+        )
+
+    check = corpus_checks.check_left_out
+    check(manifest({"a": 2, "b": 0, "c": 0}), ["test"], 0.1)
+    # One clip of a label may always be left out, if others are there.
+    check(manifest({"a": 1, "b": 1, "c": 0}), ["test"], 0.04)
+    with pytest.raises(UserError, match=r"^3 of 60 test .*\(3 of 20 of a\), a0 for"):
+        check(manifest({"a": 3, "b": 0, "c": 0}), ["test"], 0.1)
+    with pytest.raises(UserError, match=r"^3 of 60 test .* used, a0 for one"):
+        check(manifest({"a": 1, "b": 1, "c": 1}), ["test"], 0.04)
+    check(manifest({"a": 20, "b": 0, "c": 0}), ["test"], 1.0)
+
+
+def test_clips_are_the_mean_of_their_segments(workdir):
+    from asc_tf.evaluation.predictor import load_workdir
+
+    config = workdir.config()
+    manifest = scanned(config, workdir, "train")
+    predictor = load_workdir(workdir.path)
+    found = predict_part(predictor, config, workdir, manifest, "train")
+    assert len(found.segments) > len(found.clips)
+    for index, probabilities in enumerate(found.clips):
+        mine = found.segments[found.clip_ids == index]
+        np.testing.assert_allclose(probabilities, mine.mean(axis=0), atol=1e-7)
+
+
+def test_a_bad_test_clip_is_left_out_and_counted(workdir, capsys):
+    corpus = Path(workdir.config().dataset.dir)
+    clip = workdir.manifest().part("test")[0]
+    path = corpus / clip.path
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:30])
+        before, _ = evaluate(workdir)
+    finally:
+        path.write_bytes(content)
+    assert [row["file"] for row in before["excluded"]] == [clip.path]
+    assert f"left out: {clip.path}: " in capsys.readouterr().err
+    after, _ = evaluate(workdir)
+    assert after["excluded"] == []
+    assert after["n_clips"] == before["n_clips"] + 1
+
+
+def test_a_copy_of_a_training_clip_in_the_test_part_is_named(workdir, capsys):
+    corpus, manifest = Path(workdir.config().dataset.dir), workdir.manifest()
+    clip, copied = manifest.part("test")[0], manifest.part("train")[0]
+    content = (corpus / clip.path).read_bytes()
+    try:
+        (corpus / clip.path).write_bytes((corpus / copied.path).read_bytes())
+        report, _ = evaluate(workdir)
+    finally:
+        (corpus / clip.path).write_bytes(content)
+        workdir.write_manifest(manifest)
+    said = next(note for note in report["notes"] if "exact copy in another" in note)
+    assert f"{copied.path} in train and {clip.path} in test" in said
+    assert said in capsys.readouterr().err
+
+
+def test_recordings_on_both_sides_are_in_the_report(workdir):
+    manifest = workdir.manifest()
+    names = {manifest.part("test")[0].identifier: ["train", "test"]}
+    shared = {"clips": 3, "recordings": 1, "left_out": 0, "names": names}
+    shared |= {"clips_present": 3, "recordings_present": 1}
+    protocol = {"corpus": "urbansound8k", "leaky": False, "shared_recordings": shared}
+    try:
+        workdir.write_manifest(dataclasses.replace(manifest, protocol=protocol))
+        report, page = evaluate(workdir)
+    finally:
+        workdir.write_manifest(manifest)
+    assert report["protocol"] == protocol
+    said = "official split; 3 clips of 1 recording are on both sides ("
+    assert report["notes"][0].startswith(said)
+    assert page.read_text().count("on both sides") == 1
+    assert "shared recordings" not in page.read_text()
+
+
+def test_a_corpus_that_has_moved_is_found_by_its_flag(workdir, tmp_path, capsys):
+    corpus = Path(workdir.config().dataset.dir)
+    moved = corpus.rename(tmp_path / "moved")
+    try:
+        assert cli.main(["evaluate", f"--workdir={workdir.path}"]) == 1
+        assert "give --dataset.dir" in capsys.readouterr().err
+        arguments = [f"--workdir={workdir.path}", f"--dataset.dir={moved}"]
+        assert cli.main(["evaluate", *arguments]) == 0
+    finally:
+        moved.rename(corpus)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_other_parts_can_be_evaluated(workdir, split):
+    report, _ = evaluate(workdir, split)
+    assert report["n_clips"] == len(workdir.manifest().part(split))
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
+    assert cli.main(["evaluate", f"--workdir={tmp_path}"]) == 2
+    assert "no run here" in capsys.readouterr().err
+    assert cli.main(["evaluate", f"--workdir={tmp_path / 'absent'}"]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert (
+        cli.main(
+            [
+                "evaluate",
+            ]
+        )
+        == 2
+    )
+    assert "--workdir is missing" in capsys.readouterr().err
+
+
+def test_a_damaged_model_is_named(workdir, tmp_path):
+    broken = Workdir(tmp_path / "broken")
+    broken.path.mkdir()
+    for path in workdir.path.iterdir():
+        if path.is_file():
+            (broken.path / path.name).write_bytes(path.read_bytes())
+    broken.model_file.write_bytes(b"PK\x03\x04 not a model")
+    with pytest.raises(UserError, match=r"model\.keras: the model cannot be loaded"):
+        evaluate(broken)
+
+
+@pytest.mark.parametrize(("wrote", "is_newer"), [("99.1.0", True), ("3.0.0", False)])
+def test_a_model_that_does_not_load_names_the_newer_keras_that_wrote_it(
+    workdir, tmp_path, wrote, is_newer
+):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(workdir.model_file) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = old.read(name).replace(b'"Conv2D"', b'"Unknown"')
+            if name == "metadata.json":
+                content = json.dumps({"keras_version": wrote}).encode()
+            new.writestr(name, content)
+    with pytest.raises(UserError, match="model cannot be loaded: ") as caught:
+        load_whole(path)
+    assert (f"Keras {wrote} wrote it" in str(caught.value)) == is_newer
+
+
+def test_a_mistyped_folder_leaves_the_run_as_it_is(workdir, tmp_path):
+    before = workdir.manifest_file.read_text()
+    for split in ("validation", "test"):
+        with pytest.raises(UserError, match="no usable clip"):
+            evaluate(workdir, split, {"dataset.dir": str(tmp_path)})
+    assert workdir.manifest_file.read_text() == before
+
+
+def test_a_damaged_history_is_named(workdir):
+    whole = workdir.history_file.read_text()
+    try:
+        workdir.history_file.write_text(whole + "4,x,1,1,1,1\n")
+        with pytest.raises(UserError, match=r"history\.csv, row 4, column .*'x'"):
+            evaluate(workdir)
+    finally:
+        workdir.history_file.write_text(whole)
+
+
+def test_what_training_left_out_is_not_named_again(workdir, capsys):
+    manifest = workdir.manifest()
+    clip = manifest.part("train")[0]
+    clips = tuple(
+        dataclasses.replace(c, reason="for a test") if c == clip else c
+        for c in manifest.clips
+    )
+    try:
+        workdir.write_manifest(dataclasses.replace(manifest, clips=clips))
+        evaluate(workdir)
+    finally:
+        workdir.write_manifest(manifest)
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_a_random_split_that_was_forced_is_called_leaky(tmp_path, capsys):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
+    config = tiny.config(
+        corpus, dataset__protocol="random", dataset__allow_leaky=True, train__epochs=1
+    )
+    workdir = Workdir(tmp_path / "run")
+    train(config, workdir)
+    identifiers = {
+        split: {clip.identifier for clip in workdir.manifest().part(split)}
+        for split in ("train", "test")
+    }
+    assert identifiers["train"] & identifiers["test"]
+    assert cli.main(["evaluate", f"--workdir={workdir.path}"]) == 0
+    assert "(LEAKY protocol)" in capsys.readouterr().out
+    report = json.loads((workdir.report / "report.json").read_text())
+    assert report["protocol"]["leaky"] is True
+    assert "LEAKY protocol" in (workdir.report / "report.html").read_text()
+
+
+def test_the_model_file_of_a_run_is_taken_as_its_run(workdir):
+    waveform = tiny.clip("hum", 3)
+    whole = predictor.load(workdir.path).predict(waveform, tiny.RATE)
+    by_file = predictor.load(workdir.model_file).predict(waveform, tiny.RATE)
+    np.testing.assert_array_equal(by_file, whole)
+
+
+def test_a_path_that_is_no_model_is_refused_naming_models_near_it(workdir, tmp_path):
+    for name in ("int8.tflite", "float32.tflite"):
+        (tmp_path / "two").mkdir(exist_ok=True)
+        (tmp_path / "two" / name).touch()
+    stray = shutil.copy(workdir.model_file, tmp_path / "model.keras")
+    for path, words in (
+        (workdir.path.parent, f"did you mean {workdir.path}?"),
+        (tmp_path / "two", f"two/float32.tflite or {tmp_path}/two/int8.tflite?"),
+        (stray, "outside its run folder a .keras file lacks its settings"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            predictor.load(path)
+        assert words in str(caught.value)

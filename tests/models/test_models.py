@@ -1,0 +1,322 @@
+"""The registry, the twins in tf_keras, costs and budgets."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from asc_tf import models
+from asc_tf.config import FAMILIES, Config, Frontend, Model
+from asc_tf.core.errors import UsageError, UserError
+from asc_tf.exporting.saved_model import write_one_segment
+from asc_tf.exporting.tflite import convert
+from asc_tf.frontend import FrontendLayer
+from asc_tf.models.budget import body_kb, check_budget, frontend_kb, summary
+from asc_tf.models.cost import layer_costs, macs, table
+from asc_tf.models.imagenet import BACKBONES
+from asc_tf.training.model_file import load_whole
+
+NETWORKS = [name for name in FAMILIES if name != "imagenet"]
+SMALL = {
+    "esa3_cnn": Model(name="esa3_cnn", filters=(4, 6, 8), units=8),
+    "esa3_crnn": Model(name="esa3_crnn", filters=(4, 6, 8), units=8),
+    "us8k_cnn": Model(name="us8k_cnn", filters=(4, 6), units=8),
+    "dcase2018_cnn": Model(name="dcase2018_cnn", filters=(4, 6)),
+    "fsdkaggle2018_cnn": Model(name="fsdkaggle2018_cnn", filters=(4, 4, 6, 6), units=8),
+    "cp_mobile": Model(name="cp_mobile", filters=(4, 6, 8)),
+    "separable_cnn": Model(filters=(4, 6, 8)),
+}
+
+
+def lively(settings, shape, labels, features):
+    """A model whose every layer matters, and whose answers differ between inputs.
+
+    Without momentum, batch norms have the statistics of `features` after one step.
+    """
+    model = models.build(settings, shape, labels, momentum=0.0)
+    generator = np.random.default_rng(0)
+    for layer in model.layers:
+        layer.set_weights(
+            [w + generator.normal(0, 0.1, w.shape) for w in layer.get_weights()]
+        )
+    model(features, training=True)
+    head = model.get_layer("logits")
+    before = keras.Model(model.inputs[0], head.input)(features).numpy()
+    kernel, _ = head.get_weights()
+    kernel /= (before @ kernel).std(axis=0)
+    head.set_weights([kernel, -(before @ kernel).mean(axis=0)])
+    return model
+
+
+def test_every_family_has_a_builder_and_names_its_body_after_itself():
+    assert list(models.BUILDERS) == list(FAMILIES)
+    for name in NETWORKS:
+        assert models.build(Model(name=name), (173, 60, 2), 3).name == name
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("shape", [(64, 40), (48, 32, 2)])
+def test_the_twin_in_tf_keras_gives_equal_probabilities(name, shape):
+    import tf_keras
+
+    keras.utils.set_random_seed(0)
+    features = np.random.default_rng(1).standard_normal((3, *shape)).astype("float32")
+    model = lively(SMALL[name], shape, 5, features)
+    twin = models.build(SMALL[name], shape, 5, library=tf_keras)
+    assert isinstance(twin, tf_keras.Model)
+    assert [layer.name for layer in twin.layers] == [
+        layer.name for layer in model.layers
+    ]
+    twin.set_weights(model.get_weights())
+    found, wanted = (m(features, training=False).numpy() for m in (twin, model))
+    # How much a random network's last layer must amplify, it amplifies rounding too.
+    amplified = max(1, np.abs(model.get_layer("logits").get_weights()[0]).max())
+    np.testing.assert_allclose(found, wanted, atol=3e-6 * amplified, rtol=1e-5)
+    assert np.ptp(wanted, axis=0).max() > 0.01
+    assert layer_costs(twin) == layer_costs(model)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_twin_of_a_backbone_gives_equal_probabilities(backbone):
+    import tf_keras
+
+    settings = Model(name="imagenet", backbone=backbone, weights="none")
+    model = models.build(settings, (75, 75, 3), 5)
+    twin = models.build(settings, (75, 75, 3), 5, library=tf_keras)
+    twin.set_weights(model.get_weights())
+    image = np.random.default_rng(1).uniform(0, 255, (2, 75, 75, 3)).astype("float32")
+    found, wanted = (m(image, training=False).numpy() for m in (twin, model))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert {layer.name for layer in twin.layers} == {
+        layer.name for layer in model.layers
+    }
+
+
+def test_tf_keras_is_imported_only_where_it_is_asked_for():
+    code = (
+        "import sys\n"
+        "from asc_tf.core.quiet import quiet_tensorflow\n"
+        "quiet_tensorflow()\n"
+        "from asc_tf import models\n"
+        "from asc_tf.config import Model\n"
+        "models.build(Model(name='esa3_crnn'), (40, 16), 3)\n"
+        "print('tf_keras' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_whole_model_of_every_family_is_saved_and_loaded(name, tmp_path):
+    config = Config().replace({"frontend.n_mels": 40, "frontend.deltas": 1})
+    layer = FrontendLayer(32000, config.frontend)
+    waveform = sounds(2, 32000)
+    body = lively(SMALL[name], (63, 40, 2), 4, layer(waveform))
+    whole = models.with_frontend(layer, body, (32000,))
+    whole.save(tmp_path / "model.keras")
+    again = load_whole(tmp_path / "model.keras")
+    np.testing.assert_allclose(again(waveform), whole(waveform), atol=1e-6)
+    assert models.body_of(again).name == name
+
+
+@pytest.mark.parametrize("name", ["us8k_cnn", "fsdkaggle2018_cnn", "dcase2018_cnn"])
+def test_features_too_small_for_the_poolings_are_refused(name):
+    with pytest.raises(UsageError) as caught:
+        models.build(SMALL[name], (3, 3), 4)
+    assert f"model.name = {name}: features of 3 x 3 are too small" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["separable_cnn", "esa3_crnn", "cp_mobile"])
+@pytest.mark.parametrize("frames, bands", [(1, 1), (2, 5), (41, 60)])
+def test_features_of_any_size_build_where_nothing_is_flattened(name, frames, bands):
+    model = models.build(SMALL[name], (frames, bands), 2)
+    assert model(tf.zeros([1, frames, bands])).shape == (1, 2)
+
+
+def test_the_default_model_has_at_most_64k_parameters_and_gives_probabilities():
+    model = models.build(Model(), (313, 64), labels=10)
+    assert model.count_params() <= 64_000
+    probabilities = model(tf.random.stateless_normal([3, 313, 64], [1, 2])).numpy()
+    assert probabilities.shape == (3, 10)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_macs_are_those_of_a_hand_count():
+    model = models.build(Model(filters=(4, 8)), (10, 6), labels=3)
+    first = 5 * 3 * 4 * 9
+    separable = 5 * 3 * (4 * 9 + 4 * 8) + 5 * 3 * (8 * 9 + 8 * 8)
+    assert macs(model) == first + separable + 8 * 3
+
+
+def test_the_whole_model_is_front_end_then_body():
+    config = Config()
+    layer = FrontendLayer(32000, config.frontend)
+    body = models.build(config.model, (config.frontend.frames(16000), 64), 4)
+    whole = models.with_frontend(layer, body, (16000,))
+    waveform = tf.random.stateless_normal([2, 16000], [1, 2])
+    np.testing.assert_allclose(whole(waveform), body(layer(waveform)), atol=1e-6)
+    assert whole.count_params() == body.count_params() + 2 * 64
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 10, 15, 16, 100])
+def test_an_epoch_leaves_little_of_the_old_batch_norm_statistics(steps):
+    momentum = models.momentum_for(steps)
+    assert 0 < momentum <= 0.9
+    assert momentum**steps <= 0.2 + 1e-9
+    model = models.build(Model(), (40, 16), 3, momentum)
+    found = [layer.momentum for layer in model.layers if hasattr(layer, "momentum")]
+    assert found == [momentum] * 13
+
+
+def costs_of(*stack):
+    """What layers cost, one on top of the other."""
+    model = keras.Sequential(stack)
+    return layer_costs(keras.Model(model.inputs, model.outputs))
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer", "wanted"),
+    [
+        ((10, 6, 3), layers.Conv2D(8, (5, 3), padding="same"), 60 * 8 * 15 * 3),
+        ((10, 6, 4), layers.Conv2D(8, 3, groups=2), 8 * 4 * 8 * 9 * 2),
+        ((10, 6, 3), layers.Conv2D(8, 3, strides=2, padding="same"), 15 * 8 * 27),
+        ((10, 6, 3), layers.DepthwiseConv2D(3, padding="same"), 60 * 3 * 9),
+        (
+            (10, 6, 3),
+            layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2),
+            60 * 6 * 9,
+        ),
+        ((10, 6, 3), layers.SeparableConv2D(8, 3, padding="same"), 60 * (27 + 24)),
+        ((10, 6), layers.Conv1D(8, 3, padding="same"), 10 * 8 * 3 * 6),
+        ((7,), layers.Dense(5), 35),
+        ((4, 7), layers.Dense(5), 4 * 35),
+        ((10, 6), layers.GRU(8), 10 * 3 * 8 * (6 + 8)),
+        ((10, 6), layers.LSTM(8, return_sequences=True), 10 * 4 * 8 * (6 + 8)),
+        ((10, 6), layers.Bidirectional(layers.GRU(8)), 2 * 10 * 3 * 8 * (6 + 8)),
+        ((10, 6, 3), layers.BatchNormalization(), 0),
+        ((10, 6, 3), layers.MaxPooling2D(2), 0),
+    ],
+)
+def test_macs_of_a_layer_are_those_of_its_closed_form(shape, layer, wanted):
+    (cost,) = costs_of(keras.Input(shape), layer)
+    assert cost.macs == wanted
+    assert cost.parameters == layer.count_params()
+    assert cost.kind == type(layer).__name__
+
+
+def test_the_table_has_a_line_per_layer_and_the_totals():
+    model = models.build(Model(filters=(4, 8)), (10, 6), labels=3)
+    costs = layer_costs(model)
+    heads, *rows, total = table(costs).split("\n")
+    assert len(rows) == len(costs) == len(model.layers) - 1
+    assert rows[1].split() == (
+        ["conv", "Conv2D", *["5", "x", "3", "x", "4"], "36", "540", "0.2", "0.1"]
+    )
+    largest = max(cost.activations for cost in costs)
+    assert total.split()[-4:] == [
+        f"{model.count_params():,}",
+        f"{macs(model):,}",
+        f"{4 * largest / 1000:.1f}",
+        f"{largest / 1000:.1f}",
+    ]
+    assert heads.startswith("layer")
+
+
+def test_a_front_end_costs_no_macs():
+    body = models.build(SMALL["cp_mobile"], (63, 64), 4)
+    layer = FrontendLayer(32000, Frontend())
+    assert macs(models.with_frontend(layer, body, (32000,))) == macs(body)
+
+
+def test_a_model_within_its_budget_or_without_one_passes():
+    body = models.build(Model(), (63, 64), 10)
+    check_budget(body, Model(), Frontend())
+    check_budget(body, Model(budget_kb=150, budget_mmacs=11), Frontend())
+
+
+@pytest.mark.parametrize(
+    ("budget", "wanted"),
+    [
+        ({"budget_kb": 100.0}, "model.budget_kb = 100: separable_cnn takes about 12"),
+        ({"budget_mmacs": 10.0}, "model.budget_mmacs = 10: separable_cnn takes about"),
+    ],
+)
+def test_a_model_over_its_budget_is_refused_with_its_table(budget, wanted):
+    body = models.build(Model(), (63, 64), 10)
+    with pytest.raises(UserError) as caught:
+        check_budget(body, Model(**budget), Frontend())
+    message = str(caught.value)
+    assert message.startswith(wanted)
+    assert table(layer_costs(body)) in message
+    assert message.endswith(summary(body, Frontend()))
+
+
+def test_statistics_per_position_count_in_the_front_end():
+    usual, each = Frontend(), Frontend(standardize="per_position")
+    grown = frontend_kb(each, (63, 64)) - frontend_kb(usual, (63, 64))
+    assert grown == pytest.approx(8 * 63 * 64 / 1000)
+
+
+def sounds(count, samples):
+    """Pulsed tones, low, middle and high by turns, in noise: `[count, samples]`."""
+    generator = np.random.default_rng(0)
+    time = np.arange(samples) / 32000
+    found = []
+    for number in range(count):
+        pitch = (300, 1500, 7000)[number % 3] * generator.uniform(0.8, 1.25)
+        pulse = np.sin(2 * np.pi * generator.uniform(1, 20) * time) > 0
+        tone = np.sin(2 * np.pi * pitch * time) * pulse * generator.uniform(0.1, 0.3)
+        found.append(tone + 0.01 * generator.standard_normal(samples))
+    return np.float32(found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "most_kb"),
+    [(SMALL["esa3_crnn"], 70), (Model(name="cp_mobile"), 128)],
+    ids=["esa3_crnn", "cp_mobile"],
+)
+def test_litert_files_agree_with_keras_and_are_as_large_as_estimated(
+    settings, most_kb, tmp_path
+):
+    from ai_edge_litert.interpreter import Interpreter
+
+    layer, segments = FrontendLayer(32000, Frontend()), sounds(48, 32000)
+    layer(segments)
+    layer.set_statistics(np.float32(-40), np.float32(15))
+    keras.utils.set_random_seed(1)
+    body = models.build(settings, (63, 64), 3, momentum=0.5)
+    body.compile(
+        keras.optimizers.Adam(0.01), "categorical_crossentropy", jit_compile=False
+    )
+    labels = np.eye(3)[np.arange(48) % 3]
+    body.fit(layer(segments), labels, batch_size=16, epochs=6, verbose=0)
+    whole = models.with_frontend(layer, body, (32000,))
+    write_one_segment(whole, tmp_path / "saved_model")
+    paths, _ = convert(
+        tmp_path / "saved_model", ["float32", "int8"], segments, body.name
+    )
+    wanted = whole(segments).numpy()
+    assert (wanted.argmax(axis=1) == labels.argmax(axis=1)).mean() > 0.9
+    for name, (limit, agreement) in {
+        "float32": (1e-6, 1),
+        "int8": (0.03, 0.95),
+    }.items():
+        run = Interpreter(str(paths[name])).get_signature_runner("serving_default")
+        found = np.concatenate(
+            [run(waveform=row[None])["probabilities"] for row in segments]
+        )
+        assert np.abs(found - wanted).mean() < limit
+        same = found.argmax(axis=1) == wanted.argmax(axis=1)
+        assert same.mean() >= agreement
+    kb = paths["int8"].stat().st_size / 1000
+    assert kb <= most_kb
+    # Newer ones than 2.17 write longer names.
+    spread = 6 if tf.__version__.startswith("2.17.") else 10
+    estimated = body_kb(body) + frontend_kb(Frontend(), (63, 64))
+    assert estimated == pytest.approx(kb, abs=spread)

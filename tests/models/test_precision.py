@@ -1,0 +1,133 @@
+"""Mixed precision: in the body alone, and nowhere in what is saved."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from asc_tf.config import Config, Model
+from asc_tf.core.errors import UserError
+from asc_tf.evaluation.evaluate import evaluate
+from asc_tf.exporting.export import export
+from asc_tf.models.precision import (
+    choose_precision,
+    dtype_policy,
+    float32_twin,
+    layers_of,
+)
+from asc_tf.training import build, distribution
+from asc_tf.training.model_file import load_whole
+from asc_tf.training.train import train
+from asc_tf.workdir import Workdir
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return tiny.write_corpus(tmp_path_factory.mktemp("precision") / "corpus")
+
+
+@pytest.fixture(
+    scope="module",
+    params=tiny.cases(["mixed_float16", "mixed_bfloat16"], "mixed_float16"),
+)
+def run(request, corpus, tmp_path_factory):
+    workdir = Workdir(tmp_path_factory.mktemp(request.param) / "run")
+    train(tiny.config(corpus, train__precision=request.param), workdir)
+    return workdir
+
+
+def test_the_saved_model_is_float32_and_holds_the_weights_of_the_best_epoch(run):
+    whole = load_whole(run.model_file)
+    layers = [*whole.layers, *layers_of(whole)]
+    assert {layer.compute_dtype for layer in layers} == {"float32"}
+    best = min(tiny.history(run), key=lambda row: row["val_loss"])
+    report, _ = evaluate(run, "validation")
+    # One segment a clip in most of them: pooling changes little.
+    assert report["log_loss"] == pytest.approx(best["val_loss"], rel=0.1)
+
+
+def test_what_was_trained_in_mixed_precision_is_exported_without_flex(run, tmp_path):
+    changes = {"export.formats": ("saved_model", "float32")}
+    export(run, tmp_path / "export", changes)
+    assert b"FlexConv2D" not in (tmp_path / "export" / "float32.tflite").read_bytes()
+
+
+def test_the_policy_of_the_process_is_as_before(run):
+    assert keras.config.dtype_policy().name == "float32"
+    with pytest.raises(ZeroDivisionError), dtype_policy("mixed_bfloat16"):
+        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+        1 / 0  # noqa: B018
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_the_checkpoint_holds_the_state_of_loss_scaling(corpus, run):
+    with np.load(run.checkpoint_file) as saved:
+        arrays = [saved[name] for name in saved if name != "history"]
+    scales = [a for a in arrays if a.shape == () and a == 2.0**15]
+    is_float16 = run.config().train.precision == "mixed_float16"
+    assert len(scales) == is_float16
+
+
+def test_the_features_and_probabilities_of_a_mixed_body_are_float32():
+    from asc_tf import models
+
+    with dtype_policy("mixed_float16"):
+        body = models.build(Config().model, (32, 16), 3)
+    assert body.compute_dtype == "float16"
+    assert body(tf.zeros((2, 32, 16))).dtype == tf.float32
+    assert {v.dtype for v in body.trainable_variables} == {"float32"}
+
+
+@pytest.mark.parametrize("name", ["separable_cnn", "esa3_crnn", "cp_mobile"])
+def test_a_plain_model_is_alike_in_layers_and_weights(name):
+    from asc_tf import models
+
+    with dtype_policy("mixed_bfloat16"):
+        body = models.build(Model(name=name), (32, 16), 3)
+    distribution.synchronize(body)
+    twin = float32_twin(body)
+    assert [layer.name for layer in twin.layers] == [x.name for x in body.layers]
+    # Those within wrappers too.
+    assert {x.compute_dtype for x in twin._flatten_layers()} == {"float32"}
+    for one, other in zip(twin.weights, body.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    norms = keras.layers.BatchNormalization
+    found = [x for x in layers_of(twin) if isinstance(x, norms)]
+    assert found and not any(layer.synchronized for layer in found)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "chosen"),
+    [
+        ([], "float32"),
+        ([(6, 1)], "float32"),
+        ([(7, 0)], "mixed_float16"),
+        ([(9, 0), (6, 1)], "float32"),
+    ],
+)
+def test_auto_goes_by_the_compute_capability_of_the_gpus(
+    monkeypatch, capabilities, chosen
+):
+    monkeypatch.setattr(
+        distribution.tf.config, "list_physical_devices", lambda kind: capabilities
+    )
+    monkeypatch.setattr(
+        distribution.tf.config.experimental,
+        "get_device_details",
+        lambda gpu: {"compute_capability": gpu},
+    )
+    assert choose_precision("auto") == chosen
+    assert choose_precision("mixed_bfloat16") == "mixed_bfloat16"
+
+
+def test_auto_says_what_was_chosen_and_a_run_does_not_change_its_precision(
+    corpus, tmp_path, monkeypatch, capsys
+):
+    config = tiny.config(corpus, train__precision="auto", train__epochs=1)
+    workdir = Workdir(tmp_path / "run")
+    train(config, workdir)
+    assert "training in float32 on 1 device\n" in capsys.readouterr().out
+    monkeypatch.setattr(build, "choose_precision", lambda wanted: "mixed_float16")
+    with pytest.raises(UserError, match=r"cannot be restored .*train\.precision"):
+        train(config, workdir)

@@ -1,0 +1,406 @@
+"""Embeddings of a frozen backbone: computed once, kept, and as good as examples."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from asc_tf import models
+from asc_tf.augment import fold_in
+from asc_tf.config import Augment, Config, Model
+from asc_tf.config.frontend import SWITCHES
+from asc_tf.frontend import FrontendLayer
+from asc_tf.models import imagenet
+from asc_tf.pipeline import embeddings, prepare, training_data
+from asc_tf.pipeline.examples import ClipExamples
+from asc_tf.pipeline.store_features import write
+from asc_tf.training.model_file import load_whole
+from asc_tf.training.train import train
+from asc_tf.workdir import Workdir
+
+IMAGE = (32, 32, 3)
+
+
+def small(include_top, weights, input_shape=None, input_tensor=None):
+    """In place of MobileNetV2: as many embeddings, in seconds less."""
+    assert (include_top, weights) == (False, None)
+    image = keras.Input(input_shape) if input_tensor is None else input_tensor
+    x = keras.layers.Conv2D(8, 3, 4, name="Conv1")(image)
+    x = keras.layers.BatchNormalization(name="bn_Conv1")(x)
+    x = keras.layers.Conv2D(1280, 1, name="Conv_1")(keras.layers.ReLU(name="relu")(x))
+    return keras.Model(image, x)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_backbone():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.applications, "MobileNetV2", small)
+        yield
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    keras.utils.set_random_seed(7)
+    network = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=IMAGE
+    )
+    path = tmp_path_factory.mktemp("weights") / "notop.weights.h5"
+    network.save_weights(path)
+    return path
+
+
+@pytest.fixture
+def config(corpus, weights) -> Config:
+    return tiny.config(
+        corpus,
+        frontend__image_frames=32,
+        frontend__image_bands=32,
+        augment__time_masks=0,
+        augment__frequency_masks=0,
+        augment__mixup_alpha=0.0,
+        model__name="imagenet",
+        model__filters=(),
+        model__weights=str(weights),
+        train__segments="all",
+        train__epochs=2,
+        audio__hop_seconds=0.1,
+    )
+
+
+def kept_files(workdir):
+    return sorted(workdir.embedding_cache.rglob("*.npz"))
+
+
+def embedded(config, workdir, statistics=()):
+    """The examples of a run, embedded, and their front-end and model."""
+    manifest = prepare.prepare(config, workdir)
+    frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
+    examples = training_data.make_examples(config, workdir, manifest, None, frontend)
+    samples = config.audio.segment_samples
+    shape = frontend.compute_output_shape((None, samples))[1:]
+    whole = models.with_frontend(
+        frontend, models.build(config.model, shape, 3), (samples,)
+    )
+    if statistics:
+        frontend.set_statistics(*map(np.float32, statistics))
+    examples.embed(whole)
+    return examples, frontend, whole
+
+
+def stamps(workdir):
+    return [(path, path.stat().st_mtime_ns) for path in kept_files(workdir)]
+
+
+def said(capsys):
+    lines = capsys.readouterr().out.splitlines()
+    return [line for line in lines if line.startswith("embeddings: ")]
+
+
+def weights_of(workdir):
+    return load_whole(workdir.model_file).get_weights()
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, ""),
+        ({"train.batch_size": 3, "model.dropout": 0.5, "augment.copies": 2}, ""),
+        ({"model.train_from": "Conv_1"}, "model.train_from = Conv_1 trains it too"),
+        ({"model.name": "cp_mobile"}, "model.name = cp_mobile has no frozen backbone"),
+        ({"train.segments": "random"}, "draws them anew in each epoch"),
+        (
+            {"augment.noise": "white", "augment.mixup_alpha": 0.2},
+            "augment.noise, augment.mixup_alpha makes new examples in every epoch",
+        ),
+    ],
+)
+def test_embeddings_stand_in_where_every_epoch_sees_the_same(config, changes, wanted):
+    found = embeddings.hindrance(config.replace(changes))
+    assert found.endswith(wanted)
+    assert bool(found) == bool(wanted)
+
+
+def test_every_field_of_augmentation_switches_one_on_or_describes_one():
+    described = ("impulse_share", "mask_fill", "mixup_per", "copies")
+    described += tuple(f"noise_{name}" for name in ("dir", "share"))
+    described += ("noise_min_snr_db", "noise_max_snr_db", "mixstyle_share")
+    described += ("time_mask_frames", "frequency_mask_bands")
+    names = [field.name for field in dataclasses.fields(Augment)]
+    assert sorted(names) == sorted((*SWITCHES, *described))
+    assert Augment().active == ()
+
+
+def test_the_two_parts_of_a_body_are_the_body_itself():
+    settings = Model(name="imagenet", weights="none", dropout=0.0)
+    body = models.build(settings, IMAGE, 3)
+    backbone, head = imagenet.split(body)
+    image = np.random.default_rng(0).uniform(0, 255, (2, *IMAGE)).astype("float32")
+    np.testing.assert_allclose(head(backbone(image)), body(image), atol=1e-6)
+    assert head.name == "imagenet"
+    assert [weight.path for weight in head.weights] == ["logits/kernel", "logits/bias"]
+    head.get_layer("logits").kernel.assign(np.ones((1280, 3)))
+    np.testing.assert_array_equal(body.get_layer("logits").kernel, 1)
+
+
+@pytest.mark.parametrize("name", imagenet.BACKBONES)
+def test_a_frozen_backbone_does_in_training_what_it_does_otherwise(name):
+    settings = Model(name="imagenet", backbone=name, weights="none")
+    body = models.build(settings, (75, 75, 3), 3)
+    backbone, _ = imagenet.split(body)
+    image = np.random.default_rng(0).uniform(0, 255, (2, 75, 75, 3)).astype("float32")
+    np.testing.assert_array_equal(
+        backbone(image, training=True), backbone(image, training=False)
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.dropout": 0.5, "train.optimizer": "sgd", "train.ema": 0.9},
+        {
+            "frontend.placement": "model",
+            "augment.copies": 2,
+            "train.class_weights": "balanced",
+        },
+    ],
+)
+def test_a_last_layer_learns_the_same_with_and_without_the_cache(
+    config, changes, tmp_path, monkeypatch, capsys
+):
+    config = config.replace({"model.dropout": 0.0} | changes)
+    cached, plain = (Workdir(tmp_path / name / "run") for name in ("one", "two"))
+    train(config, cached)
+    assert len(said(capsys)) == 1
+    monkeypatch.setattr(embeddings, "hindrance", lambda config: "a test says so")
+    train(config, plain)
+    printed = capsys.readouterr().out
+    assert "the backbone works in every step: a test says so" in printed
+    assert not kept_files(plain)
+    ours, wanted = tiny.history(cached), tiny.history(plain)
+    for here, there in zip(ours, wanted, strict=True):
+        assert here == pytest.approx(there, rel=1e-3, abs=1e-4)
+    for one, other in zip(weights_of(cached), weights_of(plain), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    first, last = (load_whole(w.model_file).layers[-1] for w in (cached, plain))
+    assert [w.path for w in first.weights] == [w.path for w in last.weights]
+
+
+def test_a_second_run_with_another_rate_and_batch_computes_nothing(
+    config, tmp_path, capsys
+):
+    one, two = (Workdir(tmp_path / name) for name in ("one", "two"))
+    train(config, one)
+    [first] = said(capsys)
+    before = stamps(one)
+    assert len(before) == 4
+    changes = {"train.learning_rate": 0.001, "train.batch_size": 16, "train.seed": 3}
+    train(config.replace(changes), two)
+    [second] = said(capsys)
+    count = int(first.split()[1])
+    assert count > 80
+    assert first.startswith(f"embeddings: {count} computed, 0 taken from {tmp_path}")
+    assert second.startswith(f"embeddings: 0 computed, {count} taken from {tmp_path}")
+    assert stamps(one) == before
+    assert not np.array_equal(weights_of(one)[-1], weights_of(two)[-1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "fresh"),
+    [
+        ({"model.dropout": 0.3}, 0),
+        ({"frontend.n_mels": 20}, 4),
+        ({"evaluate.segments": "centre"}, 2),
+        ({"model.weights": "none"}, 2),
+        ({"train.precision": "mixed_bfloat16"}, 2),
+        ({"evaluate.batch_size": 9}, 2),
+    ],
+)
+def test_what_embeddings_depend_on_has_files_of_its_own(
+    config, changes, fresh, tmp_path
+):
+    workdir = Workdir(tmp_path / "run")
+    config = config.replace({"frontend.standardize": "none"})
+    embedded(config, workdir)
+    assert len(kept_files(workdir)) == 4
+    embedded(config.replace(changes), workdir)
+    assert len(kept_files(workdir)) == 4 + fresh
+
+
+def test_other_statistics_of_the_front_end_have_other_embeddings(config, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    config = config.replace({"frontend.standardize": "scalar"})
+    for statistics in ((-40, 20), (-40, 20), (-40, 21)):
+        embedded(config, workdir, statistics)
+    assert len(kept_files(workdir)) == 6
+
+
+def test_what_was_computed_before_a_stop_is_not_computed_again(
+    config, tmp_path, monkeypatch, capsys
+):
+    config = config.replace({"evaluate.batch_size": 8})
+    whole, *_ = embedded(config, Workdir(tmp_path / "whole" / "run"))
+    workdir = Workdir(tmp_path / "pieces" / "run")
+    monkeypatch.setattr(embeddings, "PIECE", 2)
+    write, written = embeddings._write, []
+
+    def stopped(path, arrays):
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, arrays)
+
+    monkeypatch.setattr(embeddings, "_write", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        embedded(config, workdir)
+    monkeypatch.setattr(embeddings, "_write", write)
+    # Two tables of the segments, and two pieces of sixteen.
+    assert kept_files(workdir) == sorted(written)
+    written[2].unlink()
+    capsys.readouterr()
+    examples, *_ = embedded(config, workdir)
+    [line] = said(capsys)
+    assert f" {2 * 8} taken from" in line
+    for split in ("train", "validation"):
+        for one, other in zip(
+            examples.in_order(split), whole.in_order(split), strict=True
+        ):
+            np.testing.assert_allclose(one["embedding"], other["embedding"], atol=1e-5)
+            np.testing.assert_array_equal(one["target"], other["target"])
+
+
+def test_a_file_that_was_never_finished_is_removed_later(config, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    folder = workdir.embedding_cache / "ab"
+    folder.mkdir(parents=True)
+    old, young = (folder / f".{name}.partial" for name in ("old", "young"))
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (1, 1))
+    embedded(config, workdir)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_a_changed_clip_is_embedded_anew(config, tmp_path):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=6)
+    config = config.replace({"dataset.dir": str(corpus)})
+    workdir = Workdir(tmp_path / "runs" / "run")
+    embedded(config, workdir)
+    manifest = prepare.prepare(config, workdir)
+    os.utime(corpus / manifest.part("validation")[0].path, ns=(1, 1))
+    embedded(config, workdir)
+    assert len(kept_files(workdir)) == 6
+
+
+def test_damaged_files_are_computed_anew(config, tmp_path, capsys):
+    workdir = Workdir(tmp_path / "run")
+    before, *_ = embedded(config, workdir)
+    contents = {path: path.read_bytes() for path in kept_files(workdir)}
+    for number, (path, content) in enumerate(contents.items()):
+        place = len(content) // 2
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(content[:place] if number % 2 else damaged)
+    capsys.readouterr()
+    after, *_ = embedded(config, workdir)
+    [line] = said(capsys)
+    assert " 0 taken from" in line
+    assert kept_files(workdir) == list(contents)
+    for split in ("train", "validation"):
+        rows = [list(found.in_order(split)) for found in (before, after)]
+        for one, other in zip(*rows, strict=True):
+            assert one.keys() == other.keys()
+            for name in one:
+                np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_an_epoch_has_the_order_that_its_segments_would_have(config, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    config = config.replace({"augment.copies": 2})
+    examples, frontend, whole = embedded(config, workdir)
+    assert isinstance(examples, embeddings.EmbeddedExamples)
+    backbone, _ = imagenet.split(models.body_of(whole))
+    manifest = prepare.prepare(config, workdir)
+    training, validation = training_data.make_waveforms(config, workdir, manifest)
+    plain = ClipExamples(training, validation, frontend, config)
+    assert examples.count() == plain.count() > 2 * len(manifest.part("train"))
+    for epoch in tf.range(2, dtype=tf.int64):
+        seed = fold_in(tf.constant([5, 0], tf.int64), epoch)
+        ours = list(examples.epoch(seed).as_numpy_iterator())
+        theirs = list(plain.epoch(seed).as_numpy_iterator())
+        assert len(ours) == len(theirs) == examples.count()
+        for (_, target, weight), wanted in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(target, wanted[1])
+            assert weight == wanted[2] == 1
+        places = range(0, len(ours), 17)
+        waves = np.stack([theirs[place][0] for place in places])
+        np.testing.assert_allclose(
+            np.stack([ours[place][0] for place in places]),
+            backbone(frontend(waves)),
+            atol=1e-4,
+        )
+
+
+def test_stored_features_are_embedded_too(config, tmp_path, capsys):
+    folder = tmp_path / "features"
+    write(config, folder, splits=("train", "validation"))
+    workdir = Workdir(tmp_path / "run")
+    changes = {"dataset.features": str(folder), "train.epochs": 1}
+    train(config.replace(changes), workdir)
+    assert len(said(capsys)) == 1
+    assert len(kept_files(workdir)) == 4
+    assert len(tiny.history(workdir)) == 1
+
+
+def test_without_a_validation_part_only_training_clips_are_embedded(config, tmp_path):
+    changes = {"dataset.validation": "none", "train.keep": "last", "train.epochs": 1}
+    workdir = Workdir(tmp_path / "run")
+    train(config.replace(changes), workdir)
+    # One file of the training segments, and one of their embeddings.
+    assert len(kept_files(workdir)) == 2
+    assert set(tiny.history(workdir)[0]) == {
+        *("epoch", "loss", "accuracy", "learning_rate")
+    }
+
+
+@pytest.mark.slow
+def test_killed_with_9_and_started_again_it_ends_with_the_same_weights(
+    config, tmp_path
+):
+    changes = {"train.epochs": 4, "model.dropout": 0.3, "model.weights": "none"}
+    config = config.replace(changes)
+    toml = tmp_path / "config.toml"
+    toml.write_text(config.to_toml())
+    whole, killed = (Workdir(tmp_path / name / "run") for name in ("whole", "killed"))
+    command = [sys.executable, "-m", "asc_tf.train", f"--config={toml}"]
+
+    def start(workdir):
+        return subprocess.Popen(
+            [*command, f"--workdir={workdir.path}"], stdout=subprocess.DEVNULL
+        )
+
+    assert start(whole).wait() == 0
+    process = start(killed)
+    while len(tiny.history(killed)) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(tiny.history(killed)) < 4
+    assert start(killed).wait() == 0
+    assert whole.history_file.read_text() == killed.history_file.read_text()
+    for one, other in zip(weights_of(whole), weights_of(killed), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,424 @@
+"""Examples to batches: copies, random channels, placement, stored features."""
+
+import re
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+import tiny
+
+from asc_tf.config import Config
+from asc_tf.config.checks import without_effect
+from asc_tf.core.errors import UsageError
+from asc_tf.dsp.preprocessing import Listening
+from asc_tf.evaluation.evaluate import evaluate
+from asc_tf.frontend import FrontendLayer
+from asc_tf.pipeline import training_data
+from asc_tf.pipeline.examples import (
+    StoredExamples,
+    clip_by_clip,
+    training_batches,
+    varied,
+)
+from asc_tf.pipeline.feature_store import StoredFeatures
+from asc_tf.pipeline.store_features import write
+from asc_tf.training.train import train
+from asc_tf.training.trainer import InputWait, Learner
+from asc_tf.workdir import Workdir
+
+PLAIN = {
+    "augment__mixup_alpha": 0.0,
+    "augment__time_masks": 0,
+    "augment__frequency_masks": 0,
+    "augment__gain_db": 0.0,
+    "augment__time_roll": False,
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("batches") / "corpus"
+    return tiny.write_corpus(folder, recordings=4)
+
+
+@pytest.fixture(scope="module")
+def stereo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stereo") / "corpus"
+    tiny.write_corpus(folder, recordings=4)
+    for path in folder.rglob("*.wav"):
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, np.stack([samples, 0.25 * samples], axis=1), rate)
+    return folder
+
+
+def examples_of(config: Config, folder: Path) -> tuple:
+    """Examples, front-end and manifest of a corpus."""
+    from asc_tf import datasets
+    from asc_tf.audio.scan import scan
+
+    manifest = datasets.load(config.dataset)
+    manifest = scan(
+        manifest, Path(config.dataset.dir), ("train", "validation"), config.audio
+    )
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
+    layer.build((None, *Listening.of(config.audio, config.evaluate).segment_shape))
+    if config.frontend.standardize not in ("none", "per_clip"):
+        layer.set_statistics(-40.0, 20.0)
+    found = training_data.make_examples(
+        config, Workdir(folder / "run"), manifest, None, layer
+    )
+    return found, layer, manifest
+
+
+def rows_of(config: Config, folder: Path) -> tuple[list, FrontendLayer]:
+    examples, layer, _ = examples_of(config, folder)
+    return list(training_batches(examples, layer, config)), layer
+
+
+def test_copies_put_each_clip_into_an_epoch_so_many_times_each_cut_anew(
+    corpus, tmp_path
+):
+    changes = PLAIN | {"augment__copies": 3, "train__epochs": 1}
+    config = tiny.config(corpus, **changes, audio__segment_seconds=0.3)
+    examples, layer, manifest = examples_of(config, tmp_path)
+    clips = len(manifest.part("train"))
+    assert examples.count() == 3 * clips
+    rows = list(training_batches(examples, layer, config))
+    assert sum(len(targets) for _, targets in rows) == 3 * clips
+    found = np.concatenate([inputs["features"] for inputs, _ in rows])
+    assert len(np.unique(found.reshape(len(found), -1), axis=0)) > clips
+
+
+def test_copies_of_all_segments_are_counted_too(corpus, tmp_path):
+    config = tiny.config(
+        corpus,
+        **PLAIN,
+        augment__copies=2,
+        train__epochs=1,
+        train__segments="all",
+        audio__segment_seconds=0.2,
+    )
+    examples, layer, _ = examples_of(config, tmp_path)
+    found = list(training_batches(examples, layer, config))
+    assert sum(len(targets) for _, targets in found) == examples.count()
+
+
+def test_a_random_channel_is_left_right_or_their_mean(stereo, tmp_path):
+    config = tiny.config(
+        stereo,
+        **PLAIN,
+        augment__random_channel=True,
+        augment__copies=8,
+        train__epochs=1,
+        frontend__standardize="none",
+        frontend__db_reference="fixed",
+        frontend__top_db=0.0,
+    )
+    rows, _ = rows_of(config, tmp_path)
+    found = np.concatenate([inputs["features"] for inputs, _ in rows])
+    loudest = found.max(axis=(1, 2))
+    levels = 20 * np.log10([1, 0.25, 0.625])
+    # Of whistles, whose level is alike in all clips.
+    targets = np.concatenate([targets for _, targets in rows])
+    whistle = loudest[targets[:, 2] == 1]
+    steps = np.unique(np.round(whistle - whistle.max(), 0))
+    np.testing.assert_allclose(
+        np.sort(np.unique(np.round(levels))), [-12, -4, 0], atol=0.1
+    )
+    for level in levels:
+        assert np.abs(steps - level).min() < 1.5
+
+
+def test_statistics_of_a_run_with_random_channels_are_those_of_the_mean(
+    stereo, tmp_path
+):
+    config = tiny.config(stereo, **PLAIN, augment__random_channel=True)
+    examples, _, _ = examples_of(config, tmp_path / "a")
+    plain, _, _ = examples_of(tiny.config(stereo, **PLAIN), tmp_path / "b")
+    for one, other in zip(examples.extracted(), plain.extracted(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+def test_clip_by_clip_gives_what_a_batch_gives():
+    layer = FrontendLayer(8000, tiny.config("x").frontend)
+    waveforms = tf.random.stateless_normal([5, 4000], [1, 2])
+    layer.build((None, 4000))
+    np.testing.assert_allclose(
+        clip_by_clip(layer, waveforms), layer(waveforms), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_features_made_in_the_model_are_those_made_in_the_pipeline(
+    corpus, tmp_path, weighted
+):
+    changes = {"train__epochs": 1, "frontend__placement": "dataset"}
+    config = tiny.config(corpus, **changes)
+    expected, _ = rows_of(config, tmp_path)
+    placed = config.replace({"frontend.placement": "model"})
+    examples, layer, _ = examples_of(placed, tmp_path)
+    examples.is_weighted = weighted
+    found = list(training_batches(examples, layer, placed))
+    assert len(found) == len(expected)
+    for (wanted, wanted_targets), (inputs, *rest) in zip(expected, found, strict=True):
+        features, targets, *_ = varied(
+            layer(inputs["waveform"]),
+            rest[0],
+            rest[1] if weighted else None,
+            inputs["seed"][0],
+            config.augment,
+            layer,
+        )
+        np.testing.assert_allclose(features, wanted["features"], atol=1e-4)
+        np.testing.assert_allclose(targets, wanted_targets, atol=1e-6)
+
+
+def test_training_with_features_made_in_the_model_gives_the_same_losses(
+    corpus, tmp_path
+):
+    histories = []
+    for placement in ("dataset", "model"):
+        config = tiny.config(
+            corpus, train__epochs=2, frontend__placement=placement, model__dropout=0.0
+        )
+        workdir = Workdir(tmp_path / placement)
+        train(config, workdir)
+        rows = np.genfromtxt(workdir.history_file, delimiter=",", names=True)
+        histories.append(np.array([rows["loss"], rows["val_loss"]]))
+        assert "waiting" not in rows.dtype.names
+    np.testing.assert_allclose(histories[1], histories[0], rtol=0.02)
+
+
+def test_a_run_says_how_long_it_waited_for_data(corpus, tmp_path, capsys):
+    train(tiny.config(corpus, train__epochs=1), Workdir(tmp_path / "run"))
+    said = capsys.readouterr().out
+    assert re.search(
+        r"epoch 1 of 1: loss \d.*; validation loss .*, waiting \d+%\n", said
+    )
+    assert said.index("accuracy: share of segments, not of clips") < said.index(
+        "epoch 1"
+    )
+
+
+def test_waiting_is_the_share_of_time_spent_in_it():
+    wait = InputWait()
+    wait.begin()
+    with wait.counted():
+        time.sleep(0.06)
+    time.sleep(0.04)
+    assert 0.4 < wait.share() < 0.75
+
+
+def test_a_learner_trains_the_body_alone():
+    layer = FrontendLayer(8000, Config().frontend)
+    layer.build((None, 8000))
+    inputs = keras.Input((16, 64))
+    body = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    learner = Learner(layer, body, Config().augment)
+    names = [variable.path for variable in learner.trainable_variables]
+    assert names == [variable.path for variable in body.trainable_variables]
+
+
+NOISY = {
+    "augment__noise": "white",
+    "augment__eq_tilt_db": 3.0,
+    "augment__frequency_warp": 0.1,
+    "augment__mixstyle_alpha": 0.3,
+    "augment__time_reverse": True,
+    "augment__mixup_per": "batch",
+    "augment__mask_fill": "minimum",
+}
+
+
+@pytest.mark.parametrize("placement", ["dataset", "model"])
+@pytest.mark.parametrize("kind", tiny.cases(["log_mel", "pcen"], "log_mel"))
+def test_a_run_with_every_augmentation_is_the_same_twice(
+    corpus, tmp_path, placement, kind
+):
+    (tmp_path / "impulses").mkdir()
+    impulse = np.exp(-np.arange(200) / 20.0) * np.cos(np.arange(200))
+    soundfile.write(tmp_path / "impulses" / "a.wav", 0.5 * impulse, 8000)
+    changes = NOISY | {"augment__impulse_dir": str(tmp_path / "impulses")}
+    if kind == "pcen":
+        changes |= {"augment__eq_tilt_db": 0.0, "frontend__deltas": 1}
+    config = tiny.config(
+        corpus,
+        **changes,
+        train__epochs=2,
+        frontend__kind=kind,
+        frontend__placement=placement,
+    )
+    histories = []
+    for name in ("one", "two"):
+        train(config, Workdir(tmp_path / name))
+        histories.append(Workdir(tmp_path / name).history_file.read_text())
+    assert histories[0] == histories[1]
+
+
+@pytest.fixture(scope="module")
+def stored(corpus, tmp_path_factory):
+    """Stored features, and the configuration of a run on them."""
+    config = tiny.config(corpus, **PLAIN)
+    folder = tmp_path_factory.mktemp("stored") / "features"
+    write(config, folder)
+    return config.replace({"dataset.features": str(folder)})
+
+
+def test_a_run_on_stored_features_needs_no_audio_and_evaluates_alike(
+    stored, corpus, tmp_path
+):
+    away = stored.replace({"dataset.dir": str(tmp_path / "away"), "train.epochs": 3})
+    workdir = Workdir(tmp_path / "run")
+    train(away, workdir)
+    by_features, _ = evaluate(workdir)
+    changes = {"dataset.features": "", "dataset.dir": str(corpus)}
+    by_audio, _ = evaluate(workdir, "test", changes)
+    assert by_features["n_clips"] == by_audio["n_clips"]
+    np.testing.assert_allclose(by_features["log_loss"], by_audio["log_loss"], rtol=1e-4)
+    with pytest.raises(UsageError, match=r"evaluate\.segments"):
+        evaluate(workdir, "test", {"evaluate.segments": "centre"})
+
+
+def test_stored_features_of_another_corpus_are_not_evaluated(stored, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    train(stored.replace({"train.epochs": 1}), workdir)
+    others = tiny.write_corpus(tmp_path / "others", recordings=4)
+    (others / "hum").rename(others / "buzz")
+    config = tiny.config(others, **PLAIN)
+    write(config, tmp_path / "other features", splits=("test",))
+    place = str(tmp_path / "other features")
+    with pytest.raises(UsageError, match="labels"):
+        evaluate(workdir, "test", {"dataset.features": place})
+
+
+def test_stored_features_of_another_split_are_not_evaluated(stored, corpus, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    train(stored.replace({"train.epochs": 1}), workdir)
+    config = tiny.config(corpus, **PLAIN, dataset__seed=5)
+    write(config, tmp_path / "split anew", splits=("test",))
+    changes = {"dataset.features": str(tmp_path / "split anew"), "dataset.seed": 5}
+    with pytest.raises(UsageError, match="part of the run"):
+        evaluate(workdir, "test", changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"augment.gain_db": 6.0}, "gain_db changes nothing"),
+        ({"frontend.kind": "pcen", "frontend.top_db": 40.0}, "top_db changes nothing"),
+        ({"frontend.kind": "linear", "frontend.n_mels": 20}, "n_mels changes nothing"),
+        ({"frontend.frequency_axis": "logarithmic"}, "with frontend.kind = log_mel"),
+        (
+            {"frontend.kind": "pcen", "frontend.frequency_axis": "logarithmic"},
+            "frequency_axis changes nothing",
+        ),
+        (
+            {"frontend.center": False, "frontend.pad_mode": "reflect"},
+            "pad_mode changes nothing with frontend.center = false",
+        ),
+        (
+            {"frontend.standardize": "none", "augment.time_masks": 1},
+            "mask_fill = zero fills masks with the loudest",
+        ),
+    ],
+)
+def test_a_run_says_which_setting_changes_nothing(changes, said):
+    config = Config().replace(changes)
+    assert any(said in note for note in without_effect(config))
+    assert not without_effect(Config())
+
+
+def test_noise_of_mid_and_side_is_in_both_ears_alike():
+    from asc_tf.augment import add_noise
+
+    generator = np.random.default_rng(0)
+    left, right = 0.1 * generator.standard_normal((2, 4, 8000)).astype(np.float32)
+    heard = np.stack([(left + right) / 2, (left - right) / 2], axis=2)
+    bank = generator.standard_normal((1, 16384)).astype(np.float32)
+    seed = tf.constant([1, 2], tf.int64)
+    noise = add_noise(heard, seed, bank, 6.0, 6.0, is_mid_side=True) - heard
+    np.testing.assert_array_equal(noise[..., 1], 0)
+    # Each ear hears what is in mid.
+    power = np.mean(np.square(noise[..., 0]), axis=1)
+    signal = np.mean(np.square(left) + np.square(right), axis=1) / 2
+    np.testing.assert_allclose(10 * np.log10(signal / power), 6.0, atol=1e-3)
+
+
+def test_stored_features_give_the_batches_of_segments_of_whole_clips(stored, tmp_path):
+    config = stored.replace({"train.segments": "all", "train.epochs": 1})
+    folder = StoredFeatures.open(config.dataset.features)
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
+    layer.build((None, config.audio.segment_samples))
+    layer.set_statistics(-40.0, 20.0)
+    examples = StoredExamples(folder, layer, config)
+    found = list(training_batches(examples, layer, config))
+    own, _, _ = examples_of(config.replace({"dataset.features": ""}), tmp_path)
+    assert sum(len(targets) for _, targets in found) == own.count() == examples.count()
+    some = np.concatenate([inputs["features"] for inputs, _ in found])
+    wanted = np.concatenate([layer.standardize(batch) for batch in own.extracted()])
+    some, wanted = (x.reshape(len(x), -1) for x in (some, wanted))
+    np.testing.assert_allclose(
+        some[np.lexsort(some.T)], wanted[np.lexsort(wanted.T)], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"frontend.n_mels": 8}, "frontend.n_mels"),
+        ({"audio.segment_seconds": 0.4}, "audio.segment_seconds"),
+        ({"dataset.features": "nowhere"}, "no features here"),
+    ],
+)
+def test_stored_features_of_other_settings_are_refused_by_name(
+    stored, tmp_path, changes, named
+):
+    with pytest.raises(UsageError, match=named):
+        train(stored.replace(changes), Workdir(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["gain_db", "noise", "random_channel"])
+def test_stored_features_refuse_what_acts_on_waveforms(stored, name):
+    value = {"gain_db": 3.0, "noise": "white", "random_channel": True}[name]
+    with pytest.raises(UsageError, match=rf"augment\.{name}"):
+        stored.replace({f"augment.{name}": value})
+
+
+def test_a_run_cannot_change_from_audio_to_stored_features(stored, corpus, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    train(stored.replace({"dataset.features": "", "train.epochs": 1}), workdir)
+    with pytest.raises(UsageError, match=r"dataset\.features"):
+        train(stored.replace({"train.epochs": 1}), workdir)
+
+
+def test_the_exported_configuration_names_no_folder_of_sounds(corpus, tmp_path):
+    from asc_tf.exporting.export import export
+
+    (tmp_path / "noise").mkdir()
+    sound = 0.1 * np.random.default_rng(0).standard_normal(8000)
+    soundfile.write(tmp_path / "noise" / "a.wav", sound, 8000)
+    config = tiny.config(
+        corpus,
+        augment__noise="folder",
+        augment__noise_dir=str(tmp_path / "noise"),
+        train__epochs=1,
+    )
+    workdir = Workdir(tmp_path / "run")
+    train(config, workdir)
+    changes = {"export.formats": ("saved_model",), "export.min_agreement": 0.0}
+    export(workdir, tmp_path / "export", changes)
+    text = (tmp_path / "export" / "model.json").read_text()
+    assert str(tmp_path) not in text
+
+
+def test_a_folder_without_sounds_ends_a_run_before_it_begins(corpus, tmp_path):
+    (tmp_path / "empty").mkdir()
+    config = tiny.config(corpus, augment__impulse_dir=str(tmp_path / "empty"))
+    with pytest.raises(UsageError, match=r"augment\.impulse_dir"):
+        train(config, Workdir(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,145 @@
+"""What may be kept in memory: the container's limit, and all that is kept."""
+
+import os
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+import tiny
+
+from asc_tf.core import memory
+from asc_tf.frontend import FrontendLayer
+from asc_tf.pipeline import training_data
+from asc_tf.pipeline.examples import StoredExamples
+from asc_tf.pipeline.feature_size import evaluated_bytes, stored_bytes
+from asc_tf.pipeline.prepare import prepare
+from asc_tf.workdir import Workdir
+
+MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+V1, V2 = "sys/fs/cgroup/memory", "sys/fs/cgroup"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/", {f"{V2}/memory.max": "1000000\n"}, 10**6),
+        ("0::/", {f"{V2}/memory.max": "max\n"}, MACHINE),
+        (
+            "0::/a/b",
+            {f"{V2}/a/memory.max": "2000000", f"{V2}/a/b/memory.max": "max"},
+            2 * 10**6,
+        ),
+        (
+            "5:cpu,cpuacct:/\n4:memory:/a\n0::/",
+            {
+                f"{V1}/memory.limit_in_bytes": str(2**63 - 4096),
+                f"{V1}/a/memory.limit_in_bytes": "3000000",
+            },
+            3 * 10**6,
+        ),
+        # The path is the host's, the folder the container's.
+        ("4:memory:/docker/1", {f"{V1}/memory.limit_in_bytes": "5000000"}, 5 * 10**6),
+        ("0::/", {f"{V2}/memory.max": str(2 * MACHINE)}, MACHINE),
+        ("1:name=systemd:/", {}, MACHINE),
+        ("", {}, MACHINE),
+    ],
+)
+def test_the_limit_is_the_smallest_of_machine_and_control_groups(
+    tmp_path, groups, files, expected
+):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(groups)
+    assert memory.memory_limit(tmp_path) == expected
+    assert memory.memory_limit(tmp_path / "absent") == MACHINE
+
+
+def test_half_of_the_memory_may_be_filled(monkeypatch):
+    monkeypatch.setattr(memory, "memory_limit", lambda: 1000)
+    assert memory.fits_memory(500)
+    assert not memory.fits_memory(501)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"), recordings=4)
+
+
+CHANGES = {"audio__segment_seconds": 0.3, "audio__hop_seconds": 0.1}
+
+
+def examples_of(corpus, folder, **changes):
+    config = tiny.config(corpus, **changes)
+    workdir = Workdir(folder / "run")
+    manifest = prepare(config, workdir)
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
+    layer.build((None, config.audio.segment_samples))
+    return (
+        config,
+        manifest,
+        training_data.make_examples(config, workdir, manifest, None, layer),
+    )
+
+
+def is_cached(dataset: tf.data.Dataset) -> bool:
+    """Whether one of the steps of a pipeline is a cache."""
+    kinds = {type(dataset).__name__}
+    while inputs := dataset._inputs():
+        (dataset,) = inputs
+        kinds.add(type(dataset).__name__)
+    return "CacheDataset" in kinds
+
+
+def test_the_features_of_validation_are_counted_to_the_byte_and_kept_if_they_fit(
+    corpus, tmp_path, monkeypatch
+):
+    config, manifest, examples = examples_of(corpus, tmp_path, **CHANGES)
+    clips = manifest.part("validation")
+    found = examples.validation()
+    assert is_cached(found)
+    rows = [inputs["features"].numpy() for inputs, _ in found]
+    assert evaluated_bytes(clips, config) == sum(row.nbytes for row in rows)
+    centre = config.replace({"evaluate.segments": "centre"})
+    assert evaluated_bytes(clips, centre) == rows[0][0].nbytes * len(clips)
+    monkeypatch.setattr(memory, "memory_limit", lambda: 1000)
+    *_, examples = examples_of(corpus, tmp_path, **CHANGES)
+    assert not is_cached(examples.validation())
+
+
+def test_clips_are_decoded_anew_where_they_and_validation_do_not_fit_together(
+    corpus, tmp_path, monkeypatch, capsys
+):
+    config, manifest, _ = examples_of(corpus, tmp_path, **CHANGES)
+    clips = manifest.part("train")
+    decoded = 4 * tiny.RATE * sum(clip.seconds for clip in clips)
+    features = evaluated_bytes(manifest.part("validation"), config)
+    for room, said in ((decoded + features, False), (decoded + features - 1, True)):
+        monkeypatch.setattr(memory, "memory_limit", lambda room=room: 2 * room)
+        training_data.make_waveforms(config, Workdir(tmp_path / "run"), manifest)
+        assert ("are decoded anew each epoch" in capsys.readouterr().out) == said
+
+
+def test_stored_features_of_validation_are_counted(corpus, tmp_path, monkeypatch):
+    from asc_tf.pipeline.feature_store import StoredFeatures
+    from asc_tf.pipeline.store_features import write
+
+    config = tiny.config(corpus, augment__gain_db=0.0, augment__time_roll=False)
+    config = config.replace({"train.segments": "all"})
+    write(config, tmp_path / "features")
+    stored = StoredFeatures.open(tmp_path / "features")
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
+    layer.build((None, config.audio.segment_samples))
+    sizes = [stored_bytes(stored, split) for split in ("train", "validation")]
+    rows = stored.dataset("validation").as_numpy_iterator()
+    assert sizes[1] == sum(row["features"].nbytes for row in rows)
+    for room, kept in (
+        (sum(sizes), (True, True)),
+        (sum(sizes) - 1, (False, True)),
+        (sizes[1] - 1, (False, False)),
+    ):
+        monkeypatch.setattr(memory, "memory_limit", lambda room=room: 2 * room)
+        examples = StoredExamples(stored, layer, config)
+        found = examples._kept is not None, is_cached(examples.validation())
+        assert found == kept

@@ -1,0 +1,112 @@
+"""What a graph finds wrong with a file is said in a line; the model's errors stay."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+import tiny
+
+from asc_tf import datasets
+from asc_tf.audio.scan import scan
+from asc_tf.core.errors import UserError
+from asc_tf.pipeline.waveforms import Waveforms, reading
+
+
+def write_clips(folder: Path, suffixes: tuple[str, ...]) -> tuple[Waveforms, Path]:
+    """The waveforms of training clips, and the file of one with the last suffix."""
+    for label in tiny.LABELS[:2]:
+        (folder / label).mkdir(parents=True)
+        for number in range(4 * len(suffixes)):
+            suffix = suffixes[number % len(suffixes)]
+            path = folder / label / f"{label}{number}-0{suffix}"
+            soundfile.write(path, tiny.clip(label, number), tiny.RATE)
+    config = tiny.config(folder)
+    corpus = datasets.load(config.dataset)
+    manifest = scan(corpus, folder, ("train",), config.audio)
+    clips = manifest.part("train")
+    waveforms = Waveforms(
+        clips, folder, manifest.labels, config.audio, folder / "cache"
+    )
+    chosen = [clip.path for clip in clips if clip.path.endswith(suffixes[-1])]
+    return waveforms, folder / chosen[0]
+
+
+@pytest.mark.parametrize("suffixes", [(".wav",), (".wav", ".flac", ".ogg")])
+def test_a_file_that_has_gone_is_named(tmp_path, suffixes):
+    if suffixes != (".wav",):
+        # Without it these files come from the cache.
+        pytest.importorskip("tensorflow_io")
+    waveforms, path = write_clips(tmp_path, suffixes)
+    path.unlink()
+    with pytest.raises(UserError) as caught, reading():
+        list(waveforms.in_order())
+    assert str(caught.value).startswith(
+        f"a clip could not be read ({path}; No such file or directory); if files have "
+    )
+
+
+@pytest.mark.parametrize("suffixes", [(".ogg",), (".wav", ".flac", ".ogg")])
+def test_a_file_that_has_become_another_is_said_to_be_unreadable(tmp_path, suffixes):
+    pytest.importorskip("tensorflow_io")
+    waveforms, path = write_clips(tmp_path, suffixes)
+    path.write_bytes(b"text" * 100)
+    with pytest.raises(UserError) as caught, reading():
+        list(waveforms.in_order())
+    assert str(caught.value).startswith("a clip could not be read (could not open inp")
+
+
+def test_an_error_behind_the_decoder_is_left_as_it_is(tmp_path):
+    waveforms, _ = write_clips(tmp_path, (".wav",))
+
+    def broken(row):
+        with tf.control_dependencies([tf.debugging.Assert(False, ["a broken filter"])]):
+            return tf.identity(row["waveform"])
+
+    with (
+        pytest.raises(tf.errors.InvalidArgumentError, match="a broken filter"),
+        reading(),
+    ):
+        list(waveforms.in_order().map(broken))
+
+
+class Broken(keras.layers.Layer):
+    """Fails on the third segment, as an index out of range does."""
+
+    def call(self, inputs):
+        return tf.gather(inputs, [[2, 9]], axis=1)[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("is_broken", "run"), [(True, "fit"), (True, "evaluate"), (False, "evaluate")]
+)
+def test_what_fails_while_a_model_is_run_is_told_apart(tmp_path, is_broken, run):
+    waveforms, path = write_clips(tmp_path, (".wav",))
+    inputs = keras.Input((4,))
+    x = Broken()(inputs) if is_broken else inputs
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+    model.compile("sgd", "categorical_crossentropy")
+    segments = waveforms.in_order().map(
+        lambda row: (row["waveform"][:4], row["target"])
+    )
+    kind, words = tf.errors.InvalidArgumentError, "indices"
+    if not is_broken:
+        path.unlink()
+        kind, words = UserError, f"could not be read .{path}; No such file"
+    with pytest.raises(kind, match=words), reading():
+        getattr(model, run)(segments.batch(2), verbose=0)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut off"])
+def test_a_shard_that_cannot_be_read_is_told_apart_too(tmp_path, damage):
+    path = tmp_path / "shard"
+    if damage == "cut off":
+        path.write_bytes(np.zeros(7, np.uint8).tobytes())
+    records = tf.data.FixedLengthRecordDataset(str(path), 4)
+    with (
+        pytest.raises(UserError, match=rf"a clip could not be read \(.*{path}"),
+        reading(),
+    ):
+        list(records)

@@ -1,0 +1,355 @@
+"""The tf.data graphs: no Python in the loop, new every epoch, the same for a seed."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+import tiny
+
+from asc_tf import datasets
+from asc_tf.audio.scan import scan
+from asc_tf.config import Evaluate
+from asc_tf.dsp import segments
+from asc_tf.dsp.preprocessing import Listening
+from asc_tf.frontend import FrontendLayer
+from asc_tf.pipeline import noise_banks
+from asc_tf.pipeline.examples import ClipExamples, training_batches
+from asc_tf.pipeline.waveforms import Waveforms, segment_batches, segments_per_epoch
+
+
+@pytest.fixture(scope="module", params=[".wav", ".ogg"])
+def corpus(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    return tiny.write_corpus(folder, suffix=request.param)
+
+
+def scanned(config):
+    folder = Path(config.dataset.dir)
+    return scan(datasets.load(config.dataset), folder, ("train",), config.audio)
+
+
+def waveforms_of(config) -> Waveforms:
+    folder, manifest = Path(config.dataset.dir), scanned(config)
+    return Waveforms(
+        manifest.part("train"),
+        folder,
+        manifest.labels,
+        config.audio,
+        folder.parent / "cache",
+        unverified_weight=config.dataset.unverified_weight,
+    )
+
+
+def batches_of(config, first_epoch: int = 0) -> tf.data.Dataset:
+    waveforms = waveforms_of(config)
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
+    shape = Listening.of(config.audio, config.evaluate).segment_shape
+    layer.build((None, *shape))
+    layer.set_statistics(-40.0, 20.0)
+    return batches_from(waveforms, layer, config, first_epoch)
+
+
+def batches_from(waveforms, layer, config, first_epoch: int = 0) -> tf.data.Dataset:
+    audio = config.audio
+    sounds = noise_banks.load(
+        config.augment, audio.sample_rate, audio.segment_samples, 0
+    )
+    examples = ClipExamples(waveforms, waveforms, layer, config, sounds)
+    return training_batches(examples, layer, config, first_epoch)
+
+
+def epochs_of(config, first_epoch: int = 0) -> list[np.ndarray]:
+    """Features and targets of each epoch, side by side: `[clips, values]`."""
+    rows = []
+    for inputs, targets in batches_of(config, first_epoch):
+        flat = tf.reshape(inputs["features"], [tf.shape(targets)[0], -1])
+        rows.append(tf.concat([flat, targets], axis=1).numpy())
+    clips = len(scanned(config).part("train"))
+    everything = np.concatenate(rows)
+    return np.split(everything, len(everything) // clips)
+
+
+def test_the_training_graph_calls_no_python(corpus):
+    dataset = batches_of(tiny.config(corpus))
+    graph = dataset._as_serialized_graph()
+    definition = tf.compat.v1.GraphDef.FromString(graph.numpy())
+    names = {node.op for node in definition.node}
+    for function in definition.library.function:
+        names |= {node.op for node in function.node_def}
+    assert "CacheDatasetV2" in names or "CacheDataset" in names
+    assert "RFFT" in names
+    assert not [name for name in names if "PyFunc" in name]
+
+
+def test_each_epoch_sees_every_clip_once_and_differently(corpus):
+    plain = {"augment__mixup_alpha": 0.0}
+    first, second, third = epochs_of(tiny.config(corpus, **plain))
+    manifest = scanned(tiny.config(corpus))
+    counts = [
+        sum(clip.label == label for clip in manifest.part("train"))
+        for label in manifest.labels
+    ]
+    for epoch in (first, second, third):
+        np.testing.assert_array_equal(epoch[:, -3:].sum(axis=0), counts)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(second, third)
+
+
+def test_two_epochs_have_different_masks(corpus):
+    config = tiny.config(
+        corpus, augment__mixup_alpha=0.0, audio__segment_seconds=1.0, train__epochs=2
+    )
+    masks = [epoch[:, :-3] == 0 for epoch in epochs_of(config)]
+    assert all(mask.any() for mask in masks)
+    assert not np.array_equal(
+        np.sort(masks[0].sum(axis=1)), np.sort(masks[1].sum(axis=1))
+    )
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_the_same_seed_gives_the_same_epochs_and_another_seed_others(corpus, cache):
+    config = tiny.config(corpus, audio__cache=cache)
+    one, same = epochs_of(config), epochs_of(config)
+    other = epochs_of(tiny.config(corpus, audio__cache=cache, train__seed=1))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_a_resumed_pipeline_goes_on_with_the_epochs_that_are_left(corpus):
+    config = tiny.config(corpus)
+    np.testing.assert_array_equal(epochs_of(config)[2], epochs_of(config, 2)[0])
+
+
+def test_the_cache_changes_no_value(corpus):
+    cached, fresh = (
+        epochs_of(tiny.config(corpus, audio__cache=cache))
+        for cache in ("memory", "none")
+    )
+    np.testing.assert_array_equal(cached, fresh)
+
+
+def test_files_are_decoded_once_when_they_are_cached(corpus, tmp_path):
+    moved = tiny.write_corpus(tmp_path / "moved", recordings=4, suffix=".wav")
+    dataset = iter(batches_of(tiny.config(moved, train__batch_size=100)))
+    next(dataset)
+    for path in moved.glob("*/*.wav"):
+        path.unlink()
+    assert len(list(dataset)) == 2
+
+
+def test_segments_in_order_are_those_of_the_law(corpus):
+    config = tiny.config(corpus, audio__segment_seconds=0.25, audio__hop_seconds=0.1)
+    manifest = scanned(config)
+    clips = manifest.part("train")
+    waveforms = waveforms_of(config)
+    whole = [row["waveform"].numpy() for row in waveforms.in_order()]
+    wanted = [np.stack(list(segments.cut(x, 2000, 800))) for x in whole]
+    batches = list(segment_batches(waveforms, config.audio, Evaluate(), 7))
+    found = np.concatenate([batch["waveform"] for batch in batches])
+    np.testing.assert_array_equal(found, np.concatenate(wanted))
+    ids = np.concatenate([batch["clip"] for batch in batches])
+    counts = [len(cut) for cut in wanted]
+    np.testing.assert_array_equal(ids, np.repeat(range(len(clips)), counts))
+    targets = np.concatenate([batch["target"] for batch in batches])
+    labels = [manifest.labels[row.argmax()] for row in targets]
+    assert labels == [clips[index].label for index in ids]
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_a_clip_is_cut_out_of_its_file_by_start_and_duration(tmp_path, suffix):
+    corpus = tiny.write_corpus(tmp_path, recordings=1, suffix=suffix)
+    table = ["filename,label,start,duration"]
+    table += [f"hum/hum0-0{suffix},hum,0.1,0.2", f"hum/hum0-0{suffix},hum,0.3,0"]
+    (corpus / "table.csv").write_text("\n".join(table) + "\n")
+    changes = {
+        "dataset.name": "csv",
+        "dataset.csv_file": "table.csv",
+        "dataset.start_column": "start",
+        "dataset.duration_column": "duration",
+    }
+    config = tiny.config(corpus).replace(changes)
+    waveforms = waveforms_of(config)
+    whole = tiny.clip("hum", 0, 0.4)
+    first, second = (row["waveform"].numpy() for row in waveforms.in_order())
+    np.testing.assert_allclose(first, whole[800:2400], atol=1e-4)
+    np.testing.assert_allclose(second, whole[2400:], atol=1e-4)
+
+
+def stereo_corpus(folder: Path) -> Path:
+    """Clips whose left channel is the tiny corpus and whose right is half of it."""
+    for label in tiny.LABELS:
+        (folder / label).mkdir(parents=True)
+        for number in range(4):
+            left = tiny.clip(label, number, 0.4 + 0.2 * number)
+            path = folder / label / f"{label}{number}-0.wav"
+            both = np.stack([left, left / 2], axis=1) if number else left
+            soundfile.write(path, both, tiny.RATE)
+    return folder
+
+
+def test_split_channels_are_three_examples_of_a_stereo_clip_and_one_of_a_mono(tmp_path):
+    corpus = stereo_corpus(tmp_path / "corpus")
+    config = tiny.config(corpus, audio__channels="split", augment__mixup_alpha=0.0)
+    waveforms = waveforms_of(config)
+    clips = scanned(config).part("train")
+    examples = [1 if clip.channels == 1 else 3 for clip in clips]
+    assert (waveforms.count, waveforms.clips) == (sum(examples), len(clips))
+    rows = list(waveforms.in_order())
+    ids = [int(row["clip"]) for row in rows]
+    assert ids == list(np.repeat(range(len(clips)), examples))
+    stereo = next(i for i, clip in enumerate(clips) if clip.channels == 2)
+    left, right, mean = (r["waveform"] for r in rows if int(r["clip"]) == stereo)
+    np.testing.assert_allclose(right, left / 2, atol=1e-4)
+    np.testing.assert_allclose(mean, 0.75 * left, atol=1e-4)
+    batches = segment_batches(waveforms, config.audio, config.evaluate)
+    segment_ids = np.concatenate([batch["clip"] for batch in batches])
+    assert set(segment_ids) == set(range(len(clips)))
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [("stereo", lambda x: (x, x / 2)), ("mid_side", lambda x: (0.75 * x, x / 4))],
+)
+def test_two_channels_reach_the_model_side_by_side(tmp_path, channels, expected):
+    corpus = stereo_corpus(tmp_path / "corpus")
+    config = tiny.config(corpus, audio__channels=channels)
+    clips = scanned(config).part("train")
+    rows = waveforms_of(config).in_order()
+    for clip, row in zip(clips, rows, strict=True):
+        samples, _ = soundfile.read(corpus / clip.path, always_2d=True)
+        if clip.channels == 2:
+            wanted = np.stack(expected(samples[:, 0]), axis=1)
+            np.testing.assert_allclose(row["waveform"], wanted, atol=1e-4)
+        assert row["waveform"].shape[1] == 2
+    inputs, targets = next(iter(batches_of(config)))
+    assert inputs["features"].shape[2:] == (16, 2)
+    assert len(inputs["features"]) == len(targets)
+
+
+def test_all_segments_of_all_clips_are_in_each_epoch_in_another_order(tmp_path):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
+    plain = {"augment__mixup_alpha": 0.0, "augment__time_masks": 0}
+    config = tiny.config(
+        corpus,
+        **plain,
+        augment__frequency_masks=0,
+        audio__segment_seconds=0.2,
+        audio__hop_seconds=0.1,
+        train__segments="all",
+        train__epochs=2,
+        frontend__standardize="none",
+    )
+    waveforms = waveforms_of(config)
+    count = segments_per_epoch(waveforms, config)
+    lengths = [clip.samples for clip in scanned(config).part("train")]
+    assert count == sum(len(segments.starts(n, 1600, 800)) for n in lengths)
+    assert count > len(lengths)
+    apart = {"audio.hop_seconds": 0.15, "audio.last_segment": "drop"}
+    dropped = segments_per_epoch(waveforms, config.replace(apart))
+    starts = [segments.starts(n, 1600, 1200, last_segment="drop") for n in lengths]
+    assert dropped == sum(map(len, starts))
+    assert dropped < sum(len(segments.starts(n, 1600, 1200)) for n in lengths)
+    rows = [inputs["features"].numpy() for inputs, _ in batches_of(config)]
+    first, second = np.split(np.concatenate(rows).reshape(2 * count, -1), 2)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(*(x[np.lexsort(x.T)] for x in (first, second)))
+
+
+def weighted(config, weight: float) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and weights of all batches; of each label one recording is verified."""
+    manifest = scanned(config)
+    marked = [
+        dataclasses.replace(clip, verified=str(index % 2))
+        for index, clip in enumerate(manifest.part("train"))
+    ]
+    waveforms = Waveforms(
+        marked,
+        Path(config.dataset.dir),
+        manifest.labels,
+        config.audio,
+        Path(config.dataset.dir).parent / "cache",
+        unverified_weight=weight,
+    )
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
+    layer.build((None, config.audio.segment_samples))
+    found = batches_from(waveforms, layer, config)
+    rows = [(y.numpy(), w.numpy()) for _, y, w in found]
+    targets, weights = (np.concatenate(part) for part in zip(*rows, strict=True))
+    return targets, weights
+
+
+def test_unverified_clips_weigh_what_is_configured(tmp_path):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
+    config = tiny.config(corpus, augment__mixup_alpha=0.0)
+    targets, weights = weighted(config, 0.25)
+    assert sorted(weights) == sorted([0.25, 1.0] * (len(weights) // 2))
+    np.testing.assert_array_equal(targets.sum(axis=1), 1)
+
+
+def test_in_a_mixture_a_label_counts_by_share_and_weight_and_nothing_by_0(tmp_path):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
+    config = tiny.config(corpus, augment__mixup_alpha=1.0, train__epochs=20)
+    targets, weights = weighted(config, 0.25)
+    assert ((weights > 0.25) & (weights < 1)).any()
+    np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
+    targets, weights = weighted(config, 0.0)
+    is_lost = weights == 0
+    assert not targets[is_lost].any()
+    np.testing.assert_allclose(targets[~is_lost].sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_label_of_a_clip_without_weight_is_not_in_any_mixture(tmp_path):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
+    config = tiny.config(corpus, augment__mixup_alpha=1.0, train__epochs=5)
+    manifest = scanned(config)
+    marked = [
+        dataclasses.replace(clip, verified="0" if clip.label == "hum" else "1")
+        for clip in manifest.part("train")
+    ]
+    waveforms = Waveforms(
+        marked,
+        corpus,
+        manifest.labels,
+        config.audio,
+        tmp_path / "cache",
+        unverified_weight=0.0,
+    )
+    layer = FrontendLayer(config.audio.sample_rate, config.frontend)
+    layer.build((None, config.audio.segment_samples))
+    hum = manifest.labels.index("hum")
+    for _, targets, weights in batches_from(waveforms, layer, config):
+        assert not targets.numpy()[:, hum].any()
+        assert weights.numpy().any()
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float16", "float32"])
+def test_what_is_kept_on_disk_gives_the_epochs_that_decoding_gives(tmp_path, dtype):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
+    changes = {"audio__cache_dtype": dtype, "audio__sample_rate": 6000}
+    fresh = epochs_of(tiny.config(corpus, audio__cache="none", **changes))
+    kept = epochs_of(tiny.config(corpus, audio__cache="disk", **changes))
+    assert len(list((tmp_path / "cache").rglob("*.audio"))) == 12
+    # Decibels over 20, of which the faintest bands are the least exact.
+    atol = {"int16": 0.2, "float16": 0.5, "float32": 1e-3}[dtype]
+    np.testing.assert_allclose(np.stack(kept), np.stack(fresh), atol=atol)
+    again = epochs_of(tiny.config(corpus, audio__cache="disk", **changes))
+    np.testing.assert_array_equal(np.stack(again), np.stack(kept))
+
+
+def test_files_that_only_libsndfile_reads_are_decoded_into_the_cache(tmp_path):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
+    for path in corpus.rglob("*1.wav"):
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, samples, rate, format="RF64", subtype="PCM_16")
+    config = tiny.config(corpus, audio__cache_dtype="float32")
+    clips = scanned(config).part("train")
+    assert {clip.route for clip in clips} == {"wav", "sndfile"}
+    rows = list(waveforms_of(config).in_order())
+    for clip, row in zip(clips, rows, strict=True):
+        samples, _ = soundfile.read(corpus / clip.path, dtype="float32")
+        np.testing.assert_array_equal(row["waveform"], samples)
+    kept = sum(clip.route == "sndfile" for clip in clips)
+    assert len(list((tmp_path / "cache").rglob("*.audio"))) == kept

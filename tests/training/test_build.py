@@ -1,0 +1,235 @@
+"""What a run's model begins with: budgets, earlier weights, frozen layers, energy."""
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import tiny
+
+from asc_tf.core.errors import UsageError, UserError
+from asc_tf.frontend import FrontendLayer
+from asc_tf.manifest import Clip, Manifest
+from asc_tf.models import body_of
+from asc_tf.training import build
+from asc_tf.training.model_file import load_whole
+from asc_tf.training.train import train
+from asc_tf.workdir import Workdir
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def earlier(corpus, tmp_path_factory):
+    """The folder of a run of two epochs."""
+    workdir = Workdir(tmp_path_factory.mktemp("runs") / "earlier")
+    train(tiny.config(corpus, train__epochs=2), workdir)
+    return workdir
+
+
+def body(workdir):
+    return body_of(load_whole(workdir.model_file))
+
+
+def weights(workdir, name):
+    return body(workdir).get_layer(name).get_weights()
+
+
+def test_a_frozen_layer_keeps_the_weights_of_the_earlier_run(corpus, earlier, tmp_path):
+    config = tiny.config(
+        corpus,
+        train__epochs=1,
+        train__seed=5,
+        model__init_from=str(earlier.path),
+        model__freeze=("conv*",),
+    )
+    workdir = Workdir(tmp_path / "run")
+    train(config, workdir)
+    for name in ("conv", "conv_norm"):
+        for now, before in zip(
+            weights(workdir, name), weights(earlier, name), strict=True
+        ):
+            np.testing.assert_array_equal(now, before)
+    moved = [layer.name for layer in body(workdir).layers if layer.trainable_weights]
+    assert moved and "conv" not in moved
+    name = next(name for name in moved if name.startswith("block"))
+    now, before = weights(workdir, name)[0], weights(earlier, name)[0]
+    assert 0 < np.abs(now - before).max() < 0.5
+    # Finished: the same command again has nothing to do, and needs nothing.
+    assert train(config, workdir) == workdir.model_file
+
+
+@pytest.mark.parametrize("keep_head", [True, False])
+def test_a_kept_last_layer_goes_on_from_what_it_has_learned(
+    corpus, earlier, tmp_path, keep_head
+):
+    config = tiny.config(
+        corpus,
+        train__epochs=1,
+        train__learning_rate=1e-9,
+        model__init_from=str(earlier.path),
+        model__keep_head=keep_head,
+    )
+    workdir = Workdir(tmp_path / "run")
+    train(config, workdir)
+    now, before = weights(workdir, "logits")[0], weights(earlier, "logits")[0]
+    assert np.allclose(now, before, atol=1e-6) == keep_head
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"model__budget_kb": 20.0}, UserError, ["model.budget_kb", "conv"]),
+        ({"model__budget_mmacs": 0.01}, UserError, ["model.budget_mmacs", "conv"]),
+        ({"model__init_from": "nowhere"}, UsageError, ["nowhere", "no model.keras"]),
+        (
+            {"model__init_from": "EARLIER", "model__filters": (8, 12)},
+            UserError,
+            ["layers differ", "block1"],
+        ),
+        (
+            {"model__init_from": "OTHERS", "model__keep_head": True},
+            UsageError,
+            ["model.keep_head", "a, b, c", "leave it out"],
+        ),
+        (
+            {"model__init_from": "EARLIER", "model__freeze": ("konv",)},
+            UsageError,
+            ["model.freeze", "konv"],
+        ),
+    ],
+)
+def test_a_model_that_is_refused_leaves_no_run_folder(
+    corpus, earlier, tmp_path, changes, error, words
+):
+    others = shutil.copytree(earlier.path, tmp_path / "others")
+    (others / "labels.txt").write_text("a\nb\nc\n")
+    folders = {"EARLIER": str(earlier.path), "OTHERS": str(others)}
+    changes = {key: folders.get(str(value), value) for key, value in changes.items()}
+    with pytest.raises(error) as caught:
+        train(tiny.config(corpus, **changes), Workdir(tmp_path / "run"))
+    for word in words:
+        assert word in str(caught.value)
+    assert not (tmp_path / "run" / "config.toml").exists()
+
+
+def test_a_run_does_not_go_on_with_another_network_of_the_same_shapes(
+    corpus, earlier, tmp_path
+):
+    """A checkpoint holds weights without their layers."""
+    workdir = Workdir(tmp_path / "run")
+    shutil.copytree(earlier.path, workdir.path)
+    train(tiny.config(corpus, train__epochs=2), workdir)
+    with zipfile.ZipFile(earlier.model_file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["config.json"] = members["config.json"].replace(b'"conv', b'"first')
+    with zipfile.ZipFile(workdir.model_file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(UserError, match=r"layers that differ: .*first.*new folder"):
+        train(tiny.config(corpus, train__epochs=2), workdir)
+
+
+def test_a_run_goes_on_with_the_weights_it_began_with_alone(corpus, earlier, tmp_path):
+    moved, other = (tmp_path / name for name in ("moved", "other"))
+    shutil.copytree(earlier.path, moved)
+    shutil.copytree(earlier.path, other)
+    whole = load_whole(earlier.model_file)
+    whole.set_weights([value + 1 for value in whole.get_weights()])
+    whole.save(other / "model.keras")
+    workdir = Workdir(tmp_path / "run")
+
+    def config(folder):
+        return tiny.config(corpus, train__epochs=1, model__init_from=str(folder))
+
+    train(config(earlier.path), workdir)
+    before = workdir.config_file.read_text()
+    with pytest.raises(UsageError) as caught:
+        train(config(other), workdir)
+    assert "not the weights that the run in" in str(caught.value)
+    assert workdir.config_file.read_text() == before
+    # The same ones may lie elsewhere, or nowhere any more.
+    train(config(moved), workdir)
+    shutil.rmtree(moved)
+    train(config(moved), workdir)
+    with pytest.raises(UsageError):
+        train(config(other), workdir)
+    # An earlier run that has trained on where it was is not needed any more.
+    shutil.copytree(other, moved)
+    train(config(moved), workdir)
+
+
+def test_a_budget_that_is_kept_changes_nothing(corpus, earlier, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    config = tiny.config(
+        corpus, train__epochs=2, model__budget_kb=500.0, model__budget_mmacs=50.0
+    )
+    train(config, workdir)
+    assert tiny.history(workdir) == tiny.history(earlier)
+
+
+def test_the_energy_of_training_is_written(corpus, tmp_path):
+    pytest.importorskip("codecarbon")
+    workdir = Workdir(tmp_path / "run")
+    energy = {"train__energy": True, "train__energy_country": "FRA"}
+    train(tiny.config(corpus, train__epochs=2, **energy), workdir)
+    found = json.loads(workdir.energy_file.read_text())
+    assert found["epochs"] == 2
+    assert found["kwh"] > 0
+    assert found["country"] == "FRA"
+
+
+def test_without_codecarbon_the_extra_is_named(corpus, tmp_path, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "codecarbon" else find(name, *rest),
+    )
+    with pytest.raises(UserError, match=r"pip install '\.\[energy\]'"):
+        train(tiny.config(corpus, train__energy=True), Workdir(tmp_path / "run"))
+
+
+def assembled(tmp_path, **changes):
+    """What is trained, for two clips of a and six of b, and others to validate with."""
+    config = tiny.config(tmp_path, **changes)
+    frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
+    parts = {"train": "aabbbbbb", "validation": "aaaaaaaa", "test": "aaaabbbb"}
+    clips = [
+        Clip(f"{split}{number}.wav", label, str(number), split=split)
+        for split, labels in parts.items()
+        for number, label in enumerate(labels)
+    ]
+    manifest = Manifest(tuple(clips), ("a", "b"))
+    workdir = Workdir(tmp_path / "run")
+    return build.assembled(config, workdir, manifest, frontend, steps=2)[0]
+
+
+def test_what_is_trained_has_the_class_weights_of_the_training_part_alone(tmp_path):
+    learner = assembled(tmp_path, train__class_weights="balanced")
+    np.testing.assert_allclose(learner.class_weights, [8 / 4, 8 / 12])
+    assert assembled(tmp_path).class_weights is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, -np.log(0.7)),
+        ({"train__label_smoothing": 0.2}, -0.9 * np.log(0.7) - 0.1 * np.log(0.3)),
+        (
+            {"train__loss": "focal", "train__focal_gamma": 3.0},
+            -(0.3**3) * np.log(0.7),
+        ),
+    ],
+)
+def test_what_is_trained_minimizes_the_configured_loss(tmp_path, changes, wanted):
+    learner = assembled(tmp_path, **changes)
+    target, probabilities = np.array([[1.0, 0.0]]), np.array([[0.7, 0.3]])
+    found = learner.compute_loss(None, target, probabilities)
+    assert float(found) == pytest.approx(wanted, rel=1e-5)

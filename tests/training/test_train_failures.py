@@ -1,0 +1,260 @@
+"""What stops a run, and that it goes on as if nothing had been."""
+
+import errno
+import gc
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from test_train import assert_same_run
+
+from asc_tf.core import files
+from asc_tf.core.errors import UserError
+from asc_tf.training import checkpoint, tensorboard
+from asc_tf.training.model_file import load_whole
+from asc_tf.training.train import train
+from asc_tf.training.trainer import Learner
+from asc_tf.workdir import Workdir
+
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, tmp_path_factory) -> Workdir:
+    """A run that nothing stopped."""
+    workdir = Workdir(tmp_path_factory.mktemp("whole") / "run")
+    train(tiny.config(corpus, train__epochs=EPOCHS), workdir)
+    return workdir
+
+
+def hidden_files(workdir: Workdir) -> list[str]:
+    return [
+        path.name for path in workdir.path.rglob(".*") if path.name not in (".lock",)
+    ]
+
+
+def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
+    corpus, whole, tmp_path, monkeypatch
+):
+    config, workdir = tiny.config(corpus, train__epochs=EPOCHS), Workdir(tmp_path / "r")
+    made = Learner.make_train_function
+
+    def broken(self, force=False):
+        function, count = made(self, force), iter(range(10**6))
+
+        def train_function(iterator):
+            # An epoch has 6 steps: this is the third of the second one.
+            if next(count) == 8:
+                kernel = self.trainable_variables[0]
+                kernel.assign(np.nan * kernel)
+            return function(iterator)
+
+        self.train_function = train_function
+        return train_function
+
+    monkeypatch.setattr(Learner, "make_train_function", broken)
+    with pytest.raises(UserError) as caught:
+        train(config, workdir)
+    message = str(caught.value)
+    assert "not finite in step 3 of epoch 2, at learning rate 0.0" in message
+    assert f"{workdir.checkpoint_file} keeps epoch 1" in message
+    assert "train.clip_norm" in message
+    assert [row["epoch"] for row in tiny.history(workdir)] == [1]
+    for variable in load_whole(workdir.model_file).variables:
+        assert np.isfinite(variable.numpy()).all()
+    monkeypatch.undo()
+    train(config, workdir)
+    assert_same_run(whole, workdir)
+
+
+def test_weights_that_are_not_finite_are_never_kept_where_pooling_hides_them(
+    corpus, tmp_path, monkeypatch
+):
+    network = {"model__name": "esa3_cnn", "model__filters": (2, 2, 2)}
+    config = tiny.config(corpus, train__epochs=3, model__units=2, **network)
+    workdir = Workdir(tmp_path / "run")
+    made = Learner.make_train_function
+
+    def broken(self, force=False):
+        function, count = made(self, force), iter(range(10**6))
+
+        def train_function(iterator):
+            logs = function(iterator)
+            if next(count) == 11:  # The last step of the second epoch.
+                kernel = self.trainable_variables[0]
+                kernel.assign(np.nan * kernel)
+            return logs
+
+        self.train_function = train_function
+        return train_function
+
+    monkeypatch.setattr(Learner, "make_train_function", broken)
+    with pytest.raises(UserError, match="a weight is not finite at the end of epoch 2"):
+        train(config, workdir)
+    assert [row["epoch"] for row in tiny.history(workdir)] == [1]
+    for variable in load_whole(workdir.model_file).variables:
+        assert np.isfinite(variable.numpy()).all()
+    monkeypatch.undo()
+    train(config, workdir)
+    assert [row["epoch"] for row in tiny.history(workdir)] == [1, 2, 3]
+
+
+def test_a_rate_that_is_far_too_high_ends_with_a_message(corpus, tmp_path):
+    config = tiny.config(
+        corpus,
+        train__optimizer="sgd",
+        train__learning_rate=100.0,
+        train__warmup_epochs=0.0,
+        train__weight_decay=10.0,
+    )
+    with pytest.raises(UserError, match=r"not finite in step .*so nothing is kept"):
+        train(config, Workdir(tmp_path / "run"))
+
+
+def full(path: Path) -> None:
+    """What a writer does on a disk that fills up."""
+    path.write_bytes(b"the beginning")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+@pytest.mark.parametrize(
+    "name", tiny.cases(["model.keras", "latest.npz", "history.csv"], "latest.npz")
+)
+def test_a_full_disk_stops_the_run_and_harms_neither_checkpoint_nor_best_model(
+    corpus, whole, tmp_path, monkeypatch, name
+):
+    config, workdir = tiny.config(corpus, train__epochs=EPOCHS), Workdir(tmp_path / "r")
+    stem = name.split(".")[0]
+    writes = iter(range(10**6))
+
+    def filling(write, place):
+        def written(*arguments, **named):
+            path = Path(arguments[place])
+            # The second time: the first epoch was kept.
+            if path.name.startswith(f".{stem}.") and next(writes) == 1:
+                full(path)
+            return write(*arguments, **named)
+
+        return written
+
+    monkeypatch.setattr(keras.Model, "save", filling(keras.Model.save, 1))
+    monkeypatch.setattr(checkpoint, "write_npz", filling(checkpoint.write_npz, 0))
+    monkeypatch.setattr(Path, "write_text", filling(Path.write_text, 0))
+    with pytest.raises(UserError, match=r"the disk is full.*Make room") as caught:
+        train(config, workdir)
+    assert name in str(caught.value)
+    assert hidden_files(workdir) == []
+    assert load_whole(workdir.model_file).input_shape == (None, 4000)
+    monkeypatch.undo()
+    train(config, workdir)
+    assert_same_run(whole, workdir)
+
+
+def test_arrays_on_a_full_disk_raise_one_error_and_print_nothing(monkeypatch):
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        files.write_npz(Path("/dev/full"), {"a": np.zeros(100_000)})
+    gc.collect()
+    assert not ignored
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "words"),
+    [
+        (
+            "a; No space left on device\n\tFailed to flush",
+            UserError,
+            "the disk is full",
+        ),
+        ("OOM when allocating", tf.errors.ResourceExhaustedError, "OOM"),
+    ],
+)
+def test_event_files_that_fill_the_disk_are_told_from_memory_that_is_exhausted(
+    tmp_path, message, kind, words
+):
+    with pytest.raises(kind, match=words), tensorboard.checked_disk(tmp_path):
+        raise tf.errors.ResourceExhaustedError(None, None, message)
+
+
+def test_another_error_of_the_disk_is_left_as_it_is(tmp_path, monkeypatch):
+    def failing(*arguments, **named):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    state = checkpoint.RunState(Workdir(tmp_path), None, None, 0)
+    state.history = [{"epoch": 1}]
+    monkeypatch.setattr(Path, "write_text", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        state._write_history()
+
+
+def test_what_stops_a_run_while_it_writes_is_not_said_to_be_kept(
+    corpus, tmp_path, monkeypatch
+):
+    def stopped(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.RunState, "_write_history", stopped)
+    with pytest.raises(UserError, match="0 of 3 epochs are kept"):
+        train(tiny.config(corpus, train__epochs=3), Workdir(tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def long(corpus, tmp_path_factory) -> tuple[Path, Workdir]:
+    """A run of many epochs that nothing stopped, and its configuration."""
+    folder = tmp_path_factory.mktemp("long")
+    config = tiny.config(corpus, train__epochs=15, model__dropout=0.5)
+    (folder / "config.toml").write_text(config.to_toml())
+    train(config, Workdir(folder / "run"))
+    return folder / "config.toml", Workdir(folder / "run")
+
+
+@pytest.mark.parametrize(
+    "number", tiny.cases([signal.SIGINT, signal.SIGTERM], signal.SIGINT)
+)
+def test_an_interrupted_run_says_how_to_go_on_and_ends_as_if_it_never_was(
+    long, tmp_path, number
+):
+    config_file, other = long
+    workdir = Workdir(tmp_path / "stopped")
+    command = [sys.executable, "-m", "asc_tf.cli", "train"]
+    process = subprocess.Popen(
+        [*command, f"--config={config_file}", f"--workdir={workdir.path}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while len(tiny.history(workdir)) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    done = int(re.search(r"interrupted; (\d+) of 15 epochs are kept", errors)[1])
+    assert 0 < done < 15
+    assert hidden_files(workdir) == []
+    words = shlex.split(errors.strip().splitlines()[-1])
+    assert words[:2] == ["asc-tf", "train"]
+    resumed = subprocess.run(
+        [*command, *words[2:]], capture_output=True, text=True, timeout=300
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"resuming after epoch {done} of 15" in resumed.stdout
+    assert_same_run(other, workdir)
