@@ -95,13 +95,14 @@ class Manifest:
             return tuple(split for split in SPLITS if split != "validation")
         return SPLITS
 
-    def part(self, split: str) -> tuple[Clip, ...]:
-        """The usable clips of one split."""
-        return tuple(c for c in self.clips if c.split == split and not c.reason)
-
-    def parts(self, splits: Sequence[str]) -> tuple[Clip, ...]:
-        """The usable clips of some splits, those of the first one first."""
-        return tuple(clip for split in splits for clip in self.part(split))
+    def clips_in(self, *splits: str) -> tuple[Clip, ...]:
+        """List the usable clips of some splits, those of the first split first."""
+        return tuple(
+            clip
+            for split in splits
+            for clip in self.clips
+            if clip.split == split and not clip.reason
+        )
 
     @property
     def excluded(self) -> tuple[Clip, ...]:
@@ -135,13 +136,13 @@ class Manifest:
                     "test clips may have none"
                 )
         for split in self.splits:
-            if not self.part(split):
+            if not self.clips_in(split):
                 raise UserError(
                     f"the {split} part has no usable clips "
                     f"({_summary(self.clips, split)}); more clips or recordings are "
                     "needed, or other shares"
                 )
-        trained = {clip.label for clip in self.part("train")}
+        trained = {clip.label for clip in self.clips_in("train")}
         if missing := [label for label in self.labels if label not in trained]:
             raise UserError(f"no training clip has the label {', '.join(missing)}")
 
@@ -312,7 +313,7 @@ def count_by_split(manifest: Manifest) -> str:
     parts = [
         f"{split} {len(part)} clips of {len({c.identifier for c in part})} recordings"
         for split in manifest.splits
-        for part in [manifest.part(split)]
+        for part in [manifest.clips_in(split)]
     ]
     text = f"{len(manifest.labels)} labels; " + ", ".join(parts)
     left_out = len(manifest.excluded)

@@ -31,15 +31,15 @@ _MIN_GAP = flags.DEFINE_float("min_gap", 0.0, "smallest accepted lead, points")
 
 def mean_spectra(workdir, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean log-mel spectra `[clips, n_mels]` and label ids `[clips]` of one part."""
-    from asc_tf.evaluation.evaluate import part_waveforms, scanned
+    from asc_tf.evaluation.evaluate import load_waveforms, scan_splits
     from asc_tf.evaluation.scoring import truth_of
     from asc_tf.frontend import FrontendLayer
     from asc_tf.pipeline.waveforms import segment_batches
 
     config = workdir.config()
-    manifest = scanned(config, workdir, split)
-    clips = manifest.part(split)
-    waveforms = part_waveforms(config, workdir, manifest, split)
+    manifest = scan_splits(config, workdir, split)
+    clips = manifest.clips_in(split)
+    waveforms = load_waveforms(config, workdir, manifest, split)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     batches = segment_batches(waveforms, config.audio, config.evaluate)
     means = np.zeros((len(clips), config.frontend.n_mels))

@@ -111,9 +111,9 @@ def fit_ours(turns: Any) -> None:
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     examples = training_data.make_examples(config, workdir, manifest, None, frontend)
     steps = steps_per_epoch(examples.count(), config.train.batch_size)
-    learner, _ = build.assembled(config, workdir, manifest, frontend, steps)
+    trainer, _ = build.build_training(config, workdir, manifest, frontend, steps)
     frontend.set_statistics(*statistics(frontend, examples.extracted()))
-    learner.fit(
+    trainer.fit(
         training_batches(examples, frontend, config),
         epochs=config.train.epochs,
         steps_per_epoch=steps,

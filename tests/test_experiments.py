@@ -129,7 +129,7 @@ def run(name, folder, tmp_path, formats=("saved_model", "float32", "int8"), **ch
         "dataset.dir": str(folder),
         "train.epochs": 1,
         "train.steps": 0,
-        "train.batch_size": -(-len(clips.part("train")) * views // 2),
+        "train.batch_size": -(-len(clips.clips_in("train")) * views // 2),
         "export.formats": formats,
         "export.calibration_segments": 16,
         # A network that has learnt nothing agrees with nobody where it is close.
@@ -208,7 +208,7 @@ def test_the_published_split_of_us8k_inception_is_a_tenth_and_a_tenth(tmp_path):
     manifest = datasets.load(shipped("us8k_inception").replace(changes).dataset)
     count = len(manifest.clips)
     for part in ("validation", "test"):
-        assert len(manifest.part(part)) == pytest.approx(count / 10, rel=0.05)
+        assert len(manifest.clips_in(part)) == pytest.approx(count / 10, rel=0.05)
 
 
 def test_the_nine_points_of_us8k_inception_are_in_its_head():

@@ -120,8 +120,8 @@ def test_a_label_that_no_training_clip_has_is_named():
 def test_parts_hold_usable_clips_and_the_others_are_listed_with_their_reason():
     bad = Clip("bad.wav", "bus", "bad", split="train", reason="not a WAV file")
     manifest = Manifest((*SOUND, bad), LABELS)
-    assert manifest.part("train") == SOUND[:2]
-    assert manifest.part("test") == (SOUND[3],)
+    assert manifest.clips_in("train") == SOUND[:2]
+    assert manifest.clips_in("test") == (SOUND[3],)
     assert manifest.excluded == (bad,)
     assert count_by_split(manifest) == (
         "2 labels; train 2 clips of 2 recordings, validation 1 clips of 1 recordings, "

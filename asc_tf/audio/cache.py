@@ -23,7 +23,7 @@ from asc_tf.config import Audio
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import remove_abandoned, sharing
 from asc_tf.dsp import resampling
-from asc_tf.dsp.preprocessing import heard
+from asc_tf.dsp.preprocessing import downmix_and_resample
 from asc_tf.manifest import Clip
 
 LAW = (
@@ -128,7 +128,10 @@ class WaveformCache:
         if not _is_as_scanned(source, clip):
             raise UserError(f"{source}: has changed since it was scanned; run again")
         for path, row in views.items():
-            self._write(path, heard(waveform, rate, row.view, self._audio.sample_rate))
+            self._write(
+                path,
+                downmix_and_resample(waveform, rate, row.view, self._audio.sample_rate),
+            )
 
     def _write(self, path: Path, waveform: np.ndarray) -> None:
         with sharing(path) as partial, partial.open("wb") as stream:

@@ -13,7 +13,7 @@ from asc_tf.audio.verification import Findings, verify
 from asc_tf.command_line import command
 from asc_tf.config import Config, Dataset, suggestion
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.text_table import aligned
+from asc_tf.core.text_table import align_columns
 from asc_tf.datasets import description as text
 from asc_tf.datasets.archives import ARCHIVES, SOUNDATA, archives
 from asc_tf.datasets.catalog import CATALOG, Entry
@@ -228,7 +228,7 @@ def findings(entry: Entry, folder: Path, found: Findings) -> str:
     for split, row in found.by_split().items():
         unreadable = "-" if found.quick else str(row["unreadable"])
         rows.append([split, str(row["files"]), str(row["missing"]), unreadable])
-    lines = [f"{entry.name} in {folder}", "", aligned(rows, right=(1, 2, 3)), ""]
+    lines = [f"{entry.name} in {folder}", "", align_columns(rows, right=(1, 2, 3)), ""]
     lines.append(f"{len(found.extra)} audio files that this protocol does not use")
     named = {
         "missing": found.missing,

@@ -86,7 +86,7 @@ def _predict_one(workdir: Workdir, folder: Path) -> None:
     from asc_tf.commands import predict
     from asc_tf.evaluation.predictor import load
 
-    clip = workdir.manifest().part("test")[0]
+    clip = workdir.manifest().clips_in("test")[0]
     path = str(folder / "scenes" / clip.path)
     result = load(folder / "export" / "int8.tflite").predict_files([path])[0]
     print(predict.lines(result, 3, len(path)))

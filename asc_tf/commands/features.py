@@ -13,7 +13,7 @@ from asc_tf.config import Augment, Config
 from asc_tf.config.frontend import WAVEFORM_SWITCHES as ON_WAVEFORMS
 from asc_tf.manifest import SPLITS
 from asc_tf.pipeline.feature_store.contents import FORMATS, SECTIONS
-from asc_tf.pipeline.store_features import write
+from asc_tf.pipeline.store_features import write_features
 
 USAGE = """
 Compute features once and store them, with labels, for each split of a corpus.
@@ -50,7 +50,7 @@ def _run(values: flags.FlagValues) -> int:
     splits = parse_splits("splits", values.splits)
     config = resolve(values, COMMAND.configuration_keys())
     config = config.replace({"dataset.features": ""})
-    write(config, output, values.format, splits)
+    write_features(config, output, values.format, splits)
     given = command.changed(values, COMMAND.configuration_keys()) | _to_train(config)
     words = [f"--config={values.config}"] * bool(values.config)
     words += [f"--{key}={value}" for key, value in given.items()]

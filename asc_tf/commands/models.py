@@ -10,9 +10,9 @@ from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_config_file
 from asc_tf.config import FAMILIES, Config, suggestion
 from asc_tf.core.errors import UsageError
-from asc_tf.core.text_table import aligned
+from asc_tf.core.text_table import align_columns
 from asc_tf.datasets.catalog import CATALOG
-from asc_tf.dsp.preprocessing import Listening
+from asc_tf.dsp.preprocessing import Preprocessing
 
 USAGE = """
 List the families of models, or say what one costs, layer by layer.
@@ -87,7 +87,8 @@ def listing() -> str:
     for family in FAMILIES.values():
         filters = ",".join(map(str, family.filters)) or "-"
         rows += [(family.name, filters, family.summary), ("", "", family.source)]
-    return f"{aligned(rows, right=())}\n\nasc-tf models info NAME says what one costs."
+    table = align_columns(rows, right=())
+    return f"{table}\n\nasc-tf models info NAME says what one costs."
 
 
 def info(config: Config, labels: int) -> str:
@@ -109,7 +110,7 @@ def info(config: Config, labels: int) -> str:
     from asc_tf.models import budget, cost
 
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-    segment = Listening.of(config.audio, config.evaluate).segment_shape
+    segment = Preprocessing.of(config.audio, config.evaluate).segment_shape
     shape = frontend.compute_output_shape((None, *segment))[1:]
     # What the backbone has learned is not what it costs.
     settings = dataclasses.replace(config.model, weights="none")

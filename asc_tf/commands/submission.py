@@ -8,7 +8,7 @@ from asc_tf.command_line import command
 from asc_tf.core.errors import UsageError
 from asc_tf.core.files import write_text
 from asc_tf.evaluation.submission import (
-    averaged,
+    average_predictions,
     describe_scores,
     left_out,
     read_predictions,
@@ -44,7 +44,9 @@ def _run(values: flags.FlagValues) -> int:
     if twice := [str(name) for name in names if names.count(name) > 1]:
         raise UsageError(f"{twice[0]}: given twice; name each run once")
     runs = [Workdir(Path(name)) for name in values.positional]
-    found = averaged([read_predictions(run) for run in runs], values.positional)
+    found = average_predictions(
+        [read_predictions(run) for run in runs], values.positional
+    )
     lost = left_out(runs)
     write_text(output, table(found, values.top_k, lost))
     runs_and_clips = f"{len(runs)} run{'s'[: len(runs) - 1]}, {len(found.files)} clips"

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 
-def aligned(rows: Sequence[Sequence[str]], right: Collection[int]) -> str:
+def align_columns(rows: Sequence[Sequence[str]], right: Collection[int]) -> str:
     """Rows of text in columns; those in `right` are set to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Sequence
 
 from asc_tf import datasets
-from asc_tf.core.text_table import aligned
+from asc_tf.core.text_table import align_columns
 from asc_tf.datasets.catalog import CATALOG, Entry
 from asc_tf.datasets.shared import shared_note
 from asc_tf.manifest import SPLITS, Manifest
@@ -25,9 +25,10 @@ def listing() -> str:
                 ", ".join(("official", *datasets.PROTOCOLS.get(entry.name, ()))),
             )
         )
+    table = align_columns(rows, right=(2, 3))
     return (
-        f"{aligned(rows, right=(2, 3))}\n\nEvery corpus also has the protocol random, "
-        "which is leaky.\nasc-tf datasets info NAME says more about one."
+        f"{table}\n\nEvery corpus also has the protocol random, which "
+        "is leaky.\nasc-tf datasets info NAME says more about one."
     )
 
 
@@ -89,7 +90,7 @@ def splits(manifest: Manifest) -> str:
         cells.append((len(whole), sum(clips for _, clips in cells)))
         shown = [f"{a} / {b}" for a, b in cells]
         rows.append([row["label"], *shown, _held_out(cells)])
-    parts = [manifest.part(split) for split in SPLITS]
+    parts = [manifest.clips_in(split) for split in SPLITS]
     parts.append(tuple(clip for part in parts for clip in part))
     cells = [(len({clip.identifier for clip in part}), len(part)) for part in parts]
     rows.append(["total", *(f"{a} / {b}" for a, b in cells), _held_out(cells)])
@@ -104,7 +105,7 @@ def splits(manifest: Manifest) -> str:
     if shared := shared_note(manifest.protocol):
         notes += f"\n{shared}"
     legend = "held out: validation clips among those that are not for the test"
-    return f"{aligned(rows, right=range(1, 6))}\n{legend}\n\n{notes}"
+    return f"{align_columns(rows, right=range(1, 6))}\n{legend}\n\n{notes}"
 
 
 def _held_out(cells: Sequence[tuple[int, int]]) -> str:

@@ -148,7 +148,7 @@ def split_table(manifest: Manifest) -> list[dict[str, Any]]:
     clips: Counter[tuple[str, str]] = Counter()
     locations: dict[tuple[str, str], set[str]] = defaultdict(set)
     for split in SPLITS:
-        for clip in manifest.part(split):
+        for clip in manifest.clips_in(split):
             clips[clip.label, split] += 1
             locations[clip.label, split].add(clip.identifier)
     table = []

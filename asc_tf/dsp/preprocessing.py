@@ -20,7 +20,7 @@ MAX_CHANNELS = 256
 
 
 @dataclass(frozen=True)
-class Listening:
+class Preprocessing:
     """The settings; the names are those of the configuration."""
 
     sample_rate: int
@@ -33,7 +33,7 @@ class Listening:
     last_segment: str = "align"
 
     @classmethod
-    def of(cls, audio: Audio, evaluate: Evaluate) -> "Listening":
+    def of(cls, audio: Audio, evaluate: Evaluate) -> "Preprocessing":
         """The settings of a configuration."""
         return cls(
             sample_rate=audio.sample_rate,
@@ -129,7 +129,9 @@ class Listening:
         return pooled[0].astype(np.float32)
 
 
-def heard(waveform: np.ndarray, rate: int, view: str, rate_out: int) -> np.ndarray:
+def downmix_and_resample(
+    waveform: np.ndarray, rate: int, view: str, rate_out: int
+) -> np.ndarray:
     """One view of a waveform at another rate.
 
     Args:

@@ -20,7 +20,7 @@ from asc_tf.core.errors import UserError
 from asc_tf.core.files import replacing
 from asc_tf.core.opening import opened
 from asc_tf.core.version import __version__
-from asc_tf.dsp.preprocessing import Listening
+from asc_tf.dsp.preprocessing import Preprocessing
 
 FORMAT_VERSION = 1
 
@@ -59,10 +59,10 @@ class Metadata:
     """Whatever else was written, `config` for one."""
 
     @property
-    def listening(self) -> Listening:
+    def preprocessing(self) -> Preprocessing:
         """How the model listens to a clip."""
-        names = (item.name for item in dataclasses.fields(Listening))
-        return Listening(**{name: getattr(self, name) for name in names})
+        names = (item.name for item in dataclasses.fields(Preprocessing))
+        return Preprocessing(**{name: getattr(self, name) for name in names})
 
 
 def write_metadata(path: Path, metadata: Mapping[str, Any]) -> None:

@@ -65,7 +65,7 @@ class EdgeModel:
             UserError: If the waveform is empty, not finite, far beyond full scale or of
                 another shape or type, or the rate is out of range.
         """
-        segments = self.metadata.listening.cut(waveform, sample_rate)
+        segments = self.metadata.preprocessing.cut(waveform, sample_rate)
         return self._clip(segments)[0]
 
     def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ class EdgeModel:
             UserError: If the segments are not finite, far beyond full scale, or of
                 another shape or type.
         """
-        return self._run(self.metadata.listening.checked_segments(waveforms))[0]
+        return self._run(self.metadata.preprocessing.checked_segments(waveforms))[0]
 
     def predict_files(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
         """Classify WAV files of any length; a bad one does not stop the others.
@@ -103,7 +103,7 @@ class EdgeModel:
         try:
             with naming(path):
                 stream = wav_file.open_stream(path)
-                segments = self.metadata.listening.cut_stream(stream)
+                segments = self.metadata.preprocessing.cut_stream(stream)
                 probabilities, ms = self._clip(segments)
                 note = silence_note(stream)
         except UserError as error:
@@ -124,7 +124,7 @@ class EdgeModel:
     def _clip(self, segments: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
         """Probabilities of a clip, and milliseconds per segment."""
         probabilities, seconds = self._run(segments)
-        pooled = self.metadata.listening.pool(probabilities)
+        pooled = self.metadata.preprocessing.pool(probabilities)
         return pooled, 1000 * seconds / len(probabilities)
 
     def _run(self, waveforms: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
@@ -167,7 +167,7 @@ def _signature_runner(flatbuffer: bytes, threads: int) -> Any:
 
 def _check_signature(runner: Any, metadata: container.Metadata) -> None:
     """Refuse a model whose tensors are not what its metadata promise."""
-    inputs = {INPUT: (1, *metadata.listening.segment_shape)}
+    inputs = {INPUT: (1, *metadata.preprocessing.segment_shape)}
     outputs = {OUTPUT: (1, len(metadata.labels))}
     for kind, details, expected in (
         ("input", runner.get_input_details(), inputs),

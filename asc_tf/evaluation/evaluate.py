@@ -24,7 +24,7 @@ from asc_tf.pipeline.corpus_checks import (
     check_left_out,
     corpus_notes,
     oddities,
-    say_excluded,
+    print_excluded,
 )
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.workdir import Workdir
@@ -63,9 +63,9 @@ def evaluate(
                 f"--split={name}: the run in {workdir.path} has no {name} part "
                 f"(dataset.validation = {config.dataset.validation}); use train or test"
             )
-    _check_labels(workdir.manifest().parts(splits), splits)
+    _check_labels(workdir.manifest().clips_in(*splits), splits)
     manifest, predictions = _predictions(config, workdir, splits)
-    clips = manifest.parts(splits)
+    clips = manifest.clips_in(*splits)
     excluded = [clip for clip in manifest.excluded if clip.split in splits]
     notes = corpus_notes(manifest, Path(config.dataset.dir), SPLITS, splits)
     for note in notes:
@@ -124,9 +124,9 @@ def _predictions(
     if not config.dataset.features:
         predictor = load_workdir(workdir.path)
         limit = config.dataset.max_missing
-        manifest = scanned(config, workdir, *splits, max_left_out=limit)
+        manifest = scan_splits(config, workdir, *splits, max_left_out=limit)
         found = [
-            predict_part(predictor, config, workdir, manifest, split)
+            predict_split(predictor, config, workdir, manifest, split)
             for split in splits
         ]
         return manifest, join_predictions(found)
@@ -153,7 +153,7 @@ def _check_same_corpus(stored: StoredFeatures, workdir: Workdir, split: str) -> 
             f"{', '.join(run.labels)}; name features of the run's corpus"
         )
     others = {(c.path, c.start): c.split for c in run.clips if c.split != split}
-    for clip in stored.manifest.part(split):
+    for clip in stored.manifest.clips_in(split):
         if other := others.get((clip.path, clip.start)):
             raise UsageError(
                 f"{place}: {clip.path} is of its {split} part, but of the {other} part "
@@ -161,7 +161,7 @@ def _check_same_corpus(stored: StoredFeatures, workdir: Workdir, split: str) -> 
             )
 
 
-def scanned(
+def scan_splits(
     config: Config, workdir: Workdir, *splits: str, max_left_out: float = 1.0
 ) -> Manifest:
     """The manifest of a run with some parts scanned.
@@ -189,12 +189,12 @@ def scanned(
         known=known.clips,
     )
     for split in splits:
-        if not manifest.part(split):
+        if not manifest.clips_in(split):
             raise UserError(
                 f"the {split} part has no usable clip below {config.dataset.dir}; when "
                 "the corpus has moved, give --dataset.dir"
             )
-    say_excluded(manifest, splits)
+    print_excluded(manifest, splits)
     check_left_out(manifest, splits, max_left_out)
     if "test" in splits:
         noted = dataclasses.replace(manifest, clips=_with_test(known, manifest))
@@ -209,7 +209,7 @@ def _with_test(known: Manifest, scanned: Manifest) -> tuple[Clip, ...]:
     return tuple(new if new.split == "test" else old for old, new in pairs)
 
 
-def part_waveforms(
+def load_waveforms(
     config: Config, workdir: Workdir, manifest: Manifest, split: str
 ) -> "Waveforms":
     """The clips of a scanned part, which are decoded once: memory keeps none."""
@@ -219,7 +219,7 @@ def part_waveforms(
     if audio.cache == "memory":
         audio = dataclasses.replace(audio, cache="none")
     return Waveforms(
-        manifest.part(split),
+        manifest.clips_in(split),
         Path(config.dataset.dir),
         manifest.labels,
         audio,
@@ -227,7 +227,7 @@ def part_waveforms(
     )
 
 
-def predict_part(
+def predict_split(
     predictor: "Predictor",
     config: Config,
     workdir: Workdir,
@@ -235,7 +235,7 @@ def predict_part(
     split: str,
 ) -> "ClipPredictions":
     """Run a predictor on the clips of a scanned part."""
-    waveforms = part_waveforms(config, workdir, manifest, split)
+    waveforms = load_waveforms(config, workdir, manifest, split)
     return predictor.predict_clips(waveforms, config.evaluate)
 
 

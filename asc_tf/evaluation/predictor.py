@@ -21,7 +21,7 @@ from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.opening import naming
 from asc_tf.core.quiet import quiet_tensorflow, without_notes
 from asc_tf.dsp import segments
-from asc_tf.dsp.preprocessing import Listening, silence_note
+from asc_tf.dsp.preprocessing import Preprocessing, silence_note
 from asc_tf.pipeline.feature_store import StoredFeatures
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ class Predictor:
         return self._listening.pool(np.concatenate(rows))
 
     @property
-    def _listening(self) -> Listening:
-        return Listening.of(self.audio, self.evaluate)
+    def _listening(self) -> Preprocessing:
+        return Preprocessing.of(self.audio, self.evaluate)
 
     def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
         """Segments `[n, segment_samples, ...]` to `[n, labels]`, with sums of 1.
@@ -105,8 +105,8 @@ class Predictor:
             UserError: If the segments are not finite, far beyond full scale, or of
                 another shape or type.
         """
-        listening = Listening.of(self.audio, self.evaluate)
-        waveforms = listening.checked_segments(waveforms)
+        preprocessing = Preprocessing.of(self.audio, self.evaluate)
+        waveforms = preprocessing.checked_segments(waveforms)
         if not len(waveforms):
             return np.empty((0, len(self.labels)), np.float32)
         return _normalized(self.run(waveforms))

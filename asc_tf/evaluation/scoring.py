@@ -28,7 +28,7 @@ def score(
 
     Clips without labels have no scores: see `metrics.without_labels`.
     """
-    clips = manifest.parts([split] if isinstance(split, str) else split)
+    clips = manifest.clips_in(*([split] if isinstance(split, str) else split))
     if not all(clip.label for clip in clips):
         return metrics.without_labels(manifest.labels, probabilities)
     return metrics.evaluate(
@@ -47,7 +47,7 @@ def score_splits(
     rows = []
     first = 0
     for split in splits if len(splits) > 1 else ():
-        end = first + len(manifest.part(split))
+        end = first + len(manifest.clips_in(split))
         scores = score(manifest, split, probabilities[first:end])
         names = ("n_clips", "accuracy", "macro_accuracy", "log_loss")
         rows.append({"split": split} | {name: scores[name] for name in names})

@@ -92,7 +92,9 @@ def left_out(runs: Sequence[Workdir]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def averaged(runs: Sequence[Predictions], names: Sequence[str]) -> Predictions:
+def average_predictions(
+    runs: Sequence[Predictions], names: Sequence[str]
+) -> Predictions:
     """The normalized geometric mean of the runs' probabilities.
 
     Args:

@@ -11,7 +11,7 @@ from asc_tf.config import Audio, Config
 from asc_tf.core.errors import UserError
 from asc_tf.datasets.shared import shared_note
 from asc_tf.dsp import channels, segments
-from asc_tf.dsp.preprocessing import heard
+from asc_tf.dsp.preprocessing import downmix_and_resample
 from asc_tf.manifest import Clip, Manifest, evenly
 from asc_tf.report import explore_counts
 from asc_tf.report.explore_counts import Counts
@@ -98,7 +98,7 @@ class Corpus:
             path, clip.route, clip.sample_rate, span, self.audio
         )
         view = view or channels.views(self.audio.channels, read.shape[1])[-1]
-        waveform = heard(read, own_rate, view, rate)
+        waveform = downmix_and_resample(read, own_rate, view, rate)
         start = _loudest(waveform, samples)
         return waveform[start : start + samples], start / rate
 

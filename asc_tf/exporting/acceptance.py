@@ -11,9 +11,9 @@ import numpy as np
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError, tree_bytes, tree_sha256
-from asc_tf.dsp.preprocessing import Listening
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.container import FORMAT_VERSION
-from asc_tf.evaluation.evaluate import predict_part, scanned
+from asc_tf.evaluation.evaluate import predict_split, scan_splits
 from asc_tf.evaluation.predictor import Predictor, load
 from asc_tf.evaluation.scoring import score
 from asc_tf.manifest import Manifest, evenly
@@ -60,17 +60,17 @@ def measure(
     """
     from asc_tf.models.cost import macs
 
-    chosen = tuple(evenly(manifest.part(split), config.export.check_clips))
+    chosen = tuple(evenly(manifest.clips_in(split), config.export.check_clips))
     parts = {split: dataclasses.replace(manifest, clips=chosen)}
     try:
-        parts["test"] = scanned(config, workdir, "test")
+        parts["test"] = scan_splits(config, workdir, "test")
     except DiskFullError:
         raise
     except UserError as error:
         print(f"no figures on the test part: {error}", file=sys.stderr)
     keras_model = load(workdir.path)
     wanted = {
-        name: predict_part(keras_model, config, workdir, part, name).clips
+        name: predict_split(keras_model, config, workdir, part, name).clips
         for name, part in parts.items()
     }
     described: dict[str, Any] = {
@@ -116,7 +116,7 @@ def _check_file(
     try:
         predictor = load(path)
         for split, manifest in parts.items():
-            found = predict_part(predictor, config, workdir, manifest, split).clips
+            found = predict_split(predictor, config, workdir, manifest, split).clips
             row[split] = _compare(manifest, split, found, wanted[split])
         row["latency_ms"] = _measure_latency(predictor)
         split = next(iter(parts))
@@ -166,7 +166,7 @@ def _reason_to_reject(
 
 def _measure_latency(predictor: Predictor) -> dict[str, float]:
     """Median and 95th percentile of the time for one segment of silence, ms."""
-    shape = Listening.of(predictor.audio, predictor.evaluate).segment_shape
+    shape = Preprocessing.of(predictor.audio, predictor.evaluate).segment_shape
     segment = np.zeros([1, *shape], np.float32)
     times = []
     for _ in range(WARM_UP + LATENCY_RUNS):

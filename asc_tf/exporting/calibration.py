@@ -6,7 +6,7 @@ import numpy as np
 
 from asc_tf.config import Config
 from asc_tf.dsp import channels
-from asc_tf.evaluation.evaluate import part_waveforms, scanned
+from asc_tf.evaluation.evaluate import load_waveforms, scan_splits
 from asc_tf.manifest import evenly
 from asc_tf.workdir import Workdir
 
@@ -19,10 +19,10 @@ def calibration_segments(config: Config, workdir: Workdir) -> np.ndarray:
     from asc_tf.pipeline.waveforms import reading, segment_batches
 
     count = config.export.calibration_segments
-    manifest = scanned(config, workdir, "train")
-    clips = evenly(manifest.part("train"), count)
+    manifest = scan_splits(config, workdir, "train")
+    clips = evenly(manifest.clips_in("train"), count)
     chosen = dataclasses.replace(manifest, clips=tuple(clips))
-    waveforms = part_waveforms(config, workdir, chosen, "train")
+    waveforms = load_waveforms(config, workdir, chosen, "train")
     drawn: list[list[np.ndarray]] = [[] for _ in clips]
     with reading():
         for batch in segment_batches(waveforms, config.audio, config.evaluate):

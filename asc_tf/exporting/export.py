@@ -11,9 +11,9 @@ from typing import Any
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import replacing, write_text
-from asc_tf.dsp.preprocessing import Listening
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.container import FORMAT_VERSION
-from asc_tf.evaluation.evaluate import scanned
+from asc_tf.evaluation.evaluate import scan_splits
 from asc_tf.evaluation.scoring import describe_left_out
 from asc_tf.exporting.acceptance import FILES, measure
 from asc_tf.exporting.calibration import calibration_segments
@@ -62,7 +62,7 @@ def export(
     if split == "train":
         print("no validation part: files are checked on training clips")
     limit = config.dataset.max_missing
-    checked = scanned(config, workdir, split, max_left_out=limit)
+    checked = scan_splits(config, workdir, split, max_left_out=limit)
     if lacking := describe_left_out(checked, [split]):
         print(f"PARTIAL: {lacking}")
     with replacing(output) as folder:
@@ -109,7 +109,7 @@ def _metadata(config: Config, labels: Sequence[str]) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "labels": list(labels),
-        **dataclasses.asdict(Listening.of(config.audio, config.evaluate)),
+        **dataclasses.asdict(Preprocessing.of(config.audio, config.evaluate)),
         "config": without_places(config),
     }
 

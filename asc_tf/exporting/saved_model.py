@@ -12,7 +12,7 @@ import tensorflow as tf
 from asc_tf.audio.decode import decode_wav, is_sound
 from asc_tf.audio.segment import all_segments, pool
 from asc_tf.config import Audio, Evaluate
-from asc_tf.dsp.preprocessing import Listening
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.dsp.streaming import BAD_SAMPLES
 from asc_tf.evaluation.predictor import METADATA
 from asc_tf.frontend import FrontendLayer
@@ -89,7 +89,7 @@ def write_saved_model(
     archive.write_out(path, verbose=False)
     (path / METADATA).parent.mkdir(exist_ok=True)
     (path / METADATA).write_text(json.dumps(metadata, indent=2), encoding="utf-8")
-    one_segment = [1, *Listening.of(audio, evaluate).segment_shape]
+    one_segment = [1, *Preprocessing.of(audio, evaluate).segment_shape]
     _write_warmup(path / "assets.extra" / "tf_serving_warmup_requests", one_segment)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asc_tf.core.text_table import aligned
+from asc_tf.core.text_table import align_columns
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def table(costs: Sequence[LayerCost]) -> str:
         rows.append((cost.name, cost.kind, shape, *numbers))
     totals = sum(cost.parameters for cost in costs), sum(cost.macs for cost in costs)
     rows.append(("total; largest output", "", "", *_numbers(*totals, largest)))
-    return aligned(rows, right=range(3, len(heads)))
+    return align_columns(rows, right=range(3, len(heads)))
 
 
 def _numbers(parameters: int, macs: int, activations: int) -> tuple[str, ...]:

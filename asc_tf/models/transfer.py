@@ -11,7 +11,7 @@ import keras
 
 from asc_tf.config import suggestion
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.text_table import aligned
+from asc_tf.core.text_table import align_columns
 from asc_tf.models.blocks import HEAD
 
 MAX_NAMED = 8
@@ -142,7 +142,7 @@ def _table(names: Sequence[str], new: Shapes, old: Shapes) -> str:
         rows.append((name, _text(old.get(name)), _text(new.get(name))))
     if len(names) > MAX_NAMED:
         rows.append((f"and {len(names) - MAX_NAMED} more", "", ""))
-    return aligned(rows, right=())
+    return align_columns(rows, right=())
 
 
 def _text(shapes: list[tuple[int, ...]] | None) -> str:

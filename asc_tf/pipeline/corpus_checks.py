@@ -130,7 +130,7 @@ def check_weights(manifest: Manifest, config: Config) -> None:
     """
     if config.dataset.unverified_weight:
         return
-    heard = {clip.label for clip in manifest.part("train") if clip.verified != "0"}
+    heard = {clip.label for clip in manifest.clips_in("train") if clip.verified != "0"}
     if mute := [label for label in manifest.labels if label not in heard]:
         raise UserError(
             f"no training clip of {', '.join(mute)} is verified, and "
@@ -202,7 +202,7 @@ def corpus_notes(
         A sentence each.
     """
     shared = shared_note(manifest.protocol)
-    clips = [clip for split in scanned for clip in manifest.part(split)]
+    clips = [clip for split in scanned for clip in manifest.clips_in(split)]
     return [
         *([shared] if shared else []),
         *missing_labels(manifest),
@@ -221,7 +221,7 @@ def missing_labels(manifest: Manifest) -> list[str]:
     notes = []
     for split, remedy in consequences.items():
         # A test part may have no labels at all.
-        present = {clip.label for clip in manifest.part(split) if clip.label}
+        present = {clip.label for clip in manifest.clips_in(split) if clip.label}
         missing = [label for label in manifest.labels if label not in present]
         if present and missing:
             notes.append(
@@ -230,7 +230,7 @@ def missing_labels(manifest: Manifest) -> list[str]:
     return notes
 
 
-def say_excluded(manifest: Manifest, splits: Sequence[str]) -> None:
+def print_excluded(manifest: Manifest, splits: Sequence[str]) -> None:
     """Name what is left out of some splits, on stderr; the manifest names them all."""
     # A sentence says how many shared recordings are left out.
     excluded = [

@@ -261,7 +261,7 @@ def _source(config: Config, manifest: Manifest, split: str) -> str:
     place = os.path.realpath(stored or config.dataset.dir)
     identity = (
         *(__version__, place, split, layout.sections(config), manifest.labels),
-        *(dataclasses.asdict(clip) for clip in manifest.part(split)),
+        *(dataclasses.asdict(clip) for clip in manifest.clips_in(split)),
         config.evaluate.segments if split == "validation" else "all",
         sha256(layout.FeaturesFolder(Path(stored)).features_file) if stored else "",
     )

@@ -274,7 +274,7 @@ def training_batches(
                 seeds = tf.tile(own_seed[tf.newaxis], [tf.shape(targets)[0], 1])
                 described = (targets,) if weights is None else (targets, weights)
                 return found | {"seed": seeds}, *described
-            features, *changed = varied(
+            features, *changed = augment_batch(
                 found["features"], targets, weights, own_seed, config.augment, frontend
             )
             return {"features": features}, *changed
@@ -290,7 +290,7 @@ def training_batches(
     return epochs.flat_map(epoch_batches).prefetch(AUTOTUNE)
 
 
-def varied(
+def augment_batch(
     features: tf.Tensor,
     targets: tf.Tensor,
     weights: tf.Tensor | None,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from asc_tf.config import Config, Frontend
 from asc_tf.dsp import channels, segments
-from asc_tf.dsp.preprocessing import Listening
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Clip
 from asc_tf.pipeline.feature_store import StoredFeatures
@@ -22,7 +22,7 @@ def evaluated_bytes(clips: Sequence[Clip], config: Config) -> int:
         config: The configuration.
     """
     audio = config.audio
-    shape = Listening.of(audio, config.evaluate).segment_shape
+    shape = Preprocessing.of(audio, config.evaluate).segment_shape
     frontend = FrontendLayer(audio.sample_rate, config.frontend)
     _, *features = frontend.compute_output_shape((None, *shape))
     count = 0

@@ -13,7 +13,7 @@ from asc_tf.pipeline.corpus_checks import (
     check_found,
     check_same_clips,
     check_weights,
-    say_excluded,
+    print_excluded,
 )
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.workdir import Workdir
@@ -31,7 +31,7 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
     check_sounds(config)
     workdir.check_config(config)
     known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
-    manifest = scanned_corpus(config, config.dataset.training_splits, known)
+    manifest = scan_corpus(config, config.dataset.training_splits, known)
     check_weights(manifest, config)
     if workdir.checkpoint_file.is_file():
         check_same_clips(known, manifest.clips, workdir)
@@ -71,14 +71,14 @@ def prepare_stored(
     manifest = stored.manifest
     for split in config.dataset.training_splits:
         stored.n_clips(split)
-    say_excluded(manifest, config.dataset.training_splits)
+    print_excluded(manifest, config.dataset.training_splits)
     check_weights(manifest, config)
     if workdir.checkpoint_file.is_file():
         check_same_clips(read_clips(workdir.manifest_file), manifest.clips, workdir)
     return manifest
 
 
-def scanned_corpus(
+def scan_corpus(
     config: Config, splits: Sequence[str], known: Sequence[Clip]
 ) -> Manifest:
     """Read and split the corpus, and scan some of its splits.
@@ -110,6 +110,6 @@ def scanned_corpus(
             done, "scan", unit=" files", leave=False, disable=None
         ),
     )
-    say_excluded(manifest, splits)
+    print_excluded(manifest, splits)
     manifest.check()
     return manifest

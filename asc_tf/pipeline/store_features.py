@@ -12,14 +12,14 @@ from asc_tf.command_line import command
 from asc_tf.config import Audio, Config, Evaluate
 from asc_tf.core.errors import UsageError
 from asc_tf.dsp import channels, segments
-from asc_tf.dsp.preprocessing import Listening
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import SPLITS, Clip, count_by_split, read_clips
 from asc_tf.pipeline.corpus_checks import corpus_notes, oddities
 from asc_tf.pipeline.feature_store import layout
 from asc_tf.pipeline.feature_store.contents import Contents
 from asc_tf.pipeline.feature_store.layout import FeaturesFolder
 from asc_tf.pipeline.feature_store.writing import Arrays, Writer
-from asc_tf.pipeline.prepare import scanned_corpus
+from asc_tf.pipeline.prepare import scan_corpus
 from asc_tf.workdir import Workdir
 
 SHARD_BYTES = 64_000_000
@@ -30,7 +30,7 @@ BATCH_SAMPLES = 2**22
 """Samples of the segments whose features are computed together, unless one has more."""
 
 
-def write(
+def write_features(
     config: Config,
     output: Path,
     kind: str = "npz",
@@ -73,9 +73,9 @@ def write(
         )
     table = folder.manifest_file
     known = read_clips(table) if table.is_file() else ()
-    manifest = scanned_corpus(config, wanted, known)
+    manifest = scan_corpus(config, wanted, known)
     print(f"{config.dataset.name}: {count_by_split(manifest)}")
-    used = [clip for split in wanted for clip in manifest.part(split)]
+    used = [clip for split in wanted for clip in manifest.clips_in(split)]
     root = Path(config.dataset.dir)
     notes = corpus_notes(manifest, root, wanted, wanted)
     for note in (*notes, *oddities(used, config.audio)):
@@ -136,7 +136,7 @@ class _Computation:
         self._config, self._labels = config, labels
         self._cache_dir = Workdir(folder.path).audio_cache(config.audio)
         self._frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-        segment = Listening.of(config.audio, Evaluate()).segment_shape
+        segment = Preprocessing.of(config.audio, Evaluate()).segment_shape
         self._batch_size = max(min(BATCH_SAMPLES // math.prod(segment), 32), 1)
         self.shape = tuple(self._frontend.extracted_shape((None, *segment))[1:])
 

@@ -40,7 +40,7 @@ def make_examples(
         config.train.seed,
         config.audio,
     )
-    size = evaluated_bytes(manifest.part("validation"), config)
+    size = evaluated_bytes(manifest.clips_in("validation"), config)
     found = examples.ClipExamples(
         training, validation, frontend, config, sounds, fits_memory(size)
     )
@@ -56,15 +56,15 @@ def make_waveforms(
     more than half of the memory. Of validation clips the features are kept instead,
     where they are not made in the model.
     """
-    audio, training = config.audio, manifest.part("train")
+    audio, training = config.audio, manifest.clips_in("train")
     if config.augment.random_channel:
         audio = dataclasses.replace(audio, channels="stereo")
     is_placed = config.frontend.placement == "model"
-    kept = [*training, *(manifest.part("validation") if is_placed else ())]
+    kept = [*training, *(manifest.clips_in("validation") if is_placed else ())]
     wanted = 4 * audio.sample_rate * sum(clip.seconds for clip in kept)
     wanted *= channels.count(audio.channels)
     wanted *= len(channels.views(audio.channels, 2))
-    features = evaluated_bytes(manifest.part("validation"), config)
+    features = evaluated_bytes(manifest.clips_in("validation"), config)
     if not is_placed and fits_memory(features):
         wanted += features
     if audio.cache == "memory" and not fits_memory(wanted):
@@ -79,7 +79,7 @@ def make_waveforms(
 
     def decoded(split: str, audio: Audio) -> Waveforms:
         return Waveforms(
-            manifest.part(split),
+            manifest.clips_in(split),
             Path(config.dataset.dir),
             manifest.labels,
             audio,

@@ -42,9 +42,9 @@ def write_report(
       directory: where to write; made if it does not exist.
       report: the result of `asc_tf.evaluation.metrics.evaluate` or `without_labels`
         and, all of them optional, `split` (str), `partial` (names missing
-        clips), `split_table` (of `asc_tf.datasets`), `energy` (of energy.json), `model` and
-        `workdir` (names for the title), `protocol` (dict of `corpus`, `fold`, `leaky`
-        and anything else worth a word), `per_split` (scores of several splits),
+        clips), `split_table` (of `asc_tf.datasets`), `energy` (of energy.json), `model`
+        and `workdir` (names for the title), `protocol` (dict of `corpus`, `fold`,
+        `leaky` and anything else worth a word), `per_split` (scores of several splits),
         `segments` (dict of `n_segments`, `accuracy`, `pooling`, ...), `excluded` (list
         of `file` and `reason`), `notes` (list of str).
       predictions: one row per clip with at least `file`, `label`, `predicted`,

@@ -9,7 +9,7 @@ import tensorflow as tf
 from asc_tf import models
 from asc_tf.config import Config, Model
 from asc_tf.core.errors import UsageError
-from asc_tf.dsp.preprocessing import Listening
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Manifest
 from asc_tf.models import budget, imagenet
@@ -17,7 +17,7 @@ from asc_tf.models.precision import choose_precision, dtype_policy, float32_twin
 from asc_tf.pipeline import embeddings
 from asc_tf.training import checkpoint, distribution, optimization
 from asc_tf.training.model_file import load_whole
-from asc_tf.training.trainer import Learner
+from asc_tf.training.trainer import Trainer
 from asc_tf.workdir import Workdir
 
 
@@ -46,7 +46,7 @@ def body(
         UserError: If it is over a budget, the earlier weights do not fit, or the run
             has begun with other layers.
     """
-    shape = Listening.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
     made = models.build(
         config.model,
         frontend.compute_output_shape((None, *shape))[1:],
@@ -83,13 +83,13 @@ def _earlier(settings: Model, labels: Sequence[str]) -> Path:
     return run.model_file
 
 
-def assembled(
+def build_training(
     config: Config,
     workdir: Workdir,
     manifest: Manifest,
     frontend: FrontendLayer,
     steps: int,
-) -> tuple[Learner, checkpoint.RunState]:
+) -> tuple[Trainer, checkpoint.RunState]:
     """What is trained, compiled, and what keeps it; to be called in the strategy.
 
     Where embeddings stand in for the examples, only what is behind them is trained.
@@ -99,7 +99,7 @@ def assembled(
     precision = choose_precision(train.precision)
     if train.precision == "auto" or replicas > 1:
         print(f"training in {precision} on {replicas} device{'s'[: replicas - 1]}")
-    shape = Listening.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
     with dtype_policy(precision):
         network = body(config, workdir, frontend, manifest.labels, steps)
     whole, twin = models.with_frontend(frontend, network, shape), None
@@ -108,20 +108,20 @@ def assembled(
     if replicas > 1:
         distribution.synchronize(network)
     weights = optimization.class_weights(
-        train, manifest.labels, [clip.label for clip in manifest.part("train")]
+        train, manifest.labels, [clip.label for clip in manifest.clips_in("train")]
     )
     trained = network
     if not embeddings.hindrance(config):
         _, trained = imagenet.split(network)
-    learner = Learner(frontend, trained, config.augment, weights, train.ema)
+    trainer = Trainer(frontend, trained, config.augment, weights, train.ema)
     schedule = optimization.learning_rate_schedule(train, steps)
     optimizer = optimization.optimizer(train, schedule, replicas)
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # At once, so that its variables can be restored.
-    optimizer.build(learner.trainable_variables)
-    learner.compile(optimizer, loss=optimization.loss(train), metrics=["accuracy"])
+    optimizer.build(trainer.trainable_variables)
+    trainer.compile(optimizer, loss=optimization.loss(train), metrics=["accuracy"])
     state = checkpoint.RunState(
         workdir, whole, schedule, train.patience, twin, train.keep
     )
-    return learner, state
+    return trainer, state

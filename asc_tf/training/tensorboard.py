@@ -18,7 +18,7 @@ import tensorflow as tf
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import FULL
 from asc_tf.report import figures
-from asc_tf.training.trainer import Learner
+from asc_tf.training.trainer import Trainer
 
 MAX_EXAMPLES = 8
 PICTURES_EVERY = 10
@@ -63,7 +63,7 @@ class Pictures(keras.callbacks.Callback):
         self._folder, self._labels = folder, labels
         # The last epoch that has ended, and the last whose confusion matrix is written.
         self._ended = self._drawn = -1
-        self.model: Learner
+        self.model: Trainer
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Open the file of training."""
@@ -92,7 +92,7 @@ class Pictures(keras.callbacks.Callback):
         if epoch % PICTURES_EVERY:
             return
         if self.model.first_batch is not None:
-            features, *_ = self.model.varied(self.model.first_batch)
+            features, *_ = self.model.augment_batch(self.model.first_batch)
             # Embeddings are no picture.
             if len(features.shape) > 2:
                 with self._training.as_default():

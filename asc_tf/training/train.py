@@ -22,7 +22,7 @@ from asc_tf.workdir import Workdir
 if TYPE_CHECKING:
     from asc_tf.pipeline.examples import Examples
     from asc_tf.training.checkpoint import RunState
-    from asc_tf.training.trainer import Learner
+    from asc_tf.training.trainer import Trainer
 
 
 def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Path:
@@ -64,7 +64,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
 
 def print_notes(config: Config, workdir: Workdir, manifest: Manifest) -> None:
     """Say what is odd about the clips and settings; of a new run, compare the files."""
-    used = (*manifest.part("train"), *manifest.part("validation"))
+    used = (*manifest.clips_in("train"), *manifest.clips_in("validation"))
     is_begun = workdir.checkpoint_file.is_file()
     parts = () if is_begun else config.dataset.training_splits
     for note in (
@@ -141,33 +141,35 @@ def fit(
         print(f"train.steps = {config.train.steps}: {epochs} {unit} of {steps} steps")
     strategy = distribution.strategy(config, examples.count())
     with strategy.scope():
-        learner, state = build.assembled(config, workdir, manifest, frontend, steps)
-        is_resumed = state.resume(learner)
+        trainer, state = build.build_training(
+            config, workdir, manifest, frontend, steps
+        )
+        is_resumed = state.resume(trainer)
     if is_resumed:
-        say_resumed(config, state, learner)
+        say_resumed(config, state, trainer)
     elif config.frontend.standardize not in ("none", "per_clip"):
         print(
             "computing the mean and the standard deviation of the features of "
-            f"{len(manifest.part('train'))} training clips ...",
+            f"{len(manifest.clips_in('train'))} training clips ...",
             flush=True,
         )
         with reading():
             frontend.set_statistics(*statistics(frontend, examples.extracted()))
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
         with reading(), interruptible(config, workdir, state):
-            learn(config, workdir, examples, learner, state, interactive)
+            learn(config, workdir, examples, trainer, state, interactive)
     complete_model(workdir)
     return conclude(state, workdir, config.train.epochs)
 
 
-def say_resumed(config: Config, state: "RunState", learner: "Learner") -> None:
+def say_resumed(config: Config, state: "RunState", trainer: "Trainer") -> None:
     """Say where a run goes on, and which learning rate a changed schedule gives it."""
     done, epochs = state.epochs_done, config.train.epochs
     print(f"resuming after epoch {done} of {epochs}")
     if done >= epochs:
         name = "train.steps" if config.train.steps else "train.epochs"
         print(f"all epochs are done; a larger --{name} trains longer")
-    elif not state.is_exhausted and (jump := state.rate_jump(learner)):
+    elif not state.is_exhausted and (jump := state.rate_jump(trainer)):
         before, after = (f"{rate:.3g}" for rate in jump)
         rates = f"was {before} in the last step and is {after} in the next one"
         if before == after:
@@ -183,7 +185,7 @@ def learn(
     config: Config,
     workdir: Workdir,
     examples: "Examples",
-    learner: "Learner",
+    trainer: "Trainer",
     state: "RunState",
     interactive: bool,
 ) -> None:
@@ -207,15 +209,15 @@ def learn(
             examples.embed(state.whole)
     steps = steps_per_epoch(examples.count(), config.train.batch_size)
     parameters = models.body_of(state.whole).count_params()
-    trained = sum(math.prod(each.shape) for each in learner.trainable_variables)
+    trained = sum(math.prod(each.shape) for each in trainer.trainable_variables)
     print(
-        f"{learner.name}: {parameters} parameters, {trained} of them trained, "
+        f"{trainer.name}: {parameters} parameters, {trained} of them trained, "
         f"{steps} steps an epoch"
     )
     has_validation = "validation" in config.dataset.training_splits
-    first, frontend = state.epochs_done, learner.frontend
+    first, frontend = state.epochs_done, trainer.frontend
     with checked_disk(folder):
-        learner.fit(
+        trainer.fit(
             training_batches(examples, frontend, config, first),
             validation_data=examples.validation() if has_validation else None,
             initial_epoch=first,

@@ -16,11 +16,11 @@ import tensorflow as tf
 
 from asc_tf.config import Augment
 from asc_tf.frontend import FrontendLayer
-from asc_tf.pipeline.examples import varied
+from asc_tf.pipeline.examples import augment_batch
 from asc_tf.training.optimization import StatisticsAverages
 
 
-class Learner(keras.Model):
+class Trainer(keras.Model):
     """The body behind a front-end that only works where batches hold waveforms.
 
     In training mixup and masks act on these features too, by the batch's own seed: the
@@ -79,7 +79,7 @@ class Learner(keras.Model):
 
     def train_step(self, data: tuple) -> dict[str, Any]:
         """A step on features; those of waveforms are made and augmented here."""
-        features, targets, weights = self.varied(data)
+        features, targets, weights = self.augment_batch(data)
         if self.class_weights is not None:
             # In a mixture a label counts by its share and its own weight.
             weighed = targets * tf.constant(self.class_weights)
@@ -95,12 +95,14 @@ class Learner(keras.Model):
         self.statistics.update(before, is_first)
         return logs
 
-    def varied(self, data: tuple) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+    def augment_batch(
+        self, data: tuple
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Features, targets and weights (or None) of a batch, as they are learned."""
         inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
         if "features" in inputs:
             return inputs["features"], targets, weights
-        features, targets, *others = varied(
+        features, targets, *others = augment_batch(
             self.frontend(inputs["waveform"]),
             targets,
             weights,

@@ -21,7 +21,7 @@ from asc_tf.config import Audio
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import ABANDONED
 from asc_tf.dsp import channels
-from asc_tf.dsp.preprocessing import heard
+from asc_tf.dsp.preprocessing import downmix_and_resample
 from asc_tf.manifest import Clip, Manifest
 
 AUDIO = Audio(sample_rate=16_000)
@@ -132,7 +132,9 @@ def test_what_is_kept_is_what_would_be_heard(tmp_path, corpus, setting, dtype):
     cache.fill(rows)
     assert len(kept_files(cache)) == len(rows) == (4 if setting == "split" else 2)
     for row in rows:
-        expected = heard(*read(corpus / row.clip.path, audio), row.view, 16_000)
+        expected = downmix_and_resample(
+            *read(corpus / row.clip.path, audio), row.view, 16_000
+        )
         tolerance = {"int16": 2e-5, "float16": 3e-4, "float32": 0}[dtype]
         np.testing.assert_allclose(of_row(cache, row, audio), expected, atol=tolerance)
 
@@ -150,7 +152,7 @@ def test_a_clip_of_a_longer_file_is_its_span(tmp_path, corpus, cache):
         whole, rate = read(corpus / row.clip.path, AUDIO)
         first = round(row.clip.start * rate)
         span = whole[first : first + round(0.1 * rate)]
-        expected = heard(span, rate, "mono", 16_000)
+        expected = downmix_and_resample(span, rate, "mono", 16_000)
         np.testing.assert_allclose(of_row(cache, row), expected, atol=2e-5)
 
 
@@ -194,7 +196,9 @@ def test_another_setting_never_finds_what_was_kept(tmp_path, corpus, cache, chan
     assert other.path(after) != cache.path(before)
     other.fill([after])
     assert not cache.path(before).exists()
-    expected = heard(*read(corpus / "a.wav", audio), after.view, audio.sample_rate)
+    expected = downmix_and_resample(
+        *read(corpus / "a.wav", audio), after.view, audio.sample_rate
+    )
     np.testing.assert_allclose(of_row(other, after, audio), expected, atol=3e-4)
 
 
@@ -222,7 +226,7 @@ def test_a_file_that_changed_never_finds_what_was_kept(tmp_path, cache, corpus, 
     after = scanned(corpus, "a.wav")[0]
     assert cache.path(after) != cache.path(before)
     cache.fill([after])
-    expected = heard(*read(path, AUDIO), "mono", 16_000)
+    expected = downmix_and_resample(*read(path, AUDIO), "mono", 16_000)
     np.testing.assert_allclose(of_row(cache, after), expected, atol=2e-5)
 
 
@@ -278,7 +282,7 @@ from asc_tf.command_line.command import quiet_tensorflow
 quiet_tensorflow()
 from asc_tf.audio.cache import WaveformCache
 from asc_tf.config import Audio
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = sys.argv[3:]
 from test_audio_cache import AUDIO, scanned
 corpus, folder = Path(sys.argv[1]), Path(sys.argv[2])
 rows = scanned(corpus, *sorted(path.name for path in corpus.iterdir()))
@@ -295,9 +299,9 @@ def filling(tmp_path):
     started = []
 
     def start(corpus: Path, folder: Path) -> subprocess.Popen:
-        here = str(Path(__file__).parent)
+        folders = [str(folder) for folder in Path(__file__).parents[:2]]
         process = subprocess.Popen(
-            [sys.executable, "-c", FILL, str(corpus), str(folder), here],
+            [sys.executable, "-c", FILL, str(corpus), str(folder), *folders],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_used_has_its_reason(folder, write_wav, name, reas
         manifest(clip(name), clip("a.wav")), folder, ("train",), Audio(max_seconds=2.0)
     )
     assert scanned.clips[0].reason.startswith(reason)
-    assert scanned.part("train") == scanned.clips[1:]
+    assert scanned.clips_in("train") == scanned.clips[1:]
     assert scanned.excluded == scanned.clips[:1]
 
 

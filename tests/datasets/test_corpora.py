@@ -54,7 +54,7 @@ def like_a_spreadsheet(path):
 def folds_of(manifest):
     """The folds of each split."""
     return {
-        split: sorted({clip.fold for clip in manifest.part(split)})
+        split: sorted({clip.fold for clip in manifest.clips_in(split)})
         for split in ("train", "validation", "test")
     }
 
@@ -111,7 +111,7 @@ def test_a_scene_of_two_words_is_one_label_however_it_is_spelled(tmp_path, scene
 
 def test_asc_mini_validates_on_one_training_clip_of_each_scene(tmp_path):
     manifest = load("asc_mini", make_mini(tmp_path))
-    drawn = collections.Counter(c.label for c in manifest.part("validation"))
+    drawn = collections.Counter(c.label for c in manifest.clips_in("validation"))
     assert drawn == dict.fromkeys(SCENES, 1)
     assert manifest.protocol == {
         "corpus": "asc_mini",
@@ -347,17 +347,17 @@ def test_a_development_set_validates_on_whole_locations_of_each_city(tmp_path, n
     check_leaks(manifest.clips)
     for label in manifest.labels:
         for split in ("train", "validation"):
-            cities = {c.city for c in manifest.part(split) if c.label == label}
+            cities = {c.city for c in manifest.clips_in(split) if c.label == label}
             assert cities == set(CITIES)
 
 
 def test_the_validation_share_and_seed_of_a_development_set_are_followed(tmp_path):
     folder = make_dcase(tmp_path, "tau2019")
     half = load("tau2019", folder, validation_share=0.5)
-    assert len(half.part("validation")) == len(half.part("train")) == 80
-    part = load("tau2019", folder, seed=1).part("validation")
-    assert part == load("tau2019", folder, seed=1).part("validation")
-    assert part != load("tau2019", folder, seed=2).part("validation")
+    assert len(half.clips_in("validation")) == len(half.clips_in("train")) == 80
+    part = load("tau2019", folder, seed=1).clips_in("validation")
+    assert part == load("tau2019", folder, seed=1).clips_in("validation")
+    assert part != load("tau2019", folder, seed=2).clips_in("validation")
 
 
 @pytest.mark.parametrize("name", DCASE)
@@ -410,7 +410,7 @@ def test_a_subset_is_read_from_its_own_list(tmp_path, folder):
     manifest = load("tau2022_mobile", tmp_path, subset=25)
     manifest.check()
     whole = load("tau2022_mobile", tmp_path)
-    assert manifest.part("test") == whole.part("test")
+    assert manifest.clips_in("test") == whole.clips_in("test")
     assert 4 * sum(c.split != "test" for c in manifest.clips) == sum(
         c.split != "test" for c in whole.clips
     )
@@ -564,7 +564,7 @@ def test_fsdkaggle2018_is_read_from_each_of_its_layouts(tmp_path, layout):
         assert (clip.label, clip.identifier) == (label, str(ident))
         assert (clip.verified, clip.usage, clip.split) == ("", usage, "test")
     # 15 % of 20 recordings of each of three labels.
-    assert len(manifest.part("validation")) == 9
+    assert len(manifest.clips_in("validation")) == 9
     assert manifest.protocol == {
         "corpus": "fsdkaggle2018",
         "protocol": "official",
@@ -591,13 +591,13 @@ def test_every_training_clip_validates_in_one_of_the_folds(tmp_path, protocol, f
         settings = {"protocol": protocol, "folds": folds, "fold": fold}
         manifest = load("fsdkaggle2018", folder, **settings)
         manifest.check()
-        part = manifest.part("validation")
+        part = manifest.clips_in("validation")
         assert {clip.fold for clip in part} == {fold}
         assert len(part) == 60 // folds
-        assert {clip.fold for clip in manifest.part("train")} == {
+        assert {clip.fold for clip in manifest.clips_in("train")} == {
             *range(1, folds + 1)
         } - {fold}
-        assert {clip.fold for clip in manifest.part("test")} == {None}
+        assert {clip.fold for clip in manifest.clips_in("test")} == {None}
         assert manifest.protocol["fold"] == fold
         assert manifest.protocol["folds"] == list(range(1, folds + 1))
         if protocol == "stratified_kfold":
@@ -608,7 +608,7 @@ def test_every_training_clip_validates_in_one_of_the_folds(tmp_path, protocol, f
         f"FSDKaggle2018.audio_train/{row[0]}" for row in fsd_rows()
     )
     last = load("fsdkaggle2018", folder, protocol=protocol, folds=folds)
-    assert last.part("validation") == part
+    assert last.clips_in("validation") == part
 
 
 @pytest.mark.parametrize("protocol", ["kfold", "stratified_kfold"])
@@ -623,7 +623,7 @@ def test_folds_are_those_of_scikit_learn_over_the_unshuffled_table(tmp_path, pro
         settings = {"protocol": protocol, "folds": 4, "fold": fold, "seed": fold}
         manifest = load("fsdkaggle2018", folder, **settings)
         for split, places in (("train", train), ("validation", validation)):
-            found = {Path(clip.path).name for clip in manifest.part(split)}
+            found = {Path(clip.path).name for clip in manifest.clips_in(split)}
             assert found == {rows[place][0] for place in places}
 
 
@@ -633,8 +633,8 @@ def test_clips_of_one_freesound_recording_stay_together(tmp_path, protocol):
     rows = [(*row[:3], row[3] // 4) for row in fsd_rows()]
     write_csv(folder / FSD_LAYOUTS["zenodo"][0], FSD_TRAIN, rows)
     manifest = load("fsdkaggle2018", folder, protocol=protocol)
-    assert len({clip.identifier for clip in manifest.part("validation")}) == 3
-    assert len(manifest.part("validation")) == 12
+    assert len({clip.identifier for clip in manifest.clips_in("validation")}) == 3
+    assert len(manifest.clips_in("validation")) == 12
     manifest.check()
 
 
@@ -679,7 +679,7 @@ def test_a_test_table_without_labels_makes_a_test_part_without_labels(
     (folder / name).write_text(f"{head}\nx.wav{label}\ny.wav{label}\n")
     manifest = load("fsdkaggle2018", folder, protocol="kfold", **settings)
     manifest.check()
-    found = [(clip.path, clip.label) for clip in manifest.part("test")]
+    found = [(clip.path, clip.label) for clip in manifest.clips_in("test")]
     assert found == [("audio_test/x.wav", ""), ("audio_test/y.wav", "")]
     assert manifest.labels == SOUNDS
 
@@ -688,7 +688,7 @@ def test_a_test_table_with_labels_of_its_own_is_scored(tmp_path):
     folder = make_fsd(tmp_path)
     (folder / "test.csv").write_text("fname,label\nx.wav,Bark\n")
     manifest = load("fsdkaggle2018", folder, test_table="test.csv")
-    found = [(clip.path, clip.label) for clip in manifest.part("test")]
+    found = [(clip.path, clip.label) for clip in manifest.clips_in("test")]
     assert found == [("FSDKaggle2018.audio_test/x.wav", "Bark")]
 
 
@@ -752,7 +752,7 @@ def test_every_corpus_has_the_leaky_protocol_where_it_is_allowed(tmp_path, name)
         "fold": None,
         "leaky": True,
     }
-    share = len(manifest.part("test")) / len(manifest.clips)
+    share = len(manifest.clips_in("test")) / len(manifest.clips)
     assert share == pytest.approx(0.2, abs=0.05)
     assert len(manifest.clips) == len(load(name, folder).clips)
 
@@ -825,7 +825,7 @@ def test_real_tut2018_has_the_published_counts_and_no_leak(shared_data):
     manifest = load("tut2018", shared_data / "tut2018" / "meta")
     manifest.check()
     assert len(manifest.clips) == 8640
-    assert len(manifest.part("test")) == 2518
+    assert len(manifest.clips_in("test")) == 2518
     assert len({clip.identifier for clip in manifest.clips}) == 286
     assert len({c.identifier for c in manifest.clips if c.split != "test"}) == 203
     assert manifest.labels == SCENES
@@ -837,11 +837,11 @@ def test_real_tau2020_mobile_has_the_published_counts_and_no_leak(shared_data):
     folder = shared_data / "tau2020_mobile_meta"
     manifest = load("tau2020_mobile", folder)
     manifest.check()
-    assert len(manifest.part("test")) == 2968
+    assert len(manifest.clips_in("test")) == 2968
     assert len(manifest.clips) == 13962 + 2968
     assert manifest.protocol["unlisted"] == 23035 - 13962 - 2968
     devices = {
-        split: {clip.device for clip in manifest.part(split)}
+        split: {clip.device for clip in manifest.clips_in(split)}
         for split in ("train", "validation", "test")
     }
     seen = {"a", "b", "c", "s1", "s2", "s3"}
@@ -859,7 +859,7 @@ def test_real_tau2020_mobile_has_the_published_counts_and_no_leak(shared_data):
 def test_the_real_small_subset_of_tau2022_mobile_has_no_leak(shared_data):
     manifest = load("tau2022_mobile", shared_data / "tau2022_mobile_meta", subset=5)
     manifest.check()
-    assert len(manifest.part("test")) == 29680
+    assert len(manifest.clips_in("test")) == 29680
     assert len(manifest.clips) == 29680 + 6980
     assert {clip.identifier.split("-")[0] for clip in manifest.clips} == {
         clip.city for clip in manifest.clips
@@ -876,7 +876,7 @@ def test_real_fsdkaggle2018_has_the_published_folds(shared_data, folds):
         settings = {"protocol": "kfold", "folds": folds, "fold": fold}
         manifest = load("fsdkaggle2018", folder, **settings)
         manifest.check()
-        found = [clip.path for clip in manifest.part("validation")]
+        found = [clip.path for clip in manifest.clips_in("validation")]
         assert found == [f"audio_train/{names[place]}" for place in places]
 
 
@@ -886,8 +886,8 @@ def test_the_real_table_without_labels_makes_a_test_part_of_all_9400(shared_data
     table = {"test_table": "sample_submission.csv"}
     manifest = load("fsdkaggle2018", folder, **table)
     manifest.check()
-    assert len(manifest.part("test")) == 9400
-    assert {clip.label for clip in manifest.part("test")} == {""}
+    assert len(manifest.clips_in("test")) == 9400
+    assert {clip.label for clip in manifest.clips_in("test")} == {""}
     assert len(manifest.labels) == 41
 
 
@@ -900,7 +900,7 @@ def test_real_fsdkaggle2018_has_the_published_counts(shared_data):
     verified = collections.Counter(clip.verified for clip in training)
     assert verified == {"1": 3710, "0": 5763}
     assert len(manifest.labels) == 41
-    assert collections.Counter(c.usage for c in manifest.part("test")) == {
+    assert collections.Counter(c.usage for c in manifest.clips_in("test")) == {
         "Public": 301,
         "Private": 1299,
     }

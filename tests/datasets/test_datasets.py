@@ -206,7 +206,7 @@ def test_the_random_protocol_divides_recordings_and_says_that_it_is_leaky(tmp_pa
         identifier_pattern=r"(\w+)-[abcd]",
     )
     # Of 40 clips of each label 20 per cent, then 15 per cent of the rest.
-    parts = [manifest.part(split) for split in ("test", "validation", "train")]
+    parts = [manifest.clips_in(split) for split in ("test", "validation", "train")]
     assert [len(part) for part in parts] == [16, 10, 54]
     assert [sum(c.label == "bus" for c in part) for part in parts] == [8, 5, 27]
     with pytest.raises(UserError, match="in two splits"):
@@ -230,7 +230,7 @@ def test_the_random_protocol_keeps_each_clips_recording_and_follows_the_seed(tmp
     assert [(c.path, c.identifier, c.fold) for c in manifest.clips] == [
         (c.path, c.identifier, c.fold) for c in official.clips
     ]
-    assert {clip.fold for clip in manifest.part("test")} == {1, 2, 3, 4, 5}
+    assert {clip.fold for clip in manifest.clips_in("test")} == {1, 2, 3, 4, 5}
     assert load("esc10", tmp_path, **settings) == manifest
     assert load("esc10", tmp_path, **settings, seed=1) != manifest
 
@@ -350,8 +350,8 @@ def test_esc10_folders_have_the_class_names_of_esc50(tmp_path):
 @pytest.mark.parametrize("fold", [1, 5])
 def test_the_official_fold_is_the_test_part_and_nothing_else_is(tmp_path, fold):
     manifest = load("esc10", make_esc10_folders(tmp_path), fold=fold)
-    assert {clip.fold for clip in manifest.part("test")} == {fold}
-    assert len(manifest.part("test")) == 10 * SOURCES_PER_FOLD * len(TAKES)
+    assert {clip.fold for clip in manifest.clips_in("test")} == {fold}
+    assert len(manifest.clips_in("test")) == 10 * SOURCES_PER_FOLD * len(TAKES)
     rest = {clip.fold for clip in manifest.clips if clip.split != "test"}
     assert rest == {1, 2, 3, 4, 5} - {fold}
 
@@ -360,17 +360,19 @@ def test_validation_is_drawn_by_source_recording_stratified_by_label(tmp_path):
     manifest = load("esc10", make_esc10_folders(tmp_path))
     check_leaks(manifest.clips)
     for label in manifest.labels:
-        drawn = {c.identifier for c in manifest.part("validation") if c.label == label}
+        drawn = {
+            c.identifier for c in manifest.clips_in("validation") if c.label == label
+        }
         # 15 % of 16 recordings, each of two takes.
         assert len(drawn) == 2
-    assert len(manifest.part("validation")) == 2 * 10 * len(TAKES)
+    assert len(manifest.clips_in("validation")) == 2 * 10 * len(TAKES)
 
 
 def test_the_dataset_seed_and_share_decide_what_is_drawn(tmp_path):
     folder = make_esc10_folders(tmp_path)
 
     def drawn(**settings):
-        part = load("esc10", folder, **settings).part("validation")
+        part = load("esc10", folder, **settings).clips_in("validation")
         return {clip.identifier for clip in part}
 
     assert drawn(seed=1) == drawn(seed=1) != drawn(seed=2)
@@ -411,12 +413,12 @@ def test_a_fold_that_esc_does_not_have_is_refused(tmp_path, fold):
 def test_the_fold_minus_one_is_the_last_that_the_copy_has(tmp_path):
     manifest = load("esc10", make_esc10_folders(tmp_path))
     assert Dataset().fold == -1
-    assert {clip.fold for clip in manifest.part("test")} == {5}
+    assert {clip.fold for clip in manifest.clips_in("test")} == {5}
     for path in tmp_path.glob("*/5-*"):
         path.unlink()
     manifest = load("esc10", tmp_path)
     assert manifest.protocol["fold"] == 4
-    assert {clip.fold for clip in manifest.part("test")} == {4}
+    assert {clip.fold for clip in manifest.clips_in("test")} == {4}
 
 
 def test_files_with_capital_endings_are_clips_of_esc_too(tmp_path):
@@ -524,7 +526,7 @@ def test_without_a_pattern_each_clip_is_a_recording(tmp_path):
     assert manifest.labels == ("bus", "tram")
     assert all(clip.identifier == clip.path for clip in manifest.clips)
     assert all(clip.label == clip.path.split("/")[0] for clip in manifest.clips)
-    assert [len(manifest.part(s)) for s in ("train", "validation", "test")] == [
+    assert [len(manifest.clips_in(s)) for s in ("train", "validation", "test")] == [
         28,
         4,
         8,
@@ -823,9 +825,9 @@ def test_a_split_column_is_followed_and_only_missing_parts_are_drawn(tmp_path):
     words = ("train", "train", "train", "test")
     text = table_of(20, lambda n: words[n % 4])
     manifest = load_csv(tmp_path, text, split_column="it")
-    assert len(manifest.part("test")) == 10
+    assert len(manifest.clips_in("test")) == 10
     # 15 % of 15 recordings of each label.
-    assert len(manifest.part("validation")) == 4
+    assert len(manifest.clips_in("validation")) == 4
     manifest.check()
 
 
@@ -833,7 +835,7 @@ def test_a_split_column_with_all_parts_is_left_as_it_is(tmp_path):
     words = ("train", "validation", "test")
     text = table_of(9, lambda n: words[n % 3])
     manifest = load_csv(tmp_path, text, split_column="it")
-    assert [len(manifest.part(word)) for word in words] == [6, 6, 6]
+    assert [len(manifest.clips_in(word)) for word in words] == [6, 6, 6]
 
 
 def test_a_split_column_that_divides_a_recording_is_followed_and_named(tmp_path):
@@ -857,8 +859,8 @@ def test_a_split_column_that_divides_a_recording_is_followed_and_named(tmp_path)
 def test_a_fold_column_makes_that_fold_the_test_part(tmp_path):
     text = table_of(20, lambda n: n % 4)
     manifest = load_csv(tmp_path, text, fold_column="it", fold=2)
-    assert {clip.fold for clip in manifest.part("test")} == {2}
-    assert len(manifest.part("test")) == 10
+    assert {clip.fold for clip in manifest.clips_in("test")} == {2}
+    assert len(manifest.clips_in("test")) == 10
     assert manifest.protocol == {
         "corpus": "csv",
         "protocol": "folds of the table, validation part drawn by file, seed 0",
@@ -873,7 +875,7 @@ def test_without_a_fold_the_last_of_the_table_is_the_test_part(tmp_path):
     text = table_of(20, lambda n: 10 * (n % 4))
     manifest = load_csv(tmp_path, text, fold_column="it")
     assert manifest.protocol["fold"] == 30
-    assert {clip.fold for clip in manifest.part("test")} == {30}
+    assert {clip.fold for clip in manifest.clips_in("test")} == {30}
 
 
 def test_a_fold_that_the_table_does_not_have_is_refused_with_those_it_has(tmp_path):
@@ -888,7 +890,7 @@ def test_without_split_and_fold_both_parts_are_drawn_by_recording(tmp_path):
     check_leaks(manifest.clips)
     # The 20 recordings have clips of both labels.
     counts = {
-        s: len({c.identifier for c in manifest.part(s)}) for s in ("test", "train")
+        s: len({c.identifier for c in manifest.clips_in(s)}) for s in ("test", "train")
     }
     assert counts == {"test": 10, "train": 8}
 
@@ -908,8 +910,8 @@ def test_real_esc10_is_read_whole_with_its_official_test_fold(esc10_folder):
     assert len(manifest.clips) == 400
     assert manifest.labels == tuple(ESC10_TARGETS.values())
     assert len({clip.identifier for clip in manifest.clips}) == 304
-    assert len(manifest.part("test")) == 80
-    assert {clip.fold for clip in manifest.part("test")} == {5}
+    assert len(manifest.clips_in("test")) == 80
+    assert {clip.fold for clip in manifest.clips_in("test")} == {5}
 
 
 @pytest.mark.shared_data
@@ -933,9 +935,9 @@ def test_real_esc10_gives_up_a_seventh_of_its_recordings_for_validation(
     manifest = load("esc10", esc10_folder, fold=fold)
     check_leaks(manifest.clips)
     rest = {c.identifier for c in manifest.clips if c.split != "test"}
-    drawn = {c.identifier for c in manifest.part("validation")}
+    drawn = {c.identifier for c in manifest.clips_in("validation")}
     assert 0.13 < len(drawn) / len(rest) < 0.17
-    assert {c.label for c in manifest.part("validation")} == set(manifest.labels)
+    assert {c.label for c in manifest.clips_in("validation")} == set(manifest.labels)
 
 
 def test_a_row_that_is_there_twice_is_refused_with_its_lines(tmp_path):

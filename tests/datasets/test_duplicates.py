@@ -110,10 +110,10 @@ def corpus(tmp_path):
 def test_training_names_copies_short_clips_and_what_is_left_out(corpus, capsys):
     config, workdir = tiny.config(corpus), Workdir(corpus.parent / "run")
     drawn = datasets.load(config.dataset)
-    first, held, tested = (drawn.part(split)[0] for split in SPLITS)
+    first, held, tested = (drawn.clips_in(split)[0] for split in SPLITS)
     for clip in (held, tested):
         shutil.copy(corpus / first.path, corpus / clip.path)
-    manifest = prepare.scanned_corpus(config, SPLITS, ())
+    manifest = prepare.scan_corpus(config, SPLITS, ())
     print_notes(config, workdir, manifest)
     said = capsys.readouterr()
     assert f"{first.path} in train and {held.path} in validation" in said.out

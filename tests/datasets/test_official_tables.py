@@ -43,7 +43,7 @@ def load(name, folder, **settings):
 
 def counts(manifest):
     """Usable clips of each split."""
-    return {split: len(manifest.part(split)) for split in SPLITS}
+    return {split: len(manifest.clips_in(split)) for split in SPLITS}
 
 
 def before(fold):
@@ -78,7 +78,8 @@ def test_urbansound8k_is_followed_as_published_in_every_fold(urban, fold):
     }
     assert manifest.labels == CLASSES
     assert all(
-        {clip.label for clip in manifest.part(split)} == {*CLASSES} for split in SPLITS
+        {clip.label for clip in manifest.clips_in(split)} == {*CLASSES}
+        for split in SPLITS
     )
     shared = manifest.protocol.get("shared_recordings")
     if fold == 6:
@@ -98,8 +99,8 @@ def test_urbansound8k_is_followed_as_published_in_every_fold(urban, fold):
 def test_shared_recordings_of_urbansound8k_can_be_left_out(urban, fold):
     manifest = load("urbansound8k", urban, fold=fold, drop_shared_recordings=True)
     manifest.check()
-    assert len(manifest.part("test")) == URBAN_FOLDS[fold]
-    sides = {s: {clip.identifier for clip in manifest.part(s)} for s in SPLITS}
+    assert len(manifest.clips_in("test")) == URBAN_FOLDS[fold]
+    sides = {s: {clip.identifier for clip in manifest.clips_in(s)} for s in SPLITS}
     assert not sides["train"] & sides["validation"]
     assert not (sides["train"] | sides["validation"]) & sides["test"]
     left_out = URBAN_SHARED.get(fold, (0, 0, 0))[2]
@@ -133,7 +134,7 @@ def test_all_of_urbansound8k_is_there_and_a_fold_of_it_is_scanned(urban, capsys)
     few = dataclasses.replace(manifest, clips=tuple(evenly(manifest.clips, 60)))
     scanned = scan(few, urban, ("train", "validation"), config.audio)
     assert scanned.excluded == ()
-    assert {clip.samples for clip in scanned.part("train")} == {800}
+    assert {clip.samples for clip in scanned.clips_in("train")} == {800}
     assert scanned.protocol == manifest.protocol
 
 
@@ -206,7 +207,7 @@ def test_esc10_is_followed_in_every_fold(shared_data, fold):
     assert found["train"] + found["validation"] == 320
     assert 40 <= found["validation"] <= 60
     assert manifest.labels == tuple(ESC10_TARGETS.values())
-    assert Counter(clip.label for clip in manifest.part("test")) == dict.fromkeys(
+    assert Counter(clip.label for clip in manifest.clips_in("test")) == dict.fromkeys(
         manifest.labels, 8
     )
     assert len({clip.identifier for clip in manifest.clips}) == 304
@@ -234,7 +235,7 @@ def test_a_development_set_is_followed_as_published(shared_data, name):
     assert len({clip.identifier for clip in manifest.clips}) == locations
     assert "shared_recordings" not in manifest.protocol
     for split in SPLITS:
-        assert {clip.label for clip in manifest.part(split)} == {*SCENES}
+        assert {clip.label for clip in manifest.clips_in(split)} == {*SCENES}
 
 
 @pytest.mark.parametrize("subset", [10, 25, 50, 100])
@@ -268,8 +269,8 @@ def test_folds_of_fsdkaggle2018_validate_on_each_training_clip_once(
         assert found["test"] == 1600
         assert found["train"] + found["validation"] == 9473
         assert found["validation"] in (1894, 1895)
-        validated.update(clip.path for clip in manifest.part("validation"))
-        assert {clip.label for clip in manifest.part("validation")} == {
+        validated.update(clip.path for clip in manifest.clips_in("validation"))
+        assert {clip.label for clip in manifest.clips_in("validation")} == {
             *manifest.labels
         }
     assert len(validated) == 9473

@@ -163,11 +163,11 @@ def test_stored_features_and_training_leave_shared_clips_out(corpus, tmp_path, c
     assert "its recording" not in said.err
     stored = StoredFeatures.open(tmp_path / "features")
     whole = prepare.prepare(settings(corpus), Workdir(tmp_path / "run"))
-    assert stored.n_clips("train") == len(whole.part("train")) - 2
-    assert {clip.path for clip in whole.part("train")} - {
-        clip.path for clip in stored.manifest.part("train")
+    assert stored.n_clips("train") == len(whole.clips_in("train")) - 2
+    assert {clip.path for clip in whole.clips_in("train")} - {
+        clip.path for clip in stored.manifest.clips_in("train")
     } == {"hum/hum0-1.wav", "hum/hum1-1.wav"}
-    assert stored.n_clips("validation") == len(whole.part("validation"))
+    assert stored.n_clips("validation") == len(whole.clips_in("validation"))
     with pytest.raises(UserError, match="drop_shared_recordings is True there"):
         stored.check(settings(corpus))
     stored.check(config)

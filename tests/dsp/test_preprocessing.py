@@ -4,7 +4,12 @@ import pytest
 from asc_tf.config import Audio, Evaluate
 from asc_tf.core.errors import UserError
 from asc_tf.dsp import channels, preprocessing, segments
-from asc_tf.dsp.preprocessing import Listening, checked_rate, checked_waveform, heard
+from asc_tf.dsp.preprocessing import (
+    Preprocessing,
+    checked_rate,
+    checked_waveform,
+    downmix_and_resample,
+)
 from asc_tf.dsp.resampling import RATES, output_samples, resample
 
 RATE = 8000
@@ -15,9 +20,9 @@ def sound(samples: int, count: int = 2) -> np.ndarray:
     return generator.uniform(-1, 1, (samples, count)).astype(np.float32)
 
 
-def listener(**changes) -> Listening:
+def listener(**changes) -> Preprocessing:
     usual = {"sample_rate": RATE, "segment_samples": 400, "hop_samples": 300}
-    return Listening(**usual | changes)
+    return Preprocessing(**usual | changes)
 
 
 def test_the_settings_are_those_of_the_configuration():
@@ -30,7 +35,7 @@ def test_the_settings_are_those_of_the_configuration():
         last_segment="drop",
     )
     evaluate = Evaluate(segments="centre", pooling="majority")
-    assert Listening.of(audio, evaluate) == Listening(
+    assert Preprocessing.of(audio, evaluate) == Preprocessing(
         sample_rate=16_000,
         segment_samples=8000,
         hop_samples=3200,
@@ -43,7 +48,7 @@ def test_the_settings_are_those_of_the_configuration():
 
 
 def test_without_a_hop_segments_do_not_overlap():
-    found = Listening.of(Audio(sample_rate=RATE, segment_seconds=0.1), Evaluate())
+    found = Preprocessing.of(Audio(sample_rate=RATE, segment_seconds=0.1), Evaluate())
     assert found.hop_samples == found.segment_samples == 800
 
 
@@ -75,11 +80,11 @@ def test_a_clip_is_cut_by_the_law_of_segments(samples, which, short_clips):
 def test_a_rest_that_fills_no_segment_is_dropped_where_that_is_configured():
     waveform = sound(88_200, 1)
     sizes = {"segment_samples": 20_480, "hop_samples": 10_240}
-    aligned = list(listener(**sizes).cut(waveform, RATE))
+    align_columns = list(listener(**sizes).cut(waveform, RATE))
     dropped = list(listener(**sizes, last_segment="drop").cut(waveform, RATE))
-    assert (len(aligned), len(dropped)) == (8, 7)
-    np.testing.assert_array_equal(aligned[:7], dropped)
-    np.testing.assert_array_equal(aligned[7], waveform[-20_480:, 0])
+    assert (len(align_columns), len(dropped)) == (8, 7)
+    np.testing.assert_array_equal(align_columns[:7], dropped)
+    np.testing.assert_array_equal(align_columns[7], waveform[-20_480:, 0])
 
 
 def test_split_hears_left_then_right_then_both():
@@ -105,7 +110,7 @@ def test_a_clip_of_another_rate_is_resampled_before_it_is_cut():
 @pytest.mark.parametrize("view", ["mono", "left", "right", "stereo", "mid_side"])
 def test_views_are_chosen_before_resampling(view):
     waveform = sound(1234, 3)
-    found = heard(waveform, 16_000, view, 11_025)
+    found = downmix_and_resample(waveform, 16_000, view, 11_025)
     chosen = channels.view(waveform, view)
     columns = chosen[:, np.newaxis] if chosen.ndim == 1 else chosen
     expected = np.stack([resample(c, 16_000, 11_025) for c in columns.T], axis=1)

@@ -60,8 +60,8 @@ def test_a_rest_that_fills_no_segment_is_dropped_but_a_short_clip_is_not(
 def test_a_published_clip_of_88200_samples_has_seven_segments_or_eight():
     dropped = segments.starts(88_200, 20_480, 10_240, last_segment="drop")
     assert dropped.tolist() == [10_240 * number for number in range(7)]
-    aligned = segments.starts(88_200, 20_480, 10_240)
-    assert aligned.tolist() == [*dropped, 88_200 - 20_480]
+    align_columns = segments.starts(88_200, 20_480, 10_240)
+    assert align_columns.tolist() == [*dropped, 88_200 - 20_480]
     batch = tf.zeros([1, 88_200])
     sizes = (20_480, 10_240, "all", "pad")
     assert all_segments(batch, *sizes, "drop").shape == (1, 7, 20_480)

@@ -17,7 +17,7 @@ from asc_tf.audio.stream import open_stream
 from asc_tf.config import Audio, Evaluate
 from asc_tf.core.errors import UserError
 from asc_tf.dsp import segments, streaming, wav_file
-from asc_tf.dsp.preprocessing import Listening, heard
+from asc_tf.dsp.preprocessing import Preprocessing, downmix_and_resample
 from asc_tf.dsp.resampling import resample
 from asc_tf.dsp.streaming import AudioStream, hear_blocks
 from asc_tf.evaluation import predictor
@@ -72,7 +72,9 @@ def test_blocks_are_heard_as_the_whole_to_the_last_bit(rates, view, size):
     waveform = sound(6000 if size > 1 else 700, 3)
     stream = in_blocks(waveform, rates[0], size)
     found = np.concatenate(list(hear_blocks(stream, view, rates[1])))
-    np.testing.assert_array_equal(found, heard(waveform, rates[0], view, rates[1]))
+    np.testing.assert_array_equal(
+        found, downmix_and_resample(waveform, rates[0], view, rates[1])
+    )
 
 
 @pytest.mark.parametrize("rates", [(48_000, 32_000), (8000, 48_000), (44_101, 44_100)])
@@ -88,13 +90,13 @@ def test_a_long_clip_is_resampled_the_same_however_it_is_cut(rates):
 @pytest.mark.parametrize("channels", ["mono", "stereo", "split"])
 def test_a_clip_in_blocks_has_the_segments_of_the_whole_clip(channels, which):
     waveform = sound(5000)
-    own = Listening(16_000, 400, 300, channels, segments=which)
+    own = Preprocessing(16_000, 400, 300, channels, segments=which)
     views = ("left", "right", "mono") if channels == "split" else (channels,)
     expected = [
         segment
         for view in views
         for segment in segments.cut(
-            heard(waveform, 44_100, view, 16_000), 400, 300, which
+            downmix_and_resample(waveform, 44_100, view, 16_000), 400, 300, which
         )
     ]
     for size in (100, 1024, 9999):
@@ -124,7 +126,7 @@ def test_a_block_is_read_when_it_is_needed_and_given_up_when_it_is_not():
             yield block
             del block
 
-    own = Listening(16_000, 4000, 4000)
+    own = Preprocessing(16_000, 4000, 4000)
     cut = own.cut_stream(AudioStream(16_000, 2, None, read))
     assert next(cut).shape == (4000,)
     assert most <= 5
@@ -240,7 +242,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_refused(tmp_path):
 
 def test_a_stream_that_ends_early_has_no_middle():
     claims = in_blocks(sound(900), RATE, 300, samples=1000)
-    own = Listening(RATE, 100, 100, segments="centre")
+    own = Preprocessing(RATE, 100, 100, segments="centre")
     with pytest.raises(UserError, match="changed while it was read"):
         list(own.cut_stream(claims))
 

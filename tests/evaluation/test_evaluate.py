@@ -17,7 +17,7 @@ from sklearn import metrics as sk
 from asc_tf import cli
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.evaluation import predictor
-from asc_tf.evaluation.evaluate import evaluate, predict_part, scanned
+from asc_tf.evaluation.evaluate import evaluate, predict_split, scan_splits
 from asc_tf.evaluation.scoring import kept_epoch
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline import corpus_checks
@@ -74,7 +74,7 @@ def test_the_report_equals_scikit_learn_on_the_predictions(workdir):
     counts = sk.confusion_matrix(truth, predicted, labels=labels)
     np.testing.assert_array_equal(report["confusion_matrix"]["counts"], counts)
     assert [row["file"] for row in rows] == [
-        clip.path for clip in workdir.manifest().part("test")
+        clip.path for clip in workdir.manifest().clips_in("test")
     ]
 
 
@@ -154,7 +154,7 @@ def test_training_and_validation_clips_can_be_in_one_table(workdir, capsys):
     assert parts == [
         (split, clip.path)
         for split in ("train", "validation")
-        for clip in manifest.part(split)
+        for clip in manifest.clips_in(split)
     ]
     both = json.loads((workdir.report / "train_validation" / "report.json").read_text())
     assert both["n_clips"] == len(rows)
@@ -296,9 +296,9 @@ def test_clips_are_the_mean_of_their_segments(workdir):
     from asc_tf.evaluation.predictor import load_workdir
 
     config = workdir.config()
-    manifest = scanned(config, workdir, "train")
+    manifest = scan_splits(config, workdir, "train")
     predictor = load_workdir(workdir.path)
-    found = predict_part(predictor, config, workdir, manifest, "train")
+    found = predict_split(predictor, config, workdir, manifest, "train")
     assert len(found.segments) > len(found.clips)
     for index, probabilities in enumerate(found.clips):
         mine = found.segments[found.clip_ids == index]
@@ -307,7 +307,7 @@ def test_clips_are_the_mean_of_their_segments(workdir):
 
 def test_a_bad_test_clip_is_left_out_and_counted(workdir, capsys):
     corpus = Path(workdir.config().dataset.dir)
-    clip = workdir.manifest().part("test")[0]
+    clip = workdir.manifest().clips_in("test")[0]
     path = corpus / clip.path
     content = path.read_bytes()
     try:
@@ -324,7 +324,7 @@ def test_a_bad_test_clip_is_left_out_and_counted(workdir, capsys):
 
 def test_a_copy_of_a_training_clip_in_the_test_part_is_named(workdir, capsys):
     corpus, manifest = Path(workdir.config().dataset.dir), workdir.manifest()
-    clip, copied = manifest.part("test")[0], manifest.part("train")[0]
+    clip, copied = manifest.clips_in("test")[0], manifest.clips_in("train")[0]
     content = (corpus / clip.path).read_bytes()
     try:
         (corpus / clip.path).write_bytes((corpus / copied.path).read_bytes())
@@ -339,7 +339,7 @@ def test_a_copy_of_a_training_clip_in_the_test_part_is_named(workdir, capsys):
 
 def test_recordings_on_both_sides_are_in_the_report(workdir):
     manifest = workdir.manifest()
-    names = {manifest.part("test")[0].identifier: ["train", "test"]}
+    names = {manifest.clips_in("test")[0].identifier: ["train", "test"]}
     shared = {"clips": 3, "recordings": 1, "left_out": 0, "names": names}
     shared |= {"clips_present": 3, "recordings_present": 1}
     protocol = {"corpus": "urbansound8k", "leaky": False, "shared_recordings": shared}
@@ -370,7 +370,7 @@ def test_a_corpus_that_has_moved_is_found_by_its_flag(workdir, tmp_path, capsys)
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_other_parts_can_be_evaluated(workdir, split):
     report, _ = evaluate(workdir, split)
-    assert report["n_clips"] == len(workdir.manifest().part(split))
+    assert report["n_clips"] == len(workdir.manifest().clips_in(split))
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
@@ -436,7 +436,7 @@ def test_a_damaged_history_is_named(workdir):
 
 def test_what_training_left_out_is_not_named_again(workdir, capsys):
     manifest = workdir.manifest()
-    clip = manifest.part("train")[0]
+    clip = manifest.clips_in("train")[0]
     clips = tuple(
         dataclasses.replace(c, reason="for a test") if c == clip else c
         for c in manifest.clips
@@ -457,7 +457,7 @@ def test_a_random_split_that_was_forced_is_called_leaky(tmp_path, capsys):
     workdir = Workdir(tmp_path / "run")
     train(config, workdir)
     identifiers = {
-        split: {clip.identifier for clip in workdir.manifest().part(split)}
+        split: {clip.identifier for clip in workdir.manifest().clips_in(split)}
         for split in ("train", "test")
     }
     assert identifiers["train"] & identifiers["test"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from asc_tf import cli
-from asc_tf.evaluation.submission import averaged, read_predictions
+from asc_tf.evaluation.submission import average_predictions, read_predictions
 from asc_tf.workdir import Workdir
 
 LABELS = ("bark", "big bell", "cello", "drum")
@@ -52,7 +52,7 @@ def test_the_mean_of_runs_is_geometric(tmp_path):
     one = evaluated(tmp_path / "1", [[0.90, 0.10, 0, 0]] * 2)
     two = evaluated(tmp_path / "2", [[0.01, 0.50, 0.4, 0.09]] * 2)
     runs = [read_predictions(Workdir(run)) for run in (one, two)]
-    found = averaged(runs, ["1", "2"]).probabilities[0]
+    found = average_predictions(runs, ["1", "2"]).probabilities[0]
     # The arithmetic mean would put bark, at 0.455, before big bell, at 0.3.
     raw = np.sqrt([0.9 * 0.01, 0.1 * 0.5, 1e-12 * 0.4, 1e-12 * 0.09])
     np.testing.assert_allclose(found, raw / raw.sum(), rtol=1e-9)

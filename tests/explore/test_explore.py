@@ -130,14 +130,14 @@ def test_each_label_has_three_examples_to_see_and_to_hear(made):
 
 
 def test_a_player_holds_the_samples_of_its_clip(made, corpus):
-    heard = 0
+    mixed = 0
     for name, samples, rate in made.players():
         if (corpus / name).is_file():
             whole, own_rate = soundfile.read(corpus / name, dtype="float32")
             assert rate == own_rate == tiny.RATE
             np.testing.assert_array_equal(samples, whole)
-            heard += 1
-    assert heard == 9
+            mixed += 1
+    assert mixed == 9
 
 
 def test_examples_are_of_different_training_recordings(made, corpus):

@@ -346,7 +346,7 @@ def test_only_the_formats_that_are_asked_for_are_written(workdir, tmp_path):
 
 def test_calibration_draws_from_every_clip_of_a_sorted_table(workdir):
     config = workdir.config()
-    clips = workdir.manifest().part("train")
+    clips = workdir.manifest().clips_in("train")
     few = calibration_segments(
         config.replace({"export.calibration_segments": 12}), workdir
     )
@@ -366,7 +366,7 @@ def test_calibration_draws_from_every_clip_of_a_sorted_table(workdir):
 def test_a_test_part_that_is_gone_costs_its_figures_only(workdir, tmp_path, capsys):
     moved = {}
     corpus = Path(workdir.config().dataset.dir)
-    for clip in workdir.manifest().part("test"):
+    for clip in workdir.manifest().clips_in("test"):
         moved[corpus / clip.path] = (corpus / clip.path).read_bytes()
         (corpus / clip.path).unlink()
     try:

@@ -9,9 +9,9 @@ import tensorflow as tf
 import tiny
 
 import asc_tf
-from asc_tf.dsp.preprocessing import Listening
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.container import read_metadata
-from asc_tf.evaluation.evaluate import evaluate, predict_part, scanned
+from asc_tf.evaluation.evaluate import evaluate, predict_split, scan_splits
 from asc_tf.exporting.calibration import _as_mono
 from asc_tf.exporting.export import export
 from asc_tf.training.train import train
@@ -102,15 +102,15 @@ def test_encoded_files_are_heard_as_the_predictor_hears_them(
 
 def test_every_artefact_takes_the_segments_of_the_law(trained, exported):
     config = trained.config()
-    listening = Listening.of(config.audio, config.evaluate)
-    width = listening.segment_shape[1:]
+    preprocessing = Preprocessing.of(config.audio, config.evaluate)
+    width = preprocessing.segment_shape[1:]
     waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (7000, *width))
     # 7000 samples in segments of 4000, 1600 apart: 2 where the rest is dropped.
     count = 2 if config.audio.last_segment == "drop" else 3
     starts = np.minimum(np.arange(count) * 1600, 3000)
     parts = np.float32([waveform[start : start + 4000] for start in starts])
     model = asc_tf.load(trained.path)
-    wanted = listening.pool(model.predict_segments(parts))
+    wanted = preprocessing.pool(model.predict_segments(parts))
     served = tf.saved_model.load(str(exported / "saved_model" / "1"))
     found = served.signatures["serving_default"](
         waveform=tf.constant(waveform[np.newaxis], tf.float32)
@@ -128,17 +128,17 @@ def test_every_artefact_takes_the_segments_of_the_law(trained, exported):
 
 def test_evaluation_pools_what_the_predictor_pools(trained):
     config = trained.config()
-    manifest = scanned(config, trained, "test")
+    manifest = scan_splits(config, trained, "test")
     predictor = asc_tf.load(trained.path)
-    found = predict_part(predictor, config, trained, manifest, "test")
-    for clip, probabilities in zip(manifest.part("test"), found.clips, strict=True):
+    found = predict_split(predictor, config, trained, manifest, "test")
+    for clip, probabilities in zip(manifest.clips_in("test"), found.clips, strict=True):
         samples = soundfile.read(f"{config.dataset.dir}/{clip.path}")
         np.testing.assert_allclose(
             predictor.predict(*samples), probabilities, atol=1e-4
         )
     report, _ = evaluate(trained, "test", {"evaluate.segments": "centre"})
     views = 3 if config.audio.channels == "split" else 1
-    mono = sum(clip.channels == 1 for clip in manifest.part("test"))
+    mono = sum(clip.channels == 1 for clip in manifest.clips_in("test"))
     clips = report["n_clips"]
     assert report["segments"]["n_segments"] == mono + views * (clips - mono)
 
@@ -151,7 +151,7 @@ def test_a_tflite_says_how_it_listens(trained, exported):
     assert metadata.last_segment == audio.last_segment
     assert (metadata.segments, metadata.pooling) == ("all", evaluation.pooling)
     width = (2,) if audio.channels == "mid_side" else ()
-    assert metadata.listening.segment_shape == (4000, *width)
+    assert metadata.preprocessing.segment_shape == (4000, *width)
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,7 @@ def test_a_changed_clip_is_embedded_anew(config, tmp_path):
     workdir = Workdir(tmp_path / "runs" / "run")
     embedded(config, workdir)
     manifest = prepare.prepare(config, workdir)
-    os.utime(corpus / manifest.part("validation")[0].path, ns=(1, 1))
+    os.utime(corpus / manifest.clips_in("validation")[0].path, ns=(1, 1))
     embedded(config, workdir)
     assert len(kept_files(workdir)) == 6
 
@@ -336,7 +336,7 @@ def test_an_epoch_has_the_order_that_its_segments_would_have(config, tmp_path):
     manifest = prepare.prepare(config, workdir)
     training, validation = training_data.make_waveforms(config, workdir, manifest)
     plain = ClipExamples(training, validation, frontend, config)
-    assert examples.count() == plain.count() > 2 * len(manifest.part("train"))
+    assert examples.count() == plain.count() > 2 * len(manifest.clips_in("train"))
     for epoch in tf.range(2, dtype=tf.int64):
         seed = fold_in(tf.constant([5, 0], tf.int64), epoch)
         ours = list(examples.epoch(seed).as_numpy_iterator())

@@ -14,20 +14,20 @@ import tiny
 from asc_tf.config import Config
 from asc_tf.config.checks import without_effect
 from asc_tf.core.errors import UsageError
-from asc_tf.dsp.preprocessing import Listening
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline import training_data
 from asc_tf.pipeline.examples import (
     StoredExamples,
+    augment_batch,
     clip_by_clip,
     training_batches,
-    varied,
 )
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.store_features import write
 from asc_tf.training.train import train
-from asc_tf.training.trainer import InputWait, Learner
+from asc_tf.training.trainer import InputWait, Trainer
 from asc_tf.workdir import Workdir
 
 PLAIN = {
@@ -65,7 +65,7 @@ def examples_of(config: Config, folder: Path) -> tuple:
         manifest, Path(config.dataset.dir), ("train", "validation"), config.audio
     )
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
-    layer.build((None, *Listening.of(config.audio, config.evaluate).segment_shape))
+    layer.build((None, *Preprocessing.of(config.audio, config.evaluate).segment_shape))
     if config.frontend.standardize not in ("none", "per_clip"):
         layer.set_statistics(-40.0, 20.0)
     found = training_data.make_examples(
@@ -85,7 +85,7 @@ def test_copies_put_each_clip_into_an_epoch_so_many_times_each_cut_anew(
     changes = PLAIN | {"augment__copies": 3, "train__epochs": 1}
     config = tiny.config(corpus, **changes, audio__segment_seconds=0.3)
     examples, layer, manifest = examples_of(config, tmp_path)
-    clips = len(manifest.part("train"))
+    clips = len(manifest.clips_in("train"))
     assert examples.count() == 3 * clips
     rows = list(training_batches(examples, layer, config))
     assert sum(len(targets) for _, targets in rows) == 3 * clips
@@ -165,7 +165,7 @@ def test_features_made_in_the_model_are_those_made_in_the_pipeline(
     found = list(training_batches(examples, layer, placed))
     assert len(found) == len(expected)
     for (wanted, wanted_targets), (inputs, *rest) in zip(expected, found, strict=True):
-        features, targets, *_ = varied(
+        features, targets, *_ = augment_batch(
             layer(inputs["waveform"]),
             rest[0],
             rest[1] if weighted else None,
@@ -218,8 +218,8 @@ def test_a_learner_trains_the_body_alone():
     layer.build((None, 8000))
     inputs = keras.Input((16, 64))
     body = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
-    learner = Learner(layer, body, Config().augment)
-    names = [variable.path for variable in learner.trainable_variables]
+    trainer = Trainer(layer, body, Config().augment)
+    names = [variable.path for variable in trainer.trainable_variables]
     assert names == [variable.path for variable in body.trainable_variables]
 
 
@@ -337,10 +337,10 @@ def test_noise_of_mid_and_side_is_in_both_ears_alike():
 
     generator = np.random.default_rng(0)
     left, right = 0.1 * generator.standard_normal((2, 4, 8000)).astype(np.float32)
-    heard = np.stack([(left + right) / 2, (left - right) / 2], axis=2)
+    mixed = np.stack([(left + right) / 2, (left - right) / 2], axis=2)
     bank = generator.standard_normal((1, 16384)).astype(np.float32)
     seed = tf.constant([1, 2], tf.int64)
-    noise = add_noise(heard, seed, bank, 6.0, 6.0, is_mid_side=True) - heard
+    noise = add_noise(mixed, seed, bank, 6.0, 6.0, is_mid_side=True) - mixed
     np.testing.assert_array_equal(noise[..., 1], 0)
     # Each ear hears what is in mid.
     power = np.mean(np.square(noise[..., 0]), axis=1)

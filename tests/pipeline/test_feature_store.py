@@ -66,7 +66,7 @@ def clips_of(stored: StoredFeatures, segments: list[bytes]) -> list[int]:
 def test_in_order_each_segment_comes_once_with_its_clip_target_and_weight(stored):
     assert len(list(stored.path.glob("train-*"))) > 2
     found = rows(stored.dataset("train"))
-    clips = stored.manifest.part("train")
+    clips = stored.manifest.clips_in("train")
     assert (
         len(found) == stored.n_segments("train") > len(clips) == stored.n_clips("train")
     )

@@ -96,7 +96,7 @@ def test_the_features_of_validation_are_counted_to_the_byte_and_kept_if_they_fit
     corpus, tmp_path, monkeypatch
 ):
     config, manifest, examples = examples_of(corpus, tmp_path, **CHANGES)
-    clips = manifest.part("validation")
+    clips = manifest.clips_in("validation")
     found = examples.validation()
     assert is_cached(found)
     rows = [inputs["features"].numpy() for inputs, _ in found]
@@ -112,9 +112,9 @@ def test_clips_are_decoded_anew_where_they_and_validation_do_not_fit_together(
     corpus, tmp_path, monkeypatch, capsys
 ):
     config, manifest, _ = examples_of(corpus, tmp_path, **CHANGES)
-    clips = manifest.part("train")
+    clips = manifest.clips_in("train")
     decoded = 4 * tiny.RATE * sum(clip.seconds for clip in clips)
-    features = evaluated_bytes(manifest.part("validation"), config)
+    features = evaluated_bytes(manifest.clips_in("validation"), config)
     for room, said in ((decoded + features, False), (decoded + features - 1, True)):
         monkeypatch.setattr(memory, "memory_limit", lambda room=room: 2 * room)
         training_data.make_waveforms(config, Workdir(tmp_path / "run"), manifest)

@@ -208,8 +208,8 @@ def test_impulse_responses_are_resampled_to_the_rate(tmp_path):
     bank = impulses_of(tmp_path)
     assert np.argmax(np.abs(bank[0])) == 16
     waveform = np.random.default_rng(3).normal(0, 0.1, (1, 2000)).astype(np.float32)
-    heard = augment.convolve(waveform, [1, 2], bank).numpy()
-    assert np.mean(heard**2) == pytest.approx(np.mean(waveform**2), rel=0.1)
+    mixed = augment.convolve(waveform, [1, 2], bank).numpy()
+    assert np.mean(mixed**2) == pytest.approx(np.mean(waveform**2), rel=0.1)
 
 
 def test_too_many_impulse_responses_are_chosen_from(tmp_path, monkeypatch, capsys):

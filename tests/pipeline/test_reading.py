@@ -26,7 +26,7 @@ def write_clips(folder: Path, suffixes: tuple[str, ...]) -> tuple[Waveforms, Pat
     config = tiny.config(folder)
     corpus = datasets.load(config.dataset)
     manifest = scan(corpus, folder, ("train",), config.audio)
-    clips = manifest.part("train")
+    clips = manifest.clips_in("train")
     waveforms = Waveforms(
         clips, folder, manifest.labels, config.audio, folder / "cache"
     )

@@ -26,7 +26,11 @@ from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import read_clips
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.feature_store.layout import FeaturesFolder
-from asc_tf.pipeline.store_features import _Computation, _expected_segments, write
+from asc_tf.pipeline.store_features import (
+    _Computation,
+    _expected_segments,
+    write_features,
+)
 from asc_tf.pipeline.waveforms import Waveforms, segment_batches
 
 SMALL = 20_000
@@ -46,7 +50,7 @@ def config(corpus) -> Config:
 @pytest.fixture(scope="module")
 def written(config, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("features") / "npz"
-    write(config, folder, shard_bytes=SMALL)
+    write_features(config, folder, shard_bytes=SMALL)
     return folder
 
 
@@ -72,7 +76,7 @@ def expected(config: Config, folder: Path, split: str) -> tuple[np.ndarray, np.n
     """Features and clip numbers as training would compute them in one go."""
     manifest = StoredFeatures.open(folder).manifest
     waveforms = Waveforms(
-        manifest.part(split),
+        manifest.clips_in(split),
         Path(config.dataset.dir),
         manifest.labels,
         config.audio,
@@ -109,7 +113,7 @@ def test_channels_become_features_as_in_the_pipeline(channels, tmp_path):
             soundfile.write(path, np.stack([one, other], axis=1), tiny.RATE)
     config = tiny.config(tmp_path / "corpus", audio__channels=channels)
     folder = tmp_path / "features"
-    write(config, folder, splits=("train",), shard_bytes=3 * SMALL)
+    write_features(config, folder, splits=("train",), shard_bytes=3 * SMALL)
     values, clips = expected(config, folder, "train")
     shards = shards_of(folder, "train")
     assert len(shards) > 1
@@ -139,7 +143,7 @@ def test_features_json_counts_and_describes_what_is_there(config, written):
     assert table["protocol"] == manifest.protocol
     assert list(table["splits"]) == ["train", "validation", "test"]
     for split, part in table["splits"].items():
-        clips = manifest.part(split)
+        clips = manifest.clips_in(split)
         # 0.4 to 0.8 s, in segments of 0.5 s that start 0.2 s apart.
         law = [1 if c.seconds < 0.501 else 2 if c.seconds < 0.701 else 3 for c in clips]
         assert part["n_clips"] == len(clips)
@@ -157,8 +161,8 @@ def test_a_rest_that_fills_no_segment_is_not_stored_where_it_is_dropped(
     config, tmp_path
 ):
     config = config.replace({"audio.last_segment": "drop"})
-    contents = write(config, tmp_path / "features", splits=("validation",))
-    clips = StoredFeatures.open(tmp_path / "features").manifest.part("validation")
+    contents = write_features(config, tmp_path / "features", splits=("validation",))
+    clips = StoredFeatures.open(tmp_path / "features").manifest.clips_in("validation")
     law = [1 if clip.seconds < 0.699 else 2 for clip in clips]
     (shard,) = contents.splits["validation"]
     assert shard.segments_per_clip == tuple(law)
@@ -168,7 +172,7 @@ def test_a_rest_that_fills_no_segment_is_not_stored_where_it_is_dropped(
 def test_the_rows_of_a_shard_say_label_clip_fold_and_weight(written):
     stored = StoredFeatures.open(written)
     for shard in shards_of(written, "train"):
-        clips = [stored.manifest.part("train")[row] for row in shard["clip"]]
+        clips = [stored.manifest.clips_in("train")[row] for row in shard["clip"]]
         assert [stored.labels[row] for row in shard["label_id"]] == [
             clip.label for clip in clips
         ]
@@ -194,18 +198,18 @@ def test_each_row_names_the_fold_of_its_clip(corpus, tmp_path):
         dataset__fold=2,
     )
     folder = tmp_path / "features"
-    write(config, folder)
+    write_features(config, folder)
     stored = StoredFeatures.open(folder)
     for split in ("train", "validation", "test"):
         (shard,) = shards_of(folder, split)
-        clips = stored.manifest.part(split)
+        clips = stored.manifest.clips_in(split)
         assert [clips[row].fold for row in shard["clip"]] == shard["fold"].tolist()
         assert (set(shard["fold"]) == {2}) == (split == "test")
 
 
 def test_tfrecord_holds_the_same_as_npz(config, written, tmp_path):
     folder = tmp_path / "tfrecord"
-    write(config, folder, "tfrecord", shard_bytes=SMALL)
+    write_features(config, folder, "tfrecord", shard_bytes=SMALL)
     table = described(folder)
     assert table["format"] == "tfrecord"
     for split in table["splits"]:
@@ -227,7 +231,7 @@ def test_tfrecord_holds_the_same_as_npz(config, written, tmp_path):
 
 def test_a_finished_folder_is_left_as_it_is(config, written, capsys):
     before, text = inodes(written), (written / "features.json").read_text()
-    write(config, written, shard_bytes=SMALL)
+    write_features(config, written, shard_bytes=SMALL)
     assert inodes(written) == before
     assert (written / "features.json").read_text() == text
     count = len(described(written)["splits"]["train"]["shards"])
@@ -246,12 +250,12 @@ def test_other_places_and_cache_are_no_other_settings(
         "train.epochs": 7,
     }
     before = inodes(written)
-    write(config.replace(changes), written, shard_bytes=SMALL)
+    write_features(config.replace(changes), written, shard_bytes=SMALL)
     assert inodes(written) == before
 
 
 def start(config: Config, folder: Path) -> subprocess.Popen:
-    """`write` in a process of its own, with many small shards."""
+    """`write_features` in a process of its own, with many small shards."""
     file = folder.parent / "config.toml"
     file.write_text(config.to_toml())
     code = (
@@ -284,7 +288,7 @@ def test_killed_with_9_it_goes_on_and_leaves_finished_shards_alone(config, tmp_p
     assert len(done) >= 2
     with pytest.raises(UserError, match=r"was not finished; run the same"):
         StoredFeatures.open(folder)
-    write(config, folder, shard_bytes=12000)
+    write_features(config, folder, shard_bytes=12000)
     after = inodes(folder)
     assert {name: after[name] for name in done} == {name: before[name] for name in done}
     assert not (folder / "partial.json").exists()
@@ -312,9 +316,9 @@ def test_after_a_failure_in_between_only_the_rest_is_computed(
 
     monkeypatch.setattr(_Computation, "__call__", failing)
     with pytest.raises(KeyboardInterrupt):
-        write(config, folder, shard_bytes=SMALL)
+        write_features(config, folder, shard_bytes=SMALL)
     monkeypatch.setattr(_Computation, "__call__", counting)
-    write(config, folder, shard_bytes=SMALL)
+    write_features(config, folder, shard_bytes=SMALL)
     splits = described(folder)["splits"].values()
     assert len(computed) == sum(len(part["shards"]) for part in splits)
     assert len(set(computed)) == len(computed)
@@ -324,15 +328,15 @@ def test_a_finished_folder_is_not_whole_while_it_is_written_to_again(
     config, tmp_path, monkeypatch
 ):
     folder = tmp_path / "features"
-    write(config, folder, splits=("train",))
+    write_features(config, folder, splits=("train",))
     before = inodes(folder)
     with monkeypatch.context() as broken:
         broken.setattr(_Computation, "__call__", lambda self, clips: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            write(config, folder, splits=("validation",))
+            write_features(config, folder, splits=("validation",))
     with pytest.raises(UserError, match="was not finished"):
         StoredFeatures.open(folder)
-    write(config, folder, splits=("validation",))
+    write_features(config, folder, splits=("validation",))
     assert StoredFeatures.open(folder).splits == ("train", "validation")
     assert before.items() <= inodes(folder).items()
 
@@ -352,7 +356,7 @@ def test_a_damaged_shard_is_computed_anew_and_the_others_are_kept(
         StoredFeatures.open(written).dataset("train")
     assert str(file) in str(refused.value)
     assert "run the same asc-tf features command again" in str(refused.value)
-    write(config, written, shard_bytes=SMALL)
+    write_features(config, written, shard_bytes=SMALL)
     after = inodes(written)
     assert before.pop(file.name) != after.pop(file.name)
     assert after == before
@@ -365,38 +369,38 @@ def test_other_settings_are_refused_naming_the_keys(config, written):
     other = config.replace({"frontend.n_mels": 8, "audio.segment_seconds": 0.25})
     before = inodes(written)
     with pytest.raises(UsageError) as refused:
-        write(other, written)
+        write_features(other, written)
     message = str(refused.value)
     assert "audio.segment_seconds is 0.5 there and 0.25 here" in message
     assert "frontend.n_mels is 16 there and 8 here" in message
     assert "name a new folder" in message
     with pytest.raises(UsageError, match="--format is 'npz' there and 'tfrecord' here"):
-        write(config, written, "tfrecord")
+        write_features(config, written, "tfrecord")
     assert inodes(written) == before
 
 
 def test_settings_are_refused_before_the_first_shard_too(config, tmp_path, monkeypatch):
     monkeypatch.setattr(_Computation, "__call__", lambda self, clips: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write(config, tmp_path / "features")
+        write_features(config, tmp_path / "features")
     with pytest.raises(UsageError, match=r"frontend.n_mels is 16 there and 8 here"):
-        write(config.replace({"frontend.n_mels": 8}), tmp_path / "features")
+        write_features(config.replace({"frontend.n_mels": 8}), tmp_path / "features")
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(config, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="not empty and not a features folder"):
-        write(config, tmp_path)
+        write_features(config, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(UsageError, match=r"notes.txt: a file, not a folder"):
-        write(config, tmp_path / "notes.txt")
+        write_features(config, tmp_path / "notes.txt")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 2}', "\x00"])
 def test_a_damaged_features_json_is_refused(text, config, tmp_path):
     (tmp_path / "features.json").write_text(text)
     with pytest.raises(UserError, match=r"features.json: says nothing that this"):
-        write(config, tmp_path)
+        write_features(config, tmp_path)
     with pytest.raises(UserError, match=r"features.json: says nothing that this"):
         StoredFeatures.open(tmp_path)
 
@@ -407,7 +411,7 @@ def test_a_second_process_is_turned_away(config, tmp_path):
         FeaturesFolder(folder).locked(),
         pytest.raises(UserError, match="another process is writing features here"),
     ):
-        write(config, folder)
+        write_features(config, folder)
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
@@ -424,7 +428,7 @@ def test_the_test_part_is_not_opened_unless_it_is_asked_for(
         lambda files, *rest: opened.extend(files) or inspect(files, *rest),
     )
     folder = tmp_path / "features"
-    write(config, folder, splits=("train", "validation"))
+    write_features(config, folder, splits=("train", "validation"))
     clips = read_clips(folder / "manifest.csv")
     mine = {str(corpus / c.path) for c in clips if c.split in ("train", "validation")}
     assert {str(path) for path in opened} == mine
@@ -433,7 +437,7 @@ def test_the_test_part_is_not_opened_unless_it_is_asked_for(
     assert not list(folder.glob("test-*"))
     # Asked for later it is added, and the others are kept.
     before = inodes(folder)
-    write(config, folder, splits=("test",))
+    write_features(config, folder, splits=("test",))
     after = inodes(folder)
     assert list(described(folder)["splits"]) == ["train", "validation", "test"]
     assert {name: after[name] for name in before} == before
@@ -442,12 +446,12 @@ def test_the_test_part_is_not_opened_unless_it_is_asked_for(
 
 def test_a_clip_that_cannot_be_used_is_named_and_left_out(tmp_path, capsys):
     corpus = tiny.write_corpus(tmp_path / "corpus", recordings=5)
-    clips = write(tiny.config(corpus), tmp_path / "whole")
-    bad = StoredFeatures.open(tmp_path / "whole").manifest.part("train")[3].path
+    clips = write_features(tiny.config(corpus), tmp_path / "whole")
+    bad = StoredFeatures.open(tmp_path / "whole").manifest.clips_in("train")[3].path
     (corpus / bad).write_bytes(b"RIFF but no more")
     capsys.readouterr()
     folder = tmp_path / "features"
-    fewer = write(tiny.config(corpus), folder)
+    fewer = write_features(tiny.config(corpus), folder)
     out, err = capsys.readouterr()
     assert f"left out: {bad}: " in err
     assert "; 1 left out" in out
@@ -460,20 +464,20 @@ def test_a_clip_that_cannot_be_used_is_named_and_left_out(tmp_path, capsys):
     assert row.reason
     stored = StoredFeatures.open(folder)
     for shard in shards_of(folder, "train"):
-        found = [stored.manifest.part("train")[row].label for row in shard["clip"]]
+        found = [stored.manifest.clips_in("train")[row].label for row in shard["clip"]]
         assert found == [stored.labels[row] for row in shard["label_id"]]
 
 
 def test_what_changed_in_the_corpus_is_computed_anew(tmp_path):
     corpus = tiny.write_corpus(tmp_path / "corpus", recordings=5)
     config, folder = tiny.config(corpus), tmp_path / "features"
-    write(config, folder, shard_bytes=SMALL)
+    write_features(config, folder, shard_bytes=SMALL)
     before = inodes(folder)
-    changed = StoredFeatures.open(folder).manifest.part("train")[-1]
+    changed = StoredFeatures.open(folder).manifest.clips_in("train")[-1]
     soundfile.write(
         corpus / changed.path, tiny.clip(changed.label, 999, 0.7), tiny.RATE
     )
-    write(config, folder, shard_bytes=SMALL)
+    write_features(config, folder, shard_bytes=SMALL)
     after = inodes(folder)
     last = max(name for name in before if name.startswith("train"))
     assert [name for name in before if before[name] != after[name]] == [last]
@@ -484,11 +488,11 @@ def test_what_changed_in_the_corpus_is_computed_anew(tmp_path):
 def test_shards_of_clips_that_are_gone_are_removed(tmp_path):
     corpus = tiny.write_corpus(tmp_path / "corpus", recordings=6)
     config, folder = tiny.config(corpus), tmp_path / "features"
-    write(config, folder, shard_bytes=2 * SMALL)
+    write_features(config, folder, shard_bytes=2 * SMALL)
     for path in corpus.rglob("*[45]-*.wav"):
         path.unlink()
     (folder / ".train-00099.partial.npz").touch()
-    write(config, folder, shard_bytes=2 * SMALL)
+    write_features(config, folder, shard_bytes=2 * SMALL)
     listed = {
         shard["file"]
         for part in described(folder)["splits"].values()
@@ -504,7 +508,7 @@ def test_a_shard_holds_whole_clips_even_one_that_is_too_long(tmp_path):
     (long, *_) = [c for c in datasets.load(config.dataset).clips if c.split == "test"]
     soundfile.write(corpus / long.path, tiny.clip(long.label, 1, 20.0), tiny.RATE)
     folder = tmp_path / "features"
-    contents = write(config, folder, splits=("test",), shard_bytes=3 * 2048)
+    contents = write_features(config, folder, splits=("test",), shard_bytes=3 * 2048)
     shards = [shard.segments_per_clip for shard in contents.splits["test"]]
     assert shards[0] == (40,)
     assert len(shards) > 2
@@ -613,7 +617,7 @@ def test_real_recordings_are_stored_as_they_are_heard(shared_data, tmp_path):
         }
     )
     folder = tmp_path / "features"
-    write(config, folder, splits=("validation",), shard_bytes=3_000_000)
+    write_features(config, folder, splits=("validation",), shard_bytes=3_000_000)
     shards = shards_of(folder, "validation")
     assert len(shards) > 1
     values, _ = expected(config, folder, "validation")
@@ -632,7 +636,7 @@ def test_test_clips_without_labels_are_stored_without_a_target(
     )
     blank = dataclasses.replace(manifest, clips=clips)
     monkeypatch.setattr(datasets, "load", lambda _: blank)
-    write(config, tmp_path / "npz", splits=("test",))
+    write_features(config, tmp_path / "npz", splits=("test",))
     (shard,) = shards_of(tmp_path / "npz", "test")
     assert set(shard["label_id"]) == {-1}
     rows = list(StoredFeatures.open(tmp_path / "npz").dataset("test"))

@@ -13,7 +13,7 @@ from asc_tf import datasets
 from asc_tf.audio.scan import scan
 from asc_tf.config import Evaluate
 from asc_tf.dsp import segments
-from asc_tf.dsp.preprocessing import Listening
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline import noise_banks
 from asc_tf.pipeline.examples import ClipExamples, training_batches
@@ -34,7 +34,7 @@ def scanned(config):
 def waveforms_of(config) -> Waveforms:
     folder, manifest = Path(config.dataset.dir), scanned(config)
     return Waveforms(
-        manifest.part("train"),
+        manifest.clips_in("train"),
         folder,
         manifest.labels,
         config.audio,
@@ -46,7 +46,7 @@ def waveforms_of(config) -> Waveforms:
 def batches_of(config, first_epoch: int = 0) -> tf.data.Dataset:
     waveforms = waveforms_of(config)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
-    shape = Listening.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
     layer.build((None, *shape))
     layer.set_statistics(-40.0, 20.0)
     return batches_from(waveforms, layer, config, first_epoch)
@@ -67,7 +67,7 @@ def epochs_of(config, first_epoch: int = 0) -> list[np.ndarray]:
     for inputs, targets in batches_of(config, first_epoch):
         flat = tf.reshape(inputs["features"], [tf.shape(targets)[0], -1])
         rows.append(tf.concat([flat, targets], axis=1).numpy())
-    clips = len(scanned(config).part("train"))
+    clips = len(scanned(config).clips_in("train"))
     everything = np.concatenate(rows)
     return np.split(everything, len(everything) // clips)
 
@@ -89,7 +89,7 @@ def test_each_epoch_sees_every_clip_once_and_differently(corpus):
     first, second, third = epochs_of(tiny.config(corpus, **plain))
     manifest = scanned(tiny.config(corpus))
     counts = [
-        sum(clip.label == label for clip in manifest.part("train"))
+        sum(clip.label == label for clip in manifest.clips_in("train"))
         for label in manifest.labels
     ]
     for epoch in (first, second, third):
@@ -143,7 +143,7 @@ def test_files_are_decoded_once_when_they_are_cached(corpus, tmp_path):
 def test_segments_in_order_are_those_of_the_law(corpus):
     config = tiny.config(corpus, audio__segment_seconds=0.25, audio__hop_seconds=0.1)
     manifest = scanned(config)
-    clips = manifest.part("train")
+    clips = manifest.clips_in("train")
     waveforms = waveforms_of(config)
     whole = [row["waveform"].numpy() for row in waveforms.in_order()]
     wanted = [np.stack(list(segments.cut(x, 2000, 800))) for x in whole]
@@ -194,7 +194,7 @@ def test_split_channels_are_three_examples_of_a_stereo_clip_and_one_of_a_mono(tm
     corpus = stereo_corpus(tmp_path / "corpus")
     config = tiny.config(corpus, audio__channels="split", augment__mixup_alpha=0.0)
     waveforms = waveforms_of(config)
-    clips = scanned(config).part("train")
+    clips = scanned(config).clips_in("train")
     examples = [1 if clip.channels == 1 else 3 for clip in clips]
     assert (waveforms.count, waveforms.clips) == (sum(examples), len(clips))
     rows = list(waveforms.in_order())
@@ -216,7 +216,7 @@ def test_split_channels_are_three_examples_of_a_stereo_clip_and_one_of_a_mono(tm
 def test_two_channels_reach_the_model_side_by_side(tmp_path, channels, expected):
     corpus = stereo_corpus(tmp_path / "corpus")
     config = tiny.config(corpus, audio__channels=channels)
-    clips = scanned(config).part("train")
+    clips = scanned(config).clips_in("train")
     rows = waveforms_of(config).in_order()
     for clip, row in zip(clips, rows, strict=True):
         samples, _ = soundfile.read(corpus / clip.path, always_2d=True)
@@ -244,7 +244,7 @@ def test_all_segments_of_all_clips_are_in_each_epoch_in_another_order(tmp_path):
     )
     waveforms = waveforms_of(config)
     count = segments_per_epoch(waveforms, config)
-    lengths = [clip.samples for clip in scanned(config).part("train")]
+    lengths = [clip.samples for clip in scanned(config).clips_in("train")]
     assert count == sum(len(segments.starts(n, 1600, 800)) for n in lengths)
     assert count > len(lengths)
     apart = {"audio.hop_seconds": 0.15, "audio.last_segment": "drop"}
@@ -263,7 +263,7 @@ def weighted(config, weight: float) -> tuple[np.ndarray, np.ndarray]:
     manifest = scanned(config)
     marked = [
         dataclasses.replace(clip, verified=str(index % 2))
-        for index, clip in enumerate(manifest.part("train"))
+        for index, clip in enumerate(manifest.clips_in("train"))
     ]
     waveforms = Waveforms(
         marked,
@@ -307,7 +307,7 @@ def test_the_label_of_a_clip_without_weight_is_not_in_any_mixture(tmp_path):
     manifest = scanned(config)
     marked = [
         dataclasses.replace(clip, verified="0" if clip.label == "hum" else "1")
-        for clip in manifest.part("train")
+        for clip in manifest.clips_in("train")
     ]
     waveforms = Waveforms(
         marked,
@@ -345,7 +345,7 @@ def test_files_that_only_libsndfile_reads_are_decoded_into_the_cache(tmp_path):
         samples, rate = soundfile.read(path)
         soundfile.write(path, samples, rate, format="RF64", subtype="PCM_16")
     config = tiny.config(corpus, audio__cache_dtype="float32")
-    clips = scanned(config).part("train")
+    clips = scanned(config).clips_in("train")
     assert {clip.route for clip in clips} == {"wav", "sndfile"}
     rows = list(waveforms_of(config).in_order())
     for clip, row in zip(clips, rows, strict=True):

@@ -196,7 +196,7 @@ def test_without_codecarbon_the_extra_is_named(corpus, tmp_path, monkeypatch):
         train(tiny.config(corpus, train__energy=True), Workdir(tmp_path / "run"))
 
 
-def assembled(tmp_path, **changes):
+def build_training(tmp_path, **changes):
     """What is trained, for two clips of a and six of b, and others to validate with."""
     config = tiny.config(tmp_path, **changes)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
@@ -208,13 +208,13 @@ def assembled(tmp_path, **changes):
     ]
     manifest = Manifest(tuple(clips), ("a", "b"))
     workdir = Workdir(tmp_path / "run")
-    return build.assembled(config, workdir, manifest, frontend, steps=2)[0]
+    return build.build_training(config, workdir, manifest, frontend, steps=2)[0]
 
 
 def test_what_is_trained_has_the_class_weights_of_the_training_part_alone(tmp_path):
-    learner = assembled(tmp_path, train__class_weights="balanced")
-    np.testing.assert_allclose(learner.class_weights, [8 / 4, 8 / 12])
-    assert assembled(tmp_path).class_weights is None
+    trainer = build_training(tmp_path, train__class_weights="balanced")
+    np.testing.assert_allclose(trainer.class_weights, [8 / 4, 8 / 12])
+    assert build_training(tmp_path).class_weights is None
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_what_is_trained_has_the_class_weights_of_the_training_part_alone(tmp_pa
     ],
 )
 def test_what_is_trained_minimizes_the_configured_loss(tmp_path, changes, wanted):
-    learner = assembled(tmp_path, **changes)
+    trainer = build_training(tmp_path, **changes)
     target, probabilities = np.array([[1.0, 0.0]]), np.array([[0.7, 0.3]])
-    found = learner.compute_loss(None, target, probabilities)
+    found = trainer.compute_loss(None, target, probabilities)
     assert float(found) == pytest.approx(wanted, rel=1e-5)

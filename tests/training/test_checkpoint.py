@@ -18,7 +18,7 @@ from asc_tf.models.precision import dtype_policy, float32_twin
 from asc_tf.training import optimization
 from asc_tf.training.checkpoint import RunState
 from asc_tf.training.model_file import complete_model, load_whole
-from asc_tf.training.trainer import Learner
+from asc_tf.training.trainer import Trainer
 from asc_tf.workdir import Workdir
 
 SAMPLES = 2048
@@ -43,7 +43,7 @@ def begin(
     is_frozen: bool = False,
     settings: Train = PLAIN,
     precision: str = "float32",
-) -> tuple[Learner, RunState]:
+) -> tuple[Trainer, RunState]:
     """A run of a small network, compiled and not yet trained."""
     frontend = FrontendLayer(tiny.RATE, tiny.config(folder).frontend)
     frontend.build((None, SAMPLES))
@@ -52,17 +52,17 @@ def begin(
     whole, twin = models.with_frontend(frontend, body, (SAMPLES,)), None
     if precision != "float32":
         twin = models.with_frontend(frontend, float32_twin(body), (SAMPLES,))
-    learner = Learner(frontend, body, Augment(), None, settings.ema)
+    trainer = Trainer(frontend, body, Augment(), None, settings.ema)
     schedule = optimization.learning_rate_schedule(settings, 2)
     optimizer = optimization.optimizer(settings, schedule)
-    optimizer.build(learner.trainable_variables)
-    learner.compile(optimizer, loss=optimization.loss(settings))
+    optimizer.build(trainer.trainable_variables)
+    trainer.compile(optimizer, loss=optimization.loss(settings))
     state = RunState(Workdir(folder), whole, schedule, settings.patience, twin)
-    state.set_model(learner)
-    return learner, state
+    state.set_model(trainer)
+    return trainer, state
 
 
-def end_epoch(learner: Learner, state: RunState, val_loss: float) -> list[np.ndarray]:
+def end_epoch(trainer: Trainer, state: RunState, val_loss: float) -> list[np.ndarray]:
     """Change all that training changes, and end an epoch.
 
     Returns:
@@ -70,24 +70,24 @@ def end_epoch(learner: Learner, state: RunState, val_loss: float) -> list[np.nda
     """
     number = state.epochs_done
     generator = np.random.default_rng(number)
-    norm = learner.body.get_layer("norm")
+    norm = trainer.body.get_layer("norm")
     for variable in (
-        *learner.trainable_variables,
+        *trainer.trainable_variables,
         *(norm.non_trainable_weights if norm.trainable else ()),
-        *learner.optimizer.variables[2:],
-        *(average for _, average in learner.statistics.pairs),
+        *trainer.optimizer.variables[2:],
+        *(average for _, average in trainer.statistics.pairs),
     ):
         variable.assign(generator.uniform(0.5, 1.5, variable.shape))
     state.on_epoch_end(number, {"loss": 1.0, "val_loss": val_loss})
-    optimization.swap_averages(learner)
+    optimization.swap_averages(trainer)
     weights = [weight.numpy() for weight in state.whole.weights]
-    optimization.swap_averages(learner)
+    optimization.swap_averages(trainer)
     return weights
 
 
-def variables_of(learner: Learner, state: RunState) -> list[np.ndarray]:
-    averages = [average for _, average in learner.statistics.pairs]
-    every = [*state.whole.variables, *learner.optimizer.variables, *averages]
+def variables_of(trainer: Trainer, state: RunState) -> list[np.ndarray]:
+    averages = [average for _, average in trainer.statistics.pairs]
+    every = [*state.whole.variables, *trainer.optimizer.variables, *averages]
     return [variable.numpy() for variable in every]
 
 
@@ -108,17 +108,17 @@ def bytes_written(folder: Path, before: dict[Path, tuple[int, int]]) -> int:
 
 
 def test_an_epoch_writes_the_weights_that_are_trained_and_not_the_frozen_ones(tmp_path):
-    learner, state = begin(tmp_path, is_frozen=True)
+    trainer, state = begin(tmp_path, is_frozen=True)
     frozen = sum(
         4 * np.prod(weight.shape)
-        for layer in learner.body.layers
+        for layer in trainer.body.layers
         if not layer.trainable
         for weight in layer.weights
     )
     written = []
     for loss in (1.0, 0.9, 0.8):
         before = stamps(tmp_path)
-        end_epoch(learner, state, loss)
+        end_epoch(trainer, state, loss)
         written.append(bytes_written(tmp_path, before))
     # The model, and the frozen weights beside the checkpoint.
     assert written[0] > 2 * frozen
@@ -126,9 +126,9 @@ def test_an_epoch_writes_the_weights_that_are_trained_and_not_the_frozen_ones(tm
 
 
 def test_without_a_frozen_backbone_each_better_model_is_a_whole_file(tmp_path):
-    learner, state = begin(tmp_path)
+    trainer, state = begin(tmp_path)
     for loss in (1.0, 0.9):
-        weights = end_epoch(learner, state, loss)
+        weights = end_epoch(trainer, state, loss)
         files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
         assert files == {"model.keras", "latest.npz", "history.csv"}
         saved = keras.models.load_model(
@@ -142,21 +142,21 @@ def test_without_a_frozen_backbone_each_better_model_is_a_whole_file(tmp_path):
 def test_a_resumed_run_has_every_variable_to_the_last_bit(
     tmp_path, is_frozen, settings
 ):
-    learner, state = begin(tmp_path, is_frozen, settings)
+    trainer, state = begin(tmp_path, is_frozen, settings)
     for loss in (1.0, 0.9):
-        end_epoch(learner, state, loss)
+        end_epoch(trainer, state, loss)
     again, resumed = begin(tmp_path, is_frozen, settings)
     assert resumed.resume(again)
     assert resumed.history == state.history
-    assert_equal(variables_of(again, resumed), variables_of(learner, state))
+    assert_equal(variables_of(again, resumed), variables_of(trainer, state))
     best = end_epoch(again, resumed, 0.8)
     assert_equal(load_whole(tmp_path / "model.keras").get_weights(), best)
 
 
 def test_a_checkpoint_that_holds_all_variables_is_resumed_too(tmp_path):
-    learner, state = begin(tmp_path, is_frozen=True)
-    end_epoch(learner, state, 1.0)
-    variables = [*state.whole.variables, *learner.optimizer.variables]
+    trainer, state = begin(tmp_path, is_frozen=True)
+    end_epoch(trainer, state, 1.0)
+    variables = [*state.whole.variables, *trainer.optimizer.variables]
     np.savez(
         tmp_path / "checkpoints" / "latest.npz",
         history=json.dumps(state.history),
@@ -165,7 +165,7 @@ def test_a_checkpoint_that_holds_all_variables_is_resumed_too(tmp_path):
     (tmp_path / "checkpoints" / "frozen.npz").unlink()
     again, resumed = begin(tmp_path, is_frozen=True)
     resumed.resume(again)
-    assert_equal(variables_of(again, resumed), variables_of(learner, state))
+    assert_equal(variables_of(again, resumed), variables_of(trainer, state))
     end_epoch(again, resumed, 0.9)
     last, final = begin(tmp_path, is_frozen=True)
     final.resume(last)
@@ -173,8 +173,8 @@ def test_a_checkpoint_that_holds_all_variables_is_resumed_too(tmp_path):
 
 
 def test_a_checkpoint_without_averages_of_statistics_begins_them_anew(tmp_path):
-    learner, state = begin(tmp_path, settings=AVERAGED)
-    end_epoch(learner, state, 1.0)
+    trainer, state = begin(tmp_path, settings=AVERAGED)
+    end_epoch(trainer, state, 1.0)
     path = state._workdir.checkpoint_file
     with np.load(path) as saved:
         arrays = {k: v for k, v in saved.items() if not k.startswith("average_")}
@@ -191,8 +191,8 @@ def test_a_checkpoint_without_averages_of_statistics_begins_them_anew(tmp_path):
 def test_frozen_weights_that_are_not_those_of_the_checkpoint_are_named(
     tmp_path, damage
 ):
-    learner, state = begin(tmp_path, is_frozen=True)
-    end_epoch(learner, state, 1.0)
+    trainer, state = begin(tmp_path, is_frozen=True)
+    end_epoch(trainer, state, 1.0)
     path = tmp_path / "checkpoints" / "frozen.npz"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -207,8 +207,8 @@ def test_frozen_weights_that_are_not_those_of_the_checkpoint_are_named(
 def test_the_model_is_that_of_the_best_epoch_and_not_of_the_last(
     tmp_path, is_frozen, precision
 ):
-    learner, state = begin(tmp_path, is_frozen, precision=precision)
-    epochs = [end_epoch(learner, state, loss) for loss in (1.0, 0.5, 0.7)]
+    trainer, state = begin(tmp_path, is_frozen, precision=precision)
+    epochs = [end_epoch(trainer, state, loss) for loss in (1.0, 0.5, 0.7)]
     path = tmp_path / "model.keras"
     assert state.best["epoch"] == 2
     assert_equal(load_whole(path).get_weights(), epochs[1])
@@ -219,9 +219,9 @@ def test_the_model_is_that_of_the_best_epoch_and_not_of_the_last(
 
 
 def test_the_whole_model_is_the_best_one_wherever_a_kill_comes(tmp_path):
-    learner, state = begin(tmp_path, is_frozen=True)
-    end_epoch(learner, state, 1.0)
-    best = end_epoch(learner, state, 0.5)
+    trainer, state = begin(tmp_path, is_frozen=True)
+    end_epoch(trainer, state, 1.0)
+    best = end_epoch(trainer, state, 0.5)
     checkpoints, path = tmp_path / "checkpoints", tmp_path / "model.keras"
     kept = (checkpoints / "best.npz").read_bytes()
     complete_model(Workdir(tmp_path))
@@ -239,9 +239,9 @@ def test_the_whole_model_is_the_best_one_wherever_a_kill_comes(tmp_path):
 
 
 def test_weights_of_the_best_model_that_are_damaged_are_named(tmp_path):
-    learner, state = begin(tmp_path, is_frozen=True)
+    trainer, state = begin(tmp_path, is_frozen=True)
     for loss in (1.0, 0.5):
-        end_epoch(learner, state, loss)
+        end_epoch(trainer, state, loss)
     path = tmp_path / "checkpoints" / "best.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=r"best\.npz: .* cannot be read"):
@@ -291,16 +291,16 @@ def test_statistics_are_averaged_as_the_weights_are():
     settings = Train(learning_rate=0.1, warmup_epochs=0.0, ema=0.8)
     frontend = FrontendLayer(8000, Config().frontend)
     body = keras.Model(inputs, outputs)
-    learner = Learner(frontend, body, Augment(), None, settings.ema)
+    trainer = Trainer(frontend, body, Augment(), None, settings.ema)
     schedule = optimization.learning_rate_schedule(settings, 10)
     optimizer = optimization.optimizer(settings, schedule)
-    optimizer.build(learner.trainable_variables)
-    learner.compile(optimizer, loss=optimization.loss(settings))
+    optimizer.build(trainer.trainable_variables)
+    trainer.compile(optimizer, loss=optimization.loss(settings))
     generator = np.random.default_rng(0)
     means, variances, raw = [], [], None
     for step in range(4):
         features = generator.normal(step, 1 + step, (6, 2)).astype("float32")
-        learner.train_step(({"features": tf.constant(features)}, tf.eye(6, 2)))
+        trainer.train_step(({"features": tf.constant(features)}, tf.eye(6, 2)))
         means.append(features.mean(axis=0))
         variances.append(features.var(axis=0))
     wanted = [means[0], variances[0]]
@@ -308,8 +308,8 @@ def test_statistics_are_averaged_as_the_weights_are():
         wanted = [0.8 * wanted[0] + 0.2 * mean, 0.8 * wanted[1] + 0.2 * variance]
     raw = [norm.moving_mean.numpy(), norm.moving_variance.numpy()]
     assert np.abs(raw[0] - wanted[0]).min() > 0.1
-    optimization.swap_averages(learner)
+    optimization.swap_averages(trainer)
     np.testing.assert_allclose(norm.moving_mean.numpy(), wanted[0], rtol=1e-5)
     np.testing.assert_allclose(norm.moving_variance.numpy(), wanted[1], rtol=1e-5)
-    optimization.swap_averages(learner)
+    optimization.swap_averages(trainer)
     assert_equal([norm.moving_mean.numpy(), norm.moving_variance.numpy()], raw)

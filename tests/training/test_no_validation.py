@@ -38,9 +38,9 @@ def run(corpus, tmp_path_factory) -> Workdir:
 
 def test_all_clips_that_are_not_for_the_test_train(run):
     manifest = run.manifest()
-    assert manifest.part("validation") == ()
-    assert len(manifest.part("train")) + len(manifest.part("test")) == 24
-    assert all(clip.size for clip in manifest.part("train"))
+    assert manifest.clips_in("validation") == ()
+    assert len(manifest.clips_in("train")) + len(manifest.clips_in("test")) == 24
+    assert all(clip.size for clip in manifest.clips_in("train"))
     assert manifest.protocol["validation"] == "none"
 
 
@@ -64,7 +64,7 @@ def test_a_corpus_with_a_validation_part_of_its_own_keeps_it(corpus):
         **{"name": "csv", "dir": str(corpus), "csv_file": "table.csv"},
         "split_column": "part",
     }
-    assert len(datasets.load(Dataset(**settings)).part("validation")) == 8
+    assert len(datasets.load(Dataset(**settings)).clips_in("validation")) == 8
     with pytest.raises(UsageError, match="has a validation part of its own"):
         datasets.load(Dataset(**settings, validation="none"))
 
@@ -107,7 +107,7 @@ def test_an_export_is_checked_on_training_clips_and_says_so(
     changes = {"export.formats": ("float32",)}
     described = export(run, tmp_path / "export", changes)
     row = described["formats"]["float32"]
-    assert row["train"]["n_clips"] == len(run.manifest().part("train"))
+    assert row["train"]["n_clips"] == len(run.manifest().clips_in("train"))
     assert row["train"]["agreement"] == 1
     assert "validation" not in row
     assert "files are checked on training clips" in capsys.readouterr().out

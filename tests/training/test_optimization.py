@@ -13,7 +13,7 @@ from asc_tf.training import optimization
 from asc_tf.training.model_file import load_whole
 from asc_tf.training.optimization import PlateauSchedule, learning_rate_schedule
 from asc_tf.training.train import train
-from asc_tf.training.trainer import Learner
+from asc_tf.training.trainer import Trainer
 from asc_tf.workdir import Workdir
 
 TARGETS = np.array([[1, 0, 0], [0, 0.3, 0.7], [0, 1, 0]], np.float32)
@@ -38,14 +38,14 @@ def body_of(weights: np.ndarray) -> keras.Model:
     return body
 
 
-def learner_of(settings: Train, weights: np.ndarray, class_weights=None) -> Learner:
+def trainer_of(settings: Train, weights: np.ndarray, class_weights=None) -> Trainer:
     layer = FrontendLayer(8000, Config().frontend)
-    learner = Learner(layer, body_of(weights), Augment(), class_weights)
+    trainer = Trainer(layer, body_of(weights), Augment(), class_weights)
     schedule = learning_rate_schedule(settings, 10)
     made = optimization.optimizer(settings, schedule)
-    made.build(learner.trainable_variables)
-    learner.compile(made, loss=optimization.loss(settings), metrics=["accuracy"])
-    return learner
+    made.build(trainer.trainable_variables)
+    trainer.compile(made, loss=optimization.loss(settings), metrics=["accuracy"])
+    return trainer
 
 
 def plain(**changes) -> Train:
@@ -126,10 +126,10 @@ def test_balanced_class_weights_let_all_labels_count_alike():
 @pytest.mark.parametrize("own", [None, np.array([1, 0.5, 0], np.float32)])
 def test_class_weights_count_by_the_shares_of_a_mixed_target(own):
     weights = np.array([0.5, 1.0, 3.0], np.float32)
-    learner = learner_of(plain(learning_rate=1e-9), np.eye(3, dtype="f"), weights)
+    trainer = trainer_of(plain(learning_rate=1e-9), np.eye(3, dtype="f"), weights)
     features = np.log(PROBABILITIES)
     described = (TARGETS,) if own is None else (TARGETS, own)
-    logs = learner.train_step(({"features": tf.constant(features)}, *described))
+    logs = trainer.train_step(({"features": tf.constant(features)}, *described))
     each = -(TARGETS * weights * np.log(PROBABILITIES)).sum(axis=1)
     each = each if own is None else each * own
     assert float(logs["loss"]) == pytest.approx(each.mean(), rel=1e-5)
@@ -137,10 +137,10 @@ def test_class_weights_count_by_the_shares_of_a_mixed_target(own):
 
 def step_of(settings: Train, weights: np.ndarray, scale: float = 1.0) -> np.ndarray:
     """What one step of training changes."""
-    learner = learner_of(settings, weights)
+    trainer = trainer_of(settings, weights)
     features = tf.constant(scale * np.eye(3, dtype="f"))
-    learner.train_step(({"features": features}, tf.constant(TARGETS)))
-    return learner.body.get_weights()[0] - weights
+    trainer.train_step(({"features": features}, tf.constant(TARGETS)))
+    return trainer.body.get_weights()[0] - weights
 
 
 def test_clipping_bounds_the_norm_of_all_gradients():
@@ -183,19 +183,19 @@ def test_sgd_moves_against_the_gradient_with_momentum():
 
 
 def test_averages_trade_places_with_weights_to_the_last_bit():
-    learner = learner_of(plain(ema=0.9, learning_rate=0.5), np.eye(3, dtype="f"))
+    trainer = trainer_of(plain(ema=0.9, learning_rate=0.5), np.eye(3, dtype="f"))
     seen = []
     for _ in range(3):
         features = tf.constant(1e3 * PROBABILITIES)
-        learner.train_step(({"features": features}, tf.constant(TARGETS)))
-        seen.append(learner.body.get_weights()[0])
+        trainer.train_step(({"features": features}, tf.constant(TARGETS)))
+        seen.append(trainer.body.get_weights()[0])
     average = seen[0]
     for weights in seen[1:]:
         average = 0.9 * average + 0.1 * weights
-    optimization.swap_averages(learner)
-    np.testing.assert_allclose(learner.body.get_weights()[0], average, atol=1e-6)
-    optimization.swap_averages(learner)
-    np.testing.assert_array_equal(learner.body.get_weights()[0], seen[-1])
+    optimization.swap_averages(trainer)
+    np.testing.assert_allclose(trainer.body.get_weights()[0], average, atol=1e-6)
+    optimization.swap_averages(trainer)
+    np.testing.assert_array_equal(trainer.body.get_weights()[0], seen[-1])
 
 
 def test_averaged_weights_are_what_is_validated_and_saved(tmp_path):

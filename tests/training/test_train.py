@@ -399,7 +399,7 @@ def test_a_run_is_not_resumed_on_another_corpus(tmp_path):
     config = tiny.config(corpus, train__epochs=1)
     train(config, workdir)
     kept = workdir.manifest_file.read_text()
-    gone = workdir.manifest().part("train")[0]
+    gone = workdir.manifest().clips_in("train")[0]
     (corpus / gone.path).unlink()
     with pytest.raises(UserError, match=r"is not what it was when this run began"):
         train(config, workdir)

@@ -23,7 +23,7 @@ from asc_tf.core.errors import UserError
 from asc_tf.training import checkpoint, tensorboard
 from asc_tf.training.model_file import load_whole
 from asc_tf.training.train import train
-from asc_tf.training.trainer import Learner
+from asc_tf.training.trainer import Trainer
 from asc_tf.workdir import Workdir
 
 EPOCHS = 3
@@ -52,7 +52,7 @@ def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
     corpus, whole, tmp_path, monkeypatch
 ):
     config, workdir = tiny.config(corpus, train__epochs=EPOCHS), Workdir(tmp_path / "r")
-    made = Learner.make_train_function
+    made = Trainer.make_train_function
 
     def broken(self, force=False):
         function, count = made(self, force), iter(range(10**6))
@@ -67,7 +67,7 @@ def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
         self.train_function = train_function
         return train_function
 
-    monkeypatch.setattr(Learner, "make_train_function", broken)
+    monkeypatch.setattr(Trainer, "make_train_function", broken)
     with pytest.raises(UserError) as caught:
         train(config, workdir)
     message = str(caught.value)
@@ -88,7 +88,7 @@ def test_weights_that_are_not_finite_are_never_kept_where_pooling_hides_them(
     network = {"model__name": "esa3_cnn", "model__filters": (2, 2, 2)}
     config = tiny.config(corpus, train__epochs=3, model__units=2, **network)
     workdir = Workdir(tmp_path / "run")
-    made = Learner.make_train_function
+    made = Trainer.make_train_function
 
     def broken(self, force=False):
         function, count = made(self, force), iter(range(10**6))
@@ -103,7 +103,7 @@ def test_weights_that_are_not_finite_are_never_kept_where_pooling_hides_them(
         self.train_function = train_function
         return train_function
 
-    monkeypatch.setattr(Learner, "make_train_function", broken)
+    monkeypatch.setattr(Trainer, "make_train_function", broken)
     with pytest.raises(UserError, match="a weight is not finite at the end of epoch 2"):
         train(config, workdir)
     assert [row["epoch"] for row in tiny.history(workdir)] == [1]

@@ -122,7 +122,7 @@ class StoredFeatures:
     def is_weighted(self, split: str) -> bool:
         """Whether some clips of a split weigh less than 1."""
         weight = self.config_sections["dataset"]["unverified_weight"]
-        clips = self.manifest.part(split)
+        clips = self.manifest.clips_in(split)
         return weight < 1 and any(clip.verified == "0" for clip in clips)
 
     def dataset(self, split: str) -> "tf.data.Dataset":
@@ -130,8 +130,8 @@ class StoredFeatures:
 
         Returns:
             Dicts of `features` float32 `[frames, bands]` or `[frames, bands,
-            channels]`, `clip` int32 `[]` (place among `manifest.part(split)`), `target`
-            float32 `[labels]` and `weight` float32 `[]`.
+            channels]`, `clip` int32 `[]` (index into `manifest.clips_in(split)`),
+            `target` float32 `[labels]` and `weight` float32 `[]`.
 
         Raises:
             UsageError: If the split is not stored.

@@ -98,7 +98,7 @@ class Writer:
 
     def _jobs(self, contents: Contents, split: str) -> Iterator[_Job]:
         """Whole clips, as many as a shard can hold by what is known of their length."""
-        clips, parts = self._manifest.part(split), [0]
+        clips, parts = self._manifest.clips_in(split), [0]
         held = 0
         for place, clip in enumerate(clips):
             count = self._expected(clip)
