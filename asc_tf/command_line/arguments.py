@@ -59,9 +59,7 @@ class _FieldParser(flags.ArgumentParser):
     def parse(self, argument: Any) -> Any:
         if not isinstance(argument, str):
             return argument
-        return config.coerce(
-            self._key, self._item, config.from_text(self._item, argument)
-        )
+        return config.parse_text(self._key, self._item, argument)
 
     def flag_type(self) -> str:
         return type(self._item.default).__name__
@@ -77,7 +75,7 @@ class _SwitchParser(flags.BooleanParser):
         try:
             return super().parse(argument)
         except (TypeError, ValueError):
-            return config.coerce(self._key, self._item, argument)
+            return config.parse_text(self._key, self._item, str(argument))
 
 
 def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:

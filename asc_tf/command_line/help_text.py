@@ -9,6 +9,7 @@ from typing import Any
 from absl import flags
 
 from asc_tf import config
+from asc_tf.config.options import describe_need
 from asc_tf.core.errors import UsageError
 
 WIDTH = 80
@@ -168,6 +169,11 @@ def _described_key(
         number = "some" if kind is tuple else "one"
         notes.append(f"{number} of {', '.join(limits['choices'])}")
         head = head.replace("=TEXT", "=NAME")
+    needs = [
+        describe_need(other, needed) for other, needed in limits["only_with"].items()
+    ]
+    if needs:
+        notes.append(f"only with {' and '.join(needs)}")
     if default != "":
         notes.append(f"default: {default}")
     low, high = limits["minimum"], limits["maximum"]

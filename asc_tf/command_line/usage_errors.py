@@ -116,9 +116,8 @@ def _takes(name: str, value: str) -> bool:
     """Whether a flag takes a value, as far as its declaration says."""
     if name not in config.FIELDS:
         return True
-    item = config.FIELDS[name]
     try:
-        config.coerce(name, item, config.from_text(item, value))
+        config.parse_text(name, config.FIELDS[name], value)
     except UsageError:
         return False
     return True

@@ -10,7 +10,7 @@ from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_config_file
 from asc_tf.commands.configuration import parse_splits, resolve
 from asc_tf.config import Augment, Config
-from asc_tf.config.frontend import WAVEFORM_SWITCHES as ON_WAVEFORMS
+from asc_tf.config.augment import WAVEFORM_SWITCHES as ON_WAVEFORMS
 from asc_tf.manifest import SPLITS
 from asc_tf.pipeline.feature_store.contents import FORMATS, SECTIONS
 from asc_tf.pipeline.store_features import write_features

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Augment
-from asc_tf.config.frontend import WAVEFORM_SWITCHES
+from asc_tf.config.augment import WAVEFORM_SWITCHES
 
 FEATURE_SWITCHES = (
     *("frequency_warp", "eq_tilt_db", "mixstyle_alpha", "time_masks"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asc_tf.config import Config
-from asc_tf.config.checks import check_training, without_effect
+from asc_tf.config.checks import check_training, find_unused_settings
 from asc_tf.core.errors import UserError, install_hint
 from asc_tf.manifest import Manifest, count_by_split
 from asc_tf.pipeline.corpus_checks import corpus_notes, oddities
@@ -70,7 +70,7 @@ def print_notes(config: Config, workdir: Workdir, manifest: Manifest) -> None:
     for note in (
         *corpus_notes(manifest, Path(config.dataset.dir), parts, parts),
         *oddities(used, config.audio),
-        *without_effect(config),
+        *find_unused_settings(config),
     ):
         print(note)
 

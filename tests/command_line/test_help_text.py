@@ -69,7 +69,13 @@ def test_full_help_has_every_key_with_its_help_default_and_choices():
     for item in FIELDS.values():
         assert words(item.metadata["help"]) in text
         assert ", ".join(item.metadata["choices"]) in text
-    assert "--frontend.n_mels=N mel bands (default: 64; 1 to 1024)" in text
+    assert (
+        "--frontend.n_fft=N FFT length, samples; a power of two (default: 1024; 16"
+        in text
+    )
+    needs = "only with kind = log_mel, linear or mfcc and logarithm = decibel"
+    assert f"dB; 0: none ({needs}; default: 80.0; 0.0 to 400.0)" in text
+    assert "odd (only with deltas; default: 9;" in text
     assert "some of saved_model, float32, int8; default: saved_model,float32" in text
     assert "--train.clip_norm=X" in text and "default: 0.0; at least 0.0" in text
     assert "--[no]augment.time_roll" in text
@@ -86,8 +92,10 @@ def test_the_help_of_a_section_has_its_keys_alone(section):
 
 
 def test_the_help_of_one_flag_is_its_entry():
-    text = make().help_text("train.epochs")
-    assert words(text) == ("--train.epochs=N epochs at most (default: 60; 1 to 100000)")
+    text = make().help_text("train.batch_size")
+    assert words(text) == (
+        "--train.batch_size=N segments per step (default: 16; 1 to 65536)"
+    )
     assert words(make().help_text("top_k")).startswith("--top_k=N labels")
 
 

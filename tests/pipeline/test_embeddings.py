@@ -17,7 +17,7 @@ import tiny
 from asc_tf import models
 from asc_tf.augment import fold_in
 from asc_tf.config import Augment, Config, Model
-from asc_tf.config.frontend import SWITCHES
+from asc_tf.config.augment import SWITCHES
 from asc_tf.frontend import FrontendLayer
 from asc_tf.models import imagenet
 from asc_tf.pipeline import embeddings, prepare, training_data

@@ -7,7 +7,6 @@ import tensorflow as tf
 import tiny
 
 from asc_tf.config import Augment, Config, Train
-from asc_tf.config.checks import without_effect
 from asc_tf.frontend import FrontendLayer
 from asc_tf.training import optimization
 from asc_tf.training.model_file import load_whole
@@ -224,28 +223,6 @@ def test_averaged_weights_are_what_is_validated_and_saved(tmp_path):
     losses = [tiny.history(Workdir(tmp_path / n))[0] for n in ("run", "raw")]
     assert losses[0]["loss"] == losses[1]["loss"]
     assert losses[0]["val_loss"] != losses[1]["val_loss"]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "because"),
-    [
-        ("momentum", 0.5, "optimizer = adam"),
-        ("decay_rate", 0.5, "schedule = cosine"),
-        ("plateau_factor", 0.1, "schedule = cosine"),
-        ("plateau_patience", 1, "schedule = cosine"),
-        ("focal_gamma", 1.0, "loss = categorical_crossentropy"),
-    ],
-)
-def test_a_run_says_which_setting_of_training_changes_nothing(name, value, because):
-    said = without_effect(Config().replace({f"train.{name}": value}))
-    assert said == [f"train.{name} changes nothing with train.{because}"]
-
-
-def test_a_run_says_that_its_steps_take_the_place_of_its_epochs():
-    given = Config().replace({"train.steps": 100, "train.epochs": 3})
-    wanted = "train.epochs changes nothing with train.steps = 100"
-    assert without_effect(given) == [wanted]
-    assert not without_effect(Config().replace({"train.steps": 100}))
 
 
 @pytest.mark.parametrize(
