@@ -1,4 +1,4 @@
-"""The arguments of a command: configuration keys as flags, and words without a flag."""
+"""Arguments of a command: configuration keys as flags, and words without a flag."""
 
 import dataclasses
 import os
@@ -15,7 +15,7 @@ from asc_tf.core.errors import UsageError
 
 
 def define_configuration(values: flags.FlagValues, keys: Sequence[str]) -> None:
-    """Make a flag of each configuration key; a flag not given stays None."""
+    """Define a flag for each configuration key; a flag that is not given stays None."""
     for key in keys:
         item = config.FIELDS[key]
         if isinstance(item.default, bool):
@@ -51,7 +51,7 @@ def define_workdir(
 
 
 class _FieldParser(flags.ArgumentParser):
-    """Turns a flag's text into a value of the field, with the field's own check."""
+    """Converts a flag's text to a value of its field, with the field's own check."""
 
     def __init__(self, key: str, item: dataclasses.Field) -> None:
         self._key, self._item = key, item
@@ -66,7 +66,7 @@ class _FieldParser(flags.ArgumentParser):
 
 
 class _SwitchParser(flags.BooleanParser):
-    """Turns what follows a switch's `=` into true or false."""
+    """Converts the text behind a switch's `=` to true or false."""
 
     def __init__(self, key: str, item: dataclasses.Field) -> None:
         self._key, self._item = key, item
@@ -89,13 +89,13 @@ def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         rest = values(["asc-tf", *arguments])
     except flags.UnrecognizedFlagError as error:
         raise UsageError(
-            usage_errors.unknown_flag(values, error.flagname, error.flagvalue)
+            usage_errors.describe_unknown_flag(values, error.flagname, error.flagvalue)
         ) from error
     except flags.IllegalFlagValueError as error:
-        raise UsageError(usage_errors.illegal_value(values, error)) from error
+        raise UsageError(usage_errors.describe_illegal_value(values, error)) from error
     except (flags.Error, ValueError) as error:
         raise UsageError(str(error)) from error
-    # Only now, so that it is no flag that can be given.
+    # Defined only now, so that --positional cannot be given.
     flags.DEFINE_list("positional", rest[1:], "", flag_values=values)
 
 
@@ -116,13 +116,13 @@ def assign_word(values: flags.FlagValues, names: Sequence[str]) -> None:
     if more or not names:
         shown = " ".join(more if names else values.positional)
         raise UsageError(f"unexpected argument {shown} (write --flag=value)")
-    flag = values[_meant(word, names, values)]
+    flag = values[_choose_flag(word, names, values)]
     if flag.name == "workdir":
-        # The model.keras of a run stands for its run.
+        # The model.keras of a run stands for the run folder.
         path = Path(word).expanduser()
         run = find_run(path)
         word = str(run) if run and run != path else word
-    if flag.present and absolute(flag.value) != absolute(word):
+    if flag.present and make_absolute(flag.value) != make_absolute(word):
         again = ""
         if "config" in names and flag.name == "workdir":
             again = f"; to begin a new run with its configuration, --config={word}"
@@ -134,8 +134,8 @@ def assign_word(values: flags.FlagValues, names: Sequence[str]) -> None:
     values.positional = []
 
 
-def _meant(word: str, names: Sequence[str], values: flags.FlagValues) -> str:
-    """The one of some flags that a word stands for."""
+def _choose_flag(word: str, names: Sequence[str], values: flags.FlagValues) -> str:
+    """Choose the flag that a word stands for."""
     if len(names) == 1:
         return names[0]
     is_shipped = word in config.shipped()
@@ -150,6 +150,6 @@ def _meant(word: str, names: Sequence[str], values: flags.FlagValues) -> str:
     return "workdir"
 
 
-def absolute(folder: str) -> str:
-    """A folder as it can be found from elsewhere, `~` expanded."""
+def make_absolute(folder: str) -> str:
+    """Make the path of a folder absolute, `~` expanded and links followed."""
     return os.path.realpath(os.path.expanduser(folder))

@@ -8,8 +8,10 @@ from typing import Any
 from absl import flags
 
 from asc_tf import config as configuration
-from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_workdir
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.predictions import format_lines
+from asc_tf.command_line.values import read_changes, read_new_path
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.workdir import Workdir
@@ -32,8 +34,8 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def _run(values: flags.FlagValues) -> int:
     config = configuration.read(configuration.find(CONFIGURATION))
-    config = config.replace(command.changed(values, COMMAND.configuration_keys()))
-    print(demo(config, command.new_path(values, "workdir")))
+    config = config.replace(read_changes(values))
+    print(demo(config, read_new_path(values, "workdir")))
     return 0
 
 
@@ -83,13 +85,12 @@ def _check_folder(folder: Path) -> None:
 
 
 def _predict_one(workdir: Workdir, folder: Path) -> None:
-    from asc_tf.commands import predict
     from asc_tf.evaluation.predictor import load
 
     clip = workdir.manifest().clips_in("test")[0]
     path = str(folder / "scenes" / clip.path)
     result = load(folder / "export" / "int8.tflite").predict_files([path])[0]
-    print(predict.lines(result, 3, len(path)))
+    print(format_lines(result, 3, len(path)))
 
 
 def closing_table(report: dict[str, Any], described: dict[str, Any]) -> str:
@@ -111,7 +112,7 @@ def _say(stage: str) -> None:
     print(f"\n== {stage}", flush=True)
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="demo",
     begins_with=CONFIGURATION,
     usage=USAGE,

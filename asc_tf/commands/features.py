@@ -6,8 +6,9 @@ from typing import Any
 from absl import flags
 
 from asc_tf import config as configuration
-from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_config_file
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_changes, read_new_path
 from asc_tf.commands.configuration import parse_splits, resolve
 from asc_tf.config import Augment, Config
 from asc_tf.config.augment import WAVEFORM_SWITCHES as ON_WAVEFORMS
@@ -46,12 +47,12 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    output = command.new_path(values, "output")
+    output = read_new_path(values, "output")
     splits = parse_splits("splits", values.splits)
-    config = resolve(values, COMMAND.configuration_keys())
+    config = resolve(values)
     config = config.replace({"dataset.features": ""})
     write_features(config, output, values.format, splits)
-    given = command.changed(values, COMMAND.configuration_keys()) | _to_train(config)
+    given = read_changes(values) | _to_train(config)
     words = [f"--config={values.config}"] * bool(values.config)
     words += [f"--{key}={value}" for key, value in given.items()]
     words += [f"--dataset.features={output}", "--workdir=RUN"]
@@ -75,7 +76,7 @@ def _to_train(config: Config) -> dict[str, Any]:
     return {key: value for key, value in off.items() if now[key] != value}
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="features",
     usage=USAGE,
     run=_run,

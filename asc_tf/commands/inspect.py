@@ -5,7 +5,7 @@ import sys
 
 from absl import flags
 
-from asc_tf.command_line import command
+from asc_tf.command_line.command import Command
 from asc_tf.config import Audio
 from asc_tf.core.errors import UsageError
 
@@ -53,7 +53,7 @@ def _run(values: flags.FlagValues) -> int:
     return int(failed)
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="inspect",
     usage=USAGE,
     run=_run,

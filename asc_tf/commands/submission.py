@@ -4,7 +4,8 @@ from pathlib import Path
 
 from absl import flags
 
-from asc_tf.command_line import command
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_new_path
 from asc_tf.core.errors import UsageError
 from asc_tf.core.files import write_text
 from asc_tf.evaluation.submission import (
@@ -37,7 +38,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> int:
     if not values.positional:
         raise UsageError("no runs; give one or more run folders")
-    output = command.new_path(values, "output")
+    output = read_new_path(values, "output")
     if output.is_dir():
         raise UsageError(f"--output={output}: a folder; name a file")
     names = [Path(name).resolve() for name in values.positional]
@@ -60,7 +61,7 @@ def _run(values: flags.FlagValues) -> int:
     return 0
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="submission",
     usage=USAGE,
     run=_run,

@@ -44,6 +44,7 @@ __all__ = [
     "nearest",
     "parse_text",
     "read",
+    "section_keys",
     "shipped",
     "suggestion",
 ]
@@ -66,6 +67,12 @@ FIELDS: dict[str, dataclasses.Field] = {
     for item in dataclasses.fields(section)  # type: ignore[arg-type]
 }
 """Every key, like `frontend.n_mels`, in the order of the data flow."""
+
+
+def section_keys(*sections: str) -> tuple[str, ...]:
+    """List the keys of some sections, in the order of the data flow."""
+    return tuple(key for key in FIELDS if key.partition(".")[0] in sections)
+
 
 TITLES = {
     section_name(section): (section.__doc__ or "").partition(".")[0]

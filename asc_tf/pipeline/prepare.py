@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asc_tf import datasets
-from asc_tf.command_line import command
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
+from asc_tf.core.packages import require_package
 from asc_tf.datasets.corpus import files_below, is_audio
 from asc_tf.manifest import Clip, Manifest, read_clips
 from asc_tf.pipeline.corpus_checks import (
@@ -27,7 +27,7 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
     Raises:
         UserError: If the corpus cannot give an honest result.
     """
-    command.need("tensorflow")
+    require_package("tensorflow")
     check_sounds(config)
     workdir.check_config(config)
     known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
@@ -65,7 +65,7 @@ def prepare_stored(
     Raises:
         UserError: If the features were made with other settings.
     """
-    command.need("tensorflow")
+    require_package("tensorflow")
     workdir.check_config(config)
     stored.check(config)
     manifest = stored.manifest

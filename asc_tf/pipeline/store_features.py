@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from asc_tf.command_line import command
 from asc_tf.config import Audio, Config, Evaluate
 from asc_tf.core.errors import UsageError
+from asc_tf.core.packages import require_package
 from asc_tf.dsp import channels, segments
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import SPLITS, Clip, count_by_split, read_clips
@@ -58,7 +58,7 @@ def write_features(
             splits.
         UserError: If the corpus is refused, or another process writes here.
     """
-    command.need("tensorflow")
+    require_package("tensorflow")
     folder = FeaturesFolder(output)
     before = _begun(folder, config, kind)
     wanted = [
