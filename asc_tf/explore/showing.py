@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from asc_tf.augment import augment_features, augment_waveforms, fold_in
 from asc_tf.config import Augment, Config, Frontend
-from asc_tf.frontend import FrontendLayer, statistics
+from asc_tf.frontend import FrontendLayer, compute_statistics
 from asc_tf.frontend.log_axis import hz_to_octaves
 from asc_tf.frontend.mel import hz_to_mel
 from asc_tf.manifest import Clip
@@ -92,7 +92,7 @@ class Studio:
             return
         extract = tf.function(self._frontend.extract)
         batches = (extract(tf.constant(one[np.newaxis])) for one in found)
-        self._frontend.set_statistics(*statistics(self._frontend, batches))
+        self._frontend.set_statistics(*compute_statistics(self._frontend, batches))
 
     def example(self, clip: Clip, waveform: np.ndarray, start: float) -> Card:
         """Waveform, log-frequency spectrogram and mel spectrogram of an excerpt.

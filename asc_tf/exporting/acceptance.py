@@ -58,7 +58,7 @@ def measure(
     Returns:
         The content of export.json.
     """
-    from asc_tf.models.cost import macs
+    from asc_tf.models.cost import count_macs
 
     chosen = tuple(evenly(manifest.clips_in(split), config.export.check_clips))
     parts = {split: dataclasses.replace(manifest, clips=chosen)}
@@ -77,7 +77,7 @@ def measure(
         "format_version": FORMAT_VERSION,
         "model": config.model.name,
         "parameters": model.count_params(),
-        "macs": macs(model),
+        "macs": count_macs(model),
         "macs_note": "one segment, without the front-end",
         "environment": {k: v for k, v in environment().items() if k != "command"},
         "keras": {

@@ -34,9 +34,9 @@ def describe_model(config: Config, segment: tuple[int, ...], labels: int) -> str
         f"features {' x '.join(map(str, shape))} (a segment of "
         f"{config.audio.segment_seconds:g} s), {labels} labels",
         "",
-        cost.table(cost.layer_costs(body)),
+        cost.format_table(cost.compute_costs(body)),
         "",
-        budget.summary(body, config.frontend),
+        budget.summarize(body, config.frontend),
     ]
-    over = budget.over_budget(body, config.model, config.frontend)
-    return "\n".join([*lines, *(f"over {each}" for each in over)])
+    exceeded = budget.list_over_budget(body, config.model, config.frontend)
+    return "\n".join([*lines, *(f"over {each}" for each in exceeded)])

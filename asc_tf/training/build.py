@@ -13,7 +13,7 @@ from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Manifest
 from asc_tf.models import budget, imagenet
-from asc_tf.models.precision import choose_precision, dtype_policy, float32_twin
+from asc_tf.models.precision import choose_precision, dtype_policy, make_float32_twin
 from asc_tf.pipeline import embeddings
 from asc_tf.training import checkpoint, distribution, optimization
 from asc_tf.training.model_file import load_whole
@@ -51,7 +51,7 @@ def body(
         config.model,
         frontend.compute_output_shape((None, *shape))[1:],
         len(labels),
-        models.momentum_for(steps),
+        models.choose_momentum(steps),
     )
     budget.check_budget(made, config.model, config.frontend)
     settings = config.model
@@ -59,7 +59,7 @@ def body(
     if is_begun:
         models.check_resumable(made, workdir.model_file)
     if settings.init_from and not is_begun:
-        earlier = models.body_of(load_whole(_earlier(settings, labels)))
+        earlier = models.get_body(load_whole(_earlier(settings, labels)))
         models.initialize(made, earlier, settings.freeze, keep_head=settings.keep_head)
     else:
         models.freeze_layers(made, settings.freeze)
@@ -102,9 +102,9 @@ def build_training(
     shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
     with dtype_policy(precision):
         network = body(config, workdir, frontend, manifest.labels, steps)
-    whole, twin = models.with_frontend(frontend, network, shape), None
+    whole, twin = models.attach_frontend(frontend, network, shape), None
     if precision != "float32" or replicas > 1:
-        twin = models.with_frontend(frontend, float32_twin(network), shape)
+        twin = models.attach_frontend(frontend, make_float32_twin(network), shape)
     if replicas > 1:
         distribution.synchronize(network)
     weights = optimization.class_weights(

@@ -118,7 +118,7 @@ def fit(
     import keras
     import tensorflow as tf
 
-    from asc_tf.frontend import FrontendLayer, statistics
+    from asc_tf.frontend import FrontendLayer, compute_statistics
     from asc_tf.models.precision import allow_tensor_float_32
     from asc_tf.pipeline.examples import steps_per_epoch
     from asc_tf.pipeline.training_data import make_examples
@@ -154,7 +154,7 @@ def fit(
             flush=True,
         )
         with reading():
-            frontend.set_statistics(*statistics(frontend, examples.extracted()))
+            frontend.set_statistics(*compute_statistics(frontend, examples.extracted()))
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
         with reading(), interruptible(config, workdir, state):
             learn(config, workdir, examples, trainer, state, interactive)
@@ -208,7 +208,7 @@ def learn(
         with energy[0].counted("embed") if energy else contextlib.nullcontext():
             examples.embed(state.whole)
     steps = steps_per_epoch(examples.count(), config.train.batch_size)
-    parameters = models.body_of(state.whole).count_params()
+    parameters = models.get_body(state.whole).count_params()
     trained = sum(math.prod(each.shape) for each in trainer.trainable_variables)
     print(
         f"{trainer.name}: {parameters} parameters, {trained} of them trained, "

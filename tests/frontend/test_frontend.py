@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from asc_tf.config import Frontend
-from asc_tf.frontend import FrontendLayer, statistics
-from asc_tf.frontend.mel import filter_bank, hz_to_mel, mel_to_hz
+from asc_tf.frontend import FrontendLayer, compute_statistics
+from asc_tf.frontend.mel import hz_to_mel, make_filter_bank, mel_to_hz
 
 RATE = 22050
 
@@ -88,7 +88,7 @@ def test_filter_banks_and_scales_equal_librosa(scale):
     wanted = librosa.filters.mel(
         sr=RATE, n_fft=1024, n_mels=50, fmin=20.0, fmax=9000.0, htk=htk, norm="slaney"
     )
-    found = filter_bank(RATE, 1024, 50, 20.0, 9000.0, scale, "slaney")
+    found = make_filter_bank(RATE, 1024, 50, 20.0, 9000.0, scale, "slaney")
     np.testing.assert_allclose(found.T, wanted, atol=1e-7)
     frequencies = np.array([0.0, 31.0, 999.0, 1000.0, 1001.0, 11025.0])
     mels = hz_to_mel(frequencies, scale)
@@ -137,7 +137,7 @@ def test_standardized_training_features_have_mean_0_and_deviation_1():
     ]
     for kind, axis in (("per_band", (0, 1)), ("scalar", None)):
         layer = layer_of(standardize=kind)
-        layer.set_statistics(*statistics(layer, map(layer.extract, batches)))
+        layer.set_statistics(*compute_statistics(layer, map(layer.extract, batches)))
         features = np.concatenate([layer(batch).numpy() for batch in batches])
         np.testing.assert_allclose(features.mean(axis=axis), 0, atol=1e-4)
         np.testing.assert_allclose(features.std(axis=axis), 1, atol=1e-4)
@@ -148,7 +148,7 @@ def test_statistics_equal_those_of_numpy_over_all_frames():
     batches = [sound(seed=n)[np.newaxis] for n in range(3)]
     layer = layer_of()
     frames = np.concatenate([layer.extract(batch).numpy()[0] for batch in batches])
-    mean, deviation = statistics(layer, map(layer.extract, batches))
+    mean, deviation = compute_statistics(layer, map(layer.extract, batches))
     np.testing.assert_allclose(mean, frames.mean(axis=0), atol=1e-3)
     np.testing.assert_allclose(deviation, frames.std(axis=0), atol=1e-3)
 

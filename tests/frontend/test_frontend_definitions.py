@@ -8,7 +8,7 @@ import scipy.fftpack
 import tensorflow as tf
 
 from asc_tf.config import Frontend
-from asc_tf.frontend import FrontendLayer, statistics
+from asc_tf.frontend import FrontendLayer, compute_statistics
 
 RATE = 16000
 SMALL = {"n_fft": 512, "hop_length": 256, "n_mels": 32}
@@ -381,7 +381,7 @@ def test_statistics_of_the_training_part_standardize_it(
     batch = segments(channels, 6)
     layer.build(batch.shape)
     raw = layer.extract(batch).numpy().astype(np.float64)
-    mean, deviation = statistics(layer, [layer.extract(batch[:4]), raw[4:]])
+    mean, deviation = compute_statistics(layer, [layer.extract(batch[:4]), raw[4:]])
     pooled = {"per_position": (0,), "per_band": (0, 1), "scalar": (0, 1, 2)}
     own = raw.shape[3:]
     shape = {
@@ -417,8 +417,8 @@ def test_an_image_is_its_features_resized_and_spread_over_0_to_255(kind, standar
     layer = layer_of(image_frames=40, image_bands=24, **options)
     for one in (plain, layer):
         one.build(batch.shape)
-    plain.set_statistics(*statistics(plain, [plain.extract(batch)]))
-    layer.set_statistics(*statistics(plain, [plain.extract(batch)]))
+    plain.set_statistics(*compute_statistics(plain, [plain.extract(batch)]))
+    layer.set_statistics(*compute_statistics(plain, [plain.extract(batch)]))
     images = layer(batch).numpy()
     assert images.shape == (4, 40, 24, 3)
     assert images.dtype == np.float32
@@ -468,7 +468,7 @@ def test_a_decibel_more_of_sound_adds_per_decibel(
     batch = segments(channels)
     layer.build(batch.shape)
     if standardize != "none":
-        layer.set_statistics(*statistics(layer, [layer.extract(batch)]))
+        layer.set_statistics(*compute_statistics(layer, [layer.extract(batch)]))
     for decibels in (1.0, -2.5):
         louder = np.float32(10 ** (decibels / 20)) * batch
         found = layer(louder).numpy() - layer(batch).numpy()
@@ -524,7 +524,7 @@ def test_a_saved_layer_gives_the_same_features_again(settings, channels, tmp_pat
     layer = layer_of(**settings)
     waveform = keras.Input(batch.shape[1:])
     model = keras.Model(waveform, layer(waveform))
-    layer.set_statistics(*statistics(layer, [layer.extract(batch)]))
+    layer.set_statistics(*compute_statistics(layer, [layer.extract(batch)]))
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.layers[-1].settings == layer.settings

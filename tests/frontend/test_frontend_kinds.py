@@ -12,7 +12,7 @@ import tensorflow as tf
 from test_frontend import RATE, by_librosa, sound
 
 from asc_tf.config import Frontend
-from asc_tf.frontend import FrontendLayer, statistics
+from asc_tf.frontend import FrontendLayer, compute_statistics
 
 FIXED = {"db_reference": "fixed", "db_reference_value": 1.0}
 
@@ -193,7 +193,7 @@ def test_statistics_per_position_are_those_of_each_frame_and_band():
     layer = layer_of(standardize="per_position")
     waves = np.stack([sound(seed=n) for n in range(5)])
     features = layer.extract(waves).numpy()
-    mean, deviation = statistics(layer, [features[:3], features[3:]])
+    mean, deviation = compute_statistics(layer, [features[:3], features[3:]])
     np.testing.assert_allclose(mean, features.mean(axis=0), atol=1e-3)
     np.testing.assert_allclose(deviation, features.std(axis=0), atol=1e-2)
     layer.set_statistics(mean, deviation)
@@ -203,7 +203,7 @@ def test_statistics_per_position_are_those_of_each_frame_and_band():
 def test_statistics_of_deltas_are_those_of_each_channel():
     layer = layer_of(standardize="scalar", deltas=1)
     features = layer.extract(np.stack([sound(seed=n) for n in range(3)])).numpy()
-    layer.set_statistics(*statistics(layer, [features]))
+    layer.set_statistics(*compute_statistics(layer, [features]))
     found = np.asarray(layer.standardize(features))
     np.testing.assert_allclose(found.mean(axis=(0, 1, 2)), 0, atol=1e-3)
     np.testing.assert_allclose(found.std(axis=(0, 1, 2)), 1, atol=1e-3)
@@ -285,7 +285,7 @@ def test_a_loud_neighbour_changes_no_kind_of_features(settings):
     layer = layer_of(**settings)
     waves = np.stack([sound(seed=1), 1e-3 * sound(seed=2), sound(seed=3)])
     if layer.settings.standardize not in ("none", "per_clip"):
-        layer.set_statistics(*statistics(layer, [layer.extract(waves)]))
+        layer.set_statistics(*compute_statistics(layer, [layer.extract(waves)]))
     alone = layer(waves[1:2]).numpy()[0]
     together = layer(waves).numpy()[1]
     unit = 255.0 if "image_frames" in settings else 1.0
@@ -315,7 +315,7 @@ def test_pipeline_model_saved_model_and_litert_give_the_same(settings, tmp_path)
     waveform = keras.Input((RATE,), name="waveform")
     model = keras.Model(waveform, layer(waveform))
     if layer.settings.standardize not in ("none", "per_clip"):
-        layer.set_statistics(*statistics(layer, [layer.extract(waves)]))
+        layer.set_statistics(*compute_statistics(layer, [layer.extract(waves)]))
     unit = 255.0 if "image_frames" in settings else 1.0
     dataset = tf.data.Dataset.from_tensors(waves)
     wanted = next(iter(dataset.map(lambda x: clip_by_clip(layer, x)))).numpy() / unit

@@ -10,7 +10,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from asc_tf.config import Frontend
-from asc_tf.frontend import FrontendLayer, statistics
+from asc_tf.frontend import FrontendLayer, compute_statistics
 
 RATE = 8000
 SMALL = {"n_fft": 512, "hop_length": 256, "n_mels": 24}
@@ -105,7 +105,7 @@ def case_of(case: str) -> tuple[FrontendLayer, np.ndarray]:
     layer = FrontendLayer(RATE, Frontend(**(SMALL | settings)))
     known = waveforms(channels, 8)
     layer.build((None, *known.shape[1:]))
-    layer.set_statistics(*statistics(layer, [layer.extract(known)]))
+    layer.set_statistics(*compute_statistics(layer, [layer.extract(known)]))
     return layer, waveforms(channels)
 
 

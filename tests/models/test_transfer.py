@@ -56,7 +56,7 @@ def test_a_saved_model_of_another_family_is_a_start_too(name, tmp_path):
     samples = 16384
     shape = (config.frontend.frames(samples), 16)
     earlier = randomized(built(settings, shape))
-    whole = models.with_frontend(layer, earlier, (samples,))
+    whole = models.attach_frontend(layer, earlier, (samples,))
     whole.save(tmp_path / "model.keras")
     from asc_tf.training.model_file import load_whole
 
@@ -64,7 +64,7 @@ def test_a_saved_model_of_another_family_is_a_start_too(name, tmp_path):
     wave = tf.random.stateless_normal([2, samples], [1, 2])
     np.testing.assert_allclose(again(wave), whole(wave), atol=1e-6)
     new = built(settings, shape)
-    models.initialize(new, models.body_of(again))
+    models.initialize(new, models.get_body(again))
     features = tf.random.stateless_normal([2, *shape], [1, 2])
     before_last = [
         keras.Model(body.inputs[0], body.get_layer("dropout").output)(features)

@@ -92,7 +92,7 @@ def embedded(config, workdir, statistics=()):
     examples = training_data.make_examples(config, workdir, manifest, None, frontend)
     samples = config.audio.segment_samples
     shape = frontend.compute_output_shape((None, samples))[1:]
-    whole = models.with_frontend(
+    whole = models.attach_frontend(
         frontend, models.build(config.model, shape, 3), (samples,)
     )
     if statistics:
@@ -332,7 +332,7 @@ def test_an_epoch_has_the_order_that_its_segments_would_have(config, tmp_path):
     config = config.replace({"augment.copies": 2})
     examples, frontend, whole = embedded(config, workdir)
     assert isinstance(examples, embeddings.EmbeddedExamples)
-    backbone, _ = imagenet.split(models.body_of(whole))
+    backbone, _ = imagenet.split(models.get_body(whole))
     manifest = prepare.prepare(config, workdir)
     training, validation = training_data.make_waveforms(config, workdir, manifest)
     plain = ClipExamples(training, validation, frontend, config)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from asc_tf.augment import fold_in
 from asc_tf.pipeline.feature_store.shards import Reader
 
 SHUFFLED_VALUES = 2**26
@@ -72,31 +73,25 @@ def shuffled(
     run = tf.stack([tf.cast(seed, tf.int64), tf.constant(0, tf.int64)])
 
     def once(copy: tf.Tensor) -> tf.data.Dataset:
-        own = _fold_in(run, copy)
-        draw = tf.random.stateless_uniform([shards], _fold_in(own, 0))
+        own = fold_in(run, copy)
+        draw = tf.random.stateless_uniform([shards], fold_in(own, np.int64(0)))
         order = tf.data.Dataset.from_tensor_slices(tf.argsort(draw, stable=True))
         records = order.interleave(
             reader.records, cycle_length=min(shards, OPEN_SHARDS)
         )
         if which == "random":
             share = tf.random.stateless_uniform(
-                [len(counts)], _fold_in(own, 1), dtype=tf.float64
+                [len(counts)], fold_in(own, np.int64(1)), dtype=tf.float64
             )
             chosen = firsts + tf.cast(share * amounts, tf.int64)
             records = records.filter(
                 lambda place, _: tf.equal(chosen[clip_of[place]], place)
             )
         return records.shuffle(
-            held, seed=_fold_in(own, 2)[0], reshuffle_each_iteration=False
+            held, seed=fold_in(own, np.int64(2))[0], reshuffle_each_iteration=False
         )
 
     return _rows(tf.data.Dataset.range(copies).flat_map(once), reader, labels)
-
-
-def _fold_in(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
-    # The new seed has the number's type.
-    number = tf.cast(number, tf.int64)
-    return tf.random.experimental.stateless_fold_in(seed, number)
 
 
 def _rows(records: tf.data.Dataset, reader: Reader, labels: int) -> tf.data.Dataset:
