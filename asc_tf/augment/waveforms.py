@@ -1,6 +1,6 @@
 """Augmentations of waveforms: `[batch, samples]` or `[batch, samples, channels]`.
 
-The channels of a clip are changed alike, so that what lies between them stays.
+The channels of a clip are changed alike, so that their differences stay.
 """
 
 import math

@@ -27,9 +27,9 @@ class Command:
 
     Attributes:
         name: The command's name.
-        usage: What it does, with examples: the beginning of its help.
-        run: Does the work and returns the exit code.
-        define_flags: Defines the flags that are no keys of the configuration.
+        usage: Description with examples, the beginning of its help.
+        run: Function that does the work and returns the exit code.
+        define_flags: Function that defines the flags that are no configuration keys.
         keys: Configuration keys that are flags.
         common: The keys needed most, which `--help` shows; none: all of them.
         word_flags: The flags that a word without a flag may stand for (see
@@ -160,6 +160,6 @@ def say(text: str) -> int:
 
 
 def _drop_output() -> int:
-    """Send what Python still flushes at exit nowhere: the reader has left."""
+    """Discard what Python flushes at exit, because the reader has left."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1

@@ -12,12 +12,12 @@ from asc_tf.command_line.values import read_path
 from asc_tf.core.errors import UsageError
 
 Result = dict[str, Any]
-"""What a model says of one file: `file`, and `label`, `probability`, `probabilities`
-(by label) and perhaps a `note`; or `file` and `error`."""
+"""Prediction for one file: `file`, `label`, `probability`, `probabilities` (by label)
+and perhaps a `note`; or `file` and `error`."""
 
 
 def define_output(values: flags.FlagValues) -> None:
-    """Define the flags for what is printed of each file."""
+    """Define the flags of the output: number of labels, and JSON."""
     flags.DEFINE_integer(
         "top_k",
         3,

@@ -7,7 +7,7 @@ from typing import Any
 from absl import flags
 
 from asc_tf import config
-from asc_tf.config.run_search import find_run, runs_below, suggest_run
+from asc_tf.config.run_search import find_run, list_runs, suggest_run
 from asc_tf.core.errors import UsageError
 
 
@@ -59,7 +59,7 @@ def read_run(values: flags.FlagValues, name: str = "workdir") -> Path:
         UsageError: If there is no run, naming those near it.
     """
     if not values[name].value:
-        near = config.did_you_mean(f"--{name}={run}" for run in runs_below(Path()))
+        near = config.did_you_mean(f"--{name}={run}" for run in list_runs(Path()))
         raise UsageError(f"--{name} is missing ({values[name].help}){near}")
     folder = read_path(values, name)
     if run := find_run(folder):

@@ -1,4 +1,4 @@
-"""Commands that run other commands: the demo."""
+"""asc-tf demo: every stage on the built-in synthetic scenes."""
 
 import sys
 import time
@@ -60,7 +60,7 @@ def demo(config: Config, folder: Path) -> str:
     workdir = Workdir(folder / "run")
     _say("1/5 write synthetic scenes, 2/5 train")
     train(config, workdir, interactive=sys.stdout.isatty())
-    _say("3/5 evaluate on the test part")
+    _say("3/5 evaluate on the test split")
     report, page = evaluate(workdir)
     _say("4/5 export and try every file")
     described = export(workdir, folder / "export")
@@ -69,15 +69,15 @@ def demo(config: Config, folder: Path) -> str:
     _say("5/5 predict one test clip with the int8 file, as a Raspberry Pi would")
     _predict_one(workdir, folder)
     minutes = (time.monotonic() - began) / 60
-    return f"{closing_table(report, described)}\n\n{minutes:.1f} minutes; {page}"
+    return f"{format_table(report, described)}\n\n{minutes:.1f} minutes; {page}"
 
 
 def _check_folder(folder: Path) -> None:
     """Refuse a folder that holds anything but an earlier demo."""
     if folder.is_file():
         raise UsageError(f"--workdir={folder}: a file, not a folder")
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if foreign := sorted(found - {"scenes", "run", "export"}):
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if foreign := sorted(names - {"scenes", "run", "export"}):
         raise UsageError(
             f"--workdir={folder}: holds {foreign[0]}, which is no part of a demo; "
             "name a new folder"
@@ -93,8 +93,8 @@ def _predict_one(workdir: Workdir, folder: Path) -> None:
     print(format_lines(result, 3, len(path)))
 
 
-def closing_table(report: dict[str, Any], described: dict[str, Any]) -> str:
-    """Accuracy, agreement, size and latency of Keras and of each exported file."""
+def format_table(report: dict[str, Any], described: dict[str, Any]) -> str:
+    """Write accuracy, agreement, size and latency of Keras and each exported file."""
     lines = [
         f"{'':12}{'test accuracy':>14}{'agreement':>11}{'kB':>9}{'ms/segment':>12}",
         f"{'Keras':12}{report['accuracy']:>14.1%}{'':>11}{'':>9}{'':>12}",

@@ -51,7 +51,7 @@ def _run(values: flags.FlagValues) -> int:
 
 
 def _summarize(report: dict[str, Any], folder: Path) -> list[str]:
-    """Write a warning of what is missing, then the scores."""
+    """Write a warning of missing clips, then the scores."""
     lines = [f"PARTIAL: {report['partial']}"] if report["partial"] else []
     counted = f"{report['split']}: {report['n_clips']} clips"
     if not report["has_labels"]:

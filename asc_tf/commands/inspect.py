@@ -1,4 +1,4 @@
-"""asc-tf inspect: what the decoder sees in files, or why it refuses them."""
+"""asc-tf inspect: properties of audio files, as the decoder sees them."""
 
 import json
 import sys
@@ -31,10 +31,10 @@ def _run(values: flags.FlagValues) -> int:
     decoder = values["audio.decoder"].value or Audio().decoder
     failed = False
     for path in values.positional:
-        found = inspect(path, seconds, decoder)
-        record = found.to_json()
-        if missing := missing_decoder(found):
-            record["note"] = "; ".join(filter(None, (found.note, missing)))
+        inspection = inspect(path, seconds, decoder)
+        record = inspection.to_json()
+        if missing := missing_decoder(inspection):
+            record["note"] = "; ".join(filter(None, (inspection.note, missing)))
         note = record.get("note", "")
         failed |= "error" in record
         if "error" in record:

@@ -1,4 +1,4 @@
-"""asc-tf models: the families of models there are, and what one costs."""
+"""asc-tf models: list the model families, or describe one and its cost."""
 
 from collections.abc import Sequence
 
@@ -87,7 +87,7 @@ def _configure(rest: Sequence[str], values: flags.FlagValues) -> Config:
 
 
 def _list_families() -> str:
-    """Write two lines per family."""
+    """Write a table with two lines per family."""
     rows = [("name", "filters", "what it is; its source")]
     for family in FAMILIES.values():
         filters = ",".join(map(str, family.filters)) or "-"

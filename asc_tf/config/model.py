@@ -60,13 +60,11 @@ class Model(Section):
     )
     init_from: str = option(
         "",
-        "run folder whose model gives the first weights, those of its last layer "
-        "excepted",
+        "run folder whose model gives the first weights, except those of the last layer",
     )
     keep_head: bool = option(
         False,
-        "take the last layer too, of a run with the same labels, to train further what "
-        "it has learned",
+        "take the weights of the last layer too, from a run with the same labels",
         only_with={"init_from": True},
     )
     freeze: tuple[str, ...] = option(

@@ -86,7 +86,7 @@ def _is_met(needed: Value, value: Value) -> bool:
 
 
 def describe_need(key: str, needed: Value) -> str:
-    """Write what a field needs of another: `frontend.kind = log_mel or mfcc`."""
+    """Write the values that a field needs of another: `kind = log_mel or mfcc`."""
     if needed is True:
         return key
     *others, last = map(str, needed if isinstance(needed, tuple) else (needed,))

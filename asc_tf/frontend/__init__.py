@@ -1,8 +1,8 @@
 """Waveform to features: the only place where a spectrogram is computed.
 
 One Keras layer serves tf.data, the model, the SavedModel and the .tflite alike. It is
-float32 whatever the model's precision, and takes each segment on its own: what else is
-in the batch changes nothing. `Frontend.frames` gives the number of frames.
+float32 whatever the model's precision, and takes each segment on its own: its
+neighbours in the batch change nothing. `Frontend.frames` gives the number of frames.
 """
 
 import dataclasses

@@ -103,7 +103,7 @@ def apply_pcen(spectrum: tf.Tensor, settings: Frontend, sample_rate: int) -> tf.
         padded = tf.pad(smoothed, [[0, 0], [reach, 0], *others])
         smoothed += (1 - share) ** reach * padded[:, :frames]
         reach *= 2
-    # What is left of the filter's initial state, after t + 1 steps.
+    # Rest of the filter's initial state, after t + 1 steps.
     steps = tf.cast(tf.range(frames), tf.float32) + 1
     start = tf.exp(steps * math.log(1 - share)) if share < 1 else 0 * steps
     # `pcen_scale` comes in only now: numbers near 1 have the most exact logarithms.

@@ -54,7 +54,7 @@ def allow_tensor_float_32(is_allowed: bool) -> None:
 def make_float32_twin(body: keras.Model) -> keras.Model:
     """Make a float32 model of the same layers and weights, for one device.
 
-    A body in mixed precision converts without complaint to what LiteRT cannot run.
+    A body in mixed precision converts without an error, and LiteRT cannot run it.
     """
 
     def copy(layer: keras.Layer) -> keras.Layer:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from asc_tf.config import run_search
-from asc_tf.config.run_search import find_run, runs_below, suggest_run
+from asc_tf.config.run_search import find_run, list_runs, suggest_run
 
 
 @pytest.fixture
@@ -19,14 +19,14 @@ def runs(tmp_path, monkeypatch):
 
 
 def test_runs_are_found_below_a_folder_the_nearest_first(runs):
-    assert runs_below(Path()) == [Path("a"), Path("deep/b"), Path("deep/down/c")]
-    assert runs_below(runs / "deep") == [runs / "deep/b", runs / "deep/down/c"]
-    assert runs_below(Path("absent")) == runs_below(Path("a/model.keras")) == []
+    assert list_runs(Path()) == [Path("a"), Path("deep/b"), Path("deep/down/c")]
+    assert list_runs(runs / "deep") == [runs / "deep/b", runs / "deep/down/c"]
+    assert list_runs(Path("absent")) == list_runs(Path("a/model.keras")) == []
 
 
 def test_the_search_for_runs_ends_in_a_large_folder(runs, monkeypatch):
     monkeypatch.setattr(run_search, "MAX_FOLDERS", 2)
-    assert runs_below(Path()) == [Path("a")]
+    assert list_runs(Path()) == [Path("a")]
 
 
 def test_a_run_is_meant_by_its_folder_and_by_its_model(runs):
