@@ -35,19 +35,19 @@ def _define_flags(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> int:
     config = configuration.read(configuration.find(CONFIGURATION))
     config = config.replace(read_changes(values))
-    print(demo(config, read_new_path(values, "workdir")))
+    print(run_demo(config, read_new_path(values, "workdir")))
     return 0
 
 
-def demo(config: Config, folder: Path) -> str:
+def run_demo(config: Config, folder: Path) -> str:
     """Run every stage on synthetic scenes.
 
     Args:
         config: The configuration; its `dataset.dir` is set here.
-        folder: Gets `scenes/` (the clips), `run/` (the run folder) and `export/`.
+        folder: Folder for `scenes/` (the clips), `run/` (the run folder) and `export/`.
 
     Returns:
-        The closing table, with the path of report.html.
+        Table of the results, with the path of report.html.
     """
     from asc_tf.evaluation.evaluate import evaluate
     from asc_tf.exporting.export import export, rejections

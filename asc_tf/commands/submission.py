@@ -57,7 +57,8 @@ def _run(values: flags.FlagValues) -> int:
     if lost:
         print(
             f"{len(lost)} without a prediction ({', '.join(lost[:3])}"
-            f"{', ...' * (len(lost) > 3)}): they get the labels that are most probable for any clip"
+            f"{', ...' * (len(lost) > 3)}): they get the labels that are most probable "
+            "for any clip"
         )
     print(output)
     return 0

@@ -60,7 +60,7 @@ class Model(Section):
     )
     init_from: str = option(
         "",
-        "run folder whose model gives the first weights, except those of the last layer",
+        "run folder whose model gives the first weights, except the last layer's",
     )
     keep_head: bool = option(
         False,
