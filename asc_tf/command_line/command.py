@@ -213,7 +213,7 @@ def required(values: flags.FlagValues, name: str) -> str:
     value = values[name].value
     if not value:
         raise UsageError(f"--{name} is missing ({values[name].help})")
-    return value
+    return str(value)
 
 
 def path(values: flags.FlagValues, name: str) -> Path:

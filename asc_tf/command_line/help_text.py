@@ -157,7 +157,8 @@ def _described_key(
     """A configuration key's flag, its explanation, and notes on its values."""
     item = config.FIELDS[key]
     limits, notes = item.metadata, []
-    kind, name = type(item.default), key.rpartition(".")[2]
+    kind: type = type(item.default)
+    name = key.rpartition(".")[2]
     value = "FOLDER" if name.endswith("dir") else _PLACES.get(name, _KINDS.get(kind))
     head = f"--{key}={value}"
     if kind is bool:

@@ -215,7 +215,7 @@ def config_section(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
         value = value.get(key, {})
         if not isinstance(value, dict):
             raise UserError(f"metadata: {key} is {value!r:.60}, not a table; {_AGAIN}")
-    return value
+    return dict(value)
 
 
 def checked_labels(value: Any) -> tuple[str, ...]:
@@ -252,7 +252,7 @@ def _choice(fields: dict[str, Any], key: str) -> str:
     value = fields.pop(name, item.default)
     if value not in item.metadata["choices"]:
         raise UserError(f"metadata: {name} is {value!r:.60}, which is none; {_AGAIN}")
-    return value
+    return str(value)
 
 
 def _text(fields: dict[str, Any], name: str) -> str:
