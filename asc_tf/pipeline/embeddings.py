@@ -35,7 +35,7 @@ from asc_tf.manifest import Manifest
 from asc_tf.models import imagenet
 from asc_tf.models.precision import choose_precision
 from asc_tf.pipeline.examples import Examples
-from asc_tf.pipeline.feature_store import layout
+from asc_tf.pipeline.feature_store.folder import FeaturesFolder, feature_settings
 from asc_tf.pipeline.waveforms import AUTOTUNE, held_segments, reading
 from asc_tf.workdir import Workdir
 
@@ -260,10 +260,10 @@ def _source(config: Config, manifest: Manifest, split: str) -> str:
     stored = config.dataset.features
     place = os.path.realpath(stored or config.dataset.dir)
     identity = (
-        *(__version__, place, split, layout.sections(config), manifest.labels),
+        *(__version__, place, split, feature_settings(config), manifest.labels),
         *(dataclasses.asdict(clip) for clip in manifest.clips_in(split)),
         config.evaluate.segments if split == "validation" else "all",
-        sha256(layout.FeaturesFolder(Path(stored)).features_file) if stored else "",
+        sha256(FeaturesFolder(Path(stored)).features_file) if stored else "",
     )
     return _sha256(json.dumps(identity).encode())
 
