@@ -20,6 +20,7 @@ from asc_tf.core.version import __version__
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import SPLITS, Clip, Manifest, count_by_split, read_clips
 from asc_tf.pipeline.corpus_checks import corpus_notes, oddities
+from asc_tf.pipeline.evaluation_data import load_waveforms
 from asc_tf.pipeline.feature_size import VALUE_BYTES, count_segments
 from asc_tf.pipeline.feature_store.folder import (
     Contents,
@@ -29,6 +30,7 @@ from asc_tf.pipeline.feature_store.folder import (
     feature_settings,
 )
 from asc_tf.pipeline.prepare import scan_corpus
+from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
 
 SHARD_BYTES = 64_000_000
@@ -82,7 +84,7 @@ def write_features(
             "validation split; give train, test or both"
         )
     manifest = _scan(config, folder, wanted)
-    computation = _FeatureComputation(config, manifest.labels, folder)
+    computation = _FeatureComputation(Run(config, Workdir(output), manifest))
     with folder.locked():
         # Once more: another process may have written here in between.
         stored = _stored_shards(folder, config)
@@ -198,8 +200,8 @@ def _write_split(
     ]
     # One pipeline for all of them, because starting one takes a second.
     owners = [plan for plan in missing for _ in plan.clips]
-    segments = computation([clip for plan in missing for clip in plan.clips])
-    groups = groupby(segments, lambda segment: owners[segment[0]])
+    clips = [clip for plan in missing for clip in plan.clips]
+    groups = groupby(computation(split, clips), lambda row: owners[row[0]])
     total = len(missing)
     for plan, group in tqdm(
         groups, split, total, unit=" files", leave=False, disable=None
@@ -252,53 +254,35 @@ class _FeatureComputation:
 
     Attributes:
         shape: Shape of a segment's features.
+
+    Args:
+        run: Configuration and scanned manifest; the folder is that of the features.
     """
 
-    def __init__(
-        self, config: Config, labels: Sequence[str], folder: FeaturesFolder
-    ) -> None:
+    def __init__(self, run: Run) -> None:
         from asc_tf.frontend import FrontendLayer
 
-        self._config, self._labels = config, labels
-        self._cache_dir = Workdir(folder.path).audio_cache(config.audio)
-        self._frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-        segment = Preprocessing.of(config.audio, Evaluate()).segment_shape
+        self._run, audio = run, run.config.audio
+        self._frontend = FrontendLayer(audio.sample_rate, run.config.frontend)
+        self._preprocessing = Preprocessing.of(audio, Evaluate())
+        segment = self._preprocessing.segment_shape
         self._batch_size = max(min(BATCH_SAMPLES // math.prod(segment), 32), 1)
         self.shape = tuple(self._frontend.extracted_shape((None, *segment))[1:])
 
-    def __call__(self, clips: Sequence[Clip]) -> Iterator[Segment]:
-        """Yield all segments of some clips, in order."""
-        from tqdm import tqdm
-
+    def __call__(self, split: str, clips: Sequence[Clip]) -> Iterator[Segment]:
+        """Yield all segments of some clips of a split, in order."""
         from asc_tf.pipeline.examples import clip_by_clip
-        from asc_tf.pipeline.waveforms import (
-            AUTOTUNE,
-            Waveforms,
-            reading,
-            segment_batches,
-        )
+        from asc_tf.pipeline.waveforms import AUTOTUNE, reading, segment_batches
 
         if not clips:
             return
-        audio = self._config.audio
-        if audio.cache == "memory":
-            # Each clip is read once.
-            audio = dataclasses.replace(audio, cache="none")
-        waveforms = Waveforms(
-            clips,
-            Path(self._config.dataset.dir),
-            self._labels,
-            audio,
-            self._cache_dir,
-            progress=lambda done: tqdm(
-                done, "decode", unit=" clips", leave=False, disable=None
-            ),
-        )
+        manifest = dataclasses.replace(self._run.manifest, clips=tuple(clips))
+        waveforms = load_waveforms(self._run.with_manifest(manifest), split)
 
         def extract(row: dict[str, Any]) -> tuple:
             return row["clip"], clip_by_clip(self._frontend.extract, row["waveform"])
 
-        batches = segment_batches(waveforms, audio, Evaluate(), self._batch_size).map(
+        batches = segment_batches(waveforms, self._preprocessing, self._batch_size).map(
             extract, num_parallel_calls=AUTOTUNE
         )
         with reading():

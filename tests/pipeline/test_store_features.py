@@ -17,6 +17,7 @@ from asc_tf import cli, datasets
 from asc_tf.config import Config, Evaluate
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import sha256
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Clip, read_clips
 from asc_tf.pipeline.feature_size import count_segments
@@ -91,7 +92,8 @@ def check_features(config: Config, folder: Path, *splits: str) -> None:
             config.audio,
             folder.parent / "audio_cache",
         )
-        rows = list(segment_batches(waveforms, config.audio, Evaluate()))
+        preprocessing = Preprocessing.of(config.audio, Evaluate())
+        rows = list(segment_batches(waveforms, preprocessing, 32))
         values = [layer.extract(row["waveform"]).numpy() for row in rows]
         found = features_of(folder, split)
         assert found.dtype == np.float32
@@ -250,7 +252,7 @@ def test_a_folder_is_not_finished_while_it_is_written_to_again(
     config, tmp_path, monkeypatch
 ):
     folder, compute = tmp_path / "features", _FeatureComputation.__call__
-    monkeypatch.setattr(_FeatureComputation, "__call__", lambda self, clips: 1 / 0)
+    monkeypatch.setattr(_FeatureComputation, "__call__", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_features(config, folder, splits=("validation",))
     # Settings are known before the first shard is written.
