@@ -360,7 +360,7 @@ def test_us8k_inception_is_built_with_the_published_shapes(name):
     assert config == shipped("us8k_inception").replace(changes)
     assert not without_effect(config)
     assert (config.train.learning_rate, config.train.batch_size) == (0.05, 200)
-    assert embeddings.hindrance(config) == ""
+    assert embeddings.why_not_embeddable(config) == ""
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     shape = layer.compute_output_shape((None, config.audio.segment_samples))
     assert shape == (None, 299, 299, 3)

@@ -166,9 +166,9 @@ class _Computation:
             features = clip_by_clip(self._frontend.extract, row["waveform"])
             return features, row["clip"], row["weight"]
 
-        batches = segment_batches(waveforms, audio, Evaluate(), self._batch_size).map(
-            computed, num_parallel_calls=AUTOTUNE
-        )
+        batches = segment_batches(
+            waveforms, Preprocessing.of(audio, Evaluate()), self._batch_size
+        ).map(computed, num_parallel_calls=AUTOTUNE)
         with reading():
             parts = zip(*batches.as_numpy_iterator(), strict=True)
             features, clip, weight = map(np.concatenate, parts)

@@ -14,6 +14,7 @@ from keras.optimizers import schedules
 
 from asc_tf.config import Train
 from asc_tf.models.precision import layers_of
+from asc_tf.training.keras_internals import moving_averages
 
 SPARED = ["bias", "gamma", "beta"]
 """Names of the variables that the weight decay of adamw leaves alone."""
@@ -238,7 +239,7 @@ def swap_averages(model: Any) -> None:
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not optimizer.use_ema:
         return
-    averages = optimizer._model_variables_moving_average
+    averages = moving_averages(optimizer)
     weights = zip(model.trainable_variables, averages, strict=True)
     for current, average in (*weights, *model.statistics.pairs):
         value = current.numpy()

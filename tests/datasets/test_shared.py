@@ -13,7 +13,7 @@ from asc_tf.datasets.shared import drop_shared, find_shared, shared_note
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline import prepare
 from asc_tf.pipeline.feature_store import StoredFeatures
-from asc_tf.pipeline.store_features import write
+from asc_tf.pipeline.store_features import write_features
 from asc_tf.training.train import print_notes
 from asc_tf.workdir import Workdir
 
@@ -133,8 +133,9 @@ OFFER = (
 
 def test_training_says_what_is_shared_and_writes_it_down(corpus, tmp_path, capsys):
     config, workdir = settings(corpus), Workdir(tmp_path / "run")
-    manifest = prepare.prepare(config, workdir)
-    print_notes(config, workdir, manifest)
+    run = prepare.prepare(config, workdir)
+    manifest = run.manifest
+    print_notes(run)
     assert f"{NOTE}{OFFER}\n" in capsys.readouterr().out
     workdir.begin(config, manifest)
     written = json.loads(workdir.protocol_file.read_text())["shared_recordings"]
@@ -155,14 +156,14 @@ def test_training_says_what_is_shared_and_writes_it_down(corpus, tmp_path, capsy
 
 def test_stored_features_and_training_leave_shared_clips_out(corpus, tmp_path, capsys):
     config = settings(corpus, dataset__drop_shared_recordings=True)
-    write(config, tmp_path / "features", splits=("train", "validation"))
+    write_features(config, tmp_path / "features", splits=("train", "validation"))
     said = capsys.readouterr()
     assert (
         f"{NOTE}3 of these clips are left out of training and validation\n" in said.out
     )
     assert "its recording" not in said.err
     stored = StoredFeatures.open(tmp_path / "features")
-    whole = prepare.prepare(settings(corpus), Workdir(tmp_path / "run"))
+    whole = prepare.prepare(settings(corpus), Workdir(tmp_path / "run")).manifest
     assert stored.n_clips("train") == len(whole.clips_in("train")) - 2
     assert {clip.path for clip in whole.clips_in("train")} - {
         clip.path for clip in stored.manifest.clips_in("train")

@@ -25,9 +25,11 @@ from asc_tf.pipeline.examples import (
     training_batches,
 )
 from asc_tf.pipeline.feature_store import StoredFeatures
-from asc_tf.pipeline.store_features import write
+from asc_tf.pipeline.run import Run
+from asc_tf.pipeline.store_features import write_features
+from asc_tf.training.keras_internals import InputWait
 from asc_tf.training.train import train
-from asc_tf.training.trainer import InputWait, Trainer
+from asc_tf.training.trainer import Trainer
 from asc_tf.workdir import Workdir
 
 PLAIN = {
@@ -68,9 +70,8 @@ def examples_of(config: Config, folder: Path) -> tuple:
     layer.build((None, *Preprocessing.of(config.audio, config.evaluate).segment_shape))
     if config.frontend.standardize not in ("none", "per_clip"):
         layer.set_statistics(-40.0, 20.0)
-    found = training_data.make_examples(
-        config, Workdir(folder / "run"), manifest, None, layer
-    )
+    run = Run(config, Workdir(folder / "run"), manifest)
+    found = training_data.make_examples(run, layer)
     return found, layer, manifest
 
 
@@ -139,7 +140,9 @@ def test_statistics_of_a_run_with_random_channels_are_those_of_the_mean(
     config = tiny.config(stereo, **PLAIN, augment__random_channel=True)
     examples, _, _ = examples_of(config, tmp_path / "a")
     plain, _, _ = examples_of(tiny.config(stereo, **PLAIN), tmp_path / "b")
-    for one, other in zip(examples.extracted(), plain.extracted(), strict=True):
+    for one, other in zip(
+        examples.training_features(), plain.training_features(), strict=True
+    ):
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
@@ -207,7 +210,7 @@ def test_a_run_says_how_long_it_waited_for_data(corpus, tmp_path, capsys):
 def test_waiting_is_the_share_of_time_spent_in_it():
     wait = InputWait()
     wait.begin()
-    with wait.counted():
+    with wait.measure():
         time.sleep(0.06)
     time.sleep(0.04)
     assert 0.4 < wait.share() < 0.75
@@ -264,7 +267,7 @@ def stored(corpus, tmp_path_factory):
     """Stored features, and the configuration of a run on them."""
     config = tiny.config(corpus, **PLAIN)
     folder = tmp_path_factory.mktemp("stored") / "features"
-    write(config, folder)
+    write_features(config, folder)
     return config.replace({"dataset.features": str(folder)})
 
 
@@ -289,7 +292,7 @@ def test_stored_features_of_another_corpus_are_not_evaluated(stored, tmp_path):
     others = tiny.write_corpus(tmp_path / "others", recordings=4)
     (others / "hum").rename(others / "buzz")
     config = tiny.config(others, **PLAIN)
-    write(config, tmp_path / "other features", splits=("test",))
+    write_features(config, tmp_path / "other features", splits=("test",))
     place = str(tmp_path / "other features")
     with pytest.raises(UsageError, match="labels"):
         evaluate(workdir, "test", {"dataset.features": place})
@@ -299,7 +302,7 @@ def test_stored_features_of_another_split_are_not_evaluated(stored, corpus, tmp_
     workdir = Workdir(tmp_path / "run")
     train(stored.replace({"train.epochs": 1}), workdir)
     config = tiny.config(corpus, **PLAIN, dataset__seed=5)
-    write(config, tmp_path / "split anew", splits=("test",))
+    write_features(config, tmp_path / "split anew", splits=("test",))
     changes = {"dataset.features": str(tmp_path / "split anew"), "dataset.seed": 5}
     with pytest.raises(UsageError, match="part of the run"):
         evaluate(workdir, "test", changes)
@@ -359,7 +362,9 @@ def test_stored_features_give_the_batches_of_segments_of_whole_clips(stored, tmp
     own, _, _ = examples_of(config.replace({"dataset.features": ""}), tmp_path)
     assert sum(len(targets) for _, targets in found) == own.count() == examples.count()
     some = np.concatenate([inputs["features"] for inputs, _ in found])
-    wanted = np.concatenate([layer.standardize(batch) for batch in own.extracted()])
+    wanted = np.concatenate(
+        [layer.standardize(batch) for batch in own.training_features()]
+    )
     some, wanted = (x.reshape(len(x), -1) for x in (some, wanted))
     np.testing.assert_allclose(
         some[np.lexsort(some.T)], wanted[np.lexsort(wanted.T)], atol=1e-5

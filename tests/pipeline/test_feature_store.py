@@ -20,7 +20,7 @@ from asc_tf.pipeline.feature_store import StoredFeatures, shards, streams
 from asc_tf.pipeline.feature_store.contents import FORMATS, Contents, Shard
 from asc_tf.pipeline.feature_store.layout import FeaturesFolder, sections
 from asc_tf.pipeline.feature_store.writing import Writer
-from asc_tf.pipeline.store_features import write
+from asc_tf.pipeline.store_features import write_features
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,9 @@ def folders(config, tmp_path_factory) -> dict[str, Path]:
     """The same features in each format, in several shards."""
     root = tmp_path_factory.mktemp("features")
     for kind in FORMATS:
-        write(config, root / kind, kind, ("train", "validation"), shard_bytes=30_000)
+        write_features(
+            config, root / kind, kind, ("train", "validation"), shard_bytes=30_000
+        )
     return {kind: root / kind for kind in FORMATS}
 
 

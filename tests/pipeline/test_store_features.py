@@ -22,6 +22,7 @@ from asc_tf import cli, datasets
 from asc_tf.config import Config, Evaluate
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import sha256
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import read_clips
 from asc_tf.pipeline.feature_store import StoredFeatures
@@ -83,7 +84,9 @@ def expected(config: Config, folder: Path, split: str) -> tuple[np.ndarray, np.n
         folder.parent / "audio_cache",
     )
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
-    rows = list(segment_batches(waveforms, config.audio, Evaluate()))
+    rows = list(
+        segment_batches(waveforms, Preprocessing.of(config.audio, Evaluate()), 32)
+    )
     values = [layer.extract(row["waveform"]).numpy() for row in rows]
     clips = [row["clip"].numpy() for row in rows]
     return np.concatenate(values), np.concatenate(clips)
@@ -260,8 +263,8 @@ def start(config: Config, folder: Path) -> subprocess.Popen:
     file.write_text(config.to_toml())
     code = (
         "import sys; from pathlib import Path; from asc_tf import config\n"
-        "from asc_tf.pipeline.store_features import write\n"
-        "write(config.read(Path(sys.argv[1])), Path(sys.argv[2]), "
+        "from asc_tf.pipeline.store_features import write_features\n"
+        "write_features(config.read(Path(sys.argv[1])), Path(sys.argv[2]), "
         "shard_bytes=int(sys.argv[3]))"
     )
     return subprocess.Popen(

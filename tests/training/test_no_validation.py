@@ -15,7 +15,7 @@ from asc_tf.core.errors import UsageError
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.exporting import acceptance
 from asc_tf.exporting.export import export
-from asc_tf.pipeline.store_features import write
+from asc_tf.pipeline.store_features import write_features
 from asc_tf.training.model_file import load_whole
 from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
@@ -126,8 +126,8 @@ def test_features_are_stored_of_the_parts_there_are_and_train_a_run(
 ):
     config, folder = run.config(), tmp_path / "features"
     with pytest.raises(UsageError, match=r"--splits=validation: .* no validation part"):
-        write(config, folder, splits=("validation",))
-    contents = write(config, folder)
+        write_features(config, folder, splits=("validation",))
+    contents = write_features(config, folder)
     assert list(contents.splits) == ["train", "test"]
     workdir = Workdir(tmp_path / "run")
     stored = {"dataset.features": str(folder), "train.epochs": 1}
