@@ -20,7 +20,7 @@ SEARCHED = 30.0
 
 
 class Corpus:
-    """Chooses, reads and counts the training clips of a corpus.
+    """The training clips of a corpus.
 
     Args:
         config: The configuration, with absolute folders.

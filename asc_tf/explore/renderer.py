@@ -55,7 +55,7 @@ TITLES = {
 
 
 class ClipRenderer:
-    """Draws clips, the features that a configuration makes of them, and augmentation.
+    """Renderer of clips, of their features as a model gets them, and of augmentation.
 
     Args:
         config: The configuration.

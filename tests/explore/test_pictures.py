@@ -19,11 +19,11 @@ OTHER = Clip("y.wav", "y", "y", samples=tiny.RATE, sample_rate=tiny.RATE)
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that a renderer makes, in place of their PNG files."""
+    """What a renderer draws, as arguments of `make_figure`, not drawn."""
     made = []
 
     def draw(*args):
-        made.append(figures.make_figure(*args))
+        made.append(args)
         return Picture(b"", b"")
 
     monkeypatch.setattr(renderer, "draw", draw)
@@ -63,7 +63,7 @@ def test_a_tone_is_drawn_at_its_frequency_and_level(tmp_path, drawn):
     made = make_renderer(tmp_path, frontend__n_fft=1024, frontend__n_mels=64)
     for frequency in (400, 2000, 3600):
         made.render_example(CLIP, tone(frequency, 1.0), 0.0)
-        wave, log, mel, bar = drawn[-1].axes
+        wave, log, mel, bar = figures.make_figure(*drawn[-1]).axes
         assert brightest(log, np.exp) == pytest.approx(frequency, rel=0.05)
         mels = brightest(mel, lambda place: place)
         assert mels == pytest.approx(float(hz_to_mel(frequency, "slaney")), rel=0.05)
@@ -80,7 +80,7 @@ def test_a_tone_is_drawn_at_its_frequency_and_level(tmp_path, drawn):
     mel_ticks = ticks(mel.yaxis, *mel.get_ylim())
     assert mel_ticks["1k"] == pytest.approx(float(hz_to_mel(1000, "slaney")))
     assert log.get_ylim() == pytest.approx((np.log(40), np.log(4000)))
-    assert mel.get_xlabel() == "" or mel.get_xlabel() == "time (s)"
+    assert mel.get_xlabel() == "time (s)"
     assert (log.get_ylabel(), mel.get_ylabel()) == ("Hz (log)", "Hz (mel)")
     assert ticks(mel.xaxis, 0, 1)["1"] == 1
     assert ticks(wave.yaxis, *wave.get_ylim())["0.5"] == 0.5
@@ -122,7 +122,7 @@ def test_every_kind_of_features_is_drawn(tmp_path, drawn, changes, unit, low, hi
     mixtures = made.render_mixtures((CLIP, tone(300)), (OTHER, tone(700)))
     assert len(mixtures.originals) == 2 and len(mixtures.augmented) == 3
     assert len(drawn) == 10
-    *_, features, bar = drawn[0].axes
+    *_, features, bar = figures.make_figure(*drawn[0]).axes
     assert features.get_ylabel().startswith(unit)
     bottom, top = features.get_ylim()
     assert bottom == pytest.approx(low, abs=2) and top == pytest.approx(high or top)
