@@ -7,7 +7,6 @@ wrong. The table is written to the run folder and read back by later commands.
 
 import csv
 import dataclasses
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import write_text
+from asc_tf.core.files import write_csv
 
 SPLITS = ("train", "validation", "test")
 
@@ -148,14 +147,8 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write the table as CSV, whole or not at all."""
-        text = io.StringIO()
-        names = [item.name for item in dataclasses.fields(Clip)]
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        for clip in self.clips:
-            row = dataclasses.asdict(clip)
-            writer.writerow({k: "" if v is None else v for k, v in row.items()})
-        write_text(path, text.getvalue())
+        columns = [item.name for item in dataclasses.fields(Clip)]
+        write_csv(path, columns, map(dataclasses.asdict, self.clips))
 
 
 def read_clips(path: Path) -> tuple[Clip, ...]:

@@ -1,6 +1,5 @@
 """The run folder: its file names, and the check that it belongs to this run."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -8,7 +7,7 @@ import platform
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import sha256, write_text
+from asc_tf.core.files import hash_path, lock_file, write_text
 from asc_tf.manifest import Manifest, read_clips
 
 SOURCES = (
@@ -254,29 +253,18 @@ class Workdir:
         manifest.write(self.manifest_file)
         write_text(self.protocol_file, json.dumps(manifest.protocol) + "\n")
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second process from training here; a kill gives the folder free.
+    def lock(self) -> AbstractContextManager[None]:
+        """Lock the folder against a second training; released when the process ends.
 
         Raises:
-            UserError: If another process is at it.
+            UserError: If another process is training here.
         """
-        try:
-            import fcntl
-        except ModuleNotFoundError:  # Windows
-            yield
-            return
-        self.path.mkdir(parents=True, exist_ok=True)
-        # A hidden file: a folder that holds nothing else counts as a new one.
-        with (self.path / ".lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(
-                    f"--workdir={self.path}: another process is training here; wait "
-                    "for it, or name a new folder"
-                ) from error
-            yield
+        # A hidden file, because a folder that holds nothing else counts as a new one.
+        return lock_file(
+            self.path / ".lock",
+            f"--workdir={self.path}: another process is training here; wait for it, "
+            "or name a new folder",
+        )
 
 
 def without_places(config: Config) -> dict[str, dict[str, Any]]:
@@ -307,7 +295,7 @@ def _origins(config: Config) -> dict[str, str]:
         files["model.weights"] = Path(model.weights_file).expanduser()
     if model.init_from:
         files["model.init_from"] = Workdir(Path(model.init_from)).model_file
-    return {key: sha256(path) for key, path in files.items() if path.is_file()}
+    return {key: hash_path(path) for key, path in files.items() if path.is_file()}
 
 
 def environment() -> dict[str, Any]:

@@ -177,7 +177,7 @@ def test_a_run_is_not_made_shorter_than_it_is(run):
 
 
 def test_a_run_killed_before_it_wrote_anything_leaves_a_folder_to_begin_in(tmp_path):
-    with Workdir(tmp_path).locked():
+    with Workdir(tmp_path).lock():
         pass
     Workdir(tmp_path).check_config(CONFIG)
 
@@ -220,7 +220,7 @@ def test_a_run_killed_at_any_moment_of_its_beginning_may_begin_again(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(workdir, "write_text", killed)
-        patched.setattr("asc_tf.manifest.write_text", killed)
+        patched.setattr("asc_tf.core.files.write_text", killed)
         run.begin(CONFIG, MANIFEST)
     run.check_config(CONFIG)
     run.begin(CONFIG, MANIFEST)
@@ -257,9 +257,9 @@ def test_a_damaged_configuration_of_a_run_is_named(run):
 def test_a_second_process_is_kept_out_while_one_trains(tmp_path):
     workdir = Workdir(tmp_path)
     busy = pytest.raises(UserError, match="another process is training here")
-    with workdir.locked(), busy, workdir.locked():
+    with workdir.lock(), busy, workdir.lock():
         pass
-    with workdir.locked():
+    with workdir.lock():
         pass
 
 

@@ -6,8 +6,6 @@ setting, or a changed file, never finds an old one. A file has its name only whe
 whole.
 """
 
-import hashlib
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -20,8 +18,8 @@ import numpy as np
 from asc_tf.audio import cache_format
 from asc_tf.audio.read import read_channels
 from asc_tf.config import Audio
+from asc_tf.core.cache import FileCache
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import remove_abandoned, sharing
 from asc_tf.dsp import resampling
 from asc_tf.dsp.preprocessing import downmix_and_resample
 from asc_tf.manifest import Clip
@@ -50,7 +48,13 @@ class WaveformCache:
     """
 
     def __init__(self, folder: Path, root: Path, audio: Audio) -> None:
-        self.folder, self._root, self._audio = folder, root, audio
+        self._files = FileCache(folder, ".audio")
+        self._root, self._audio = root, audio
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the cache."""
+        return self._files.folder
 
     def path(self, row: Row) -> Path:
         """The file of a row, whether it is there or not."""
@@ -66,8 +70,7 @@ class WaveformCache:
                 *LAW,
             ),
         )
-        name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-        return self.folder / name[:2] / f"{name[2:34]}.audio"
+        return self._files.locate(identity)
 
     def fill(
         self,
@@ -97,7 +100,6 @@ class WaveformCache:
             return paths
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            remove_abandoned(self.folder)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 for _ in progress(pool.map(self._keep, missing.values())):
                     pass
@@ -134,7 +136,7 @@ class WaveformCache:
             )
 
     def _write(self, path: Path, waveform: np.ndarray) -> None:
-        with sharing(path) as partial, partial.open("wb") as stream:
+        with self._files.write(path) as partial, partial.open("wb") as stream:
             stream.writelines(cache_format.encode(waveform, self._audio.cache_dtype))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asc_tf.audio import sndfile
 from asc_tf.core.errors import UserError
-from asc_tf.core.opening import open_regular
+from asc_tf.core.opening import open_regular_file
 from asc_tf.dsp import wav_file
 from asc_tf.dsp.streaming import AudioStream
 
@@ -33,7 +33,7 @@ def open_stream(path: str | Path, max_seconds: float = math.inf) -> AudioStream:
 
 
 def _open(path: Path) -> AudioStream:
-    with open_regular(path) as (file, _):
+    with open_regular_file(path) as (file, _):
         head = file.read(12)
     if not head:
         raise UserError("an empty file")

@@ -11,19 +11,19 @@ from asc_tf.core.errors import UserError
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular file for reading, as `open_regular`, and name it in errors.
+def open_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file for reading, as `open_regular_file`, and name it in errors.
 
     Raises:
         UserError: If it cannot be opened, or the block raised OSError or UserError;
             the message begins with the path.
     """
-    with naming(path), open_regular(path) as found:
+    with name_in_errors(path), open_regular_file(path) as found:
         yield found
 
 
 @contextlib.contextmanager
-def naming(path: str | Path) -> Iterator[None]:
+def name_in_errors(path: str | Path) -> Iterator[None]:
     """Begin the messages of errors with the path of a file.
 
     Raises:
@@ -42,7 +42,7 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def open_regular_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file for reading.
 
     Args:

@@ -4,14 +4,13 @@ A copy in training of a clip that validates, or is tested, makes the result too 
 whatever the identifiers say; a copy under another label is a wrong label.
 """
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asc_tf.core.files import sha256
+from asc_tf.core.files import hash_bytes, hash_path
 from asc_tf.manifest import Clip
 
 PIECE_BYTES = 4096
@@ -44,7 +43,7 @@ def find_duplicates(clips: Sequence[Clip], root: Path) -> list[Group]:
             by_path[clip.path].append(clip)
     groups = _divide([list(by_path)], lambda path: by_path[path][0].size)
     groups = _divide(groups, lambda path: _hash(root / path, _piece))
-    groups = _divide(groups, lambda path: _hash(root / path, sha256))
+    groups = _divide(groups, lambda path: _hash(root / path, hash_path))
     return [tuple(clip for path in group for clip in by_path[path]) for group in groups]
 
 
@@ -120,7 +119,7 @@ def _hash(path: Path, digest: Callable[[Path], str]) -> str:
 def _piece(path: Path) -> str:
     with path.open("rb") as stream:
         stream.seek(max(os.fstat(stream.fileno()).st_size - PIECE_BYTES, 0) // 2)
-        return hashlib.sha256(stream.read(PIECE_BYTES)).hexdigest()
+        return hash_bytes(stream.read(PIECE_BYTES))
 
 
 def _named(groups: Sequence[Group], splits: Sequence[str], field: str) -> str:

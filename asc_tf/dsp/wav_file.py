@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.opening import open_regular
+from asc_tf.core.opening import open_regular_file
 from asc_tf.dsp import wav_format
 from asc_tf.dsp.resampling import RATES
 from asc_tf.dsp.streaming import NO_SAMPLES, AudioStream, block_samples
@@ -69,7 +69,7 @@ def open_stream(path: str | Path) -> AudioStream:
             is and what to do, but does not name the file.
         OSError: If it cannot be opened.
     """
-    with open_regular(Path(path)) as (file, size):
+    with open_regular_file(Path(path)) as (file, size):
         header, start, available = _scan(file, size)
     form = _parse_format(header)
     samples = available // form.frame_bytes
@@ -77,7 +77,7 @@ def open_stream(path: str | Path) -> AudioStream:
         raise UserError(NO_SAMPLES)
 
     def read() -> Iterator[np.ndarray]:
-        with open_regular(Path(path)) as (file, _):
+        with open_regular_file(Path(path)) as (file, _):
             file.seek(start)
             yield from _read_samples(file, form, samples)
 

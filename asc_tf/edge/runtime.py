@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from asc_tf.core.errors import UserError, install_hint
-from asc_tf.core.opening import naming
+from asc_tf.core.opening import name_in_errors
 from asc_tf.dsp import wav_file
 from asc_tf.dsp.preprocessing import silence_note
 from asc_tf.edge import container
@@ -101,7 +101,7 @@ class EdgeModel:
 
     def _file(self, path: str | Path) -> dict[str, Any]:
         try:
-            with naming(path):
+            with name_in_errors(path):
                 stream = wav_file.open_stream(path)
                 segments = self.metadata.preprocessing.cut_stream(stream)
                 probabilities, ms = self._clip(segments)

@@ -18,7 +18,7 @@ from asc_tf.audio.stream import open_stream
 from asc_tf.config import Audio, Evaluate
 from asc_tf.config.run_search import find_run, suggest_run
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.opening import naming
+from asc_tf.core.opening import name_in_errors
 from asc_tf.core.quiet import quiet_tensorflow, without_notes
 from asc_tf.dsp import segments
 from asc_tf.dsp.preprocessing import Preprocessing, silence_note
@@ -134,7 +134,7 @@ class Predictor:
 
     def _file(self, path: str | Path, max_seconds: float) -> dict[str, Any]:
         try:
-            with naming(path):
+            with name_in_errors(path):
                 stream = open_stream(path, max_seconds)
                 probabilities = self._clip(self._listening.cut_stream(stream))
                 note = silence_note(stream)

@@ -10,7 +10,7 @@ import numpy as np
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import DiskFullError, tree_bytes, tree_sha256
+from asc_tf.core.files import DiskFullError, count_bytes, hash_path
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.container import FORMAT_VERSION
 from asc_tf.evaluation.evaluate import predict_split, scan_splits
@@ -111,8 +111,8 @@ def _check_file(
     The first of `parts` decides. A rejected file is renamed.
     """
     path = folder / FILES[name]
-    row: dict[str, Any] = {"file": FILES[name], "bytes": tree_bytes(path)}
-    row["sha256"] = tree_sha256(path)
+    row: dict[str, Any] = {"file": FILES[name], "bytes": count_bytes(path)}
+    row["sha256"] = hash_path(path)
     try:
         predictor = load(path)
         for split, manifest in parts.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import replacing, write_text
+from asc_tf.core.files import write_atomically, write_text
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.container import FORMAT_VERSION
 from asc_tf.evaluation.evaluate import scan_splits
@@ -65,7 +65,7 @@ def export(
     checked = scan_splits(config, workdir, split, max_left_out=limit)
     if lacking := describe_left_out(checked, [split]):
         print(f"PARTIAL: {lacking}")
-    with replacing(output) as folder:
+    with write_atomically(output) as folder:
         folder.mkdir()
         metadata = _metadata(config, workdir.labels())
         failed = _write_formats(model, config, workdir, metadata, folder)

@@ -27,8 +27,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from asc_tf.config import Config
+from asc_tf.core.cache import FileCache
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import remove_abandoned, sha256, sharing, write_npz
+from asc_tf.core.files import hash_bytes, hash_path, write_npz
 from asc_tf.core.version import __version__
 from asc_tf.dsp import channels
 from asc_tf.manifest import Manifest
@@ -239,7 +240,7 @@ class EmbeddedExamples:
         return iter(plain.prefetch(AUTOTUNE))
 
     def _path(self, identity: list[str | int]) -> Path:
-        name = _sha256(json.dumps(identity).encode())
+        name = hash_bytes(json.dumps(identity).encode())
         return self._folder / name[:2] / f"{name[2:34]}.npz"
 
 
@@ -263,9 +264,9 @@ def _source(config: Config, manifest: Manifest, split: str) -> str:
         *(__version__, place, split, layout.sections(config), manifest.labels),
         *(dataclasses.asdict(clip) for clip in manifest.clips_in(split)),
         config.evaluate.segments if split == "validation" else "all",
-        sha256(layout.FeaturesFolder(Path(stored)).features_file) if stored else "",
+        hash_path(layout.FeaturesFolder(Path(stored)).features_file) if stored else "",
     )
-    return _sha256(json.dumps(identity).encode())
+    return hash_bytes(json.dumps(identity).encode())
 
 
 def _digest(weights: Iterable[keras.Variable]) -> str:
@@ -273,10 +274,6 @@ def _digest(weights: Iterable[keras.Variable]) -> str:
     for weight in weights:
         found.update(weight.numpy().tobytes())
     return found.hexdigest()
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _read(path: Path, names: Iterable[str]) -> Arrays | None:
@@ -294,8 +291,7 @@ def _read(path: Path, names: Iterable[str]) -> Arrays | None:
 
 def _write(path: Path, arrays: Arrays) -> None:
     try:
-        remove_abandoned(path.parent.parent)
-        with sharing(path) as partial:
+        with FileCache(path.parent.parent, ".npz").write(path) as partial:
             write_npz(partial, arrays)
     except OSError as error:
         raise UserError(

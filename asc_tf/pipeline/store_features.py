@@ -89,7 +89,7 @@ def write_features(
         lambda clip: _expected_segments(clip, config.audio),
         shard_bytes // (4 * math.prod(shape)),
     )
-    with folder.locked():
+    with folder.lock():
         # Once more: another process may have been here in between.
         before = _begun(folder, config, kind)
         contents = Contents(

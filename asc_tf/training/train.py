@@ -55,7 +55,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     print_notes(config, workdir, manifest)
     print("building the model ...", flush=True)
     check_model(config, workdir, manifest)
-    with workdir.locked():
+    with workdir.lock():
         # Another process may have trained here since the folder was checked.
         workdir.check_config(config)
         workdir.begin(config, manifest)

@@ -18,8 +18,8 @@ from asc_tf.audio.cache import Row, WaveformCache
 from asc_tf.audio.read import read
 from asc_tf.audio.scan import scan
 from asc_tf.config import Audio
+from asc_tf.core.cache import ABANDONED_SECONDS
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import ABANDONED
 from asc_tf.dsp import channels
 from asc_tf.dsp.preprocessing import downmix_and_resample
 from asc_tf.manifest import Clip, Manifest
@@ -371,7 +371,7 @@ def test_what_killed_processes_left_is_removed_when_it_is_old(corpus, cache):
     old, fresh = folder / ".x.audio.1.partial", folder / ".y.audio.2.partial"
     for path in (old, fresh):
         path.write_bytes(b"half")
-    past = time.time() - ABANDONED - 60
+    past = time.time() - ABANDONED_SECONDS - 60
     os.utime(old, (past, past))
     cache.fill(scanned(corpus, "a.wav"))
     assert (old.exists(), fresh.exists()) == (False, True)

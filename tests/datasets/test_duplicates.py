@@ -47,9 +47,9 @@ def test_files_with_the_same_bytes_are_copies(tmp_path):
 
 def test_a_whole_file_is_read_only_where_size_and_a_piece_agree(tmp_path, monkeypatch):
     read = []
-    whole = duplicates.sha256
+    whole = duplicates.hash_path
     monkeypatch.setattr(
-        duplicates, "sha256", lambda path: read.append(path.name) or whole(path)
+        duplicates, "hash_path", lambda path: read.append(path.name) or whole(path)
     )
     long = bytes(30_000)
     middle = long[:15_000] + b"x" + long[15_001:]

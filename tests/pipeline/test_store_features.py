@@ -21,7 +21,7 @@ import tiny
 from asc_tf import cli, datasets
 from asc_tf.config import Config, Evaluate
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import sha256
+from asc_tf.core.files import hash_path
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import read_clips
 from asc_tf.pipeline.feature_store import StoredFeatures
@@ -152,7 +152,7 @@ def test_features_json_counts_and_describes_what_is_there(config, written):
         assert [n for s in shards for n in s["segments_per_clip"]] == law
         assert sum(s["clips"] for s in shards) == len(clips)
         for shard in shards:
-            assert sha256(written / shard["file"]) == shard["sha256"]
+            assert hash_path(written / shard["file"]) == shard["sha256"]
             assert (written / shard["file"]).stat().st_size == shard["bytes"]
             assert shard["segments"] <= 9
 
@@ -408,7 +408,7 @@ def test_a_damaged_features_json_is_refused(text, config, tmp_path):
 def test_a_second_process_is_turned_away(config, tmp_path):
     folder = tmp_path / "features"
     with (
-        FeaturesFolder(folder).locked(),
+        FeaturesFolder(folder).lock(),
         pytest.raises(UserError, match="another process is writing features here"),
     ):
         write_features(config, folder)

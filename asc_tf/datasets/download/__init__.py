@@ -9,11 +9,11 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import write_text
+from asc_tf.core.files import lock_file, write_text
 from asc_tf.datasets.download.fetching import Archive, Report, fetch
 from asc_tf.datasets.download.unpacking import (
     BrokenArchiveError,
@@ -70,7 +70,7 @@ def install(
     staging.mkdir(exist_ok=True)
     unpacked = staging / "unpacked"
     unpacked.mkdir(exist_ok=True)
-    with _alone(staging):
+    with lock_file(staging / "lock", f"{staging}: another process is downloading it"):
         left = [each for each in plan.archives if not _is_done(each, staging)]
         check_space(staging, _needed(plan, left, staging))
         for each in left:
@@ -144,15 +144,3 @@ def _needed(plan: Plan, left: Sequence[Archive], staging: Path) -> int:
     whole = sum(each.size or mean for each in plan.archives)
     there = sum(path.stat().st_size for path in staging.glob("*.part"))
     return int(sum(sizes) / whole * plan.unpacked_bytes + max(sizes)) - there
-
-
-@contextlib.contextmanager
-def _alone(staging: Path) -> Iterator[None]:
-    import fcntl
-
-    with (staging / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{staging}: another process is downloading it") from error
-        yield

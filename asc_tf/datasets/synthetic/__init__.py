@@ -12,7 +12,6 @@ as far as platforms agree in the last bits of sines and Fourier transforms.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asc_tf.core.files import format_csv
 from asc_tf.datasets.synthetic import scenes as scenes
 from asc_tf.datasets.synthetic.sounds import RATE, Wave
 
@@ -116,7 +116,8 @@ def write_scenes(
         _write(path, _wav(waveform, device))
         if progress is not None:
             progress(done, len(clips))
-    _write(meta, _table([clip.row(locations) for clip in clips]))
+    rows = (clip.row(locations) for clip in clips)
+    _write(meta, format_csv(COLUMNS, rows).encode())
     return meta
 
 
@@ -170,15 +171,6 @@ def _wav(waveform: Wave, device: scenes.Device) -> bytes:
         writer.setframerate(device.sample_rate)
         writer.writeframes(integers[..., None].view(np.uint8)[..., :width].tobytes())
     return file.getvalue()
-
-
-def _table(rows: list[dict[str, str]]) -> bytes:
-    """The rows as comma separated values with a header."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue().encode()
 
 
 def _describe(settings: _Settings) -> bytes:

@@ -6,18 +6,18 @@
 - train-00000.npz and so on are shards: whole clips of a split, in the manifest's order.
 """
 
-import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from asc_tf.config import FIELDS, Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import sha256, write_text
+from asc_tf.core.files import hash_path, lock_file, write_text
 from asc_tf.manifest import Manifest, read_clips
 from asc_tf.pipeline.feature_store.contents import SECTIONS, SHARD_NAME, Contents, Shard
 
@@ -84,7 +84,7 @@ class FeaturesFolder:
             UserError: If it is not the one that the features were made from.
         """
         clips = read_clips(self.manifest_file)
-        if sha256(self.manifest_file) != contents.manifest_sha256:
+        if hash_path(self.manifest_file) != contents.manifest_sha256:
             raise UserError(f"{self.manifest_file}: has changed; {AGAIN}")
         return Manifest(clips, contents.labels, contents.protocol)
 
@@ -92,7 +92,9 @@ class FeaturesFolder:
         """Whether the file of a shard is there and has its checksum."""
         file = self.path / shard.file
         try:
-            return file.stat().st_size == shard.bytes and sha256(file) == shard.sha256
+            return (
+                file.stat().st_size == shard.bytes and hash_path(file) == shard.sha256
+            )
         except OSError:
             return False
 
@@ -114,28 +116,17 @@ class FeaturesFolder:
         )
         self.partial_file.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second process from writing here; a kill gives the folder free.
+    def lock(self) -> AbstractContextManager[None]:
+        """Lock the folder against a second writer; released when the process ends.
 
         Raises:
-            UserError: If another process is at it.
+            UserError: If another process is writing here.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            import fcntl
-        except ModuleNotFoundError:  # Windows
-            yield
-            return
-        with (self.path / ".lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(
-                    f"{self.path}: another process is writing features here; wait for "
-                    "it, or name a new folder"
-                ) from error
-            yield
+        return lock_file(
+            self.path / ".lock",
+            f"{self.path}: another process is writing features here; wait for it, or "
+            "name a new folder",
+        )
 
 
 def sections(config: Config) -> dict[str, dict[str, Any]]:

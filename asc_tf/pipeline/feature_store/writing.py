@@ -1,7 +1,6 @@
 """Shards written one after the other, those that are there already left alone."""
 
 import dataclasses
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asc_tf.core.files import replacing, sha256
+from asc_tf.core.files import hash_bytes, hash_path, write_atomically
 from asc_tf.core.version import __version__
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline.feature_store.contents import Contents, Shard
@@ -66,7 +65,7 @@ class Writer:
         self._folder.write_partial(contents)
         self._manifest.write(self._folder.manifest_file)
         contents = dataclasses.replace(
-            contents, manifest_sha256=sha256(self._folder.manifest_file)
+            contents, manifest_sha256=hash_path(self._folder.manifest_file)
         )
         for split in contents.splits:
             contents = self._write_split(contents, split)
@@ -113,7 +112,7 @@ class Writer:
             # Another version may compute other features.
             known = [__version__, first, contents.labels, contents.shape, rows]
             identity = json.dumps(known)
-            source = hashlib.sha256(identity.encode()).hexdigest()
+            source = hash_bytes(identity.encode())
             yield _Job(file, first, own, source)
 
     def _write_shard(self, contents: Contents, job: _Job) -> Shard:
@@ -131,9 +130,9 @@ class Writer:
             "fold": np.array(folds, np.int32)[clip],
             "weight": weight,
         }
-        with replacing(self._folder.path / job.file) as partial:
+        with write_atomically(self._folder.path / job.file) as partial:
             shards.write(partial, contents.format, arrays)
-            checksum, size = sha256(partial), partial.stat().st_size
+            checksum, size = hash_path(partial), partial.stat().st_size
         counts = np.bincount(clip, minlength=len(job.clips))
         return Shard(job.file, checksum, size, job.source, tuple(counts.tolist()))
 
