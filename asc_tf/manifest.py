@@ -181,7 +181,7 @@ def read_clips(path: Path) -> tuple[Clip, ...]:
         raise UserError(f"{path}: not a manifest: {error}") from error
 
 
-def divided_recordings(clips: Iterable[Clip]) -> dict[str, tuple[str, ...]]:
+def find_divided_recordings(clips: Iterable[Clip]) -> dict[str, tuple[str, ...]]:
     """Identifiers, and files, that are in more than one split.
 
     Returns:
@@ -214,7 +214,7 @@ def check_leaks(
     known = published or {}
     offenders = {
         name: splits
-        for name, splits in divided_recordings(clips).items()
+        for name, splits in find_divided_recordings(clips).items()
         if not set(splits) <= set(known.get(name, ()))
     }
     if offenders:
@@ -228,7 +228,7 @@ def check_leaks(
         )
 
 
-def evenly(items: Sequence[Any] | np.ndarray, count: int) -> list[Any]:
+def pick_evenly(items: Sequence[Any] | np.ndarray, count: int) -> list[Any]:
     """At most `count` items, as far apart as can be: a sorted table has every class."""
     places = np.linspace(0, len(items) - 1, min(count, len(items))).round()
     return [items[int(place)] for place in places]

@@ -267,7 +267,7 @@ class Workdir:
         )
 
 
-def without_places(config: Config) -> dict[str, dict[str, Any]]:
+def remove_paths(config: Config) -> dict[str, dict[str, Any]]:
     """The configuration that an export shows: where files lay is nobody's business."""
     shown = dataclasses.asdict(config)
     for key in (*PLACES, "dataset.csv_file"):

@@ -15,19 +15,19 @@ import tensorflow as tf
 from asc_tf.audio import cache_format, wav
 from asc_tf.audio.inspect import ROUTES
 from asc_tf.audio.resample import resample
-from asc_tf.audio.tensorflow_io import tensorflow_io
+from asc_tf.audio.tensorflow_io import load_tensorflow_io
 from asc_tf.config import Audio
 from asc_tf.dsp import channels
 from asc_tf.dsp.streaming import BAD_SAMPLES, MAX_PEAK
 
-KEPT = "kept"
+CACHED = "kept"
 """The route of what is in the cache."""
 
 GRAPH_ROUTES = ("wav", *ROUTES.values())
 """Routes of decoding in the graph, values of the manifest's column `route`."""
 
 
-class Known(NamedTuple):
+class Variants(NamedTuple):
     """What can occur in a graph; only this becomes part of it.
 
     So a graph of WAV files alone holds core operations alone, and the kernels of the
@@ -46,7 +46,7 @@ def decode_clip(
     span: tf.Tensor,
     view: tf.Tensor,
     audio: Audio,
-    known: Known,
+    known: Variants,
 ) -> tf.Tensor:
     """Decode one clip: bytes to a waveform at `audio.sample_rate`.
 
@@ -66,11 +66,11 @@ def decode_clip(
 
     def from_cache() -> tf.Tensor:
         return cache_format.decode(
-            contents, audio.cache_dtype, channels.count(audio.channels)
+            contents, audio.cache_dtype, channels.count_channels(audio.channels)
         )
 
     def fresh() -> tf.Tensor:
-        routes = [name for name in known.routes if name != KEPT]
+        routes = [name for name in known.routes if name != CACHED]
         waveform = decode_channels(contents, route, sample_rate, span, audio, routes)
         branches = {
             name: functools.partial(select_view, waveform, name) for name in known.views
@@ -80,11 +80,11 @@ def decode_clip(
             _switch(view, branches), only_rate, audio.sample_rate, known.rates
         )
 
-    if KEPT not in known.routes:
+    if CACHED not in known.routes:
         return fresh()
-    if set(known.routes) == {KEPT}:
+    if set(known.routes) == {CACHED}:
         return from_cache()
-    return tf.cond(route == KEPT, from_cache, fresh)
+    return tf.cond(route == CACHED, from_cache, fresh)
 
 
 def decode_channels(
@@ -125,20 +125,22 @@ def decode_wav(
     with tf.control_dependencies([check]):
         waveform = wav.decode(contents, header)
     reason = tf.strings.join([name, f": {BAD_SAMPLES}"])
-    check = tf.debugging.Assert(is_sound(waveform), [reason])
+    check = tf.debugging.Assert(has_valid_samples(waveform), [reason])
     with tf.control_dependencies([check]):
         views = [
             resample_all(
                 select_view(waveform, name), header.sample_rate, audio.sample_rate
             )
-            for name in channels.views(audio.channels, 2)
+            for name in channels.list_views(audio.channels, 2)
         ]
     heard = tf.stack(views)
     # A mono file is one example: of those of a split one, the last is the mean.
     return heard[tf.where(header.channels > 1, 0, len(views) - 1) :]
 
 
-def is_sound(waveforms: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
+def has_valid_samples(
+    waveforms: tf.Tensor, axes: Sequence[int] | None = None
+) -> tf.Tensor:
     """Whether samples are finite and not far beyond full scale.
 
     Args:
@@ -153,7 +155,7 @@ def is_sound(waveforms: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tens
 
 
 def select_view(waveform: tf.Tensor, name: str) -> tf.Tensor:
-    """`asc_tf.dsp.channels.view` in the graph.
+    """`asc_tf.dsp.channels.select_view` in the graph.
 
     Args:
         waveform: float32 `[samples, channels]`.
@@ -209,7 +211,7 @@ def _branch(
     """The decoder of one route, giving the clip as float32 `[samples, channels]`."""
     if route == "wav":
         return lambda: _wav_clip(contents, times, audio)
-    tfio = tensorflow_io()
+    tfio = load_tensorflow_io()
 
     def flac(dtype: tf.DType, zero: float, scale: float) -> tf.Tensor:
         samples = tfio.audio.decode_flac(contents, dtype=dtype)

@@ -25,7 +25,7 @@ _MAX_TRIMMED = 2 * 4095
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
-def problem(contents: bytes, container: str, samples: int) -> str:
+def find_problem(contents: bytes, container: str, samples: int) -> str:
     """What is wrong with the framing of a file.
 
     Args:
@@ -55,7 +55,7 @@ def _ogg_problem(contents: bytes) -> str:
             return f"damaged at byte {position}"
         lacing = contents[position + 27 : position + 27 + header[26]]
         page = contents[position : position + 27 + header[26] + sum(lacing)]
-        if ogg_checksum(page) != int.from_bytes(header[22:26], "little"):
+        if compute_ogg_checksum(page) != int.from_bytes(header[22:26], "little"):
             return f"damaged or cut off in the page at byte {position}"
         if header[14:18] != stream:
             return "more than one stream"
@@ -67,7 +67,7 @@ def _ogg_problem(contents: bytes) -> str:
     return "" if flags & 4 else "cut off"
 
 
-def ogg_checksum(page: bytes) -> int:
+def compute_ogg_checksum(page: bytes) -> int:
     """Ogg's CRC-32, its checksum field taken as 0: that of zlib with bits reversed."""
     blank = page[:22] + bytes(4) + page[26:]
     value = zlib.crc32(blank.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF

@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from asc_tf.audio import framing, length, sndfile, wav
-from asc_tf.audio.tensorflow_io import tensorflow_io
-from asc_tf.dsp.streaming import MAX_PEAK, block_samples
+from asc_tf.audio.tensorflow_io import load_tensorflow_io
+from asc_tf.dsp.streaming import MAX_PEAK, choose_block_size
 
 ROUTES = {
     ("OGG", "VORBIS"): "vorbis",
@@ -155,17 +155,17 @@ def inspect_all(
         return list(progress(results))
 
 
-def missing_decoder(found: Inspection) -> str:
+def name_missing_decoder(found: Inspection) -> str:
     """What would decode a file in the graph if it were there; empty for others."""
     would = (found.container, found.encoding) in ROUTES and not found.error
-    if would and found.route == sndfile.ROUTE and not tensorflow_io():
+    if would and found.route == sndfile.ROUTE and not load_tensorflow_io():
         return "tensorflow-io, which decodes it in the graph, is not installed"
     return ""
 
 
-def available_routes() -> tuple[str, ...]:
+def list_routes() -> tuple[str, ...]:
     """The routes that this machine can decode by."""
-    compressed = tuple(ROUTES.values()) if tensorflow_io() else ()
+    compressed = tuple(ROUTES.values()) if load_tensorflow_io() else ()
     return ("wav", sndfile.ROUTE, *compressed)
 
 
@@ -211,7 +211,7 @@ _wav_decode = tf.function(wav.decode)
 def _wav_levels(contents: tf.Tensor, header: wav.WavHeader) -> tuple[float, float]:
     """Peak and rms, block by block."""
     samples, channels = int(header.samples), int(header.channels)
-    block = block_samples(channels)
+    block = choose_block_size(channels)
     peak, squares = 0.0, 0.0
     for first in range(0, samples, block):
         part = header._replace(
@@ -249,13 +249,13 @@ def _inspect_compressed(path: Path, max_seconds: float, decoder: str) -> Inspect
         return found
     route = ROUTES.get((found.container, found.encoding), "")
     problem = f"{found.container} with {found.encoding} is not decoded in the graph"
-    if route and not tensorflow_io():
+    if route and not load_tensorflow_io():
         problem = f"{found.container} is decoded in the graph by tensorflow-io alone"
     elif route:
         problem = _graph_problem(path, found, promised)
     if not problem:
         return dataclasses.replace(found, route=route)
-    is_damaged = bool(route and tensorflow_io())
+    is_damaged = bool(route and load_tensorflow_io())
     if decoder == "graph":
         advice = MEND if is_damaged else "convert it to WAV, or use another decoder"
         return dataclasses.replace(found, error=f"{problem}; {advice}")
@@ -267,7 +267,7 @@ def _graph_problem(path: Path, found: Inspection, promised: int) -> str:
     contents = path.read_bytes()
     if found.container != "MP3" and promised != found.samples:
         return found.note or "a header that does not tell its length"
-    problem = framing.problem(contents, found.container, promised)
+    problem = framing.find_problem(contents, found.container, promised)
     if (
         not problem
         and found.container == "MP3"
@@ -280,7 +280,7 @@ def _graph_problem(path: Path, found: Inspection, promised: int) -> str:
 def _is_alike(path: Path, contents: bytes, found: Inspection) -> bool:
     """Frames of an MP3 have no checksum, so tensorflow-io has to show that it reads."""
     try:
-        decoded = tensorflow_io().audio.decode_mp3(contents).numpy()
+        decoded = load_tensorflow_io().audio.decode_mp3(contents).numpy()
     except tf.errors.OpError:
         return False
     is_as_long = abs(len(decoded) - found.samples) <= framing.MP3_FRAME
@@ -305,10 +305,10 @@ def _cut(path: Path, found: Inspection) -> str:
     with path.open("rb") as stream:
         head = stream.read(64)
         size = os.fstat(stream.fileno()).st_size
-    if missing := length.missing_bytes(head, size):
+    if missing := length.count_missing_bytes(head, size):
         return f"cut off: {missing} bytes of it are missing"
     if found.container == "OGG" and found.encoding != "VORBIS" and size <= MAX_BYTES:
-        return framing.problem(path.read_bytes(), "OGG", found.samples)
+        return framing.find_problem(path.read_bytes(), "OGG", found.samples)
     return ""
 
 

@@ -6,7 +6,7 @@ libsndfile reads a file that was cut off as far as it goes and does not mention 
 import struct
 
 
-def missing_bytes(head: bytes, size: int) -> int:
+def count_missing_bytes(head: bytes, size: int) -> int:
     """Bytes that a file lacks, by what its header says of its length.
 
     Args:

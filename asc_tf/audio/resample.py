@@ -47,7 +47,7 @@ def resample(
     if static is not None:
         return _known(waveform, int(static), rate_out)
     rate_in = tf.cast(rate_in, tf.int64)
-    rates = affordable(known_rates, rate_out)
+    rates = choose_constant_rates(known_rates, rate_out)
     branches: list[Callable[[], tf.Tensor]] = [
         partial(_known, waveform, rate, rate_out) for rate in rates
     ]
@@ -56,7 +56,7 @@ def resample(
     return tf.switch_case(tf.argmax(matches, output_type=tf.int32), branches)
 
 
-def affordable(known_rates: Sequence[int], rate_out: int) -> list[int]:
+def choose_constant_rates(known_rates: Sequence[int], rate_out: int) -> list[int]:
     """Which rates become constants of the graph.
 
     Args:
@@ -78,8 +78,8 @@ def affordable(known_rates: Sequence[int], rate_out: int) -> list[int]:
 def _kernel_values(rate_in: int, rate_out: int) -> int:
     rates = resampling.plan(rate_in, rate_out)
     if rates.is_awkward:
-        return resampling.drift(rates).kernels.size
-    return sum(product.kernel.size for product in resampling.products(rates))
+        return resampling.make_interpolation(rates).kernels.size
+    return sum(product.kernel.size for product in resampling.make_products(rates))
 
 
 def _known(waveform: tf.Tensor, rate_in: int, rate_out: int) -> tf.Tensor:
@@ -89,11 +89,15 @@ def _known(waveform: tf.Tensor, rate_in: int, rate_out: int) -> tf.Tensor:
     rates = resampling.plan(rate_in, rate_out)
     length = _output_samples(waveform, rate_in, rate_out)
     if rates.is_awkward:
-        output = _drifting(waveform, rates, resampling.drift(rates), length)
-    elif len(products := resampling.products(rates)) == 1:
+        output = _interpolate_blocks(
+            waveform, rates, resampling.make_interpolation(rates), length
+        )
+    elif len(products := resampling.make_products(rates)) == 1:
         kernel = products[0].kernel
         missing = rates.spans * rates.down - len(kernel)
-        output = _in_blocks(waveform, rates, np.pad(kernel, [(0, missing), (0, 0)]))
+        output = _multiply_blocks(
+            waveform, rates, np.pad(kernel, [(0, missing), (0, 0)])
+        )
     else:
         output = _in_groups(waveform, rates)
     return output[:length]
@@ -107,8 +111,8 @@ def _any(waveform: tf.Tensor, rate_in: tf.Tensor, rate_out: int) -> tf.Tensor:
         length = _output_samples(waveform, rate_in, rate_out)
         output = tf.cond(
             rates.width * rates.up > resampling.MAX_KERNEL_VALUES,
-            lambda: _drifting(waveform, rates, _drift(rates), length),
-            lambda: _in_blocks(waveform, rates, _kernel(rates)),
+            lambda: _interpolate_blocks(waveform, rates, _drift(rates), length),
+            lambda: _multiply_blocks(waveform, rates, _kernel(rates)),
         )
         return output[:length]
 
@@ -139,13 +143,13 @@ def _plan(rate_in: tf.Tensor, rate_out: np.int64) -> _Plan:
 
 
 def _weights(inputs: tf.Tensor, outputs: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """`resampling.weights`: float64 positions to float32 weights."""
+    """`resampling.compute_weights`: float64 positions to float32 weights."""
     steps = scale * resampling.STEPS
     position = tf.abs(inputs[:, tf.newaxis] * steps - outputs * steps)
     position = tf.minimum(position, resampling.ZERO_CROSSINGS * resampling.STEPS)
     index = tf.cast(position, tf.int32)
     share = tf.cast(position - tf.cast(index, tf.float64), tf.float32)
-    table = resampling.table() * tf.cast(scale, tf.float32)
+    table = resampling.make_filter_table() * tf.cast(scale, tf.float32)
     slopes = table[1:] - table[:-1]
     return tf.gather(table, index) + share * tf.gather(slopes, index)
 
@@ -164,7 +168,7 @@ def _rows(
     return tf.reshape(padded, tf.stack([-1, rates.down])), blocks
 
 
-def _in_blocks(
+def _multiply_blocks(
     waveform: tf.Tensor, rates: _Plan | resampling.Plan, kernel: tf.Tensor
 ) -> tf.Tensor:
     """Whole blocks in one convolution over rows, by a kernel `[spans * down, up]`."""
@@ -178,7 +182,7 @@ def _in_groups(waveform: tf.Tensor, rates: resampling.Plan) -> tf.Tensor:
     """Whole blocks in a few products for each group of phases."""
     rows, blocks = _rows(waveform, rates)
     groups = []
-    for inputs, _, kernel in resampling.products(rates):
+    for inputs, _, kernel in resampling.make_products(rates):
         parts = []
         for span in range(inputs.start // rates.down, rates.spans):
             first = span * rates.down
@@ -206,8 +210,8 @@ def _kernel(rates: _Plan) -> tf.Tensor:
     return tf.pad(kernel, [[0, rates.spans * rates.down - rates.width], [0, 0]])
 
 
-def _drift(rates: _Plan) -> resampling.Drift:
-    """`resampling.drift`, with tensors."""
+def _drift(rates: _Plan) -> resampling.Interpolation:
+    """`resampling.make_interpolation`, with tensors."""
     block = resampling.MAX_KERNEL_VALUES // (4 * resampling.NODES * rates.half)
     block = tf.clip_by_value(block, 1, resampling.MAX_AWKWARD_BLOCK)
     width = (block - 1) * rates.down // rates.up + 2 * rates.half + 2
@@ -215,18 +219,20 @@ def _drift(rates: _Plan) -> resampling.Drift:
     outputs = _positions(rates, block)
     kernels = tf.map_fn(
         lambda node: _weights(inputs, outputs + node, rates.scale),
-        tf.constant(resampling.nodes()),
+        tf.constant(resampling.make_chebyshev_nodes()),
         fn_output_signature=tf.TensorSpec([None, None], tf.float32),
         parallel_iterations=1,
     )
     kernels = tf.transpose(kernels, [1, 0, 2])
-    return resampling.Drift(block, width, tf.reshape(kernels, tf.stack([width, -1])))
+    return resampling.Interpolation(
+        block, width, tf.reshape(kernels, tf.stack([width, -1]))
+    )
 
 
-def _drifting(
+def _interpolate_blocks(
     waveform: tf.Tensor,
     rates: _Plan | resampling.Plan,
-    drift: resampling.Drift,
+    drift: resampling.Interpolation,
     length: tf.Tensor,
 ) -> tf.Tensor:
     """Blocks that begin between two input samples, for awkward rates."""
@@ -237,7 +243,7 @@ def _drifting(
     batches = -(-blocks // tf.maximum(most, 1))
     batch = -(-blocks // batches)
     padded = tf.pad(waveform, [[tf.cast(rates.half, tf.int64), width]])
-    from_cosines = tf.constant(resampling.from_cosines())
+    from_cosines = tf.constant(resampling.make_cosine_matrix())
 
     def outputs(first: tf.Tensor) -> tf.Tensor:
         own = tf.minimum(first + tf.range(batch), blocks - 1)

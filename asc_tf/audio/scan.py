@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from asc_tf.audio import sndfile
-from asc_tf.audio.inspect import SILENT, Inspection, available_routes, inspect_all
+from asc_tf.audio.inspect import SILENT, Inspection, inspect_all, list_routes
 from asc_tf.config import Audio
 from asc_tf.manifest import Clip, Manifest
 
@@ -87,7 +87,7 @@ def _still_stands(clip: Clip, audio: Audio) -> bool:
         bool(clip.size)
         and not clip.reason
         and clip.samples <= audio.max_seconds * clip.sample_rate
-        and clip.route in available_routes()
+        and clip.route in list_routes()
         and (audio.decoder == "auto" or by_graph == (audio.decoder == "graph"))
     )
 

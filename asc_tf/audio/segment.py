@@ -5,7 +5,7 @@ import tensorflow as tf
 from asc_tf.dsp.segments import SMALLEST
 
 
-def all_segments(
+def cut_segments(
     waveforms: tf.Tensor,
     length: int,
     hop: int,
@@ -44,7 +44,7 @@ def all_segments(
     return tf.gather(waveforms, places, axis=1)
 
 
-def random_segment(
+def draw_segment(
     waveform: tf.Tensor, length: int, seed: tf.Tensor, short_clips: str = "pad"
 ) -> tf.Tensor:
     """Crop a waveform at a random place, or fill a segment with a shorter one.

@@ -14,7 +14,7 @@ import numpy as np
 
 from asc_tf.core.errors import UserError
 from asc_tf.dsp.resampling import RATES
-from asc_tf.dsp.streaming import AudioStream, block_samples
+from asc_tf.dsp.streaming import AudioStream, choose_block_size
 
 ROUTE = "sndfile"
 """The manifest's `route` of a file that libsndfile decodes."""
@@ -180,7 +180,7 @@ def _blocks(stream: Any, max_seconds: float) -> Iterator[np.ndarray]:
     What a header claims is never allocated.
     """
     limit = max_seconds * stream.samplerate
-    size = block_samples(stream.channels)
+    size = choose_block_size(stream.channels)
     done = 0
     while len(block := stream.read(size, dtype="float32", always_2d=True)):
         done += len(block)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 @functools.lru_cache(maxsize=1)
-def tensorflow_io() -> Any:
+def load_tensorflow_io() -> Any:
     """The module; None where it is missing, or its libraries do not load."""
     try:
         import tensorflow_io as module

@@ -15,10 +15,10 @@ from asc_tf.config import Config, Dataset, suggestion
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.text_table import align_columns
 from asc_tf.datasets import description as text
-from asc_tf.datasets.archives import ARCHIVES, SOUNDATA, archives
+from asc_tf.datasets.archives import ARCHIVES, SOUNDATA, find_archives
 from asc_tf.datasets.catalog import CATALOG, Entry
-from asc_tf.datasets.download import Plan, check_free, install, staging_folder
-from asc_tf.datasets.download.progress import reporter
+from asc_tf.datasets.download import Plan, check_free, install, name_staging_folder
+from asc_tf.datasets.download.progress import show_progress
 from asc_tf.manifest import Manifest, count_by_split
 
 USAGE = """
@@ -124,14 +124,17 @@ def _download(entry: Entry, config: Config, values: flags.FlagValues) -> int:
         return 0
     check_free(folder)
     plan = Plan(
-        archives(entry.name), entry.unpacked_bytes, entry.download_bytes, entry.strip
+        find_archives(entry.name),
+        entry.unpacked_bytes,
+        entry.download_bytes,
+        entry.strip,
     )
     print(
         f"{entry.name}: {text.size_line(entry)}. An interrupted download continues "
         "when the command is given again.",
         file=sys.stderr,
     )
-    with reporter() as progress:
+    with show_progress() as progress:
         install(
             plan,
             folder,
@@ -158,7 +161,7 @@ def _say_complete(entry: Entry, folder: Path) -> None:
             f"({error}); name a new folder"
         ) from error
     # What a process that was killed at the very end has left.
-    shutil.rmtree(staging_folder(folder, entry.name), ignore_errors=True)
+    shutil.rmtree(name_staging_folder(folder, entry.name), ignore_errors=True)
     print(f"{folder}: complete: {count_by_split(manifest)}")
     print(f"\nNext: {text.train_line(entry, str(folder))}")
 

@@ -29,19 +29,19 @@ from asc_tf.manifest import Clip, Manifest, check_names, split_off
 __all__ = ["Corpus", "load", "split_table", "usable_folds"]
 
 ADAPTERS: dict[str, Callable[[Dataset, Path], Corpus]] = {
-    "synthetic": table.synthetic,
-    "folder": folder.folder,
-    "csv": table.csv_table,
-    "esc10": esc.esc10,
-    "esc50": esc.esc50,
-    "urbansound8k": urbansound8k.urbansound8k,
-    "asc_mini": asc_mini.asc_mini,
-    "tut2018": dcase.tut2018,
-    "tau2019": dcase.tau2019,
-    "tau2020_mobile": dcase.tau2020_mobile,
-    "tau2020_3class": dcase.tau2020_3class,
-    "tau2022_mobile": dcase.tau2022_mobile,
-    "fsdkaggle2018": fsdkaggle.fsdkaggle2018,
+    "synthetic": table.read_synthetic,
+    "folder": folder.read_folder,
+    "csv": table.read_csv,
+    "esc10": esc.read_esc10,
+    "esc50": esc.read_esc50,
+    "urbansound8k": urbansound8k.read_urbansound8k,
+    "asc_mini": asc_mini.read_asc_mini,
+    "tut2018": dcase.read_tut2018,
+    "tau2019": dcase.read_tau2019,
+    "tau2020_mobile": dcase.read_tau2020_mobile,
+    "tau2020_3class": dcase.read_tau2020_3class,
+    "tau2022_mobile": dcase.read_tau2022_mobile,
+    "fsdkaggle2018": fsdkaggle.read_fsdkaggle2018,
 }
 PROTOCOLS: dict[str, tuple[str, ...]] = {
     "urbansound8k": ("two_folds",),
@@ -119,18 +119,18 @@ def _read(dataset: Dataset, directory: Path) -> Corpus:
     try:
         corpus = ADAPTERS[dataset.name](dataset, directory)
     except ForeignFolderError as error:
-        if not (remedy := remedies.for_other_layouts(directory, ADAPTERS)):
+        if not (remedy := remedies.suggest_name(directory, ADAPTERS)):
             raise UserError(str(error)) from error
         raise UsageError(f"{error}; {remedy}") from error
     except MissingTableError as error:
-        remedy = remedies.deeper_folder(dataset, directory, ADAPTERS)
+        remedy = remedies.suggest_inner_folder(dataset, directory, ADAPTERS)
         raise UsageError(f"{error}{'; ' * bool(remedy)}{remedy}") from error
     if len(corpus.labels) > 1:
         return corpus
-    remedy = remedies.deeper_folder(dataset, directory, ADAPTERS)
+    remedy = remedies.suggest_inner_folder(dataset, directory, ADAPTERS)
     if not corpus.clips:
         if dataset.name == "folder":
-            remedy = remedy or remedies.flat_folder(directory)
+            remedy = remedy or remedies.explain_flat_folder(directory)
         raise UsageError(
             f"{place}: no clips found; expected {corpus.layout}"
             f"{'; ' * bool(remedy)}{remedy}"

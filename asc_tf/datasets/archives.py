@@ -116,7 +116,7 @@ SOUNDATA: dict[str, tuple[str, str]] = {
 """Corpus: its module in soundata, and how the names of the parts we use begin."""
 
 
-def archives(name: str) -> tuple[Archive, ...]:
+def find_archives(name: str) -> tuple[Archive, ...]:
     """The official archives of a corpus; none where it has no address.
 
     Raises:

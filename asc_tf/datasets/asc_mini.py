@@ -11,7 +11,7 @@ from pathlib import Path
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UserError
-from asc_tf.datasets.corpus import Corpus, files_below, in_order, is_audio
+from asc_tf.datasets.corpus import Corpus, is_audio, list_files, sort_clips
 from asc_tf.datasets.dcase import SCENES
 from asc_tf.manifest import Clip
 
@@ -30,14 +30,14 @@ _NAME = re.compile(
 _LABELS = {scene.replace("_", ""): scene for scene in SCENES}
 
 
-def asc_mini(dataset: Dataset, directory: Path) -> Corpus:
+def read_asc_mini(dataset: Dataset, directory: Path) -> Corpus:
     """The tutorial corpus; clips of one scene and number count as one recording.
 
     Raises:
         UserError: Naming a file whose name has no scene, or no number from 1 to 8.
     """
-    paths = [path for path in files_below(directory) if is_audio(path, directory)]
-    clips = in_order((str(path), _clip(path, directory)) for path in paths)
+    paths = [path for path in list_files(directory) if is_audio(path, directory)]
+    clips = sort_clips((str(path), _clip(path, directory)) for path in paths)
     found = {clip.label for clip in clips}
     labels = tuple(scene for scene in SCENES if scene in found)
     protocol = {"corpus": "asc_mini", "fold": None, "leaky": False}

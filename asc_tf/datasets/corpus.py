@@ -70,7 +70,7 @@ class Row:
         return self.values.get(column, "")
 
 
-def files_below(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     """All files below a folder, sorted; links to folders are not followed.
 
     Raises:
@@ -211,7 +211,7 @@ def read_table(path: Path) -> str:
         ) from error
 
 
-def clip_path(text: str, where: str) -> str:
+def parse_clip_path(text: str, where: str) -> str:
     """A path from a table, relative to the corpus folder, with forward slashes.
 
     Raises:
@@ -226,7 +226,7 @@ def clip_path(text: str, where: str) -> str:
     return posixpath.normpath(path)
 
 
-def in_order(rows: Iterable[tuple[str, Clip]]) -> tuple[Clip, ...]:
+def sort_clips(rows: Iterable[tuple[str, Clip]]) -> tuple[Clip, ...]:
     """Sort clips by path, each given with the place that names it.
 
     Raises:

@@ -22,10 +22,10 @@ from asc_tf.datasets.corpus import (
     MissingTableError,
     Row,
     choose_fold,
-    clip_path,
     find_file,
-    in_order,
+    parse_clip_path,
     read_rows,
+    sort_clips,
 )
 from asc_tf.manifest import Clip
 
@@ -86,27 +86,27 @@ _TEN = {scene: scene for scene in SCENES}
 _THREE = {scene: label for label, scenes in GROUPS.items() for scene in scenes}
 
 
-def tut2018(dataset: Dataset, directory: Path) -> Corpus:
+def read_tut2018(dataset: Dataset, directory: Path) -> Corpus:
     """TUT Urban Acoustic Scenes 2018: 8640 clips of 10 s, one device."""
     return _read(dataset, directory, _Corpus("tut2018", _TEN))
 
 
-def tau2019(dataset: Dataset, directory: Path) -> Corpus:
+def read_tau2019(dataset: Dataset, directory: Path) -> Corpus:
     """TAU Urban Acoustic Scenes 2019: ten scenes in ten cities, one device."""
     return _read(dataset, directory, _Corpus("tau2019", _TEN))
 
 
-def tau2020_mobile(dataset: Dataset, directory: Path) -> Corpus:
+def read_tau2020_mobile(dataset: Dataset, directory: Path) -> Corpus:
     """TAU Urban Acoustic Scenes 2020 Mobile: nine devices, three of them test only."""
     return _read(dataset, directory, _Corpus("tau2020_mobile", _TEN))
 
 
-def tau2020_3class(dataset: Dataset, directory: Path) -> Corpus:
+def read_tau2020_3class(dataset: Dataset, directory: Path) -> Corpus:
     """TAU Urban Acoustic Scenes 2020 3Class: indoor, outdoor, transportation."""
     return _read(dataset, directory, _Corpus("tau2020_3class", _THREE))
 
 
-def tau2022_mobile(dataset: Dataset, directory: Path) -> Corpus:
+def read_tau2022_mobile(dataset: Dataset, directory: Path) -> Corpus:
     """TAU Urban Acoustic Scenes 2022 Mobile: the clips of 2020, cut to 1 s.
 
     `dataset.subset` chooses one of the training lists of DCASE 2024.
@@ -134,9 +134,9 @@ def _read(
     for split, names in (("train", train), ("test", _TEST)):
         table = _find_list(directory, names, corpus)
         for row in _read_list(table):
-            path = clip_path(row["filename"], row.where)
+            path = parse_clip_path(row["filename"], row.where)
             rows.append((row.where, _clip(row, path, meta.get(path), split, corpus)))
-    clips = in_order(rows)
+    clips = sort_clips(rows)
     protocol = {"corpus": corpus.name, "fold": fold, "leaky": False}
     if corpus.segments:
         protocol["subset"] = dataset.subset
@@ -175,7 +175,7 @@ def _read_meta(directory: Path) -> dict[str, Row]:
         return {}
     meta: dict[str, Row] = {}
     for row in read_rows(table, _META_COLUMNS, delimiter="\t"):
-        path = clip_path(row["filename"], row.where)
+        path = parse_clip_path(row["filename"], row.where)
         if path in meta:
             raise UserError(f"{row.where}: {path} is there already, {meta[path].where}")
         meta[path] = row

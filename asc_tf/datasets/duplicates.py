@@ -47,7 +47,7 @@ def find_duplicates(clips: Sequence[Clip], root: Path) -> list[Group]:
     return [tuple(clip for path in group for clip in by_path[path]) for group in groups]
 
 
-def duplicate_notes(groups: Iterable[Group], splits: Sequence[str]) -> list[str]:
+def describe_duplicates(groups: Iterable[Group], splits: Sequence[str]) -> list[str]:
     """Say which copies spoil a result, and what to do.
 
     Args:

@@ -12,10 +12,10 @@ from asc_tf.core.errors import UserError
 from asc_tf.datasets.corpus import (
     Corpus,
     choose_fold,
-    clip_path,
     find_file,
-    in_order,
+    parse_clip_path,
     read_rows,
+    sort_clips,
 )
 from asc_tf.manifest import Clip
 
@@ -51,12 +51,12 @@ FOLDER_NAMES = {
 _CLIP_NAME = re.compile(r"(?P<fold>[1-5])-(?P<source>\d+)-(?P<take>[A-Z]+)(-\d+)?\.\w+")
 
 
-def esc10(dataset: Dataset, directory: Path) -> Corpus:
+def read_esc10(dataset: Dataset, directory: Path) -> Corpus:
     """ESC-10, in the layout of ESC-50 or in one folder per class."""
     return _corpus(dataset, directory, "esc10")
 
 
-def esc50(dataset: Dataset, directory: Path) -> Corpus:
+def read_esc50(dataset: Dataset, directory: Path) -> Corpus:
     """ESC-50, in its own layout or in one folder per class."""
     return _corpus(dataset, directory, "esc50")
 
@@ -70,7 +70,7 @@ def _corpus(dataset: Dataset, directory: Path, name: str) -> Corpus:
         return Corpus((), (), LAYOUT)
     folds = sorted({int(match["fold"]) for _, _, _, match in rows})
     test = choose_fold(dataset, folds, name)
-    clips = in_order(
+    clips = sort_clips(
         (
             where,
             Clip(
@@ -101,7 +101,7 @@ def _read_table(meta: Path, name: str) -> tuple[_Rows, list[str]]:
         if not row["target"].isdecimal():
             raise UserError(f"{row.where}: target {row['target']} is no whole number")
         targets[row["category"]] = int(row["target"])
-        path = clip_path(f"audio/{row['filename']}", row.where)
+        path = parse_clip_path(f"audio/{row['filename']}", row.where)
         match = _match(path, row.where)
         if row["fold"] != match["fold"]:
             raise UserError(

@@ -6,14 +6,14 @@ from typing import Any
 
 from asc_tf.config import Dataset, suggestion
 from asc_tf.core.errors import UsageError
-from asc_tf.datasets.corpus import Corpus, files_below, is_audio
+from asc_tf.datasets.corpus import Corpus, is_audio, list_files
 from asc_tf.manifest import Clip
 
 GROUPS = ("identifier", "city", "device")
 LAYOUT = "one folder per label with clips below it (WAV, FLAC, Ogg, MP3, AIFF ...)"
 
 
-def folder(dataset: Dataset, directory: Path) -> Corpus:
+def read_folder(dataset: Dataset, directory: Path) -> Corpus:
     """Clips below one folder per label; the split is made here, by recording.
 
     With `dataset.identifier_pattern` the first group found in a clip's path (below the
@@ -27,7 +27,7 @@ def folder(dataset: Dataset, directory: Path) -> Corpus:
     pattern = _compile(dataset.identifier_pattern)
     clips = []
     for home in sorted(path for path in directory.iterdir() if path.is_dir()):
-        for path in files_below(home):
+        for path in list_files(home):
             if is_audio(path, directory):
                 name = path.relative_to(directory).as_posix()
                 clips.append(

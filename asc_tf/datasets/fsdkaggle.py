@@ -16,11 +16,11 @@ from asc_tf.datasets.corpus import (
     Corpus,
     Row,
     choose_fold,
-    clip_path,
     find_file,
     find_table,
-    in_order,
+    parse_clip_path,
     read_rows,
+    sort_clips,
 )
 from asc_tf.manifest import Clip
 
@@ -49,7 +49,7 @@ _TEST = (
 _WITHOUT_LABELS = "sample_submission.csv"
 
 
-def fsdkaggle2018(dataset: Dataset, directory: Path) -> Corpus:
+def read_fsdkaggle2018(dataset: Dataset, directory: Path) -> Corpus:
     """The official training and test clips; rows that only padded the test are none.
 
     A test table without labels, as the competition gave it, makes a test part without
@@ -82,7 +82,7 @@ def fsdkaggle2018(dataset: Dataset, directory: Path) -> Corpus:
         train = _assign_folds(train, dataset, fold)
         protocol |= {"fold": fold, "folds": folds}
     return Corpus(
-        in_order((*train, *test)),
+        sort_clips((*train, *test)),
         tuple(labels),
         LAYOUT,
         protocol,
@@ -151,7 +151,7 @@ def _test_clip(row: Row, folder: str, labels: list[str]) -> tuple[str, Clip]:
 
 def _clip(row: Row, folder: str, **columns: str) -> Clip:
     identifier = row.get("freesound_id") or row["fname"]
-    path = clip_path(f"{folder}/{row['fname']}", row.where)
+    path = parse_clip_path(f"{folder}/{row['fname']}", row.where)
     return Clip(path, row.get("label"), identifier, **columns)  # type: ignore[arg-type]
 
 

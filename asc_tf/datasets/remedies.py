@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UserError
-from asc_tf.datasets.corpus import Corpus, files_below, is_audio
+from asc_tf.datasets.corpus import Corpus, is_audio, list_files
 
 Adapters = dict[str, Callable[[Dataset, Path], Corpus]]
 
@@ -15,7 +15,7 @@ MAX_FOLDERS = 20
 """Folders of a folder that are looked into."""
 
 
-def for_other_layouts(directory: Path, adapters: Adapters) -> str:
+def suggest_name(directory: Path, adapters: Adapters) -> str:
     """Say which `dataset.name` fits a folder of no scenes; empty if none does."""
     if not directory.is_dir() or (directory / "settings.json").is_file():
         return ""
@@ -35,16 +35,16 @@ def for_other_layouts(directory: Path, adapters: Adapters) -> str:
             f"there is a table in it: add --dataset.name=csv --dataset.csv_file="
             f"{tables[0].name}"
         )
-    return flat_folder(directory)
+    return explain_flat_folder(directory)
 
 
-def deeper_folder(dataset: Dataset, directory: Path, adapters: Adapters) -> str:
+def suggest_inner_folder(dataset: Dataset, directory: Path, adapters: Adapters) -> str:
     """Say which folder of a folder holds the corpus; empty if none does."""
     inner = _find_inner(dataset.name, directory, adapters)
     return f"its folder {inner.name} does: use --dataset.dir={inner}" if inner else ""
 
 
-def flat_folder(directory: Path) -> str:
+def explain_flat_folder(directory: Path) -> str:
     """Say what to do with clips that are in no folder of a label; empty without any."""
     clips = [path for path in directory.iterdir() if is_audio(path, directory)]
     if not clips:
@@ -67,7 +67,7 @@ def flat_folder(directory: Path) -> str:
     )
 
 
-def missing_table(directory: Path, name: str) -> str:
+def explain_missing_table(directory: Path, name: str) -> str:
     """Say where a table was looked for, and where one of its name is."""
     given = Path(os.path.expanduser(name))
     looked = directory / given
@@ -90,7 +90,7 @@ def list_tables(directory: Path) -> str:
     return f"; {directory} holds {', '.join(path.name for path in tables[:5])}"
 
 
-def missing_file(directory: Path, path: str, table: str = "") -> str:
+def explain_missing_file(directory: Path, path: str, table: str = "") -> str:
     """Say where a clip was looked for, and where a file of its name is.
 
     Args:
@@ -118,7 +118,7 @@ def _find(directory: Path, path: str, table: Path) -> Path | None:
             return (place / path).absolute()
     name = Path(path).name
     try:
-        return next((p for p in files_below(directory) if p.name == name), None)
+        return next((p for p in list_files(directory) if p.name == name), None)
     except UserError:
         return None
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asc_tf.manifest import DROPPED, SPLITS, Clip, divided_recordings
+from asc_tf.manifest import DROPPED, SPLITS, Clip, find_divided_recordings
 
 MAX_NAMED = 5
 """Recordings that the note names."""
@@ -33,7 +33,7 @@ def find_shared(clips: Sequence[Clip], published: Collection[str]) -> SharedReco
         among them, so that `Manifest.check` refuses it.
     """
     shared = {}
-    for name, splits in divided_recordings(clips).items():
+    for name, splits in find_divided_recordings(clips).items():
         sides = {split if split in published else "train" for split in splits}
         if len(sides) == len(splits):
             shared[name] = splits
@@ -78,7 +78,7 @@ def describe_shared(
         return {}
     mine = [clip for clip in clips if _splits_of(clip, shared)]
     present = [clip for clip in mine if (directory / clip.path).is_file()]
-    still = divided_recordings(present)
+    still = find_divided_recordings(present)
     return {
         "clips": len(mine),
         "recordings": len(_recordings(mine)),

@@ -24,7 +24,7 @@ from asc_tf.datasets.corpus import (
 from asc_tf.manifest import SPLITS, Clip
 
 
-def csv_table(dataset: Dataset, directory: Path) -> Corpus:
+def read_csv(dataset: Dataset, directory: Path) -> Corpus:
     """Clips of a CSV or tab-separated table whose columns flags name.
 
     With a split column the split is the table's own; with a fold column the clips of
@@ -44,7 +44,7 @@ def csv_table(dataset: Dataset, directory: Path) -> Corpus:
     if not path.is_file():
         raise UsageError(
             f"dataset.csv_file = {dataset.csv_file}: no such file; "
-            f"{remedies.missing_table(directory, dataset.csv_file)}"
+            f"{remedies.explain_missing_table(directory, dataset.csv_file)}"
         )
     clips = _read(dataset, path)
     if not clips:
@@ -67,7 +67,7 @@ def csv_table(dataset: Dataset, directory: Path) -> Corpus:
     )
 
 
-def default_folder(dataset: Dataset) -> Path:
+def choose_default_folder(dataset: Dataset) -> Path:
     """Where synthetic scenes go when no folder is named: one for each setting."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     seconds = str(dataset.seconds).removesuffix(".0")
@@ -75,7 +75,7 @@ def default_folder(dataset: Dataset) -> Path:
     return cache / "asc_tf" / f"{name}-seed{dataset.seed}"
 
 
-def synthetic(dataset: Dataset, directory: Path) -> Corpus:
+def read_synthetic(dataset: Dataset, directory: Path) -> Corpus:
     """The built-in scenes, written into the folder unless they are there already."""
 
     def progress(done: int, of: int) -> None:

@@ -15,10 +15,10 @@ from asc_tf.datasets.corpus import (
     Corpus,
     Row,
     choose_fold,
-    clip_path,
     find_table,
-    in_order,
+    parse_clip_path,
     read_rows,
+    sort_clips,
 )
 from asc_tf.manifest import SPLITS, Clip
 
@@ -32,7 +32,7 @@ CLASSES = (
 """In the order of `classID`."""
 
 
-def urbansound8k(dataset: Dataset, directory: Path) -> Corpus:
+def read_urbansound8k(dataset: Dataset, directory: Path) -> Corpus:
     """Test on `dataset.fold`, validate on the fold before it.
 
     The official protocol trains on all other folds. `two_folds` trains on the two
@@ -52,7 +52,7 @@ def urbansound8k(dataset: Dataset, directory: Path) -> Corpus:
     splits = _splits(folds, test, dataset.protocol)
     # Some copies have the folders fold1 ... fold10 beside the table.
     audio = "audio" if table.parent != directory or _has_audio(directory) else "."
-    clips = in_order(
+    clips = sort_clips(
         (row.where, _clip(row, audio, splits[_fold(row)]))
         for row in rows
         if _fold(row) in splits
@@ -99,7 +99,7 @@ def _clip(row: Row, audio: str, split: str) -> Clip:
         )
     path = f"{audio}/fold{_fold(row)}/{row['slice_file_name']}"
     return Clip(
-        path=clip_path(path, row.where),
+        path=parse_clip_path(path, row.where),
         label=row["class"],
         identifier=row["fsID"],
         fold=_fold(row),

@@ -19,9 +19,9 @@ from asc_tf.config import Audio, Evaluate
 from asc_tf.config.run_search import find_run, suggest_run
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.opening import name_in_errors
-from asc_tf.core.quiet import quiet_tensorflow, without_notes
+from asc_tf.core.quiet import quiet_tensorflow, suppress_notes
 from asc_tf.dsp import segments
-from asc_tf.dsp.preprocessing import Preprocessing, silence_note
+from asc_tf.dsp.preprocessing import Preprocessing, note_silence
 from asc_tf.pipeline.feature_store import StoredFeatures
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Predictor:
 
     @property
     def _listening(self) -> Preprocessing:
-        return Preprocessing.of(self.audio, self.evaluate)
+        return Preprocessing.from_config(self.audio, self.evaluate)
 
     def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
         """Segments `[n, segment_samples, ...]` to `[n, labels]`, with sums of 1.
@@ -105,8 +105,8 @@ class Predictor:
             UserError: If the segments are not finite, far beyond full scale, or of
                 another shape or type.
         """
-        preprocessing = Preprocessing.of(self.audio, self.evaluate)
-        waveforms = preprocessing.checked_segments(waveforms)
+        preprocessing = Preprocessing.from_config(self.audio, self.evaluate)
+        waveforms = preprocessing.check_segments(waveforms)
         if not len(waveforms):
             return np.empty((0, len(self.labels)), np.float32)
         return _normalized(self.run(waveforms))
@@ -137,7 +137,7 @@ class Predictor:
             with name_in_errors(path):
                 stream = open_stream(path, max_seconds)
                 probabilities = self._clip(self._listening.cut_stream(stream))
-                note = silence_note(stream)
+                note = note_silence(stream)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(probabilities.argmax())
@@ -318,7 +318,7 @@ def _load_saved_model(path: Path) -> Predictor:
 def _load_tflite(path: Path) -> Predictor:
     from asc_tf.edge.runtime import EdgeModel
 
-    with without_notes():
+    with suppress_notes():
         model = EdgeModel(path)
     metadata, rate = model.metadata, model.sample_rate
     try:

@@ -12,7 +12,7 @@ from asc_tf.core.errors import UserError
 from asc_tf.datasets.shared import shared_note
 from asc_tf.dsp import channels, segments
 from asc_tf.dsp.preprocessing import downmix_and_resample
-from asc_tf.manifest import Clip, Manifest, evenly
+from asc_tf.manifest import Clip, Manifest, pick_evenly
 from asc_tf.report import explore_counts
 from asc_tf.report.explore_counts import Counts
 from asc_tf.report.explore_page import Examples, Exploration
@@ -97,7 +97,7 @@ class Corpus:
         read, own_rate = read_channels(
             path, clip.route, clip.sample_rate, span, self.audio
         )
-        view = view or channels.views(self.audio.channels, read.shape[1])[-1]
+        view = view or channels.list_views(self.audio.channels, read.shape[1])[-1]
         waveform = downmix_and_resample(read, own_rate, view, rate)
         start = _loudest(waveform, samples)
         return waveform[start : start + samples], start / rate
@@ -106,7 +106,7 @@ class Corpus:
         """One segment of a clip: float32 `[segment_samples]` or `[..., 2]`."""
         length = self.audio.segment_samples
         waveform, _ = self.excerpt(clip, self.audio.segment_seconds, view)
-        return segments.filled(waveform, length, self.audio.short_clips)
+        return segments.pad_or_loop(waveform, length, self.audio.short_clips)
 
     def by_length(self, config: Config) -> bool:
         """Whether a clip's length or channels say how many examples it is."""
@@ -123,7 +123,7 @@ class Corpus:
                 header = soundfile.info(stream)
         except (OSError, RuntimeError):
             return 0
-        views = len(channels.views(self.audio.channels, header.channels))
+        views = len(channels.list_views(self.audio.channels, header.channels))
         if config.train.segments == "random":
             return views
         left = max(header.duration - clip.start, 0)
@@ -131,7 +131,7 @@ class Corpus:
         length, hop = self.audio.segment_samples, self.audio.hop_samples
         samples = round(seconds * self.audio.sample_rate)
         last_segment = self.audio.last_segment
-        starts = segments.starts(samples, length, hop, last_segment=last_segment)
+        starts = segments.find_starts(samples, length, hop, last_segment=last_segment)
         return views * len(starts)
 
     def _training(self) -> list[Clip]:
@@ -156,7 +156,7 @@ def _loudest(waveform: np.ndarray, length: int) -> int:
         return 0
     power = np.square(waveform, dtype=np.float64).reshape(len(waveform), -1).sum(axis=1)
     sums = np.concatenate([[0.0], np.cumsum(power)])
-    starts = segments.starts(len(waveform), length, max(length // 4, 1))
+    starts = segments.find_starts(len(waveform), length, max(length // 4, 1))
     return int(starts[np.argmax(sums[starts + length] - sums[starts])])
 
 
@@ -185,7 +185,7 @@ def explore(config: Config, manifest: Manifest) -> Exploration:
     from asc_tf.explore.showing import Studio
 
     studio = Studio(config, manifest.labels)
-    studio.calibrate(corpus.segment(c) for c in evenly(usable, CALIBRATION_CLIPS))
+    studio.calibrate(corpus.segment(c) for c in pick_evenly(usable, CALIBRATION_CLIPS))
     seconds = seconds_shown(len(usable), config.audio)
     labels = [label for label in manifest.labels if chosen[label]]
     order = np.random.default_rng(config.train.seed).permutation(len(labels))
@@ -228,7 +228,7 @@ def explore(config: Config, manifest: Manifest) -> Exploration:
 def seconds_shown(examples: int, audio: Audio) -> float:
     """Seconds of each example that are drawn and played."""
     # Base64 makes four bytes of three.
-    second = audio.sample_rate * 2 * channels.count(audio.channels) * 4 / 3
+    second = audio.sample_rate * 2 * channels.count_channels(audio.channels) * 4 / 3
     most = SOUND_BYTES / (examples * second)
     return float(np.clip(np.floor(2 * most) / 2, MIN_SHOWN, MAX_SHOWN))
 

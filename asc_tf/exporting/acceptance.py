@@ -16,7 +16,7 @@ from asc_tf.edge.container import FORMAT_VERSION
 from asc_tf.evaluation.evaluate import predict_split, scan_splits
 from asc_tf.evaluation.predictor import Predictor, load
 from asc_tf.evaluation.scoring import score
-from asc_tf.manifest import Manifest, evenly
+from asc_tf.manifest import Manifest, pick_evenly
 from asc_tf.workdir import Workdir, environment
 
 FILES = {
@@ -60,7 +60,7 @@ def measure(
     """
     from asc_tf.models.cost import macs
 
-    chosen = tuple(evenly(manifest.clips_in(split), config.export.check_clips))
+    chosen = tuple(pick_evenly(manifest.clips_in(split), config.export.check_clips))
     parts = {split: dataclasses.replace(manifest, clips=chosen)}
     try:
         parts["test"] = scan_splits(config, workdir, "test")
@@ -166,7 +166,7 @@ def _reason_to_reject(
 
 def _measure_latency(predictor: Predictor) -> dict[str, float]:
     """Median and 95th percentile of the time for one segment of silence, ms."""
-    shape = Preprocessing.of(predictor.audio, predictor.evaluate).segment_shape
+    shape = Preprocessing.from_config(predictor.audio, predictor.evaluate).segment_shape
     segment = np.zeros([1, *shape], np.float32)
     times = []
     for _ in range(WARM_UP + LATENCY_RUNS):

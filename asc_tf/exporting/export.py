@@ -17,7 +17,7 @@ from asc_tf.evaluation.evaluate import scan_splits
 from asc_tf.evaluation.scoring import describe_left_out
 from asc_tf.exporting.acceptance import FILES, measure
 from asc_tf.exporting.calibration import calibration_segments
-from asc_tf.workdir import Workdir, without_places
+from asc_tf.workdir import Workdir, remove_paths
 
 
 def checked_split(parts: Collection[str]) -> str:
@@ -109,8 +109,8 @@ def _metadata(config: Config, labels: Sequence[str]) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "labels": list(labels),
-        **dataclasses.asdict(Preprocessing.of(config.audio, config.evaluate)),
-        "config": without_places(config),
+        **dataclasses.asdict(Preprocessing.from_config(config.audio, config.evaluate)),
+        "config": remove_paths(config),
     }
 
 

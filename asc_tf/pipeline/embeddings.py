@@ -149,7 +149,9 @@ class EmbeddedExamples:
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Training examples of an epoch, in the order that their segments have."""
         copies, segments = self._config.augment.copies, self._embedded["train"]
-        held = held_segments(self._config, channels.count(self._config.audio.channels))
+        held = held_segments(
+            self._config, channels.count_channels(self._config.audio.channels)
+        )
         clips = tf.data.Dataset.range(len(self._ends)).repeat(copies)
         clips = clips.shuffle(
             copies * len(self._ends), seed=seed[0], reshuffle_each_iteration=False

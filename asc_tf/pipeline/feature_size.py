@@ -22,19 +22,19 @@ def evaluated_bytes(clips: Sequence[Clip], config: Config) -> int:
         config: The configuration.
     """
     audio = config.audio
-    shape = Preprocessing.of(audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(audio, config.evaluate).segment_shape
     frontend = FrontendLayer(audio.sample_rate, config.frontend)
     _, *features = frontend.compute_output_shape((None, *shape))
     count = 0
     for clip in clips:
-        starts = segments.starts(
+        starts = segments.find_starts(
             round(clip.seconds * audio.sample_rate),
             audio.segment_samples,
             audio.hop_samples,
             config.evaluate.segments,
             audio.last_segment,
         )
-        count += len(channels.views(audio.channels, clip.channels)) * len(starts)
+        count += len(channels.list_views(audio.channels, clip.channels)) * len(starts)
     return VALUE_BYTES * math.prod(features) * count
 
 

@@ -136,7 +136,7 @@ class _Computation:
         self._config, self._labels = config, labels
         self._cache_dir = Workdir(folder.path).audio_cache(config.audio)
         self._frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-        segment = Preprocessing.of(config.audio, Evaluate()).segment_shape
+        segment = Preprocessing.from_config(config.audio, Evaluate()).segment_shape
         self._batch_size = max(min(BATCH_SAMPLES // math.prod(segment), 32), 1)
         self.shape = tuple(self._frontend.extracted_shape((None, *segment))[1:])
 
@@ -177,10 +177,10 @@ class _Computation:
 
 def _expected_segments(clip: Clip, audio: Audio) -> int:
     samples = round(clip.seconds * audio.sample_rate)
-    starts = segments.starts(
+    starts = segments.find_starts(
         samples,
         audio.segment_samples,
         audio.hop_samples,
         last_segment=audio.last_segment,
     )
-    return len(starts) * len(channels.views(audio.channels, clip.channels))
+    return len(starts) * len(channels.list_views(audio.channels, clip.channels))

@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from asc_tf.config import Audio, Config
-from asc_tf.core.memory import fits_memory, memory_limit
+from asc_tf.core.memory import find_memory_limit, fits_memory
 from asc_tf.dsp import channels
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Manifest
@@ -62,8 +62,8 @@ def make_waveforms(
     is_placed = config.frontend.placement == "model"
     kept = [*training, *(manifest.clips_in("validation") if is_placed else ())]
     wanted = 4 * audio.sample_rate * sum(clip.seconds for clip in kept)
-    wanted *= channels.count(audio.channels)
-    wanted *= len(channels.views(audio.channels, 2))
+    wanted *= channels.count_channels(audio.channels)
+    wanted *= len(channels.list_views(audio.channels, 2))
     features = evaluated_bytes(manifest.clips_in("validation"), config)
     if not is_placed and fits_memory(features):
         wanted += features
@@ -71,7 +71,7 @@ def make_waveforms(
         print(
             f"the decoded clips, with the features of validation, take "
             f"{wanted / 1e9:.1f} GB, more than half of the memory of "
-            f"{memory_limit() / 1e9:.1f} GB: they are decoded anew each epoch "
+            f"{find_memory_limit() / 1e9:.1f} GB: they are decoded anew each epoch "
             "(audio.cache = disk keeps them in files)"
         )
         audio = dataclasses.replace(audio, cache="none")

@@ -46,7 +46,7 @@ def body(
         UserError: If it is over a budget, the earlier weights do not fit, or the run
             has begun with other layers.
     """
-    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
     made = models.build(
         config.model,
         frontend.compute_output_shape((None, *shape))[1:],
@@ -99,7 +99,7 @@ def build_training(
     precision = choose_precision(train.precision)
     if train.precision == "auto" or replicas > 1:
         print(f"training in {precision} on {replicas} device{'s'[: replicas - 1]}")
-    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
     with dtype_policy(precision):
         network = body(config, workdir, frontend, manifest.labels, steps)
     whole, twin = models.with_frontend(frontend, network, shape), None

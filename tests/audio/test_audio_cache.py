@@ -41,13 +41,13 @@ def scanned(folder: Path, *paths: str, audio: Audio = AUDIO, **values) -> list[R
     return [
         Row(clip, view)
         for clip in found
-        for view in channels.views(audio.channels, clip.channels)
+        for view in channels.list_views(audio.channels, clip.channels)
     ]
 
 
 def of_row(cache: WaveformCache, row: Row, audio: Audio = AUDIO) -> np.ndarray:
     contents = cache.path(row).read_bytes()
-    return decoded(contents, audio.cache_dtype, channels.count(audio.channels))
+    return decoded(contents, audio.cache_dtype, channels.count_channels(audio.channels))
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ import ctypes, json, sys
 from asc_tf.command_line.command import quiet_tensorflow
 quiet_tensorflow()
 import tensorflow as tf
-from asc_tf.audio.decode import Known, decode_clip
+from asc_tf.audio.decode import Variants, decode_clip
 from asc_tf.audio.inspect import inspect
 from asc_tf.audio.read import read
 from asc_tf.config import Audio
@@ -90,7 +90,7 @@ def read_it(path):
         pass
 
 def graph_of(route):
-    known = Known((route,), ("stereo",), (48000,))
+    known = Variants((route,), ("stereo",), (48000,))
     span, rate = tf.zeros([2], tf.float64), tf.constant(48000, tf.int64)
     name, view = tf.constant(route), tf.constant("stereo")
 
@@ -190,7 +190,7 @@ def patched(contents: bytes, at: int, value: bytes) -> bytes:
 
 
 def checked(page: bytes) -> bytes:
-    return patched(page, 22, framing.ogg_checksum(page).to_bytes(4, "little"))
+    return patched(page, 22, framing.compute_ogg_checksum(page).to_bytes(4, "little"))
 
 
 def claims() -> dict[str, bytes]:

@@ -31,14 +31,14 @@ def python(code, **changes):
 
 
 def test_notes_are_left_out_and_problems_are_passed_on(capfd):
-    with quiet.without_notes():
+    with quiet.suppress_notes():
         os.write(2, (NOTES + PROBLEMS).encode())
     os.write(2, b"after\n")
     assert capfd.readouterr().err == PROBLEMS + "after\n"
 
 
 def test_what_was_said_before_an_exception_is_passed_on(capfd):
-    with pytest.raises(KeyError), quiet.without_notes():
+    with pytest.raises(KeyError), quiet.suppress_notes():
         os.write(2, (NOTES + PROBLEMS).encode())
         raise KeyError
     assert capfd.readouterr().err == PROBLEMS

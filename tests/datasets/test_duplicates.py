@@ -10,7 +10,7 @@ import tiny
 from asc_tf import datasets
 from asc_tf.config import Audio
 from asc_tf.datasets import duplicates
-from asc_tf.datasets.duplicates import duplicate_notes, find_duplicates
+from asc_tf.datasets.duplicates import describe_duplicates, find_duplicates
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.pipeline import corpus_checks, prepare
 from asc_tf.training.train import print_notes
@@ -93,9 +93,9 @@ def test_a_file_that_is_gone_or_was_not_scanned_is_a_copy_of_nothing(tmp_path):
 def test_copies_are_named_by_what_they_spoil(tmp_path, splits, labels, said):
     clips = rows(tmp_path, b"sound", b"sound", splits=splits, labels=labels)
     groups = find_duplicates(clips, tmp_path)
-    (note,) = duplicate_notes(groups, ("train", "validation"))
+    (note,) = describe_duplicates(groups, ("train", "validation"))
     assert note.startswith(said)
-    assert duplicate_notes(groups, ("test",)) == []
+    assert describe_duplicates(groups, ("test",)) == []
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_the_length_is_the_ceiling_and_the_graph_computes_the_same(
     ours = resampling.resample(waveform, rate_in, rate_out)
     assert ours.dtype == np.float32
     assert len(ours) == int(np.ceil(samples * rate_out / rate_in))
-    assert len(ours) == resampling.output_samples(samples, rate_in, rate_out)
+    assert len(ours) == resampling.count_output_samples(samples, rate_in, rate_out)
     for known_rates in ((), (rate_in,)):
         in_graph = graph_for(rate_out, known_rates)(waveform, rate_in)
         np.testing.assert_allclose(in_graph, ours, atol=1e-5)
@@ -159,11 +159,11 @@ def test_the_kernel_of_a_known_rate_is_a_constant_of_the_graph():
 
 def test_only_so_many_known_rates_become_constants(monkeypatch):
     many = [*range(44000, 44100), 32000, 48000]
-    chosen = graph.affordable(many, 32000)
+    chosen = graph.choose_constant_rates(many, 32000)
     assert 5 < len(chosen) < 100
     assert {32000, 48000} < set(chosen)
     monkeypatch.setattr(graph, "MAX_CONSTANT_VALUES", 0)
-    assert graph.affordable(many, 32000) == [32000]
+    assert graph.choose_constant_rates(many, 32000) == [32000]
 
 
 @pytest.mark.parametrize("values", [1, 1000, 9_000])
@@ -187,7 +187,8 @@ def test_awkward_rates_are_interpolated_as_finely_as_the_filter_is_kept(
     ours = resampling.resample(waveform, rate_in, rate_out)
     outputs = np.arange(len(ours)) * rates.down / rates.up
     exact = [
-        waveform[near] @ resampling.weights(near, np.array([output]), rates.scale)
+        waveform[near]
+        @ resampling.compute_weights(near, np.array([output]), rates.scale)
         for output in outputs[:: max(len(outputs) // 500, 1)]
         for near in [np.flatnonzero(abs(np.arange(3000) - output) <= rates.half)]
     ]
@@ -219,9 +220,9 @@ def test_a_kernel_is_never_above_four_megabytes():
         for rate_out in (*rates, 384_000):
             plan = resampling.plan(rate_in, rate_out)
             if plan.is_awkward:
-                assert resampling.drift(plan).kernels.nbytes <= 4 * 2**20
+                assert resampling.make_interpolation(plan).kernels.nbytes <= 4 * 2**20
             elif rate_in != rate_out:
-                products = resampling.products(plan)
+                products = resampling.make_products(plan)
                 assert sum(part.kernel.nbytes for part in products) <= 4 * 2**20
                 plain += 1
     assert plain > 50

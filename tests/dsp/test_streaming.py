@@ -19,7 +19,7 @@ from asc_tf.core.errors import UserError
 from asc_tf.dsp import segments, streaming, wav_file
 from asc_tf.dsp.preprocessing import Preprocessing, downmix_and_resample
 from asc_tf.dsp.resampling import resample
-from asc_tf.dsp.streaming import AudioStream, hear_blocks
+from asc_tf.dsp.streaming import AudioStream, downmix_and_resample_blocks
 from asc_tf.evaluation import predictor
 from asc_tf.evaluation.predictor import Predictor
 
@@ -71,7 +71,7 @@ def probabilities(result: dict) -> list[float]:
 def test_blocks_are_heard_as_the_whole_to_the_last_bit(rates, view, size):
     waveform = sound(6000 if size > 1 else 700, 3)
     stream = in_blocks(waveform, rates[0], size)
-    found = np.concatenate(list(hear_blocks(stream, view, rates[1])))
+    found = np.concatenate(list(downmix_and_resample_blocks(stream, view, rates[1])))
     np.testing.assert_array_equal(
         found, downmix_and_resample(waveform, rates[0], view, rates[1])
     )
@@ -82,7 +82,9 @@ def test_a_long_clip_is_resampled_the_same_however_it_is_cut(rates):
     waveform = sound(rates[0] * 4 // 3, 1)
     expected = resample(waveform[:, 0], *rates)
     for size in (4096, 100_003):
-        blocks = hear_blocks(in_blocks(waveform, rates[0], size), "mono", rates[1])
+        blocks = downmix_and_resample_blocks(
+            in_blocks(waveform, rates[0], size), "mono", rates[1]
+        )
         np.testing.assert_array_equal(np.concatenate(list(blocks)), expected)
 
 

@@ -66,7 +66,7 @@ def install(
     """
     check_free(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = staging_folder(folder, name)
+    staging = name_staging_folder(folder, name)
     staging.mkdir(exist_ok=True)
     unpacked = staging / "unpacked"
     unpacked.mkdir(exist_ok=True)
@@ -87,7 +87,7 @@ def install(
         shutil.rmtree(staging)
 
 
-def staging_folder(folder: Path, name: str) -> Path:
+def name_staging_folder(folder: Path, name: str) -> Path:
     """Where the work on a folder is done until it is whole."""
     return folder.with_name(f".{folder.name}.{name}.partial")
 

@@ -21,7 +21,7 @@ class Progress(Protocol):
 
 
 @contextlib.contextmanager
-def reporter() -> Iterator[Progress]:
+def show_progress() -> Iterator[Progress]:
     """The kind of progress that fits where stderr goes."""
     if not sys.stderr.isatty() or importlib.util.find_spec("tqdm") is None:
         yield _Lines()
