@@ -107,7 +107,7 @@ def test_a_split_without_a_usable_clip_is_named_with_its_counts(split):
     )
     count = sum(clip.split == split for clip in SOUND)
     message = refusal(Manifest(clips, LABELS).check)
-    assert f"the {split} part has no usable clips" in message
+    assert f"the {split} split has no usable clips" in message
     assert f"{count} clips, {count} of them left out" in message
 
 

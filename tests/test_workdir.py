@@ -12,7 +12,7 @@ from asc_tf import __version__, workdir
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest
-from asc_tf.workdir import Workdir, environment
+from asc_tf.workdir import Workdir, describe_environment
 
 CONFIG = Config().replace(
     {"dataset.seed": 11, "train.seed": 12, "model.filters": (8, 16)}
@@ -100,7 +100,7 @@ def test_the_environment_says_versions_machine_command_revision_and_seeds(
 
 def test_a_package_that_is_not_there_has_no_version(monkeypatch):
     monkeypatch.setattr(workdir, "PACKAGES", ("numpy", "no-such-package"))
-    packages = environment()["packages"]
+    packages = describe_environment()["packages"]
     assert packages == {"numpy": metadata.version("numpy"), "no-such-package": None}
 
 
@@ -117,16 +117,16 @@ def test_the_revision_is_that_of_the_checkout_and_says_when_it_was_changed(
     module.parent.mkdir()
     module.touch()
     monkeypatch.setattr(workdir, "__file__", str(module))
-    assert environment()["git_revision"] is None
+    assert describe_environment()["git_revision"] is None
     git("init", "--quiet")
     git("add", "--all")
     git("commit", "--quiet", "--message=first")
     revision = git("rev-parse", "HEAD")
-    assert revision.startswith(environment()["git_revision"])
+    assert revision.startswith(describe_environment()["git_revision"])
     module.write_text("# changed\n")
-    assert environment()["git_revision"].endswith("-dirty")
+    assert describe_environment()["git_revision"].endswith("-dirty")
     monkeypatch.setenv("PATH", "")
-    assert environment()["git_revision"] is None
+    assert describe_environment()["git_revision"] is None
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])

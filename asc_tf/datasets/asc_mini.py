@@ -1,9 +1,8 @@
-"""A tutorial corpus: 80 clips of 2.5 s, eight of each of the ten urban scenes.
+"""Tutorial corpus asc_mini: 80 clips of 2.5 s, eight of each of the ten urban scenes.
 
-The scene is what precedes the first `_` of a file name, in one word, in two, or with a
-`_` of its own (`metrostation_1.wav`, `metro station_1.wav`, `metro_station_1.wav`). A
-number from 1 to 8 follows the last `_`: numbers 1 to 5 are the training part, 6 to 8
-the test part.
+A file name begins with the scene, in one word, in two, or with a `_` of its own
+(`metrostation_1.wav`, `metro station_1.wav`, `metro_station_1.wav`). A number from 1 to
+8 follows the last `_`: numbers 1 to 5 are the training split, 6 to 8 the test split.
 """
 
 import re
@@ -31,15 +30,15 @@ _LABELS = {scene.replace("_", ""): scene for scene in SCENES}
 
 
 def read_asc_mini(dataset: Dataset, directory: Path) -> Corpus:
-    """The tutorial corpus; clips of one scene and number count as one recording.
+    """Read the tutorial corpus; clips of one scene and number are one recording.
 
     Raises:
         UserError: Naming a file whose name has no scene, or no number from 1 to 8.
     """
     paths = [path for path in list_files(directory) if is_audio(path, directory)]
     clips = sort_clips((str(path), _clip(path, directory)) for path in paths)
-    found = {clip.label for clip in clips}
-    labels = tuple(scene for scene in SCENES if scene in found)
+    present = {clip.label for clip in clips}
+    labels = tuple(scene for scene in SCENES if scene in present)
     protocol = {"corpus": "asc_mini", "fold": None, "leaky": False}
     return Corpus(clips, labels, LAYOUT, protocol)
 

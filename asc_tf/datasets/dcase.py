@@ -1,9 +1,9 @@
-"""The TUT and TAU Urban Acoustic Scenes development sets, by their official lists.
+"""Adapters for the TUT and TAU Urban Acoustic Scenes development sets.
 
-One list names the training clips and one the test clips; clips in neither are left out.
-An identifier is a recording location: its clips, from all devices, share a split. The
-lists have no validation part (`valid.csv` of some copies is the test list again), so
-that one is drawn from the training part by whole locations.
+One official list names the training clips and one the test clips; clips in neither are
+left out. An identifier is a recording location: its clips, from all devices, share a
+split. The lists have no validation split (`valid.csv` of some copies is the test list
+again), so that one is drawn from the training split by whole locations.
 
 Sources: A. Mesaros, T. Heittola and T. Virtanen, "A multi-device dataset for urban
 acoustic scene classification", DCASE 2018; T. Heittola, A. Mesaros and T. Virtanen,
@@ -39,14 +39,14 @@ GROUPS = {
     "transportation": ("bus", "metro", "tram"),
 }
 SUBSETS = (5, 10, 25, 50, 100)
-"""Per cent of the training clips in the lists of DCASE 2024, task 1."""
+"""Percentages of the training clips in the lists of DCASE 2024, task 1."""
 
 _FOLDERS = ("evaluation_setup", "split_setup", ".")
 _META = ("meta.csv", "total.csv")
 _META_COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 _LIST_COLUMNS = ("filename", "scene_label")
 _TRAIN = ("fold1_train.csv", "fold1_train.txt", "train.csv")
-# Of the official pair the second has no labels; its clips are those of the first.
+# fold1_test has the clips of fold1_evaluate without the labels, so it comes last.
 _TEST = (
     *("fold1_evaluate.csv", "fold1_evaluate.txt", "test.csv", "valid.csv"),
     *("fold1_test.csv", "fold1_test.txt"),
@@ -55,7 +55,7 @@ _TEST = (
 
 @dataclass(frozen=True)
 class _Corpus:
-    """What differs between the corpora: labels of the scenes, and file names."""
+    """Differences between the corpora: labels of the scenes, and file names."""
 
     name: str
     labels: dict[str, str]
@@ -87,27 +87,27 @@ _THREE = {scene: label for label, scenes in GROUPS.items() for scene in scenes}
 
 
 def read_tut2018(dataset: Dataset, directory: Path) -> Corpus:
-    """TUT Urban Acoustic Scenes 2018: 8640 clips of 10 s, one device."""
+    """Read TUT Urban Acoustic Scenes 2018: 8640 clips of 10 s, one device."""
     return _read(dataset, directory, _Corpus("tut2018", _TEN))
 
 
 def read_tau2019(dataset: Dataset, directory: Path) -> Corpus:
-    """TAU Urban Acoustic Scenes 2019: ten scenes in ten cities, one device."""
+    """Read TAU Urban Acoustic Scenes 2019: ten scenes in ten cities, one device."""
     return _read(dataset, directory, _Corpus("tau2019", _TEN))
 
 
 def read_tau2020_mobile(dataset: Dataset, directory: Path) -> Corpus:
-    """TAU Urban Acoustic Scenes 2020 Mobile: nine devices, three of them test only."""
+    """Read TAU Urban Acoustic Scenes 2020 Mobile: nine devices, three only in test."""
     return _read(dataset, directory, _Corpus("tau2020_mobile", _TEN))
 
 
 def read_tau2020_3class(dataset: Dataset, directory: Path) -> Corpus:
-    """TAU Urban Acoustic Scenes 2020 3Class: indoor, outdoor, transportation."""
+    """Read TAU Urban Acoustic Scenes 2020 3Class: indoor, outdoor, transportation."""
     return _read(dataset, directory, _Corpus("tau2020_3class", _THREE))
 
 
 def read_tau2022_mobile(dataset: Dataset, directory: Path) -> Corpus:
-    """TAU Urban Acoustic Scenes 2022 Mobile: the clips of 2020, cut to 1 s.
+    """Read TAU Urban Acoustic Scenes 2022 Mobile: the clips of 2020, cut to 1 s.
 
     `dataset.subset` chooses one of the training lists of DCASE 2024.
     """
@@ -169,7 +169,7 @@ def _read_list(table: Path) -> list[Row]:
 
 
 def _read_meta(directory: Path) -> dict[str, Row]:
-    """The rows of the table of all clips, by path; nothing where there is none."""
+    """Read the table of all clips, by path; empty if there is none."""
     table = next((t for t in (find_file(directory, n) for n in _META) if t), None)
     if not table:
         return {}
@@ -183,7 +183,7 @@ def _read_meta(directory: Path) -> dict[str, Row]:
 
 
 def _clip(row: Row, path: str, meta: Row | None, split: str, corpus: _Corpus) -> Clip:
-    """A clip from its row in a list, its row in the table of all, and its name."""
+    """Make a clip from its row in a list, its row in the meta table, and its name."""
     label = row.get("scene_label") or (meta["scene_label"] if meta else "")
     known = sorted(set(corpus.labels.values()))
     if label not in known:
@@ -208,7 +208,7 @@ def _clip(row: Row, path: str, meta: Row | None, split: str, corpus: _Corpus) ->
 def _check_facts(
     row: Row, label: str, meta: Row | None, match: re.Match, corpus: _Corpus
 ) -> None:
-    """Refuse a clip of which its name, its list and the table of all differ."""
+    """Refuse a clip whose name, list and meta table contradict each other."""
     facts = [(row.where, "scene_label", label, corpus.labels.get(match["scene"]))]
     if meta:
         # Some tables name the recording too, as in lisbon-1000-40000.

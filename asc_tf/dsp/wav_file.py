@@ -154,14 +154,14 @@ def _parse_format(header: bytes) -> _Format:
         raise UserError(
             f"a sample rate of {rate} Hz, outside {RATES[0]} to {RATES[1]}; {CONVERT}"
         )
-    width = _container_bytes(bits, align, channels)
+    width = _compute_sample_bytes(bits, align, channels)
     if width not in ((4, 8) if tag == wav_format.FLOAT else (1, 2, 3, 4)):
         kind = "float" if tag == wav_format.FLOAT else "PCM"
         raise UserError(f"{bits}-bit {kind} samples are not read; {CONVERT}")
     return _Format(channels, rate, width, tag == wav_format.FLOAT)
 
 
-def _container_bytes(bits: int, align: int, channels: int) -> int:
+def _compute_sample_bytes(bits: int, align: int, channels: int) -> int:
     """Compute the bytes per sample.
 
     A depth of whole bytes wins against a block size that differs, as in libsndfile; a

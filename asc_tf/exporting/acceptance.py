@@ -17,7 +17,7 @@ from asc_tf.evaluation.evaluate import predict_split, scan_splits
 from asc_tf.evaluation.predictor import Predictor, load
 from asc_tf.evaluation.scoring import score
 from asc_tf.manifest import Manifest, pick_evenly
-from asc_tf.workdir import Workdir, environment
+from asc_tf.workdir import Workdir, describe_environment
 
 FILES = {
     "saved_model": "saved_model/1",
@@ -79,7 +79,9 @@ def measure(
         "parameters": model.count_params(),
         "macs": macs(model),
         "macs_note": "one segment, without the front-end",
-        "environment": {k: v for k, v in environment().items() if k != "command"},
+        "environment": {
+            k: v for k, v in describe_environment().items() if k != "command"
+        },
         "keras": {
             name: {
                 "n_clips": len(found),

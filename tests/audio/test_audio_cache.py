@@ -110,14 +110,14 @@ def test_the_least_and_the_largest_floats_stay_finite_and_small_or_large(dtype, 
 def test_only_a_whole_file_of_the_type_asked_for_is_whole(dtype):
     contents = b"".join(cache_format.encode(noise(100, 2).astype(np.float32), dtype))
     head = contents[: cache_format.HEADER.size]
-    assert cache_format.is_whole(head, len(contents), dtype)
+    assert cache_format.is_complete(head, len(contents), dtype)
     for other in set(cache_format.DTYPES) - {dtype}:
-        assert not cache_format.is_whole(head, len(contents), other)
-    assert not cache_format.is_whole(head, len(contents) - 1, dtype)
-    assert not cache_format.is_whole(head, len(contents) + 1, dtype)
-    assert not cache_format.is_whole(head[:-1], len(contents), dtype)
-    assert not cache_format.is_whole(bytes(len(head)), len(contents), dtype)
-    assert not cache_format.is_whole(b"", 0, dtype)
+        assert not cache_format.is_complete(head, len(contents), other)
+    assert not cache_format.is_complete(head, len(contents) - 1, dtype)
+    assert not cache_format.is_complete(head, len(contents) + 1, dtype)
+    assert not cache_format.is_complete(head[:-1], len(contents), dtype)
+    assert not cache_format.is_complete(bytes(len(head)), len(contents), dtype)
+    assert not cache_format.is_complete(b"", 0, dtype)
 
 
 # --- what is kept --------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_what_is_kept_is_not_decoded_again(corpus, cache, monkeypatch):
     rows = scanned(corpus, "a.wav", "law.wav")
     cache.fill(rows)
     stamps = {path: path.stat().st_mtime_ns for path in kept_files(cache)}
-    monkeypatch.setattr(WaveformCache, "_keep", None)
+    monkeypatch.setattr(WaveformCache, "_write_views", None)
     cache.fill(rows)
     assert {path: path.stat().st_mtime_ns for path in kept_files(cache)} == stamps
 

@@ -78,7 +78,7 @@ def test_a_file_that_is_gone_or_was_not_scanned_is_a_copy_of_nothing(tmp_path):
         (
             ("train", "validation"),
             (),
-            "1 files have an exact copy in another part (0.wav in train and 1.wav in "
+            "1 files have an exact copy in another split (0.wav in train and 1.wav in "
             "validation): the result is too good; ",
         ),
         (
@@ -87,7 +87,7 @@ def test_a_file_that_is_gone_or_was_not_scanned_is_a_copy_of_nothing(tmp_path):
             "1 files have an exact copy with another label (0.wav in hum and 1.wav in "
             "hiss): remove the wrong one",
         ),
-        ((), (), "1 files have an exact copy in the same part (0.wav in train and 1"),
+        ((), (), "1 files have an exact copy in the same split (0.wav in train and 1"),
     ],
 )
 def test_copies_are_named_by_what_they_spoil(tmp_path, splits, labels, said):

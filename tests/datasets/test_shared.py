@@ -13,7 +13,7 @@ from asc_tf.datasets.shared import drop_shared, find_shared, shared_note
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline import prepare
 from asc_tf.pipeline.feature_store import StoredFeatures
-from asc_tf.pipeline.store_features import write
+from asc_tf.pipeline.store_features import write_features
 from asc_tf.training.train import print_notes
 from asc_tf.workdir import Workdir
 
@@ -73,9 +73,9 @@ def test_clips_stay_in_the_last_split_of_their_recording_only():
         *("1.wav", "4.wav", "5.wav", "6.wav"),
     ]
     assert {clip.path: clip.reason for clip in kept if clip.reason} == {
-        "0.wav": "its recording is also in the validation part",
-        "2.wav": "its recording is also in the test part",
-        "3.wav": "its recording is also in the test part",
+        "0.wav": "its recording is also in the validation split",
+        "2.wav": "its recording is also in the test split",
+        "3.wav": "its recording is also in the test split",
     }
 
 
@@ -155,7 +155,7 @@ def test_training_says_what_is_shared_and_writes_it_down(corpus, tmp_path, capsy
 
 def test_stored_features_and_training_leave_shared_clips_out(corpus, tmp_path, capsys):
     config = settings(corpus, dataset__drop_shared_recordings=True)
-    write(config, tmp_path / "features", splits=("train", "validation"))
+    write_features(config, tmp_path / "features", splits=("train", "validation"))
     said = capsys.readouterr()
     assert (
         f"{NOTE}3 of these clips are left out of training and validation\n" in said.out
