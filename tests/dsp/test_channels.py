@@ -18,16 +18,17 @@ def file_of(count: int) -> np.ndarray:
     return noise(1000, count).astype(np.float32)
 
 
-@pytest.mark.parametrize("count", [1, 2, 6])
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_graph_selects_what_the_law_says(view, count):
-    waveform = file_of(count)
-    select = tf.function(lambda values: select_view(values, view))
-    ours = select(tf.constant(waveform)).numpy()
-    expected = channels.select_view(waveform, view)
-    assert ours.dtype == expected.dtype == np.float32
-    assert ours.shape == expected.shape
-    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
+def test_the_graph_selects_the_same_views_as_numpy(view):
+    signature = [tf.TensorSpec([None, None], tf.float32)]
+    select = tf.function(lambda x: select_view(x, view), input_signature=signature)
+    for count in (1, 2, 6):
+        waveform = file_of(count)
+        ours = select(tf.constant(waveform)).numpy()
+        expected = channels.select_view(waveform, view)
+        assert ours.dtype == expected.dtype == np.float32
+        assert ours.shape == expected.shape
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 2, 6])
@@ -74,26 +75,26 @@ def test_split_is_three_examples_of_a_stereo_file_and_one_of_a_mono_file():
     assert channels.count_channels("split") == 1
 
 
-@pytest.mark.parametrize("count", [1, 2, 6])
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("rate_out", [RATE, 16_000])
-def test_a_clip_decoded_in_the_graph_is_what_is_heard_outside(
-    tmp_path, view, count, rate_out
-):
-    path = save(tmp_path / "clip.wav", encoded("WAV", "PCM_24", 4000, count))
+@pytest.mark.parametrize(
+    ("view", "rate_out"),
+    [("mono", 16_000), ("mid_side", 16_000), ("stereo", RATE), ("right", RATE)],
+)
+def test_a_clip_decoded_in_the_graph_is_that_decoded_outside(tmp_path, view, rate_out):
     audio = Audio(sample_rate=rate_out, channels=view)
-    expected = downmix_and_resample(*read(path, audio), view, rate_out)
-    known = Variants(routes=("wav",), views=(view,), rates=(RATE,))
+    variants = Variants(routes=("wav",), views=(view,), rates=(RATE,))
 
-    @tf.function
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decode(contents):
         rate, span = tf.constant(RATE, tf.int64), tf.zeros([2], tf.float64)
-        name = tf.constant(view)
-        return decode_clip(contents, tf.constant("wav"), rate, span, name, audio, known)
+        names = (tf.constant("wav"), rate, span, tf.constant(view))
+        return decode_clip(contents, *names, audio, variants)
 
-    ours = decode(tf.io.read_file(str(path))).numpy()
-    assert ours.shape == expected.shape
-    np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-6)
+    for count in (1, 2, 6):
+        path = save(tmp_path / "clip.wav", encoded("WAV", "PCM_24", 4000, count))
+        expected = downmix_and_resample(*read(path, audio), view, rate_out)
+        ours = decode(tf.io.read_file(str(path))).numpy()
+        assert ours.shape == expected.shape
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-6)
 
 
 def test_the_view_is_chosen_row_by_row(tmp_path):

@@ -70,7 +70,7 @@ def test_a_segment_has_one_or_two_channels(setting, shape):
 @pytest.mark.parametrize("short_clips", ["pad", "loop"])
 @pytest.mark.parametrize("which", ["all", "centre"])
 @pytest.mark.parametrize("samples", [1, 150, 400, 650, 2000])
-def test_a_clip_is_cut_by_the_law_of_segments(samples, which, short_clips):
+def test_a_clip_is_cut_as_by_the_reference(samples, which, short_clips):
     waveform = sound(samples, 1)
     own = listener(segments=which, short_clips=short_clips)
     expected = list(segments.cut(waveform[:, 0], 400, 300, which, short_clips))
@@ -82,14 +82,14 @@ def test_a_clip_is_cut_by_the_law_of_segments(samples, which, short_clips):
 def test_a_rest_that_fills_no_segment_is_dropped_where_that_is_configured():
     waveform = sound(88_200, 1)
     sizes = {"segment_samples": 20_480, "hop_samples": 10_240}
-    align_columns = list(listener(**sizes).cut(waveform, RATE))
+    aligned = list(listener(**sizes).cut(waveform, RATE))
     dropped = list(listener(**sizes, last_segment="drop").cut(waveform, RATE))
-    assert (len(align_columns), len(dropped)) == (8, 7)
-    np.testing.assert_array_equal(align_columns[:7], dropped)
-    np.testing.assert_array_equal(align_columns[7], waveform[-20_480:, 0])
+    assert (len(aligned), len(dropped)) == (8, 7)
+    np.testing.assert_array_equal(aligned[:7], dropped)
+    np.testing.assert_array_equal(aligned[7], waveform[-20_480:, 0])
 
 
-def test_split_hears_left_then_right_then_both():
+def test_split_gives_left_then_right_then_both():
     waveform = sound(650)
     cut = list(listener(channels="split").cut(waveform, RATE))
     views = [waveform[:, 0], waveform[:, 1], waveform.mean(axis=1)]
@@ -121,7 +121,7 @@ def test_views_are_chosen_before_resampling(view):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "mean_log", "majority"])
-def test_probabilities_are_pooled_by_the_law(pooling):
+def test_probabilities_are_pooled_as_by_the_reference(pooling):
     values = np.random.default_rng(0).dirichlet([1, 1, 1, 1], 7).astype(np.float32)
     pooled = listener(pooling=pooling).pool(values)
     assert (pooled.shape, pooled.dtype) == ((4,), np.float32)
@@ -193,6 +193,6 @@ def test_a_whole_rate_of_any_type_is_a_rate(rate):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_the_outermost_rates_are_heard(rate):
+def test_the_outermost_rates_are_accepted(rate):
     cut = list(listener().cut(sound(rate // 10, 1), rate))
     assert cut[0].shape == (400,)
