@@ -51,7 +51,7 @@ def resolve(
     config = config.replace(command.changed(values, keys))
     folders = {place: config.flat()[place] for place in PLACES}
     if not config.dataset.dir and config.dataset.name == "synthetic":
-        folders["dataset.dir"] = str(table.default_folder(config.dataset))
+        folders["dataset.dir"] = str(table.choose_default_folder(config.dataset))
     if config.model.weights_file:
         folders["model.weights"] = config.model.weights_file
     return config.replace(

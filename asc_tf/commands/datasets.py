@@ -15,10 +15,10 @@ from asc_tf.config import Config, Dataset, suggestion
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.text_table import align_columns
 from asc_tf.datasets import description as text
-from asc_tf.datasets.archives import ARCHIVES, SOUNDATA, archives
+from asc_tf.datasets.archives import ARCHIVES, SOUNDATA, find_archives
 from asc_tf.datasets.catalog import CATALOG, Entry
-from asc_tf.datasets.download import Plan, check_free, install, staging_folder
-from asc_tf.datasets.download.progress import reporter
+from asc_tf.datasets.download import Plan, check_free, install, name_staging_folder
+from asc_tf.datasets.download.progress import show_progress
 from asc_tf.manifest import Manifest, count_by_split
 
 USAGE = """
@@ -54,7 +54,7 @@ def _run(values: flags.FlagValues) -> int:
     if action == "list":
         if rest:
             raise UsageError(f"unexpected argument {' '.join(rest)} after list")
-        print(text.listing())
+        print(text.format_listing())
         return 0
     entry = _entry(action, rest, values)
     changes = command.changed(values, COMMAND.configuration_keys())
@@ -85,9 +85,9 @@ def _info(entry: Entry, config: Config, values: flags.FlagValues) -> int:
     if given:
         _existing(entry, config.dataset)
         manifest = datasets.load(config.dataset)
-    print(text.info(entry, given or "D", _given_flags(values)))
+    print(text.format_info(entry, given or "D", _given_flags(values)))
     if manifest:
-        print(f"\n{text.splits(manifest)}")
+        print(f"\n{text.format_splits(manifest)}")
     return 0
 
 
@@ -124,14 +124,17 @@ def _download(entry: Entry, config: Config, values: flags.FlagValues) -> int:
         return 0
     check_free(folder)
     plan = Plan(
-        archives(entry.name), entry.unpacked_bytes, entry.download_bytes, entry.strip
+        find_archives(entry.name),
+        entry.unpacked_bytes,
+        entry.download_bytes,
+        entry.strip,
     )
     print(
-        f"{entry.name}: {text.size_line(entry)}. An interrupted download continues "
-        "when the command is given again.",
+        f"{entry.name}: {text.format_download_size(entry)}. An interrupted download "
+        "continues when the command is given again.",
         file=sys.stderr,
     )
-    with reporter() as progress:
+    with show_progress() as progress:
         install(
             plan,
             folder,
@@ -158,9 +161,9 @@ def _say_complete(entry: Entry, folder: Path) -> None:
             f"({error}); name a new folder"
         ) from error
     # What a process that was killed at the very end has left.
-    shutil.rmtree(staging_folder(folder, entry.name), ignore_errors=True)
+    shutil.rmtree(name_staging_folder(folder, entry.name), ignore_errors=True)
     print(f"{folder}: complete: {count_by_split(manifest)}")
-    print(f"\nNext: {text.train_line(entry, str(folder))}")
+    print(f"\nNext: {text.format_train_command(entry, str(folder))}")
 
 
 def _check_whole(entry: Entry, folder: Path) -> Manifest:
@@ -193,7 +196,7 @@ def _verify(entry: Entry, config: Config, values: flags.FlagValues) -> int:
         print(json.dumps(record), flush=True)
     else:
         print(findings(entry, folder, found))
-    return int(not found.whole)
+    return int(not found.is_complete)
 
 
 ACTIONS: dict[str, Callable[[Entry, Config, flags.FlagValues], int]] = {
@@ -225,7 +228,7 @@ SHOWN = 20
 def findings(entry: Entry, folder: Path, found: Findings) -> str:
     """Numbers by split, then the first files of each kind."""
     rows = [["split", "files", "missing", "unreadable"]]
-    for split, row in found.by_split().items():
+    for split, row in found.count_by_split().items():
         unreadable = "-" if found.quick else str(row["unreadable"])
         rows.append([split, str(row["files"]), str(row["missing"]), unreadable])
     lines = [f"{entry.name} in {folder}", "", align_columns(rows, right=(1, 2, 3)), ""]

@@ -25,7 +25,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> int:
     if not values.positional:
         raise UsageError("no files; give one or more audio files")
-    from asc_tf.audio.inspect import inspect, missing_decoder
+    from asc_tf.audio.inspect import inspect, name_missing_decoder
 
     seconds = values["audio.max_seconds"].value or Audio().max_seconds
     decoder = values["audio.decoder"].value or Audio().decoder
@@ -33,7 +33,7 @@ def _run(values: flags.FlagValues) -> int:
     for path in values.positional:
         found = inspect(path, seconds, decoder)
         record = found.to_json()
-        if missing := missing_decoder(found):
+        if missing := name_missing_decoder(found):
             record["note"] = "; ".join(filter(None, (found.note, missing)))
         note = record.get("note", "")
         failed |= "error" in record

@@ -110,7 +110,7 @@ def info(config: Config, labels: int) -> str:
     from asc_tf.models import budget, cost
 
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-    segment = Preprocessing.of(config.audio, config.evaluate).segment_shape
+    segment = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
     shape = frontend.compute_output_shape((None, *segment))[1:]
     # What the backbone has learned is not what it costs.
     settings = dataclasses.replace(config.model, weights="none")

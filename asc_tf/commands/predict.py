@@ -1,7 +1,5 @@
 """asc-tf predict: a model and files in, labels out."""
 
-import csv
-import io
 import json
 import math
 import sys
@@ -13,7 +11,7 @@ from absl import flags
 
 from asc_tf.command_line import command
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import write_text
+from asc_tf.core.files import format_csv, write_text
 from asc_tf.edge.cli import define_output, model_path, table, top
 
 USAGE = """
@@ -102,14 +100,12 @@ def csv_text(results: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
     """A row per file: label, probability, error, note, every label's probability."""
     own = ("file", "label", "probability", "error", "note")
     columns = [*own, *(f"p_{label}" for label in labels)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-    writer.writeheader()
+    rows = []
     for result in results:
         row = {name: value for name, value in result.items() if name in own}
         shares = result.get("probabilities", {})
-        writer.writerow(row | {f"p_{name}": value for name, value in shares.items()})
-    return text.getvalue()
+        rows.append(row | {f"p_{name}": value for name, value in shares.items()})
+    return format_csv(columns, rows)
 
 
 COMMAND = command.Command(

@@ -11,7 +11,7 @@ from absl import flags
 from asc_tf.command_line import command
 from asc_tf.command_line.command import Command, dispatch
 from asc_tf.core.errors import UsageError
-from asc_tf.core.quiet import without_notes
+from asc_tf.core.quiet import suppress_notes
 from asc_tf.edge.runtime import MAX_THREADS, EdgeModel
 
 USAGE = """
@@ -77,7 +77,7 @@ def load_model(values: flags.FlagValues) -> EdgeModel:
     path = model_path(values)
     if not path.exists():
         raise UsageError(f"--model={path}: no such file")
-    with without_notes():
+    with suppress_notes():
         return EdgeModel(path, threads=values.threads)
 
 

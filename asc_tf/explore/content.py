@@ -16,7 +16,7 @@ from asc_tf.explore.counts import (
     count_by_verification,
     count_examples,
 )
-from asc_tf.manifest import Clip, Manifest, evenly
+from asc_tf.manifest import Clip, Manifest, pick_evenly
 from asc_tf.report.explore_page import Examples, Exploration
 
 NOT_FACTS = ("leaky", "shared_recordings")
@@ -54,7 +54,7 @@ def explore(config: Config, manifest: Manifest) -> Exploration:
     if not usable:
         raise UserError("no training clip can be used; the reasons are above")
     renderer = ClipRenderer(config)
-    calibration = evenly(usable, CALIBRATION_CLIPS)
+    calibration = pick_evenly(usable, CALIBRATION_CLIPS)
     renderer.calibrate(corpus.read_segment(clip) for clip in calibration)
     seconds = seconds_shown(len(usable), config.audio)
     available = Counter(clip.label for clip in corpus.clips)
@@ -106,7 +106,7 @@ def explore(config: Config, manifest: Manifest) -> Exploration:
 def seconds_shown(examples: int, audio: Audio) -> float:
     """Choose how many seconds of each example are drawn and played."""
     # Base64 makes four bytes of three.
-    second = audio.sample_rate * 2 * channels.count(audio.channels) * 4 / 3
+    second = audio.sample_rate * 2 * channels.count_channels(audio.channels) * 4 / 3
     longest = SOUND_BYTES / (examples * second)
     return float(np.clip(np.floor(2 * longest) / 2, MIN_SHOWN, MAX_SHOWN))
 

@@ -83,7 +83,7 @@ class Corpus:
         read, own_rate = read_channels(
             path, clip.route, clip.sample_rate, span, self.audio
         )
-        view = view or channels.views(self.audio.channels, read.shape[1])[-1]
+        view = view or channels.list_views(self.audio.channels, read.shape[1])[-1]
         waveform = downmix_and_resample(read, own_rate, view, rate)
         start = find_loudest(waveform, samples)
         return waveform[start : start + samples], start / rate
@@ -92,7 +92,7 @@ class Corpus:
         """Read one segment: float32 `[segment_samples]` or `[segment_samples, 2]`."""
         length = self.audio.segment_samples
         waveform, _ = self.read_excerpt(clip, self.audio.segment_seconds, view)
-        return segments.filled(waveform, length, self.audio.short_clips)
+        return segments.pad_or_loop(waveform, length, self.audio.short_clips)
 
     @property
     def needs_headers(self) -> bool:
@@ -110,12 +110,12 @@ class Corpus:
                 header = soundfile.info(stream)
         except (OSError, RuntimeError):
             return 0
-        views = len(channels.views(self.audio.channels, header.channels))
+        views = len(channels.list_views(self.audio.channels, header.channels))
         if self.config.train.segments == "random":
             return views
         left = max(header.duration - clip.start, 0)
         seconds = min(clip.duration, left) if clip.duration else left
-        starts = segments.starts(
+        starts = segments.find_starts(
             round(seconds * self.audio.sample_rate),
             self.audio.segment_samples,
             self.audio.hop_samples,
@@ -136,5 +136,5 @@ def find_loudest(waveform: np.ndarray, length: int) -> int:
         return 0
     power = np.square(waveform, dtype=np.float64).reshape(len(waveform), -1).sum(axis=1)
     sums = np.concatenate([[0.0], np.cumsum(power)])
-    starts = segments.starts(len(waveform), length, max(length // 4, 1))
+    starts = segments.find_starts(len(waveform), length, max(length // 4, 1))
     return int(starts[np.argmax(sums[starts + length] - sums[starts])])

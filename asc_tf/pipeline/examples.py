@@ -142,7 +142,7 @@ class ClipExamples:
                 waveforms = tf.reduce_mean(waveforms, axis=2)
             return clip_by_clip(self._frontend.extract, waveforms)
 
-        all_segments = Preprocessing.of(self._config.audio, Evaluate())
+        all_segments = Preprocessing.from_config(self._config.audio, Evaluate())
         batches = segment_batches(self._training, all_segments, STATISTICS_BATCH)
         return batches.map(features, num_parallel_calls=AUTOTUNE)
 
@@ -154,7 +154,7 @@ class ClipExamples:
             waveforms = self._training
             evaluate = dataclasses.replace(evaluate, segments="all")
         assert waveforms is not None
-        preprocessing = Preprocessing.of(self._config.audio, evaluate)
+        preprocessing = Preprocessing.from_config(self._config.audio, evaluate)
         return segment_batches(waveforms, preprocessing, evaluate.batch_size)
 
     def plain_inputs(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -21,14 +21,14 @@ def count_segments(clip: Clip, audio: Audio, which: str = "all") -> int:
         audio: Audio settings.
         which: `all` segments, or the one in the `centre`.
     """
-    starts = segments.starts(
+    starts = segments.find_starts(
         round(clip.seconds * audio.sample_rate),
         audio.segment_samples,
         audio.hop_samples,
         which,
         audio.last_segment,
     )
-    return len(starts) * len(channels.views(audio.channels, clip.channels))
+    return len(starts) * len(channels.list_views(audio.channels, clip.channels))
 
 
 def evaluated_bytes(clips: Sequence[Clip], config: Config) -> int:
@@ -42,7 +42,7 @@ def evaluated_bytes(clips: Sequence[Clip], config: Config) -> int:
     from asc_tf.frontend import FrontendLayer
 
     audio = config.audio
-    shape = Preprocessing.of(audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(audio, config.evaluate).segment_shape
     frontend = FrontendLayer(audio.sample_rate, config.frontend)
     _, *features = frontend.compute_output_shape((None, *shape))
     which = config.evaluate.segments

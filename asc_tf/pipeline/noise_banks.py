@@ -15,7 +15,7 @@ from asc_tf.augment import Banks
 from asc_tf.augment.waveforms import NOISE_BLOCK
 from asc_tf.config import Audio, Augment
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.datasets.corpus import files_below, is_audio
+from asc_tf.datasets.corpus import is_audio, list_files
 from asc_tf.dsp.resampling import resample
 
 MAX_VALUES = 2**26
@@ -74,7 +74,7 @@ def load(
         NumPy arrays, float32; None for what is not configured.
 
     Raises:
-        UsageError: If a folder is missing, naming its setting.
+        UsageError: If a folder is missing, name_in_errors its setting.
         UserError: If a folder holds no file that can be used.
     """
     audio = audio or Audio()
@@ -164,7 +164,7 @@ def _files(folder: str, name: str, most: int, seed: int) -> list[Path]:
     directory = Path(folder)
     if not directory.is_dir():
         raise UsageError(f"{name} = {folder!r}: no such folder")
-    files = [path for path in files_below(directory) if is_audio(path, directory)]
+    files = [path for path in list_files(directory) if is_audio(path, directory)]
     if not files:
         raise UserError(
             f"{name} = {folder!r}: holds no audio file (WAV, FLAC, Ogg, MP3, AIFF ...)"

@@ -1,7 +1,6 @@
 """Compute the features of a corpus and store them in a features folder."""
 
 import dataclasses
-import hashlib
 import json
 import math
 import time
@@ -15,7 +14,7 @@ import numpy as np
 from asc_tf.command_line import command
 from asc_tf.config import Config, Evaluate
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import replacing, sha256
+from asc_tf.core.files import hash_bytes, hash_path, write_atomically
 from asc_tf.core.version import __version__
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import SPLITS, Clip, Manifest, count_by_split, read_clips
@@ -85,7 +84,7 @@ def write_features(
         )
     manifest = _scan(config, folder, wanted)
     computation = _FeatureComputation(Run(config, Workdir(output), manifest))
-    with folder.locked():
+    with folder.lock():
         # Once more: another process may have written here in between.
         stored = _stored_shards(folder, config)
         contents = Contents(
@@ -98,7 +97,7 @@ def write_features(
         # Before the table is replaced, so that no finished folder has another's table.
         folder.write(contents)
         manifest.write(folder.manifest_file)
-        checksum = sha256(folder.manifest_file)
+        checksum = hash_path(folder.manifest_file)
         contents = dataclasses.replace(contents, manifest_sha256=checksum)
         segments_per_shard = shard_bytes // (VALUE_BYTES * math.prod(contents.shape))
         for split in wanted:
@@ -118,7 +117,7 @@ def _stored_shards(
     """Return the shards that a folder already has, by split.
 
     Raises:
-        UsageError: If they were made with other settings, naming these.
+        UsageError: If they were made with other settings, name_in_errors these.
     """
     contents = folder.read()
     if contents is None:
@@ -175,7 +174,7 @@ def _plan_shards(
         own = tuple(clips[start:end])
         # Another version may compute other features.
         identity = [__version__, *(dataclasses.asdict(clip) for clip in own)]
-        source = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        source = hash_bytes(json.dumps(identity).encode())
         yield _ShardPlan(f"{split}-{number:05}.npy", own, source)
 
 
@@ -235,9 +234,9 @@ def _write_shard(
 ) -> Shard:
     indices, features = zip(*segments, strict=True)
     counts = [len(list(group)) for _, group in groupby(indices)]
-    with replacing(folder.path / plan.file) as partial:
+    with write_atomically(folder.path / plan.file) as partial:
         _write_array(partial, np.stack(features))
-        checksum, size = sha256(partial), partial.stat().st_size
+        checksum, size = hash_path(partial), partial.stat().st_size
     return Shard(plan.file, checksum, size, plan.source, tuple(counts))
 
 
@@ -264,7 +263,7 @@ class _FeatureComputation:
 
         self._run, audio = run, run.config.audio
         self._frontend = FrontendLayer(audio.sample_rate, run.config.frontend)
-        self._preprocessing = Preprocessing.of(audio, Evaluate())
+        self._preprocessing = Preprocessing.from_config(audio, Evaluate())
         segment = self._preprocessing.segment_shape
         self._batch_size = max(min(BATCH_SAMPLES // math.prod(segment), 32), 1)
         self.shape = tuple(self._frontend.extracted_shape((None, *segment))[1:])

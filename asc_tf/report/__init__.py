@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from asc_tf.core.files import format_csv
 from asc_tf.report import figures, page
 from asc_tf.report.canvas import DARK, LIGHT, Theme
 from asc_tf.report.export_page import write_export_page
@@ -111,12 +110,7 @@ def _format_csv(predictions: Sequence[Mapping[str, Any]]) -> str:
                 f"predictions: expected the columns of the first row, {columns}, "
                 f"received {list(row)} in row {index}"
             )
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    if predictions:
-        writer.writeheader()
-        writer.writerows(predictions)
-    return text.getvalue()
+    return format_csv(columns, predictions) if predictions else ""
 
 
 def _replace_all(directory: Path, files: Mapping[str, bytes | str]) -> None:

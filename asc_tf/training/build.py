@@ -39,7 +39,7 @@ def build_body(run: Run, frontend: FrontendLayer, steps: int) -> keras.Model:
             the run has begun with other layers.
     """
     config, labels = run.config, run.manifest.labels
-    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
     body = models.build(
         config.model,
         frontend.compute_output_shape((None, *shape))[1:],
@@ -94,7 +94,7 @@ def build_training(
     precision = choose_precision(train.precision)
     if train.precision == "auto" or replicas > 1:
         print(f"training in {precision} on {replicas} device{'s'[: replicas - 1]}")
-    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
     with dtype_policy(precision):
         body = build_body(run, frontend, steps)
     whole, twin = models.with_frontend(frontend, body, shape), None

@@ -67,7 +67,9 @@ def examples_of(config: Config, folder: Path) -> tuple:
         manifest, Path(config.dataset.dir), ("train", "validation"), config.audio
     )
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
-    layer.build((None, *Preprocessing.of(config.audio, config.evaluate).segment_shape))
+    layer.build(
+        (None, *Preprocessing.from_config(config.audio, config.evaluate).segment_shape)
+    )
     if config.frontend.standardize not in ("none", "per_clip"):
         layer.set_statistics(-40.0, 20.0)
     run = Run(config, Workdir(folder / "run"), manifest)

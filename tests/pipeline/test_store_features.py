@@ -92,7 +92,7 @@ def check_features(config: Config, folder: Path, *splits: str) -> None:
             config.audio,
             folder.parent / "audio_cache",
         )
-        preprocessing = Preprocessing.of(config.audio, Evaluate())
+        preprocessing = Preprocessing.from_config(config.audio, Evaluate())
         rows = list(segment_batches(waveforms, preprocessing, 32))
         values = [layer.extract(row["waveform"]).numpy() for row in rows]
         found = features_of(folder, split)
@@ -328,7 +328,7 @@ def test_a_folder_of_an_earlier_format_is_refused_and_left_alone(config, tmp_pat
 def test_a_second_process_is_turned_away(config, tmp_path):
     folder = tmp_path / "features"
     with (
-        FeaturesFolder(folder).locked(),
+        FeaturesFolder(folder).lock(),
         pytest.raises(UserError, match="another process is writing features here"),
     ):
         write_features(config, folder)

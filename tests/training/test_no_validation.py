@@ -65,7 +65,7 @@ def test_a_corpus_with_a_validation_part_of_its_own_keeps_it(corpus):
         "split_column": "part",
     }
     assert len(datasets.load(Dataset(**settings)).clips_in("validation")) == 8
-    with pytest.raises(UsageError, match="has a validation part of its own"):
+    with pytest.raises(UsageError, match="has a validation split of its own"):
         datasets.load(Dataset(**settings, validation="none"))
 
 

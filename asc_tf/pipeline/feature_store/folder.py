@@ -8,18 +8,18 @@
   in the manifest's order.
 """
 
-import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import sha256, write_text
+from asc_tf.core.files import hash_path, lock_file, write_text
 from asc_tf.core.version import __version__
 from asc_tf.manifest import SPLITS, Manifest, read_clips
 
@@ -201,7 +201,7 @@ class FeaturesFolder:
             UserError: If it is not the table that the features were made from.
         """
         clips = read_clips(self.manifest_file)
-        if sha256(self.manifest_file) != contents.manifest_sha256:
+        if hash_path(self.manifest_file) != contents.manifest_sha256:
             raise UserError(f"{self.manifest_file}: has changed; {RUN_AGAIN}")
         return Manifest(clips, contents.labels, contents.protocol)
 
@@ -209,7 +209,9 @@ class FeaturesFolder:
         """Whether the file of a shard exists and has its checksum."""
         file = self.path / shard.file
         try:
-            return file.stat().st_size == shard.bytes and sha256(file) == shard.sha256
+            return (
+                file.stat().st_size == shard.bytes and hash_path(file) == shard.sha256
+            )
         except OSError:
             return False
 
@@ -221,28 +223,17 @@ class FeaturesFolder:
             if SHARD_NAME.fullmatch(name) and item.name not in listed:
                 item.unlink()
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold an exclusive lock, released when the process ends.
+    def lock(self) -> AbstractContextManager[None]:
+        """Lock the folder against a second writer; released when the process ends.
 
         Raises:
             UserError: If another process is writing here.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            import fcntl
-        except ModuleNotFoundError:  # Windows
-            yield
-            return
-        with (self.path / ".lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(
-                    f"{self.path}: another process is writing features here; wait for "
-                    "it, or name a new folder"
-                ) from error
-            yield
+        return lock_file(
+            self.path / ".lock",
+            f"{self.path}: another process is writing features here; wait for it, or "
+            "name a new folder",
+        )
 
 
 def feature_settings(config: Config) -> dict[str, dict[str, Any]]:
