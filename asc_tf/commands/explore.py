@@ -4,10 +4,12 @@ from absl import flags
 
 from asc_tf import config as configuration
 from asc_tf import datasets
-from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_config_file
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_path
 from asc_tf.commands.configuration import resolve
 from asc_tf.core.files import write_text
+from asc_tf.core.packages import require_package
 from asc_tf.explore.content import explore
 from asc_tf.pipeline.corpus_checks import check_found
 from asc_tf.report.explore_page import check_output, format_bytes, render
@@ -31,10 +33,10 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    output = command.path(values, "output")
+    output = read_path(values, "output")
     check_output(output)
-    config = resolve(values, COMMAND.configuration_keys())
-    command.need("tensorflow")
+    config = resolve(values)
+    require_package("tensorflow")
     manifest = datasets.load(config.dataset)
     check_found(manifest, config)
     page = render(explore(config, manifest))
@@ -44,7 +46,7 @@ def _run(values: flags.FlagValues) -> int:
     return 0
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="explore",
     usage=USAGE,
     run=_run,

@@ -6,11 +6,12 @@ from typing import Any
 from absl import flags
 
 from asc_tf import config as configuration
-from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_config_file
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_changes, read_new_path
 from asc_tf.commands.configuration import parse_splits, resolve
 from asc_tf.config import Augment, Config
-from asc_tf.config.frontend import WAVEFORM_SWITCHES as ON_WAVEFORMS
+from asc_tf.config.augment import WAVEFORM_SWITCHES as ON_WAVEFORMS
 from asc_tf.manifest import SPLITS
 from asc_tf.pipeline.feature_store.folder import SECTIONS
 from asc_tf.pipeline.store_features import write_features
@@ -48,12 +49,12 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    output = command.new_path(values, "output")
+    output = read_new_path(values, "output")
     splits = parse_splits("splits", values.splits)
-    config = resolve(values, COMMAND.configuration_keys())
+    config = resolve(values)
     config = config.replace({"dataset.features": ""})
     write_features(config, output, splits)
-    given = command.changed(values, COMMAND.configuration_keys())
+    given = read_changes(values)
     given |= _settings_to_train(config)
     words = [f"--config={values.config}"] * bool(values.config)
     words += [f"--{key}={value}" for key, value in given.items()]
@@ -79,7 +80,7 @@ def _settings_to_train(config: Config) -> dict[str, Any]:
     return {key: value for key, value in changes.items() if current[key] != value}
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="features",
     usage=USAGE,
     run=_run,

@@ -310,7 +310,7 @@ def load_workdir(path: str | Path) -> Predictor:
 def _load_saved_model(path: Path) -> Predictor:
     import tensorflow as tf
 
-    from asc_tf.edge.container import checked_labels, config_section
+    from asc_tf.edge.container import check_labels, read_config_section
     from asc_tf.models.precision import allow_tensor_float_32
 
     allow_tensor_float_32(False)
@@ -319,10 +319,10 @@ def _load_saved_model(path: Path) -> Predictor:
         if not isinstance(described, dict) or "config" not in described:
             raise UserError(f"{METADATA} has no config")
         preprocessing = Preprocessing.from_config(
-            Audio(**config_section(described, "audio")),
-            Evaluate(**config_section(described, "evaluate")),
+            Audio(**read_config_section(described, "audio")),
+            Evaluate(**read_config_section(described, "evaluate")),
         )
-        labels = checked_labels(described.get("labels"))
+        labels = check_labels(described.get("labels"))
         model = tf.saved_model.load(str(path))
         serve = model.signatures["serving_default"]
         width = serve.structured_outputs["probabilities"].shape[-1]

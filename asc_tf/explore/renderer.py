@@ -18,7 +18,7 @@ from asc_tf.explore.settings import (
     choose_version_settings,
     list_settings,
 )
-from asc_tf.frontend import FrontendLayer, statistics
+from asc_tf.frontend import FrontendLayer, compute_statistics
 from asc_tf.frontend.log_axis import hz_to_octaves
 from asc_tf.frontend.mel import hz_to_mel
 from asc_tf.manifest import Clip
@@ -90,7 +90,7 @@ class ClipRenderer:
             return
         extract = tf.function(self._frontend.extract)
         batches = (extract(tf.constant(one[np.newaxis])) for one in segments)
-        self._frontend.set_statistics(*statistics(self._frontend, batches))
+        self._frontend.set_statistics(*compute_statistics(self._frontend, batches))
 
     def render_example(self, clip: Clip, waveform: np.ndarray, start: float) -> Card:
         """Draw waveform, log-frequency spectrogram and mel spectrogram of an excerpt.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Augment
-from asc_tf.config.frontend import SWITCHES, WAVEFORM_SWITCHES
+from asc_tf.config.augment import SWITCHES, WAVEFORM_SWITCHES
 
 FEATURE_SWITCHES = tuple(
     name for name in SWITCHES if name not in (*WAVEFORM_SWITCHES, "mixup_alpha")

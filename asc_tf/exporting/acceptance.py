@@ -51,7 +51,7 @@ def compare_with_keras(
     Returns:
         The content of export.json.
     """
-    from asc_tf.models.cost import macs
+    from asc_tf.models.cost import count_macs
 
     config = run.config
     chosen = tuple(pick_evenly(run.manifest.clips_in(split), config.export.check_clips))
@@ -70,7 +70,7 @@ def compare_with_keras(
         "format_version": FORMAT_VERSION,
         "model": config.model.name,
         "parameters": model.count_params(),
-        "macs": macs(model),
+        "macs": count_macs(model),
         "macs_note": "one segment, without the front-end",
         "environment": {
             k: v for k, v in describe_environment().items() if k != "command"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from asc_tf.audio.read import read
-from asc_tf.augment import Banks
+from asc_tf.augment import NoiseBanks
 from asc_tf.augment.waveforms import NOISE_BLOCK
 from asc_tf.config import Audio, Augment
 from asc_tf.core.errors import UsageError, UserError
@@ -53,7 +53,7 @@ def load(
     samples: int,
     seed: int,
     audio: Audio | None = None,
-) -> Banks:
+) -> NoiseBanks:
     """Make the banks that the settings call for.
 
     Noise of a folder: the files, mono, in a row each, looped up to the longest (at most
@@ -85,7 +85,7 @@ def load(
         noise = _made_noise(augment.noise, sample_rate, samples, seed)
     if augment.impulse_dir:
         impulses = _impulses(augment.impulse_dir, sample_rate, seed, audio)
-    return Banks(noise, impulses)
+    return NoiseBanks(noise, impulses)
 
 
 def _made_noise(kind: str, sample_rate: int, samples: int, seed: int) -> np.ndarray:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asc_tf.command_line import command
 from asc_tf.config import Config, Evaluate
 from asc_tf.core.errors import UsageError
 from asc_tf.core.files import hash_bytes, hash_path, write_atomically
+from asc_tf.core.packages import require_package
 from asc_tf.core.version import __version__
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import SPLITS, Clip, Manifest, count_by_split, read_clips
@@ -69,7 +69,7 @@ def write_features(
             splits.
         UserError: If the corpus is refused, or another process writes here.
     """
-    command.need("tensorflow")
+    require_package("tensorflow")
     folder = FeaturesFolder(output)
     stored = _stored_shards(folder, config)
     wanted = [

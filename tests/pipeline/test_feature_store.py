@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import sha256
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline.feature_store import StoredFeatures, streams
 from asc_tf.pipeline.feature_store.folder import (

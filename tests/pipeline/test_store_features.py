@@ -16,7 +16,7 @@ import tiny
 from asc_tf import cli, datasets
 from asc_tf.config import Config, Evaluate
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import sha256
+from asc_tf.core.files import hash_path
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Clip, read_clips
@@ -159,7 +159,7 @@ def test_features_json_counts_and_describes_what_is_there(config, written):
         assert [n for s in shards for n in s["segments_per_clip"]] == counts
         assert sum(s["clips"] for s in shards) == len(clips)
         for shard in shards:
-            assert sha256(written / shard["file"]) == shard["sha256"]
+            assert hash_path(written / shard["file"]) == shard["sha256"]
             assert (written / shard["file"]).stat().st_size == shard["bytes"]
             assert shard["segments"] <= 9
     assert {path.name for path in written.iterdir()} == {

@@ -111,7 +111,7 @@ def test_an_export_is_checked_on_training_clips_and_says_so(
     assert row["train"]["agreement"] == 1
     assert "validation" not in row
     assert "files are checked on training clips" in capsys.readouterr().out
-    line = export_command.summary_line("float32", row)
+    line = export_command.format_summary("float32", row)
     assert "agreement with Keras 100.0%" in line and line.endswith(" (train)")
     page = (tmp_path / "export" / "export.html").read_text()
     assert "Training clips: the gate" in page
