@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from asc_tf.audio.framing import ogg_checksum
+from asc_tf.audio.framing import compute_ogg_checksum
 
 RATE = 22050
 KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -158,7 +158,7 @@ def _repair_pages(contents: bytearray) -> None:
     while contents[position : position + 4] == b"OggS":
         lacing = contents[position + 27 :][: sum(contents[position + 26 :][:1])]
         end = position + 27 + len(lacing) + sum(lacing)
-        checksum = ogg_checksum(bytes(contents[position:end]))
+        checksum = compute_ogg_checksum(bytes(contents[position:end]))
         if end <= len(contents):
             contents[position + 22 : position + 26] = checksum.to_bytes(4, "little")
         position = end

@@ -113,7 +113,7 @@ def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
     import soundfile
     import tensorflow as tf
 
-    from asc_tf.audio.tensorflow_io import tensorflow_io
+    from asc_tf.audio.tensorflow_io import load_tensorflow_io
 
     def mono(samples: np.ndarray) -> np.ndarray:
         return samples.mean(axis=1, dtype=np.float32)
@@ -142,7 +142,7 @@ def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
         "libsndfile": threaded(lambda p: mono(soundfile.read(p, dtype="float32")[0])),
         "librosa": threaded(lambda p: librosa.load(p, sr=None, mono=True)[0]),
     }
-    tfio = tensorflow_io()
+    tfio = load_tensorflow_io()
     if subtype == "VORBIS":
         if tfio:
             ways["tensorflow-io"] = mapped(

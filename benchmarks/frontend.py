@@ -93,7 +93,7 @@ def speed(measured: Way) -> float:
 
 def write_inputs(folder: Path) -> None:
     """Noise and a tone, fading by 70 dB, and the mel matrix for who has none."""
-    from asc_tf.frontend.mel import filter_bank
+    from asc_tf.frontend.mel import make_filter_bank
 
     generator = np.random.default_rng(0)
     samples = round(_SECONDS.value * _RATE.value)
@@ -103,7 +103,7 @@ def write_inputs(folder: Path) -> None:
     waves += 0.5 * np.sin(pitch * time_axis)
     waves *= np.exp(-8 * time_axis / samples)
     np.save(folder / "waves.npy", waves)
-    filters = filter_bank(
+    filters = make_filter_bank(
         *(_RATE.value, _N_FFT.value, _MELS.value, 0.0, _RATE.value / 2),
         *("slaney", "slaney"),
     )
@@ -178,7 +178,7 @@ def measure_litert(name: str, rate: int, settings: dict, folder: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     from asc_tf.config import Frontend
-    from asc_tf.core.quiet import without_notes
+    from asc_tf.core.quiet import suppress_notes
     from asc_tf.exporting.saved_model import write_one_segment
     from asc_tf.exporting.tflite import convert
     from asc_tf.frontend import FrontendLayer
@@ -195,7 +195,7 @@ def measure_litert(name: str, rate: int, settings: dict, folder: Path) -> None:
     path = made["float32"]
     wave = np.random.default_rng(0).standard_normal((1, samples)).astype(np.float32)
     wave *= np.linspace(0.001, 0.3, samples, dtype=np.float32)
-    with without_notes():
+    with suppress_notes():
         interpreter = Interpreter(str(path), num_threads=1)
         run = interpreter.get_signature_runner("serving_default")
         (found,) = run(waveform=wave).values()

@@ -116,11 +116,11 @@ class Decoders:
         """Decode the file anew at each step: a graph per file would take long."""
         import tensorflow as tf
 
-        from asc_tf.audio.decode import Known, decode_clip
-        from asc_tf.audio.inspect import available_routes
+        from asc_tf.audio.decode import Variants, decode_clip
+        from asc_tf.audio.inspect import list_routes
 
-        routes = tuple(name for name in available_routes() if name != "sndfile")
-        known = Known(routes=routes)
+        routes = tuple(name for name in list_routes() if name != "sndfile")
+        known = Variants(routes=routes)
 
         def decode(_: tf.Tensor) -> tf.Tensor:
             about = tf.strings.split(tf.io.read_file(str(self._about)), " ")

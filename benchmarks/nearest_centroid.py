@@ -42,7 +42,7 @@ def mean_spectra(workdir, split: str) -> tuple[np.ndarray, np.ndarray]:
     config, manifest = run.config, run.manifest
     clips = manifest.clips_in(split)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
-    preprocessing = Preprocessing.of(config.audio, config.evaluate)
+    preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
     batches = segment_batches(
         load_waveforms(run, split), preprocessing, config.evaluate.batch_size
     )

@@ -97,7 +97,7 @@ def fit_ours(turns: Any) -> None:
     import keras
     import tensorflow as tf
 
-    from asc_tf.frontend import FrontendLayer, statistics
+    from asc_tf.frontend import FrontendLayer, compute_statistics
     from asc_tf.pipeline import training_data
     from asc_tf.pipeline.examples import steps_per_epoch, training_batches
     from asc_tf.pipeline.prepare import prepare
@@ -112,7 +112,7 @@ def fit_ours(turns: Any) -> None:
     examples = training_data.make_examples(run, frontend)
     steps = steps_per_epoch(examples.count(), config.train.batch_size)
     trainer, _ = build.build_training(run, frontend, steps)
-    frontend.set_statistics(*statistics(frontend, examples.training_features()))
+    frontend.set_statistics(*compute_statistics(frontend, examples.training_features()))
     trainer.fit(
         training_batches(examples, frontend, config),
         epochs=config.train.epochs,

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from asc_tf.audio import sndfile
 from asc_tf.audio.cache import Row, WaveformCache
-from asc_tf.audio.decode import KEPT, Known, decode_clip
-from asc_tf.audio.segment import all_segments, random_segment
+from asc_tf.audio.decode import CACHED, Variants, decode_clip
+from asc_tf.audio.segment import cut_segments, draw_segment
 from asc_tf.augment import fold_in
 from asc_tf.config import Audio, Config, Evaluate
 from asc_tf.core.errors import UserError
@@ -84,14 +84,14 @@ class Waveforms:
         unverified_weight: float = 1.0,
         progress: Callable[[Iterable], Iterable] = iter,
     ) -> None:
-        heard = [channels.views(audio.channels, clip.channels) for clip in clips]
+        heard = [channels.list_views(audio.channels, clip.channels) for clip in clips]
         rows = [
             Row(clip, view)
             for clip, views in zip(clips, heard, strict=True)
             for view in views
         ]
         self.count, self.clips, self._audio = len(rows), len(clips), audio
-        self.channels = channels.count(audio.channels)
+        self.channels = channels.count_channels(audio.channels)
         cache = WaveformCache(cache_dir, root, audio)
         keeps_all = audio.cache == "disk"
         kept = cache.fill(
@@ -109,7 +109,7 @@ class Waveforms:
         columns = {
             # As bytes, because a name need not be UTF-8.
             "path": [os.fsencode(path) for path in files],
-            "route": [KEPT if row in kept else row.clip.route for row in rows],
+            "route": [CACHED if row in kept else row.clip.route for row in rows],
             "view": [row.view for row in rows],
             "rate": tf.constant([row.clip.sample_rate for row in rows], tf.int64),
             "span": tf.constant(spans, tf.float64),
@@ -164,14 +164,14 @@ class Waveforms:
         return rows.map(decode, num_parallel_calls=AUTOTUNE)
 
 
-def _known(fresh: Sequence[Row], some_are_kept: bool) -> Known:
+def _known(fresh: Sequence[Row], some_are_kept: bool) -> Variants:
     """What can occur among rows that are decoded in the graph, and those that are kept.
 
     The most frequent rate comes first.
     """
-    routes = {row.clip.route for row in fresh} | ({KEPT} if some_are_kept else set())
+    routes = {row.clip.route for row in fresh} | ({CACHED} if some_are_kept else set())
     rates = Counter(row.clip.sample_rate for row in fresh)
-    return Known(
+    return Variants(
         routes=tuple(sorted(routes)),
         views=tuple(sorted({row.view for row in fresh})),
         rates=tuple(rate for rate, _ in rates.most_common()),
@@ -226,13 +226,13 @@ def training_segments(
 
     def crop(position: tf.Tensor, row: dict[str, tf.Tensor]) -> tuple:
         own_seed = fold_in(fold_in(seed, 1), position)
-        segment = random_segment(row["waveform"], length, own_seed, audio.short_clips)
+        segment = draw_segment(row["waveform"], length, own_seed, audio.short_clips)
         return segment, row["target"], row["weight"]
 
     rows = waveforms.shuffled(seed[0], config.augment.copies)
     if config.train.segments == "random":
         return rows.enumerate().map(crop, num_parallel_calls=AUTOTUNE)
-    all_of_clip = Preprocessing.of(audio, Evaluate())
+    all_of_clip = Preprocessing.from_config(audio, Evaluate())
     # Clips are shuffled as a whole, their segments within what memory can hold.
     return (
         rows.flat_map(lambda row: _cut(row, all_of_clip))
@@ -261,7 +261,7 @@ def segments_per_epoch(waveforms: Waveforms, config: Config) -> int:
     copies = config.augment.copies
     if config.train.segments == "random":
         return copies * waveforms.count
-    all_of_clip = Preprocessing.of(config.audio, Evaluate())
+    all_of_clip = Preprocessing.from_config(config.audio, Evaluate())
     rows = waveforms.in_order().flat_map(lambda row: _cut(row, all_of_clip))
     with reading():
         return copies * int(rows.reduce(np.int64(0), lambda count, _: count + 1))
@@ -289,7 +289,7 @@ def segment_batches(
 def _cut(row: dict[str, tf.Tensor], settings: Preprocessing) -> tf.data.Dataset:
     """Cut one example into segments, each with the description of the example."""
     length = settings.segment_samples
-    cut = all_segments(
+    cut = cut_segments(
         row["waveform"][tf.newaxis],
         length,
         settings.hop_samples,

@@ -12,17 +12,17 @@ import tensorflow as tf
 from wavs import RATE, by_libsndfile, encoded, fmt, noise, part, riff, save
 
 from asc_tf.audio import framing, sndfile
-from asc_tf.audio.decode import Known, decode_channels, decode_clip
+from asc_tf.audio.decode import Variants, decode_channels, decode_clip
 from asc_tf.audio.inspect import Inspection, inspect, inspect_all
 from asc_tf.audio.read import read
-from asc_tf.audio.tensorflow_io import tensorflow_io
+from asc_tf.audio.tensorflow_io import load_tensorflow_io
 from asc_tf.config import Audio
 from asc_tf.core.errors import UserError
 
 AUDIO = Audio()
-COMPRESSED = "tensorflow-io" if tensorflow_io() else "libsndfile"
+COMPRESSED = "tensorflow-io" if load_tensorflow_io() else "libsndfile"
 with_tensorflow_io = pytest.mark.skipif(
-    not tensorflow_io(), reason="tensorflow-io does not load here"
+    not load_tensorflow_io(), reason="tensorflow-io does not load here"
 )
 
 KEYS = [
@@ -130,7 +130,7 @@ def span_in_graph(path: Path, span: tuple[float, float], rate: int) -> np.ndarra
         times,
         tf.constant("mono"),
         audio,
-        Known(routes=("wav",)),
+        Variants(routes=("wav",)),
     ).numpy()
 
 
@@ -175,7 +175,7 @@ def test_the_route_chooses_the_decoder_inside_a_map(ogg):
             whole,
             tf.constant("mono"),
             Audio(sample_rate=RATE),
-            Known(),
+            Variants(),
         )
     )
     for ours, contents in zip(clips, rows["contents"], strict=True):
@@ -348,7 +348,7 @@ def kept_back(path: Path, contents: bytes) -> Inspection:
         return found
     assert found.route == sndfile.ROUTE
     assert error_of(path, decoder="graph")
-    if tensorflow_io():
+    if load_tensorflow_io():
         assert found.note
     samples, rate = read(path, AUDIO)
     assert (len(samples), rate) == (found.samples, found.sample_rate)
@@ -394,7 +394,7 @@ def test_what_is_wrong_with_the_pages_of_an_ogg_is_named(tmp_path, ogg):
         ),
         (ogg[: pages[3]] + b"tail", f"damaged at byte {pages[3]}"),
     ]:
-        assert framing.problem(contents, "OGG", 150_000) == problem
+        assert framing.find_problem(contents, "OGG", 150_000) == problem
         if problem:
             kept_back(tmp_path / "clip.ogg", contents)
 
@@ -455,7 +455,7 @@ def test_what_is_wrong_with_the_frames_of_a_flac_is_named():
         (changed(last + 6, 9), "frame 2 is not of 808 samples"),
         (changed(21, contents[21] ^ 16), "0 of 3 frames of 4096 samples"),
     ]:
-        assert framing.problem(changes, "FLAC", 9000) == problem
+        assert framing.find_problem(changes, "FLAC", 9000) == problem
 
 
 @pytest.mark.parametrize("rate", [8000, 44_100, 96_000])

@@ -6,7 +6,7 @@ import pytest
 
 from asc_tf.audio import scan as scan_module
 from asc_tf.audio.scan import scan
-from asc_tf.audio.tensorflow_io import tensorflow_io
+from asc_tf.audio.tensorflow_io import load_tensorflow_io
 from asc_tf.config import Audio
 from asc_tf.manifest import Clip, Manifest
 
@@ -244,7 +244,7 @@ def test_what_libsndfile_reads_of_a_damaged_file_is_used_with_a_note(folder):
     assert (cut.reason, cut.route) == ("", "sndfile")
     assert 0 < cut.samples < good.samples == 9 * RATE
     assert (good.reason, good.note) == ("", "")
-    if tensorflow_io():
+    if load_tensorflow_io():
         assert (cut.note, good.route) == ("cut off", "vorbis")
 
 
@@ -301,7 +301,7 @@ def test_what_libsndfile_has_read_need_not_be_read_again(folder, kinds, reads):
 def test_a_clip_is_read_again_where_its_decoder_is_missing(folder, reads, monkeypatch):
     rows = manifest(clip("a.wav"))
     first = scan(rows, folder, ("train",), Audio())
-    monkeypatch.setattr(scan_module, "available_routes", lambda: ("sndfile",))
+    monkeypatch.setattr(scan_module, "list_routes", lambda: ("sndfile",))
     reads.clear()
     scan(rows, folder, ("train",), Audio(), known=first.clips)
     assert reads == ["a.wav"]

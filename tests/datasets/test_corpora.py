@@ -647,7 +647,7 @@ def test_clips_of_one_freesound_recording_stay_together(tmp_path, protocol):
         ),
         (
             {"protocol": "kfold", "folds": 61},
-            "dataset.folds = 61: the training part has only 60 recordings",
+            "dataset.folds = 61: the training split has only 60 recordings",
         ),
         (
             {"protocol": "kfold", "folds": 3, "fold": 4},

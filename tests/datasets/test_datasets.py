@@ -255,12 +255,12 @@ def test_a_folder_has_no_official_protocol_but_one_that_is_drawn(tmp_path):
         (
             ("train", "train", "test"),
             {"split_column": "it"},
-            "split of the table, validation part drawn by file, seed 0",
+            "split of the table, validation split drawn by file, seed 0",
         ),
         (
             ("1", "1", "2"),
             {"fold_column": "it"},
-            "folds of the table, validation part drawn by file, seed 0",
+            "folds of the table, validation split drawn by file, seed 0",
         ),
         (("1", "1", "2"), {}, "drawn by file, seed 0"),
     ],
@@ -863,7 +863,7 @@ def test_a_fold_column_makes_that_fold_the_test_part(tmp_path):
     assert len(manifest.clips_in("test")) == 10
     assert manifest.protocol == {
         "corpus": "csv",
-        "protocol": "folds of the table, validation part drawn by file, seed 0",
+        "protocol": "folds of the table, validation split drawn by file, seed 0",
         "fold": 2,
         "leaky": False,
         "folds": [0, 1, 2, 3],

@@ -16,7 +16,7 @@ from asc_tf.datasets.dcase import SCENES
 from asc_tf.datasets.esc import ESC10_TARGETS
 from asc_tf.datasets.shared import shared_note
 from asc_tf.datasets.urbansound8k import CLASSES
-from asc_tf.manifest import SPLITS, evenly
+from asc_tf.manifest import SPLITS, pick_evenly
 from asc_tf.pipeline import corpus_checks
 
 pytestmark = pytest.mark.shared_data
@@ -131,7 +131,7 @@ def test_all_of_urbansound8k_is_there_and_a_fold_of_it_is_scanned(urban, capsys)
     manifest = load("urbansound8k", urban, fold=10)
     corpus_checks.check_found(manifest, config, ("train", "validation"))
     assert capsys.readouterr().err == ""
-    few = dataclasses.replace(manifest, clips=tuple(evenly(manifest.clips, 60)))
+    few = dataclasses.replace(manifest, clips=tuple(pick_evenly(manifest.clips, 60)))
     scanned = scan(few, urban, ("train", "validation"), config.audio)
     assert scanned.excluded == ()
     assert {clip.samples for clip in scanned.clips_in("train")} == {800}
