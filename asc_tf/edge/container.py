@@ -224,7 +224,7 @@ def read_config_section(metadata: Mapping[str, Any], name: str) -> dict[str, Any
         value = value.get(key, {})
         if not isinstance(value, dict):
             raise UserError(f"metadata: {key} is {value!r:.60}, not a table; {_AGAIN}")
-    return value
+    return dict(value)
 
 
 def check_labels(value: Any) -> tuple[str, ...]:
@@ -264,7 +264,7 @@ def _take_choice(fields: dict[str, Any], key: str) -> str:
             f"metadata: {name} is {value!r:.60}, not one of "
             f"{', '.join(item.metadata['choices'])}; {_AGAIN}"
         )
-    return value
+    return str(value)
 
 
 def _take_text(fields: dict[str, Any], name: str) -> str:
