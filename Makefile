@@ -49,11 +49,11 @@ demo: $(STAMP) ## train, evaluate, export and predict on synthetic scenes
 	@$(BIN)/asc-tf demo --workdir=$(DEMO)
 
 test: $(STAMP) ## run the tests (not the slow ones)
-	@$(BIN)/python $(PYTEST)
+	@$(BIN)/python $(PYTEST) $(if $(COVERAGE),--cov=asc_tf \
+	--cov-report=term:skip-covered --cov-fail-under=90)
 
-coverage: $(STAMP) ## the same, and measure how much of the package they run
-	@$(BIN)/python $(PYTEST) --cov=asc_tf --cov-report=term:skip-covered \
-	--cov-fail-under=90
+coverage: ## the same, and measure how much of the package they run
+	@$(MAKE) --no-print-directory test COVERAGE=1
 
 test-latest: $(LATEST_STAMP) ## run the tests on the newer set
 	@.venv-latest/bin/python $(PYTEST)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.files import hash_path
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline.feature_store import StoredFeatures, streams
 from asc_tf.pipeline.feature_store.folder import (
@@ -58,7 +59,7 @@ def write_by_hand(folder: Path, config: Config) -> StoredFeatures:
             file = folder / f"{split}-{number:05}.npy"
             np.save(file, np.tile(features, (1, 3, 1, 2)))
             shard = Shard(
-                file.name, sha256(file), file.stat().st_size, "", tuple(counts)
+                file.name, hash_path(file), file.stat().st_size, "", tuple(counts)
             )
             splits[split].append(shard)
             clips += [
@@ -81,7 +82,7 @@ def write_by_hand(folder: Path, config: Config) -> StoredFeatures:
             protocol={"corpus": "hand"},
             shape=SHAPE,
             splits={split: tuple(shards) for split, shards in splits.items()},
-            manifest_sha256=sha256(own.manifest_file),
+            manifest_sha256=hash_path(own.manifest_file),
             finished=True,
         )
     )
