@@ -93,7 +93,7 @@ def speed(measured: Way) -> float:
 
 def write_inputs(folder: Path) -> None:
     """Noise and a tone, fading by 70 dB, and the mel matrix for who has none."""
-    from asc_tf.frontend.mel import filter_bank
+    from asc_tf.frontend.mel import make_filter_bank
 
     generator = np.random.default_rng(0)
     samples = round(_SECONDS.value * _RATE.value)
@@ -103,7 +103,7 @@ def write_inputs(folder: Path) -> None:
     waves += 0.5 * np.sin(pitch * time_axis)
     waves *= np.exp(-8 * time_axis / samples)
     np.save(folder / "waves.npy", waves)
-    filters = filter_bank(
+    filters = make_filter_bank(
         *(_RATE.value, _N_FFT.value, _MELS.value, 0.0, _RATE.value / 2),
         *("slaney", "slaney"),
     )

@@ -30,18 +30,22 @@ _MIN_GAP = flags.DEFINE_float("min_gap", 0.0, "smallest accepted lead, points")
 
 
 def mean_spectra(workdir, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean log-mel spectra `[clips, n_mels]` and label ids `[clips]` of one part."""
-    from asc_tf.evaluation.evaluate import load_waveforms, scan_splits
+    """Mean log-mel spectra `[clips, n_mels]` and label ids `[clips]` of one split."""
+    from asc_tf.dsp.preprocessing import Preprocessing
     from asc_tf.evaluation.scoring import truth_of
     from asc_tf.frontend import FrontendLayer
+    from asc_tf.pipeline.evaluation_data import load_waveforms, scan_splits
+    from asc_tf.pipeline.run import Run
     from asc_tf.pipeline.waveforms import segment_batches
 
-    config = workdir.config()
-    manifest = scan_splits(config, workdir, split)
+    run = scan_splits(Run.open(workdir), split)
+    config, manifest = run.config, run.manifest
     clips = manifest.clips_in(split)
-    waveforms = load_waveforms(config, workdir, manifest, split)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
-    batches = segment_batches(waveforms, config.audio, config.evaluate)
+    preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
+    batches = segment_batches(
+        load_waveforms(run, split), preprocessing, config.evaluate.batch_size
+    )
     means = np.zeros((len(clips), config.frontend.n_mels))
     counts = np.bincount(
         np.concatenate([batch["clip"] for batch in batches]), minlength=len(clips)

@@ -129,7 +129,7 @@ def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
     from asc_tf.frontend import FrontendLayer
     from asc_tf.pipeline.examples import StoredExamples, training_batches
     from asc_tf.pipeline.feature_store import StoredFeatures
-    from asc_tf.pipeline.store_features import write
+    from asc_tf.pipeline.store_features import write_features
 
     rows = [f"{path.name},{'ab'[n % 2]},train" for n, path in enumerate(paths)]
     for split in ("validation", "test"):
@@ -145,7 +145,7 @@ def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
     }
     config = Config().replace(settings)
     with contextlib.redirect_stdout(io.StringIO()):
-        write(config, folder)
+        write_features(config, folder)
     frontend = FrontendLayer(RATE, config.frontend)
     frontend.build((None, config.audio.segment_samples))
     examples = StoredExamples(StoredFeatures.open(folder), frontend, config)

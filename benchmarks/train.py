@@ -97,7 +97,7 @@ def fit_ours(turns: Any) -> None:
     import keras
     import tensorflow as tf
 
-    from asc_tf.frontend import FrontendLayer, statistics
+    from asc_tf.frontend import FrontendLayer, compute_statistics
     from asc_tf.pipeline import training_data
     from asc_tf.pipeline.examples import steps_per_epoch, training_batches
     from asc_tf.pipeline.prepare import prepare
@@ -107,12 +107,12 @@ def fit_ours(turns: Any) -> None:
     config, workdir = configuration(), Workdir(Path(_FOLDER.value) / "run")
     keras.utils.set_random_seed(1)
     tf.config.experimental.enable_op_determinism()
-    manifest = prepare(config, workdir)
+    run = prepare(config, workdir)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-    examples = training_data.make_examples(config, workdir, manifest, None, frontend)
+    examples = training_data.make_examples(run, frontend)
     steps = steps_per_epoch(examples.count(), config.train.batch_size)
-    trainer, _ = build.build_training(config, workdir, manifest, frontend, steps)
-    frontend.set_statistics(*statistics(frontend, examples.extracted()))
+    trainer, _ = build.build_training(run, frontend, steps)
+    frontend.set_statistics(*compute_statistics(frontend, examples.training_features()))
     trainer.fit(
         training_batches(examples, frontend, config),
         epochs=config.train.epochs,

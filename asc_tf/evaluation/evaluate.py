@@ -1,6 +1,5 @@
 """Evaluate the model of a run: score its clips and write the report."""
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asc_tf import datasets
 from asc_tf.config import Config
-from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.errors import UsageError
 from asc_tf.evaluation.scoring import (
     describe_kept,
     describe_left_out,
@@ -24,14 +23,14 @@ from asc_tf.pipeline.corpus_checks import (
     check_left_out,
     corpus_notes,
     oddities,
-    print_excluded,
 )
+from asc_tf.pipeline.evaluation_data import scan_splits
 from asc_tf.pipeline.feature_store import StoredFeatures
+from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
 
 if TYPE_CHECKING:
-    from asc_tf.evaluation.predictor import ClipPredictions, Predictor
-    from asc_tf.pipeline.waveforms import Waveforms
+    from asc_tf.evaluation.predictor import ClipPredictions
 
 
 def evaluate(
@@ -56,17 +55,11 @@ def evaluate(
     from asc_tf.report import write_report
 
     splits = (split,) if isinstance(split, str) else tuple(split)
-    config = workdir.config().replace(changes or {})
-    for name in splits:
-        if name not in (*config.dataset.training_splits, "test"):
-            raise UsageError(
-                f"--split={name}: the run in {workdir.path} has no {name} part "
-                f"(dataset.validation = {config.dataset.validation}); use train or test"
-            )
-    _check_labels(workdir.manifest().clips_in(*splits), splits)
-    manifest, predictions = _predictions(config, workdir, splits)
+    run = Run.open(workdir, changes)
+    _check_splits(run, splits)
+    run, predictions = _predict_splits(run, splits)
+    config, manifest = run.config, run.manifest
     clips = manifest.clips_in(*splits)
-    excluded = [clip for clip in manifest.excluded if clip.split in splits]
     notes = corpus_notes(manifest, Path(config.dataset.dir), SPLITS, splits)
     for note in notes:
         print(note, file=sys.stderr)
@@ -75,14 +68,16 @@ def evaluate(
         "split": ", ".join(splits),
         "partial": describe_left_out(manifest, splits),
         "model_epoch": kept,
-    }
-    report |= score(manifest, splits, predictions.clips)
-    report |= {
+        **score(manifest, splits, predictions.clips),
         "per_split": score_splits(manifest, splits, predictions.clips),
         "segments": score_segments(
             manifest.labels, clips, predictions, config.evaluate
         ),
-        "excluded": [{"file": clip.path, "reason": clip.reason} for clip in excluded],
+        "excluded": [
+            {"file": clip.path, "reason": clip.reason}
+            for clip in manifest.excluded
+            if clip.split in splits
+        ],
         "protocol": manifest.protocol,
         "split_table": datasets.split_table(manifest),
         "energy": workdir.energy() or None,
@@ -92,7 +87,7 @@ def evaluate(
             *notes,
             *describe_kept(kept),
             *_notes(clips, config),
-            *_lost(manifest, splits),
+            *_excluded_notes(manifest, splits),
         ],
     }
     rows = prediction_rows(manifest.labels, clips, predictions.clips)
@@ -102,141 +97,69 @@ def evaluate(
     return report, page
 
 
-def _check_labels(clips: Sequence[Clip], splits: Sequence[str]) -> None:
-    """Refuse clips with labels and clips without in one report.
+def _check_splits(run: Run, splits: Sequence[str]) -> None:
+    """Refuse splits that the run lacks, and clips with and without labels together.
 
     Raises:
-        UsageError: If there are both.
+        UsageError: Naming the split.
     """
-    if len({bool(clip.label) for clip in clips}) > 1:
+    settings = run.config.dataset
+    for name in splits:
+        if name not in (*settings.training_splits, "test"):
+            raise UsageError(
+                f"--split={name}: the run in {run.workdir.path} has no {name} split "
+                f"(dataset.validation = {settings.validation}); use train or test"
+            )
+    if len({bool(clip.label) for clip in run.manifest.clips_in(*splits)}) > 1:
         raise UsageError(
-            f"--split={','.join(splits)}: the test part of this run has no labels; "
+            f"--split={','.join(splits)}: the test split of this run has no labels; "
             "evaluate it by itself"
         )
 
 
-def _predictions(
-    config: Config, workdir: Workdir, splits: Sequence[str]
-) -> tuple[Manifest, "ClipPredictions"]:
-    """What the model says of splits, from stored features where these are used."""
+def _predict_splits(run: Run, splits: Sequence[str]) -> tuple[Run, "ClipPredictions"]:
+    """Run the model of a run on splits, from stored features where the run uses them.
+
+    Returns:
+        The run with the manifest that the predictions are of, and the predictions.
+    """
     from asc_tf.evaluation.predictor import load_workdir, predict_stored
 
+    config, workdir = run.config, run.workdir
     if not config.dataset.features:
         predictor = load_workdir(workdir.path)
-        limit = config.dataset.max_missing
-        manifest = scan_splits(config, workdir, *splits, max_left_out=limit)
-        found = [
-            predict_split(predictor, config, workdir, manifest, split)
-            for split in splits
-        ]
-        return manifest, join_predictions(found)
+        run = scan_splits(run, *splits, max_left_out=config.dataset.max_missing)
+        return run, join_predictions([predictor.predict_split(run, s) for s in splits])
     stored = StoredFeatures.open(config.dataset.features)
     stored.check(config)
     check_left_out(stored.manifest, splits, config.dataset.max_missing)
     model = workdir.require_model()
     for split in splits:
-        _check_same_corpus(stored, workdir, split)
-    found = [predict_stored(model, stored, split, config.evaluate) for split in splits]
-    return stored.manifest, join_predictions(found)
+        _check_same_corpus(stored, run.manifest, split)
+    predictions = [predict_stored(model, stored, s, config.evaluate) for s in splits]
+    return run.with_manifest(stored.manifest), join_predictions(predictions)
 
 
-def _check_same_corpus(stored: StoredFeatures, workdir: Workdir, split: str) -> None:
+def _check_same_corpus(stored: StoredFeatures, manifest: Manifest, split: str) -> None:
     """Refuse features of other labels, or of clips that the run has in other splits.
 
     Raises:
         UsageError: Naming what differs.
     """
-    run, place = workdir.manifest(), f"dataset.features = {stored.path}"
-    if stored.labels != run.labels:
+    place = f"dataset.features = {stored.path}"
+    if stored.labels != manifest.labels:
         raise UsageError(
             f"{place}: its labels are {', '.join(stored.labels)}, those of the run "
-            f"{', '.join(run.labels)}; name features of the run's corpus"
+            f"{', '.join(manifest.labels)}; name features of the run's corpus"
         )
-    others = {(c.path, c.start): c.split for c in run.clips if c.split != split}
+    others = {(c.path, c.start): c.split for c in manifest.clips if c.split != split}
     for clip in stored.manifest.clips_in(split):
         if other := others.get((clip.path, clip.start)):
             raise UsageError(
-                f"{place}: {clip.path} is of its {split} part, but of the {other} part "
-                "of the run; write features anew, with the run's dataset settings"
+                f"{place}: {clip.path} is in its {split} split, but in the {other} "
+                "split of the run; write features again, with the run's dataset "
+                "settings"
             )
-
-
-def scan_splits(
-    config: Config, workdir: Workdir, *splits: str, max_left_out: float = 1.0
-) -> Manifest:
-    """The manifest of a run with some parts scanned.
-
-    What the scan of the test part found is noted in the run folder; the other parts
-    stay there as training found them.
-
-    Args:
-        config: The configuration.
-        workdir: The run folder.
-        splits: The parts.
-        max_left_out: Share of clips that may be left out; see `check_left_out`.
-
-    Raises:
-        UserError: If no clip of a part can be used, or too few can.
-    """
-    from asc_tf.audio.scan import scan
-
-    known = workdir.manifest()
-    manifest = scan(
-        known,
-        Path(config.dataset.dir),
-        splits,
-        config.audio,
-        known=known.clips,
-    )
-    for split in splits:
-        if not manifest.clips_in(split):
-            raise UserError(
-                f"the {split} part has no usable clip below {config.dataset.dir}; when "
-                "the corpus has moved, give --dataset.dir"
-            )
-    print_excluded(manifest, splits)
-    check_left_out(manifest, splits, max_left_out)
-    if "test" in splits:
-        noted = dataclasses.replace(manifest, clips=_with_test(known, manifest))
-        if noted != known:
-            workdir.write_manifest(noted)
-    return manifest
-
-
-def _with_test(known: Manifest, scanned: Manifest) -> tuple[Clip, ...]:
-    """The rows of a run, those of the test part as they were scanned now."""
-    pairs = zip(known.clips, scanned.clips, strict=True)
-    return tuple(new if new.split == "test" else old for old, new in pairs)
-
-
-def load_waveforms(
-    config: Config, workdir: Workdir, manifest: Manifest, split: str
-) -> "Waveforms":
-    """The clips of a scanned part, which are decoded once: memory keeps none."""
-    from asc_tf.pipeline.waveforms import Waveforms
-
-    audio = config.audio
-    if audio.cache == "memory":
-        audio = dataclasses.replace(audio, cache="none")
-    return Waveforms(
-        manifest.clips_in(split),
-        Path(config.dataset.dir),
-        manifest.labels,
-        audio,
-        workdir.audio_cache(config.audio),
-    )
-
-
-def predict_split(
-    predictor: "Predictor",
-    config: Config,
-    workdir: Workdir,
-    manifest: Manifest,
-    split: str,
-) -> "ClipPredictions":
-    """Run a predictor on the clips of a scanned part."""
-    waveforms = load_waveforms(config, workdir, manifest, split)
-    return predictor.predict_clips(waveforms, config.evaluate)
 
 
 def _notes(clips: Sequence[Clip], config: Config) -> list[str]:
@@ -249,7 +172,7 @@ def _notes(clips: Sequence[Clip], config: Config) -> list[str]:
     return notes
 
 
-def _lost(manifest: Manifest, splits: Sequence[str]) -> list[str]:
+def _excluded_notes(manifest: Manifest, splits: Sequence[str]) -> list[str]:
     """Notes on excluded training and validation clips, if these are not reported."""
     notes = []
     for split in ("train", "validation"):

@@ -4,11 +4,11 @@
 takes waveforms and files. A .tflite runs through `asc_tf.edge`, as on a Raspberry Pi.
 """
 
+import dataclasses
 import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from asc_tf.dsp.preprocessing import Preprocessing, note_silence
 from asc_tf.pipeline.feature_store import StoredFeatures
 
 if TYPE_CHECKING:
+    from asc_tf.pipeline.run import Run
     from asc_tf.pipeline.waveforms import Waveforms
 
 BATCH = 32
@@ -34,7 +35,7 @@ METADATA = Path("assets.extra") / "model.json"
 """Where an exported SavedModel says what it takes."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class ClipPredictions:
     """Probabilities of a part of the manifest.
 
@@ -49,34 +50,32 @@ class ClipPredictions:
     clip_ids: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Predictor:
     """A model that takes waveforms and files.
 
     Attributes:
         labels: Class names, in the order of the probabilities.
-        audio: What the model takes: rate, segment length and hop, channels.
-        evaluate: Which segments it hears, and how they are pooled.
-        run: Segments float32 `[n, segment_samples]` (or `[..., 2]`) to probabilities
-            `[n, labels]`.
+        preprocessing: Sample rate, channels, segments and pooling of the model.
+        predict_batch: Function from segments, float32 `[n, segment_samples]` (or
+            `[n, segment_samples, 2]`), to probabilities `[n, labels]`.
     """
 
     labels: tuple[str, ...]
-    audio: Audio
-    evaluate: Evaluate
-    run: Callable[[np.ndarray], np.ndarray]
+    preprocessing: Preprocessing
+    predict_batch: Callable[[np.ndarray], np.ndarray]
 
     @property
     def sample_rate(self) -> int:
-        """What the model takes, Hz; other rates are resampled."""
-        return self.audio.sample_rate
+        """Sample rate of the model in Hz; other rates are resampled to it."""
+        return self.preprocessing.sample_rate
 
     def predict(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
         """Classify a clip: its segments, pooled as in evaluation.
 
         Args:
             waveform: Floats in [-1, 1], `[samples]` or `[samples, channels]`.
-            sample_rate: Its rate, Hz.
+            sample_rate: Sample rate of the waveform in Hz.
 
         Returns:
             Probabilities, float32 `[labels]`.
@@ -85,31 +84,33 @@ class Predictor:
             UserError: If the waveform is empty, not finite, far beyond full scale or of
                 another shape or type.
         """
-        return self._clip(self._listening.cut(waveform, sample_rate))
+        return self._predict_clip(self.preprocessing.cut(waveform, sample_rate))
 
-    def _clip(self, cut: Iterator[np.ndarray]) -> np.ndarray:
-        """Probabilities of a clip, whose segments come one at a time."""
+    def _predict_clip(self, segments_of_clip: Iterator[np.ndarray]) -> np.ndarray:
+        """Pool the probabilities of a clip, whose segments come one at a time."""
         rows = []
-        while batch := list(itertools.islice(cut, BATCH)):
+        while batch := list(itertools.islice(segments_of_clip, BATCH)):
             rows.append(self.predict_segments(np.stack(batch)))
-        return self._listening.pool(np.concatenate(rows))
-
-    @property
-    def _listening(self) -> Preprocessing:
-        return Preprocessing.from_config(self.audio, self.evaluate)
+        return self.preprocessing.pool(np.concatenate(rows))
 
     def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
-        """Segments `[n, segment_samples, ...]` to `[n, labels]`, with sums of 1.
+        """Classify segments, each by itself.
+
+        Args:
+            waveforms: Floats in [-1, 1], `[n, segment_samples]` (or `[n,
+                segment_samples, 2]`), at the sample rate of the model.
+
+        Returns:
+            Probabilities, float32 `[n, labels]`; each row has the sum 1.
 
         Raises:
             UserError: If the segments are not finite, far beyond full scale, or of
                 another shape or type.
         """
-        preprocessing = Preprocessing.from_config(self.audio, self.evaluate)
-        waveforms = preprocessing.check_segments(waveforms)
+        waveforms = self.preprocessing.check_segments(waveforms)
         if not len(waveforms):
             return np.empty((0, len(self.labels)), np.float32)
-        return _normalized(self.run(waveforms))
+        return _normalize(self.predict_batch(waveforms))
 
     def predict_files(
         self,
@@ -130,13 +131,15 @@ class Predictor:
         """
         if isinstance(paths, str | Path):
             paths = [paths]
-        return [self._file(path, max_seconds) for path in paths]
+        return [self._predict_file(path, max_seconds) for path in paths]
 
-    def _file(self, path: str | Path, max_seconds: float) -> dict[str, Any]:
+    def _predict_file(self, path: str | Path, max_seconds: float) -> dict[str, Any]:
         try:
             with name_in_errors(path):
                 stream = open_stream(path, max_seconds)
-                probabilities = self._clip(self._listening.cut_stream(stream))
+                probabilities = self._predict_clip(
+                    self.preprocessing.cut_stream(stream)
+                )
                 note = note_silence(stream)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
@@ -153,15 +156,29 @@ class Predictor:
             **note,
         }
 
+    def predict_split(self, run: "Run", split: str) -> ClipPredictions:
+        """Classify the clips of a scanned split, pooled as the run is configured."""
+        from asc_tf.pipeline.evaluation_data import load_waveforms
+
+        return self.predict_clips(load_waveforms(run, split), run.config.evaluate)
+
     def predict_clips(
         self, waveforms: "Waveforms", evaluate: Evaluate
     ) -> ClipPredictions:
-        """Run the segments of a part of the manifest and pool them to clips."""
+        """Classify clips that the graph decodes.
+
+        Args:
+            waveforms: Clips of a split.
+            evaluate: Settings of segments, pooling and batches.
+        """
         from asc_tf.pipeline.waveforms import reading, segment_batches
 
-        batches = segment_batches(waveforms, self.audio, evaluate)
+        preprocessing = dataclasses.replace(
+            self.preprocessing, segments=evaluate.segments, pooling=evaluate.pooling
+        )
+        batches = segment_batches(waveforms, preprocessing, evaluate.batch_size)
         with reading():
-            return _pooled(
+            return _pool(
                 (
                     (self.predict_segments(row["waveform"].numpy()), row["clip"])
                     for row in batches
@@ -176,6 +193,12 @@ def predict_stored(
 ) -> ClipPredictions:
     """Run the model of a run folder on stored features.
 
+    Args:
+        path: File of the model.
+        stored: Stored features.
+        split: Split to classify.
+        evaluate: Settings of pooling and batches.
+
     Raises:
         UsageError: If the split is not stored.
         UserError: If the model or a file of the folder is damaged.
@@ -185,30 +208,34 @@ def predict_stored(
 
     allow_tensor_float_32(False)
     *_, frontend, body = load_whole(path).layers
-
-    def run(features: np.ndarray) -> np.ndarray:
-        found = body.predict_on_batch(frontend.standardize(features))
-        return _normalized(found)
-
     rows = stored.batches(split, evaluate.batch_size)
-    return _pooled(
-        ((run(row["features"]), row["clip"]) for row in rows),
+    return _pool(
+        (
+            (_normalize(body.predict_on_batch(frontend.standardize(features))), clip)
+            for features, clip in ((row["features"], row["clip"]) for row in rows)
+        ),
         stored.n_clips(split),
         evaluate,
     )
 
 
-def _pooled(
-    found: Iterable[tuple[np.ndarray, np.ndarray]], clips: int, evaluate: Evaluate
+def _pool(
+    batches: Iterable[tuple[np.ndarray, np.ndarray]], clips: int, evaluate: Evaluate
 ) -> ClipPredictions:
-    """Probabilities and clips of the segments of batches, by segment and by clip."""
-    probabilities, ids = map(np.concatenate, zip(*found, strict=True))
+    """Pool the probabilities of segments to clips.
+
+    Args:
+        batches: Probabilities `[n, labels]` and clip indices `[n]` of each batch.
+        clips: Number of clips.
+        evaluate: Settings of pooling.
+    """
+    probabilities, ids = map(np.concatenate, zip(*batches, strict=True))
     pooled = segments.pool(probabilities, ids, clips, evaluate.pooling)
     return ClipPredictions(pooled, probabilities, ids)
 
 
-def _normalized(probabilities: np.ndarray) -> np.ndarray:
-    """Finite probabilities with sums of 1.
+def _normalize(probabilities: np.ndarray) -> np.ndarray:
+    """Scale rows of finite probabilities to the sum 1.
 
     Raises:
         UserError: If they are not finite.
@@ -276,13 +303,14 @@ def load_workdir(path: str | Path) -> Predictor:
             f"{workdir.labels_file}: {len(labels)} labels, but the model has "
             f"{model.output_shape[-1]}; restore the file or train again"
         )
-    return Predictor(labels, config.audio, config.evaluate, model.predict_on_batch)
+    preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
+    return Predictor(labels, preprocessing, model.predict_on_batch)
 
 
 def _load_saved_model(path: Path) -> Predictor:
     import tensorflow as tf
 
-    from asc_tf.edge.container import checked_labels, config_section
+    from asc_tf.edge.container import check_labels, read_config_section
     from asc_tf.models.precision import allow_tensor_float_32
 
     allow_tensor_float_32(False)
@@ -290,9 +318,11 @@ def _load_saved_model(path: Path) -> Predictor:
         described = json.loads((path / METADATA).read_text(encoding="utf-8"))
         if not isinstance(described, dict) or "config" not in described:
             raise UserError(f"{METADATA} has no config")
-        audio = Audio(**config_section(described, "audio"))
-        evaluate = Evaluate(**config_section(described, "evaluate"))
-        labels = checked_labels(described.get("labels"))
+        preprocessing = Preprocessing.from_config(
+            Audio(**read_config_section(described, "audio")),
+            Evaluate(**read_config_section(described, "evaluate")),
+        )
+        labels = check_labels(described.get("labels"))
         model = tf.saved_model.load(str(path))
         serve = model.signatures["serving_default"]
         width = serve.structured_outputs["probabilities"].shape[-1]
@@ -307,12 +337,12 @@ def _load_saved_model(path: Path) -> Predictor:
             f"{path}: not a SavedModel of asc-tf export, or damaged: {reason}"
         ) from error
 
-    def run(waveforms: np.ndarray) -> np.ndarray:
+    def predict_batch(waveforms: np.ndarray) -> np.ndarray:
         return serve(waveform=tf.constant(waveforms))["probabilities"].numpy()
 
     # A signature alone does not keep its model's variables alive.
-    run.model = model  # type: ignore[attr-defined]
-    return Predictor(labels, audio, evaluate, run)
+    predict_batch.model = model  # type: ignore[attr-defined]
+    return Predictor(labels, preprocessing, predict_batch)
 
 
 def _load_tflite(path: Path) -> Predictor:
@@ -320,18 +350,4 @@ def _load_tflite(path: Path) -> Predictor:
 
     with suppress_notes():
         model = EdgeModel(path)
-    metadata, rate = model.metadata, model.sample_rate
-    try:
-        audio = Audio(
-            sample_rate=rate,
-            segment_seconds=metadata.segment_samples / rate,
-            hop_seconds=metadata.hop_samples / rate,
-            channels=metadata.channels,
-            short_clips=metadata.short_clips,
-            last_segment=metadata.last_segment,
-        )
-    except UserError as error:
-        # A wrong value is no wrong usage of the command.
-        raise UserError(f"{path}: {error}") from error
-    evaluate = Evaluate(segments=metadata.segments, pooling=metadata.pooling)
-    return Predictor(model.labels, audio, evaluate, model.predict_segments)
+    return Predictor(model.labels, model.metadata.preprocessing, model.predict_segments)

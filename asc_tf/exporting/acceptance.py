@@ -1,4 +1,4 @@
-"""Exported files are run beside the Keras model before they are accepted."""
+"""Acceptance of exported files: each is compared with the Keras model."""
 
 import dataclasses
 import sys
@@ -11,13 +11,13 @@ import numpy as np
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError, count_bytes, hash_path
-from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.container import FORMAT_VERSION
-from asc_tf.evaluation.evaluate import predict_split, scan_splits
 from asc_tf.evaluation.predictor import Predictor, load
 from asc_tf.evaluation.scoring import score
 from asc_tf.manifest import Manifest, pick_evenly
-from asc_tf.workdir import Workdir, describe_environment
+from asc_tf.pipeline.evaluation_data import scan_splits
+from asc_tf.pipeline.run import Run
+from asc_tf.workdir import describe_environment
 
 FILES = {
     "saved_model": "saved_model/1",
@@ -35,59 +35,52 @@ MAX_FLOAT_DIFFERENCE = 1e-3
 WARM_UP, LATENCY_RUNS = 5, 50
 
 
-def measure(
-    model: Any,
-    config: Config,
-    workdir: Workdir,
-    manifest: Manifest,
-    split: str,
-    folder: Path,
-    missing: str,
+def compare_with_keras(
+    model: Any, run: Run, split: str, folder: Path, missing: str
 ) -> dict[str, Any]:
-    """Run every file of an export folder beside Keras.
+    """Compare every file of an export folder with the Keras model.
 
     Args:
         model: The Keras model.
-        config: The configuration.
-        workdir: The run folder.
-        manifest: The table, with the clips of `split` scanned.
-        split: The split that files have to agree on; the test part is reported too.
-        folder: The export folder. A file that is rejected is renamed.
-        missing: The reason why a format has no file.
+        run: The run, with the clips of `split` scanned.
+        split: Split on which files have to agree; scores on the test split are
+            reported too.
+        folder: Export folder. A file that is rejected is renamed.
+        missing: Reason why a format has no file.
 
     Returns:
         The content of export.json.
     """
-    from asc_tf.models.cost import macs
+    from asc_tf.models.cost import count_macs
 
-    chosen = tuple(pick_evenly(manifest.clips_in(split), config.export.check_clips))
-    parts = {split: dataclasses.replace(manifest, clips=chosen)}
+    config = run.config
+    chosen = tuple(pick_evenly(run.manifest.clips_in(split), config.export.check_clips))
+    runs = {split: run.with_manifest(dataclasses.replace(run.manifest, clips=chosen))}
     try:
-        parts["test"] = scan_splits(config, workdir, "test")
+        runs["test"] = scan_splits(run, "test")
     except DiskFullError:
         raise
     except UserError as error:
-        print(f"no figures on the test part: {error}", file=sys.stderr)
-    keras_model = load(workdir.path)
-    wanted = {
-        name: predict_split(keras_model, config, workdir, part, name).clips
-        for name, part in parts.items()
+        print(f"no figures on the test split: {error}", file=sys.stderr)
+    keras_model = load(run.workdir.path)
+    references = {
+        name: keras_model.predict_split(each, name).clips for name, each in runs.items()
     }
     described: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "model": config.model.name,
         "parameters": model.count_params(),
-        "macs": macs(model),
+        "macs": count_macs(model),
         "macs_note": "one segment, without the front-end",
         "environment": {
             k: v for k, v in describe_environment().items() if k != "command"
         },
         "keras": {
             name: {
-                "n_clips": len(found),
-                "accuracy": score(parts[name], name, found)["accuracy"],
+                "n_clips": len(reference),
+                "accuracy": score(runs[name].manifest, name, reference)["accuracy"],
             }
-            for name, found in wanted.items()
+            for name, reference in references.items()
         },
         "formats": {},
         "rejected": {},
@@ -95,7 +88,7 @@ def measure(
     for name in config.export.formats:
         row = {"file": "", "reason": missing}
         if (folder / FILES[name]).exists():
-            row = _check_file(name, folder, config, workdir, parts, wanted)
+            row = _check_file(name, folder, runs, references)
         described["rejected" if "reason" in row else "formats"][name] = row
     return described
 
@@ -103,26 +96,31 @@ def measure(
 def _check_file(
     name: str,
     folder: Path,
-    config: Config,
-    workdir: Workdir,
-    parts: dict[str, Manifest],
-    wanted: dict[str, np.ndarray],
+    runs: dict[str, Run],
+    references: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Size, scores and latency of a file; with a `reason` where it is rejected.
+    """Measure the size, scores and latency of a file, and rename a rejected one.
 
-    The first of `parts` decides. A rejected file is renamed.
+    Args:
+        name: Format of the file.
+        folder: Export folder.
+        runs: Run with the scanned clips of each split; the first split decides.
+        references: Probabilities of the Keras model on each split.
+
+    Returns:
+        Row of export.json; it has a `reason` if the file is rejected.
     """
     path = folder / FILES[name]
     row: dict[str, Any] = {"file": FILES[name], "bytes": count_bytes(path)}
     row["sha256"] = hash_path(path)
     try:
         predictor = load(path)
-        for split, manifest in parts.items():
-            found = predict_split(predictor, config, workdir, manifest, split).clips
-            row[split] = _compare(manifest, split, found, wanted[split])
+        for split, run in runs.items():
+            probabilities = predictor.predict_split(run, split).clips
+            row[split] = _compare(run.manifest, split, probabilities, references[split])
         row["latency_ms"] = _measure_latency(predictor)
-        split = next(iter(parts))
-        reason = _reason_to_reject(name, row[split], split, config)
+        split, run = next(iter(runs.items()))
+        reason = _reason_to_reject(name, row[split], split, run.config)
     except DiskFullError:
         raise
     except UserError as error:
@@ -134,23 +132,24 @@ def _check_file(
 
 
 def _compare(
-    manifest: Manifest, split: str, found: np.ndarray, wanted: np.ndarray
+    manifest: Manifest, split: str, probabilities: np.ndarray, reference: np.ndarray
 ) -> dict[str, Any]:
-    scores = score(manifest, split, found)
-    same = found.argmax(axis=1) == wanted.argmax(axis=1)
+    """Score the probabilities of a file and compare them with those of Keras."""
+    scores = score(manifest, split, probabilities)
+    is_same = probabilities.argmax(axis=1) == reference.argmax(axis=1)
     return {
-        "n_clips": len(found),
+        "n_clips": len(probabilities),
         "accuracy": scores["accuracy"],
         "log_loss": scores["log_loss"],
-        "agreement": float(same.mean()),
-        "max_difference": float(np.abs(found - wanted).max()),
+        "agreement": float(is_same.mean()),
+        "max_difference": float(np.abs(probabilities - reference).max()),
     }
 
 
 def _reason_to_reject(
     name: str, row: dict[str, Any], split: str, config: Config
 ) -> str:
-    """The reason why a file does not agree with Keras; empty if it does."""
+    """Return the reason why a file does not agree with Keras; empty if it does."""
     if name != "int8" and row["max_difference"] > MAX_FLOAT_DIFFERENCE:
         return (
             f"probabilities differ from Keras by {row['max_difference']:.1e} on "
@@ -167,8 +166,8 @@ def _reason_to_reject(
 
 
 def _measure_latency(predictor: Predictor) -> dict[str, float]:
-    """Median and 95th percentile of the time for one segment of silence, ms."""
-    shape = Preprocessing.from_config(predictor.audio, predictor.evaluate).segment_shape
+    """Measure the median and 95th percentile of the time of one segment in ms."""
+    shape = predictor.preprocessing.segment_shape
     segment = np.zeros([1, *shape], np.float32)
     times = []
     for _ in range(WARM_UP + LATENCY_RUNS):

@@ -4,43 +4,53 @@ import dataclasses
 
 import numpy as np
 
-from asc_tf.config import Config
 from asc_tf.dsp import channels
-from asc_tf.evaluation.evaluate import load_waveforms, scan_splits
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import pick_evenly
-from asc_tf.workdir import Workdir
+from asc_tf.pipeline.evaluation_data import load_waveforms, scan_splits
+from asc_tf.pipeline.run import Run
+
+MONO_SEGMENTS = 8
+"""Segments that a model of two channels also gets with both channels alike."""
 
 
-def calibration_segments(config: Config, workdir: Workdir) -> np.ndarray:
-    """Segments of the training part: float32 `[n, segment_samples]` (or `[..., 2]`).
+def calibration_segments(run: Run) -> np.ndarray:
+    """Draw segments of the training split, spread evenly over its clips.
 
-    Clips are drawn evenly over the table, and as many segments of each as are needed.
+    Args:
+        run: The run; `export.calibration_segments` is the number of segments.
+
+    Returns:
+        float32 `[n, segment_samples]`, or `[n, segment_samples, 2]`.
     """
     from asc_tf.pipeline.waveforms import reading, segment_batches
 
+    config = run.config
     count = config.export.calibration_segments
-    manifest = scan_splits(config, workdir, "train")
-    clips = pick_evenly(manifest.clips_in("train"), count)
-    chosen = dataclasses.replace(manifest, clips=tuple(clips))
-    waveforms = load_waveforms(config, workdir, chosen, "train")
-    drawn: list[list[np.ndarray]] = [[] for _ in clips]
+    run = scan_splits(run, "train")
+    clips = tuple(pick_evenly(run.manifest.clips_in("train"), count))
+    run = run.with_manifest(dataclasses.replace(run.manifest, clips=clips))
+    waveforms = load_waveforms(run, "train")
+    preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
+    by_clip: list[list[np.ndarray]] = [[] for _ in clips]
     with reading():
-        for batch in segment_batches(waveforms, config.audio, config.evaluate):
+        for batch in segment_batches(
+            waveforms, preprocessing, config.evaluate.batch_size
+        ):
             for segment, clip in zip(batch["waveform"], batch["clip"], strict=True):
-                drawn[int(clip)].append(segment.numpy())
+                by_clip[int(clip)].append(segment.numpy())
     share = -(-count // len(clips))
-    segments = [segment for found in drawn for segment in pick_evenly(found, share)][
-        :count
-    ]
+    segments = [each for drawn in by_clip for each in pick_evenly(drawn, share)][:count]
     if segments[0].ndim == 2:
         # A model of two channels will meet mono files too.
         segments += [
-            _as_mono(s, config.audio.channels) for s in pick_evenly(segments, 8)
+            _as_mono(segment, config.audio.channels)
+            for segment in pick_evenly(segments, MONO_SEGMENTS)
         ]
     return np.stack(segments)
 
 
 def _as_mono(segment: np.ndarray, setting: str) -> np.ndarray:
-    """What a model of two channels hears when both channels of a file are alike."""
+    """Return a segment of two channels as a file with both channels alike gives it."""
     mono = segment[:, 0] if setting == "mid_side" else segment.mean(axis=1)
     return channels.select_view(mono[:, np.newaxis], setting)

@@ -13,10 +13,11 @@ from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import write_atomically, write_text
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.container import FORMAT_VERSION
-from asc_tf.evaluation.evaluate import scan_splits
 from asc_tf.evaluation.scoring import describe_left_out
-from asc_tf.exporting.acceptance import FILES, measure
+from asc_tf.exporting.acceptance import FILES, compare_with_keras
 from asc_tf.exporting.calibration import calibration_segments
+from asc_tf.pipeline.evaluation_data import scan_splits
+from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir, remove_paths
 
 
@@ -55,21 +56,21 @@ def export(
     from asc_tf.report import write_export_page
     from asc_tf.training.model_file import load_whole
 
-    config = workdir.config().replace(changes or {})
+    run = Run.open(workdir, changes)
+    config = run.config
     _check_output(output)
     model = load_whole(workdir.require_model())
     split = checked_split(config.dataset.training_splits)
     if split == "train":
-        print("no validation part: files are checked on training clips")
-    limit = config.dataset.max_missing
-    checked = scan_splits(config, workdir, split, max_left_out=limit)
-    if lacking := describe_left_out(checked, [split]):
+        print("no validation split: files are checked on training clips")
+    run = scan_splits(run, split, max_left_out=config.dataset.max_missing)
+    if lacking := describe_left_out(run.manifest, [split]):
         print(f"PARTIAL: {lacking}")
     with write_atomically(output) as folder:
         folder.mkdir()
         metadata = _metadata(config, workdir.labels())
-        failed = _write_formats(model, config, workdir, metadata, folder)
-        described = measure(model, config, workdir, checked, split, folder, failed)
+        failed = _write_formats(model, run, metadata, folder)
+        described = compare_with_keras(model, run, split, folder, failed)
         if not described["formats"] and _exported_files(output):
             reasons = [row["reason"] for row in described["rejected"].values()]
             raise UserError(
@@ -105,7 +106,7 @@ def _exported_files(folder: Path) -> Any:
 
 
 def _metadata(config: Config, labels: Sequence[str]) -> dict[str, Any]:
-    """What every file of an export says of itself."""
+    """Return the metadata that every file of an export carries."""
     return {
         "format_version": FORMAT_VERSION,
         "labels": list(labels),
@@ -114,18 +115,17 @@ def _metadata(config: Config, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _write_formats(
-    model: Any,
-    config: Config,
-    workdir: Workdir,
-    metadata: dict[str, Any],
-    folder: Path,
-) -> str:
-    """Write the model files of an export folder; why one could not be written."""
+def _write_formats(model: Any, run: Run, metadata: dict[str, Any], folder: Path) -> str:
+    """Write the model files of an export folder.
+
+    Returns:
+        The reason why a file could not be written; empty if all were.
+    """
     from asc_tf.edge.container import write_metadata
     from asc_tf.exporting import saved_model, tflite
 
-    formats, failed = config.export.formats, ""
+    config, failed = run.config, ""
+    formats = config.export.formats
     if "saved_model" in formats:
         path = folder / FILES["saved_model"]
         saved_model.write_saved_model(
@@ -136,7 +136,7 @@ def _write_formats(
             source = Path(temporary) / "one_segment"
             saved_model.write_one_segment(model, source)
             body = model.layers[-1].name
-            drawn = calibration_segments(config, workdir)
+            drawn = calibration_segments(run)
             converted, failed = tflite.convert(source, edge_formats, drawn, body)
             for name, path in converted.items():
                 shutil.move(path, folder / FILES[name])

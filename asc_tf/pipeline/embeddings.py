@@ -1,14 +1,14 @@
-"""Embeddings: what a frozen backbone makes of each segment, computed once and kept.
+"""Cache of frozen-backbone embeddings, and examples made of them.
 
 Where only the last layer of `model.name = imagenet` is trained and nothing random acts
-on the examples, a segment's embedding is the same in every epoch and every run. Runs of
-other learning rates, batch sizes or seeds then take it from files beside the run
-folders. An epoch of clips has the order that it has without them (one of stored
-features has an order of its own).
+on the examples, the embedding of a segment is the same in every epoch and every run.
+Runs with other learning rates, batch sizes or seeds then take it from files beside the
+run folders. An epoch of clips has the same order as without embeddings (stored features
+have an order of their own).
 
-A file holds `PIECE` batches. Its name is a hash of the clips, settings, weights and
-versions that its content depends on, so that another setting, or a changed clip, never
-finds an old one. It has its name only when it is whole.
+A file holds the embeddings of `PIECE` batches. Its name is a hash of the clips,
+settings, weights and versions on which its content depends, so that other settings or a
+changed clip never use an old file. A file gets its name only when it is complete.
 """
 
 import dataclasses
@@ -32,22 +32,21 @@ from asc_tf.core.errors import UserError
 from asc_tf.core.files import hash_bytes, hash_path, write_npz
 from asc_tf.core.version import __version__
 from asc_tf.dsp import channels
-from asc_tf.manifest import Manifest
 from asc_tf.models import imagenet
 from asc_tf.models.precision import choose_precision
-from asc_tf.pipeline.examples import Examples
-from asc_tf.pipeline.feature_store import layout
-from asc_tf.pipeline.waveforms import AUTOTUNE, held_segments, reading
-from asc_tf.workdir import Workdir
+from asc_tf.pipeline.examples import SegmentExamples
+from asc_tf.pipeline.feature_store.folder import FeaturesFolder, feature_settings
+from asc_tf.pipeline.run import Run
+from asc_tf.pipeline.waveforms import AUTOTUNE, reading, shuffle_buffer
 
 PIECE = 10
-"""Batches whose embeddings a file holds; what a killed run loses at most."""
+"""Batches of embeddings in a file; a killed run loses no more than these."""
 
 Arrays = dict[str, np.ndarray]
 
 
-def hindrance(config: Config) -> str:
-    """Why embeddings cannot stand in for the examples, in words; empty if they can."""
+def why_not_embeddable(config: Config) -> str:
+    """Return why embeddings cannot replace the examples; empty if they can."""
     if config.model.name != "imagenet":
         return f"model.name = {config.model.name} has no frozen backbone"
     if config.model.train_from:
@@ -60,59 +59,54 @@ def hindrance(config: Config) -> str:
     return ""
 
 
-def embedded(
-    examples: Examples, workdir: Workdir, manifest: Manifest, config: Config
-) -> Examples:
-    """The examples, as `EmbeddedExamples` where they can be; else it is said why not.
+def make_embedding_cache(
+    run: Run, examples: SegmentExamples
+) -> "EmbeddingCache | None":
+    """Make the embedding cache of a run, or print why a backbone cannot have one.
 
     Raises:
         UserError: If a clip cannot be read, or the cache cannot be written to.
     """
-    reason = hindrance(config)
+    reason = why_not_embeddable(run.config)
     if not reason:
-        return EmbeddedExamples(examples, workdir.embedding_cache, manifest, config)
-    if config.model.name == "imagenet":
+        return EmbeddingCache(run, examples)
+    if run.config.model.name == "imagenet":
         print(f"the backbone works in every step: {reason}")
-    return examples
+    return None
 
 
-class EmbeddedExamples:
-    """Examples whose inputs are embeddings; see `asc_tf.pipeline.examples.Examples`.
+class EmbeddingCache:
+    """Cache of the embeddings of a run's segments.
 
-    It knows its segments from the beginning, their embeddings when `embed` was called.
+    The cache knows the number of segments before it has their embeddings, because the
+    learning-rate schedule of the model depends on it.
 
     Args:
-        examples: Where the segments come from.
-        folder: The cache; made when the first file is written.
-        manifest: The corpus, scanned.
-        config: The configuration; it has no `hindrance`.
+        run: The run; `why_not_embeddable` is empty for its configuration.
+        examples: Examples of the run, which the cache reads where a file is missing.
 
     Raises:
         UserError: If a clip cannot be read, or the folder cannot be written to.
     """
 
-    def __init__(
-        self, examples: Examples, folder: Path, manifest: Manifest, config: Config
-    ) -> None:
-        self._examples, self._folder, self._config = examples, folder, config
-        self._batch_size = config.evaluate.batch_size
-        self.is_weighted = examples.is_weighted
-        splits = config.dataset.training_splits
-        self._sources = {split: _source(config, manifest, split) for split in splits}
-        self._segments = {split: self._described(split) for split in splits}
-        self._embedded: dict[str, dict[str, tf.Tensor]] = {}
+    def __init__(self, run: Run, examples: SegmentExamples) -> None:
+        self._examples, self._config = examples, run.config
+        self._files = FileCache(run.workdir.embedding_cache, ".npz")
+        self._batch_size = run.config.evaluate.batch_size
+        splits = run.config.dataset.training_splits
+        self._sources = {split: _hash_source(run, split) for split in splits}
+        self._segments = {split: self._describe_segments(split) for split in splits}
         self._n_computed = 0
-        counts = np.bincount(self._segments["train"]["example"])
-        # Where batches are made, also beside a GPU.
-        with tf.device("CPU:0"):
-            self._ends = tf.constant(np.cumsum(counts))
-            self._firsts = self._ends - counts
 
-    def embed(self, whole: keras.Model) -> None:
-        """Take the embeddings from the cache, or compute and keep them; say which.
+    def count(self) -> int:
+        """Return the number of training examples in an epoch."""
+        return self._config.augment.copies * len(self._segments["train"]["example"])
+
+    def embed(self, whole: keras.Model) -> "EmbeddedExamples":
+        """Read the embeddings of all segments, or compute and store them.
 
         Args:
-            whole: The model with its front-end, whose statistics and weights are set.
+            whole: Model with its front-end, whose statistics and weights are set.
 
         Raises:
             UserError: If a clip cannot be read, or the folder cannot be written to.
@@ -120,36 +114,110 @@ class EmbeddedExamples:
         began, total = time.monotonic(), 0
         *_, frontend, body = whole.layers
         backbone, _ = imagenet.split(body)
-        embedding = _embedding(backbone, frontend)
+        embedding = _build_embedding(backbone, frontend)
         state = [
             *(tf.__version__, self._config.model.backbone),
             choose_precision(self._config.train.precision),
-            _digest([*frontend.weights, *backbone.weights]),
+            _hash_weights([*frontend.weights, *backbone.weights]),
         ]
+        embedded = {}
         for split, segments in self._segments.items():
             total += len(segments["example"])
-            found = {"embedding": self._pieces(split, embedding, state)}
-            with tf.device("CPU:0"):
-                self._embedded[split] = {
-                    name: tf.constant(values)
-                    for name, values in (segments | found).items()
-                }
-        # Decoded clips may fill half of the memory.
-        del self._examples
+            pieces = self._embed_split(split, embedding, state)
+            embedded[split] = segments | {"embedding": pieces}
         print(
             f"embeddings: {self._n_computed} computed, {total - self._n_computed} "
-            f"taken from {self._folder}, {time.monotonic() - began:.1f} s",
+            f"taken from {self._files.folder}, {time.monotonic() - began:.1f} s",
             flush=True,
         )
+        return EmbeddedExamples(self._config, embedded, self._examples.is_weighted)
+
+    def _describe_segments(self, split: str) -> Arrays:
+        """Return the example, target and weight of each segment of a split."""
+        path = self._files.locate([self._sources[split]])
+        names = ("example", "target", "weight")
+        arrays = _read(path, names)
+        if arrays is None:
+            with reading():
+                rows = [
+                    {name: row[name].numpy() for name in names}
+                    for row in self._examples.ordered_segments(split)
+                ]
+            arrays = {
+                name: np.concatenate([row[name] for row in rows]) for name in names
+            }
+            _write(self._files, path, arrays)
+        return arrays
+
+    def _embed_split(
+        self, split: str, embedding: Callable, state: list[str]
+    ) -> np.ndarray:
+        """Return the embedding of each segment of a split.
+
+        Args:
+            split: Name of the split.
+            embedding: Function of `_build_embedding`.
+            state: Everything on which the function depends.
+
+        Returns:
+            float32 `[segments, units]`.
+        """
+        size, pieces, rows = PIECE * self._batch_size, [], None
+        numbers = range(-(-len(self._segments[split]["example"]) // size))
+        for number in tqdm(numbers, f"embed {split}", leave=False, disable=None):
+            path = self._files.locate([self._sources[split], *state, size, number])
+            arrays = _read(path, ("embedding",))
+            if arrays is not None:
+                rows = None
+            else:
+                if rows is None:
+                    print(f"embedding segments of {split} ...", flush=True)
+                    rows = self._read_inputs(split, number * PIECE)
+                batches = [embedding(row).numpy() for row in islice(rows, PIECE)]
+                arrays = {"embedding": np.concatenate(batches)}
+                _write(self._files, path, arrays)
+                self._n_computed += len(arrays["embedding"])
+            pieces.append(arrays["embedding"])
+        return np.concatenate(pieces)
+
+    def _read_inputs(self, split: str, first: int) -> Iterator[dict[str, tf.Tensor]]:
+        """Yield the model's inputs, batch by batch, from batch `first` on."""
+        rows = self._examples.ordered_segments(split).skip(first)
+        inputs = rows.map(self._examples.plain_inputs, num_parallel_calls=AUTOTUNE)
+        return iter(inputs.prefetch(AUTOTUNE))
+
+
+class EmbeddedExamples:
+    """Examples whose inputs are embeddings; see `asc_tf.pipeline.examples.Examples`.
+
+    Args:
+        config: Configuration of the run.
+        segments: Embedding, example, target and weight of each segment, by split.
+        is_weighted: Whether some clips have less weight than others.
+    """
+
+    def __init__(
+        self, config: Config, segments: dict[str, Arrays], is_weighted: bool
+    ) -> None:
+        self._config, self.is_weighted = config, is_weighted
+        counts = np.bincount(segments["train"]["example"])
+        # On the CPU, where batches are made, also beside a GPU.
+        with tf.device("CPU:0"):
+            self._ends = tf.constant(np.cumsum(counts))
+            self._firsts = self._ends - counts
+            self._segments = {
+                split: {name: tf.constant(values) for name, values in arrays.items()}
+                for split, arrays in segments.items()
+            }
 
     def count(self) -> int:
-        """Training examples in an epoch."""
+        """Return the number of training examples in an epoch."""
         return self._config.augment.copies * len(self._segments["train"]["example"])
 
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
-        """Training examples of an epoch, in the order that their segments have."""
-        copies, segments = self._config.augment.copies, self._embedded["train"]
-        held = held_segments(
+        """Make the training examples of an epoch, in the order of their segments."""
+        copies, segments = self._config.augment.copies, self._segments["train"]
+        buffer = shuffle_buffer(
             self._config, channels.count_channels(self._config.audio.channels)
         )
         clips = tf.data.Dataset.range(len(self._ends)).repeat(copies)
@@ -157,97 +225,37 @@ class EmbeddedExamples:
             copies * len(self._ends), seed=seed[0], reshuffle_each_iteration=False
         )
 
-        def places(clip: tf.Tensor) -> tf.data.Dataset:
+        def indices(clip: tf.Tensor) -> tf.data.Dataset:
             return tf.data.Dataset.range(self._firsts[clip], self._ends[clip])
 
-        def example(place: tf.Tensor) -> tuple:
+        def example(index: tf.Tensor) -> tuple:
             names = ("embedding", "target", "weight")
-            return tuple(tf.gather(segments[name], place) for name in names)
+            return tuple(tf.gather(segments[name], index) for name in names)
 
         return (
-            clips.flat_map(places)
-            .shuffle(held, seed=seed[1], reshuffle_each_iteration=False)
+            clips.flat_map(indices)
+            .shuffle(buffer, seed=seed[1], reshuffle_each_iteration=False)
             .map(example)
         )
 
-    def prepared(self, inputs: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Embeddings as the learner takes them."""
-        del seed  # Nothing random acts on them.
+    def augment_inputs(
+        self, inputs: tf.Tensor, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Return embeddings as they are; nothing random acts on them."""
+        del seed
         return {"features": inputs}
 
-    def extracted(self) -> tf.data.Dataset:
-        """The features of all training segments, for statistics; until `embed`."""
-        return self._examples.extracted()
-
-    def in_order(self, split: str) -> tf.data.Dataset:
-        """Batches of a part's embeddings, and what is known of them."""
-        rows = tf.data.Dataset.from_tensor_slices(self._embedded[split])
-        return rows.batch(self._batch_size)
-
-    def plain(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Embeddings as the learner takes them."""
-        return {"features": row["embedding"]}
-
     def validation(self) -> tf.data.Dataset:
-        """All embeddings of the validation part, with their targets."""
-        return self.in_order("validation").map(
-            lambda row: (self.plain(row), row["target"])
+        """Make batches of all validation embeddings with their targets."""
+        segments = self._segments["validation"]
+        rows = tf.data.Dataset.from_tensor_slices(
+            ({"features": segments["embedding"]}, segments["target"])
         )
-
-    def _described(self, split: str) -> Arrays:
-        """Example, target and weight of each segment of a part, in order."""
-        path = self._path([self._sources[split]])
-        names = ("example", "target", "weight")
-        kept = _read(path, names)
-        if kept is None:
-            with reading():
-                rows = [
-                    {name: row[name].numpy() for name in names}
-                    for row in self._examples.in_order(split)
-                ]
-            kept = {name: np.concatenate([row[name] for row in rows]) for name in names}
-            _write(path, kept)
-        return kept
-
-    def _pieces(self, split: str, embedding: Callable, state: list[str]) -> np.ndarray:
-        """The embedding of each segment of a part, float32 `[segments, units]`.
-
-        Args:
-            split: The part.
-            embedding: From `_embedding`.
-            state: What the function depends on.
-        """
-        size, found, rows = PIECE * self._batch_size, [], None
-        pieces = range(-(-len(self._segments[split]["example"]) // size))
-        for piece in tqdm(pieces, f"embed {split}", leave=False, disable=None):
-            path = self._path([self._sources[split], *state, size, piece])
-            kept = _read(path, ("embedding",))
-            if kept is not None:
-                rows = None
-            else:
-                if rows is None:
-                    print(f"embedding segments of {split} ...", flush=True)
-                    rows = self._inputs(split, piece * PIECE)
-                batches = [embedding(row).numpy() for row in islice(rows, PIECE)]
-                kept = {"embedding": np.concatenate(batches)}
-                _write(path, kept)
-                self._n_computed += len(kept["embedding"])
-            found.append(kept["embedding"])
-        return np.concatenate(found)
-
-    def _inputs(self, split: str, first: int) -> Iterator[dict[str, tf.Tensor]]:
-        """Batches of a part from a first one on, as the learner takes them."""
-        rows = self._examples.in_order(split).skip(first)
-        plain = rows.map(self._examples.plain, num_parallel_calls=AUTOTUNE)
-        return iter(plain.prefetch(AUTOTUNE))
-
-    def _path(self, identity: list[str | int]) -> Path:
-        name = hash_bytes(json.dumps(identity).encode())
-        return self._folder / name[:2] / f"{name[2:34]}.npz"
+        return rows.batch(self._config.evaluate.batch_size)
 
 
-def _embedding(backbone: keras.Model, frontend: keras.Layer) -> Callable:
-    """The function of a batch, as the learner takes it, to its embeddings."""
+def _build_embedding(backbone: keras.Model, frontend: keras.Layer) -> Callable:
+    """Build the function from inputs of the model to embeddings."""
 
     @tf.function(reduce_retracing=True)
     def embedding(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -258,31 +266,32 @@ def _embedding(backbone: keras.Model, frontend: keras.Layer) -> Callable:
     return embedding
 
 
-def _source(config: Config, manifest: Manifest, split: str) -> str:
-    """A hash of what the segments of a part and their features depend on."""
+def _hash_source(run: Run, split: str) -> str:
+    """Hash everything on which the segments of a split and their features depend."""
+    config = run.config
     stored = config.dataset.features
     place = os.path.realpath(stored or config.dataset.dir)
     identity = (
-        *(__version__, place, split, layout.sections(config), manifest.labels),
-        *(dataclasses.asdict(clip) for clip in manifest.clips_in(split)),
+        *(__version__, place, split, feature_settings(config), run.manifest.labels),
+        *(dataclasses.asdict(clip) for clip in run.manifest.clips_in(split)),
         config.evaluate.segments if split == "validation" else "all",
-        hash_path(layout.FeaturesFolder(Path(stored)).features_file) if stored else "",
+        hash_path(FeaturesFolder(Path(stored)).features_file) if stored else "",
     )
     return hash_bytes(json.dumps(identity).encode())
 
 
-def _digest(weights: Iterable[keras.Variable]) -> str:
-    found = hashlib.sha256()
+def _hash_weights(weights: Iterable[keras.Variable]) -> str:
+    digest = hashlib.sha256()
     for weight in weights:
-        found.update(weight.numpy().tobytes())
-    return found.hexdigest()
+        digest.update(weight.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _read(path: Path, names: Iterable[str]) -> Arrays | None:
-    """The arrays of a kept file; None where there is none, or a damaged one."""
+    """Read the arrays of a file; None where there is no file, or a damaged one."""
     try:
         with zipfile.ZipFile(path) as archive:
-            # By the checksums, before anything in it is believed.
+            # Verify the checksums before anything in the file is used.
             if archive.testzip() is not None:
                 return None
         with np.load(path, allow_pickle=False) as saved:
@@ -291,12 +300,12 @@ def _read(path: Path, names: Iterable[str]) -> Arrays | None:
         return None
 
 
-def _write(path: Path, arrays: Arrays) -> None:
+def _write(files: FileCache, path: Path, arrays: Arrays) -> None:
     try:
-        with FileCache(path.parent.parent, ".npz").write(path) as partial:
+        with files.write(path) as partial:
             write_npz(partial, arrays)
     except OSError as error:
         raise UserError(
-            f"{path.parent.parent}: embeddings cannot be kept here: {error}; make "
+            f"{files.folder}: embeddings cannot be kept here: {error}; make "
             "room, or put the run folder where there is"
         ) from error

@@ -1,8 +1,8 @@
-"""Examples to batches: augmented ones to train on, plain ones to validate with.
+"""Examples and batches: augmented for training, unaugmented for validation.
 
-Examples come from clips, or from features that were stored. With `frontend.placement =
-model` batches hold waveforms, and `asc_tf.training.trainer` makes features of them,
-with the same functions and seeds.
+Examples come from audio or from stored features. With `frontend.placement = model` the
+batches hold waveforms, and `asc_tf.training.trainer` computes and augments their
+features with the same functions and seeds.
 """
 
 import dataclasses
@@ -11,9 +11,10 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from asc_tf.augment import Banks, augment_features, augment_waveforms, fold_in
+from asc_tf.augment import NoiseBanks, augment_features, augment_waveforms, fold_in
 from asc_tf.config import Augment, Config, Evaluate
 from asc_tf.core.memory import fits_memory
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline.feature_size import stored_bytes
 from asc_tf.pipeline.feature_store import StoredFeatures
@@ -26,54 +27,73 @@ from asc_tf.pipeline.waveforms import (
 )
 
 STATISTICS_BATCH = 32
-NO_SOUNDS = Banks()
+NO_SOUNDS = NoiseBanks()
 
 
 class Examples(Protocol):
-    """Where training and validation come from.
+    """Examples of the training and the validation split.
 
     Attributes:
-        is_weighted: Whether some clips weigh less than others.
+        is_weighted: Whether some clips have less weight than others.
     """
 
     is_weighted: bool
 
     def count(self) -> int:
-        """Training examples in an epoch."""
+        """Return the number of training examples in an epoch."""
 
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
-        """Training examples of an epoch: input, target `[labels]`, weight `[]`."""
+        """Make the training examples of an epoch.
 
-    def prepared(self, inputs: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """A batch of inputs, augmented as waveforms are, as the learner takes it."""
+        Args:
+            seed: int64 `[2]`, different in every epoch.
 
-    def extracted(self) -> tf.data.Dataset:
-        """The training part's features before standardization, for statistics."""
-
-    def in_order(self, split: str) -> tf.data.Dataset:
-        """Batches of all segments of `train` or `validation`, unaugmented.
-
-        Dicts of `example` int32 `[batch]` (segments of one follow each other), `target`
-        `[batch, labels]`, `weight` `[batch]` and what `plain` takes.
+        Returns:
+            Tuples of input, target float32 `[labels]` and weight float32 `[]`.
         """
 
-    def plain(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """A batch of `in_order` as the learner takes it."""
+    def augment_inputs(
+        self, inputs: tf.Tensor, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Augment a batch of inputs as waveforms, and name them as the model does.
+
+        Returns:
+            `features`, or `waveform` where the model computes the features.
+        """
 
     def validation(self) -> tf.data.Dataset:
-        """Batches of the validation part: what the learner takes, and targets."""
+        """Make the batches of the validation split: inputs of the model and targets."""
+
+
+class SegmentExamples(Examples, Protocol):
+    """Examples whose segments can also be read in order and unaugmented."""
+
+    def training_features(self) -> tf.data.Dataset:
+        """Make batches of all training features before standardization."""
+
+    def ordered_segments(self, split: str) -> tf.data.Dataset:
+        """Make batches of all segments of a split, in order and unaugmented.
+
+        Returns:
+            Dicts of `example` int32 `[batch]` (segments of one example follow each
+            other), `target` `[batch, labels]`, `weight` `[batch]` and the values that
+            `plain_inputs` takes.
+        """
+
+    def plain_inputs(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Return a batch of `ordered_segments` as inputs of the model."""
 
 
 class ClipExamples:
-    """Examples from audio; see `Examples`.
+    """Examples from audio; see `SegmentExamples`.
 
     Args:
-        training: The training part.
-        validation: The validation part, or None where there is none.
-        frontend: The front-end.
-        config: The configuration.
-        banks: The sounds that waveforms are augmented with.
-        keeps_validation: Whether there is memory for the features of validation.
+        training: Waveforms of the training split.
+        validation: Waveforms of the validation split, or None where there is none.
+        frontend: Front-end layer.
+        config: Configuration of the run.
+        banks: Noise and impulse responses for augmentation.
+        caches_validation: Whether memory may hold the features of validation.
     """
 
     def __init__(
@@ -82,26 +102,28 @@ class ClipExamples:
         validation: Waveforms | None,
         frontend: FrontendLayer,
         config: Config,
-        banks: Banks = NO_SOUNDS,
-        keeps_validation: bool = True,
+        banks: NoiseBanks = NO_SOUNDS,
+        caches_validation: bool = True,
     ) -> None:
-        self._keeps_validation = keeps_validation
+        self._caches_validation = caches_validation
         self._training, self._validation = training, validation
         self._frontend, self._config = frontend, config
-        # Once, not for every graph.
-        self._banks = Banks(*(b if b is None else tf.constant(b) for b in banks))
+        # Converted once, so that all graphs share the constants.
+        self._banks = NoiseBanks(*(b if b is None else tf.constant(b) for b in banks))
         self.is_weighted = training.is_weighted
 
     def count(self) -> int:
-        """Training examples in an epoch."""
+        """Return the number of training segments in an epoch."""
         return segments_per_epoch(self._training, self._config)
 
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
-        """Training segments of an epoch."""
+        """Make the training segments of an epoch."""
         return training_segments(self._training, self._config, seed)
 
-    def prepared(self, inputs: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Waveforms augmented; as features, unless these are made in the model."""
+    def augment_inputs(
+        self, inputs: tf.Tensor, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Augment waveforms; return their features where the pipeline makes these."""
         waveforms = augment_waveforms(
             inputs,
             seed,
@@ -111,8 +133,8 @@ class ClipExamples:
         )
         return self._inputs(waveforms)
 
-    def extracted(self) -> tf.data.Dataset:
-        """The features of all training segments."""
+    def training_features(self) -> tf.data.Dataset:
+        """Make batches of the features of all training segments."""
 
         def features(row: dict[str, tf.Tensor]) -> tf.Tensor:
             waveforms = row["waveform"]
@@ -120,36 +142,36 @@ class ClipExamples:
                 waveforms = tf.reduce_mean(waveforms, axis=2)
             return clip_by_clip(self._frontend.extract, waveforms)
 
-        batches = segment_batches(
-            self._training, self._config.audio, Evaluate(), STATISTICS_BATCH
-        )
+        all_segments = Preprocessing.from_config(self._config.audio, Evaluate())
+        batches = segment_batches(self._training, all_segments, STATISTICS_BATCH)
         return batches.map(features, num_parallel_calls=AUTOTUNE)
 
-    def in_order(self, split: str) -> tf.data.Dataset:
-        """All segments of a part's clips; of validation those that are evaluated."""
-        heard = self._config.evaluate
+    def ordered_segments(self, split: str) -> tf.data.Dataset:
+        """Make batches of segments: all in training, the evaluated in validation."""
+        evaluate = self._config.evaluate
+        waveforms = self._validation
         if split == "train":
-            waveforms: Waveforms | None = self._training
-            heard = dataclasses.replace(heard, segments="all")
-        else:
-            waveforms = self._validation
+            waveforms = self._training
+            evaluate = dataclasses.replace(evaluate, segments="all")
         assert waveforms is not None
-        return segment_batches(waveforms, self._config.audio, heard)
+        preprocessing = Preprocessing.from_config(self._config.audio, evaluate)
+        return segment_batches(waveforms, preprocessing, evaluate.batch_size)
 
-    def plain(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Waveforms, or their features."""
+    def plain_inputs(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Return the waveforms of a batch, or their features."""
         return self._inputs(row["waveform"])
 
     def validation(self) -> tf.data.Dataset:
-        """All segments; features, with a cache in memory, are computed once."""
-        audio, batches = self._config.audio, self.in_order("validation")
+        """Make the validation batches; features that fit in memory are made once."""
+        audio, batches = self._config.audio, self.ordered_segments("validation")
         batches = batches.map(
-            lambda row: (self.plain(row), row["target"]), num_parallel_calls=AUTOTUNE
+            lambda row: (self.plain_inputs(row), row["target"]),
+            num_parallel_calls=AUTOTUNE,
         )
-        # Where they are waveforms, their clips are kept as those of training are.
-        are_features = self._config.frontend.placement == "dataset"
-        keeps = are_features and audio.cache == "memory" and self._keeps_validation
-        return _counted(batches.cache() if keeps else batches)
+        # Where the model makes features, the clips are cached like those of training.
+        has_features = self._config.frontend.placement == "dataset"
+        is_cached = has_features and audio.cache == "memory" and self._caches_validation
+        return _count_batches(batches.cache() if is_cached else batches)
 
     def _inputs(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
         if self._config.frontend.placement == "model":
@@ -158,12 +180,12 @@ class ClipExamples:
 
 
 class StoredExamples:
-    """Examples from stored features; see `Examples`.
+    """Examples from stored features; see `SegmentExamples`.
 
     Args:
-        stored: The features folder.
-        frontend: The front-end, which standardizes them.
-        config: The configuration.
+        stored: Stored features.
+        frontend: Front-end layer, which standardizes them.
+        config: Configuration of the run.
     """
 
     def __init__(
@@ -173,66 +195,68 @@ class StoredExamples:
         self.is_weighted = stored.is_weighted("train")
         for split in config.dataset.training_splits:
             stored.verify(split)
-        self._kept: tf.data.Dataset | None = None
+        self._cached_rows: tf.data.Dataset | None = None
         in_memory, size = config.audio.cache == "memory", stored_bytes(stored, "train")
         validation = stored_bytes(stored, "validation", config.frontend)
-        self._keeps_validation = in_memory and fits_memory(validation)
-        size += validation if self._keeps_validation else 0
-        # One segment of each clip: then a random one is that one.
+        self._caches_validation = in_memory and fits_memory(validation)
+        size += validation if self._caches_validation else 0
+        # With one segment in each clip, a random segment is that segment.
         are_whole = stored.n_segments("train") == stored.n_clips("train")
         takes_all = are_whole or config.train.segments == "all"
         if in_memory and takes_all and fits_memory(size):
-            self._kept = stored.dataset("train").cache()
+            self._cached_rows = stored.dataset("train").cache()
 
     def count(self) -> int:
-        """Training examples in an epoch."""
+        """Return the number of training segments in an epoch."""
         copies, which = self._config.augment.copies, self._config.train.segments
         return self._stored.n_segments("train", which, copies)
 
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
-        """Stored segments of an epoch."""
+        """Make the stored segments of an epoch."""
         copies, which = self._config.augment.copies, self._config.train.segments
-        if self._kept is None:
+        if self._cached_rows is None:
             rows = self._stored.shuffled("train", seed[0], copies, which)
         else:
-            rows = self._kept.repeat(copies).shuffle(
+            rows = self._cached_rows.repeat(copies).shuffle(
                 self.count(), seed=seed[0], reshuffle_each_iteration=False
             )
         return rows.map(lambda row: (row["features"], row["target"], row["weight"]))
 
-    def prepared(self, inputs: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Features as the model takes them."""
-        del seed  # Nothing acts on waveforms.
+    def augment_inputs(
+        self, inputs: tf.Tensor, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Standardize features; no augmentation of waveforms acts on them."""
+        del seed
         return {"features": self._frontend.standardize(inputs)}
 
-    def extracted(self) -> tf.data.Dataset:
-        """The features of all training segments."""
+    def training_features(self) -> tf.data.Dataset:
+        """Make batches of the features of all training segments."""
         rows = self._stored.batches("train", STATISTICS_BATCH)
         return rows.map(lambda row: row["features"])
 
-    def in_order(self, split: str) -> tf.data.Dataset:
-        """All stored segments of a part; an example is a clip with all its views."""
+    def ordered_segments(self, split: str) -> tf.data.Dataset:
+        """Make batches of all stored segments; an example is a clip with all views."""
         batches = self._stored.batches(split, self._config.evaluate.batch_size)
         return batches.map(lambda row: row | {"example": row["clip"]})
 
-    def plain(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Features as the model takes them."""
+    def plain_inputs(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Return the standardized features of a batch."""
         return {"features": self._frontend.standardize(row["features"])}
 
     def validation(self) -> tf.data.Dataset:
-        """All stored segments of the validation part."""
-        batches = self.in_order("validation")
-        batches = batches.map(lambda row: (self.plain(row), row["target"]))
-        return _counted(batches.cache() if self._keeps_validation else batches)
+        """Make batches of all stored segments of the validation split."""
+        batches = self.ordered_segments("validation")
+        batches = batches.map(lambda row: (self.plain_inputs(row), row["target"]))
+        return _count_batches(batches.cache() if self._caches_validation else batches)
 
 
 def clip_by_clip(
     function: Callable[[tf.Tensor], tf.Tensor], waveforms: tf.Tensor
 ) -> tf.Tensor:
-    """Apply a batch function to one segment at a time, several at once.
+    """Apply a batch function to each segment by itself, several in parallel.
 
-    On a CPU that is faster than whole batches, whose frames and spectra are hundreds of
-    megabytes, which no cache holds; `benchmarks/frontend.py` compares the two.
+    On a CPU this is faster than whole batches, whose frames and spectra take hundreds
+    of megabytes, more than a cache holds; `benchmarks/frontend.py` compares the two.
     """
     return tf.map_fn(
         lambda waveform: function(waveform[tf.newaxis])[0],
@@ -245,37 +269,42 @@ def clip_by_clip(
 def training_batches(
     examples: Examples, frontend: FrontendLayer, config: Config, first_epoch: int = 0
 ) -> tf.data.Dataset:
-    """Augmented batches of all epochs from `first_epoch` on.
+    """Make the augmented batches of all epochs from `first_epoch` on.
 
     Args:
-        examples: Where they come from.
-        frontend: The front-end, with its statistics.
-        config: The configuration.
-        first_epoch: The epoch to begin with, counted from 0.
+        examples: Training examples.
+        frontend: Front-end layer with its statistics.
+        config: Configuration of the run.
+        first_epoch: Epoch to begin with, counted from 0.
 
     Returns:
         A dict with `features` float32 `[batch, frames, bands, ...]`, or with `waveform`
         float32 `[batch, segment_samples, ...]` and `seed` int64 `[batch, 2]` (the same
         for all) where features are made in the model; targets float32 `[batch,
-        labels]`; and, where clips have weights, these, float32 `[batch]`. An epoch has
-        `steps_per_epoch` batches, the last with what is left.
+        labels]`; and, where clips have weights, the weights, float32 `[batch]`. An
+        epoch has `steps_per_epoch` batches; the last one may be smaller.
     """
     run_seed = tf.constant([config.train.seed, 0], tf.int64)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = fold_in(run_seed, epoch)
 
-        def augmented(step: tf.Tensor, batch: tuple) -> tuple:
+        def augment(step: tf.Tensor, batch: tuple) -> tuple:
             inputs, targets, weights = batch
             own_seed = fold_in(fold_in(seed, 2), step)
-            found = examples.prepared(inputs, own_seed)
+            named_inputs = examples.augment_inputs(inputs, own_seed)
             weights = weights if examples.is_weighted else None
-            if "waveform" in found:
+            if "waveform" in named_inputs:
                 seeds = tf.tile(own_seed[tf.newaxis], [tf.shape(targets)[0], 1])
-                described = (targets,) if weights is None else (targets, weights)
-                return found | {"seed": seeds}, *described
+                others = (targets,) if weights is None else (targets, weights)
+                return named_inputs | {"seed": seeds}, *others
             features, *changed = augment_batch(
-                found["features"], targets, weights, own_seed, config.augment, frontend
+                named_inputs["features"],
+                targets,
+                weights,
+                own_seed,
+                config.augment,
+                frontend,
             )
             return {"features": features}, *changed
 
@@ -283,7 +312,7 @@ def training_batches(
             examples.epoch(seed)
             .batch(config.train.batch_size)
             .enumerate()
-            .map(augmented, num_parallel_calls=AUTOTUNE)
+            .map(augment, num_parallel_calls=AUTOTUNE)
         )
 
     epochs = tf.data.Dataset.range(first_epoch, config.train.epochs)
@@ -298,7 +327,19 @@ def augment_batch(
     settings: Augment,
     frontend: FrontendLayer,
 ) -> tuple[tf.Tensor, ...]:
-    """Features, targets and, unless they are None, weights of a batch, augmented."""
+    """Augment a batch of features, with the targets and weights that go with them.
+
+    Args:
+        features: float32 `[batch, frames, bands, ...]`.
+        targets: float32 `[batch, labels]`.
+        weights: float32 `[batch]`, or None.
+        seed: int64 `[2]`.
+        settings: Augmentation settings.
+        frontend: Front-end layer of the features.
+
+    Returns:
+        Features, targets and, unless they are None, weights.
+    """
     units = frontend.per_decibel if settings.eq_tilt_db else None
     if weights is None:
         return augment_features(features, targets, seed, settings, units)
@@ -312,11 +353,11 @@ def augment_batch(
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Batches in an epoch."""
+    """Return the number of batches in an epoch."""
     return -(-examples // batch_size)
 
 
-def _counted(batches: tf.data.Dataset) -> tf.data.Dataset:
-    # Counting them fills the cache, and Keras likes to know.
+def _count_batches(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Give a dataset its cardinality, which Keras shows; counting fills its cache."""
     count = sum(1 for _ in batches)
     return batches.apply(tf.data.experimental.assert_cardinality(count))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from asc_tf.audio.read import read
-from asc_tf.augment import Banks
+from asc_tf.augment import NoiseBanks
 from asc_tf.augment.waveforms import NOISE_BLOCK
 from asc_tf.config import Audio, Augment
 from asc_tf.core.errors import UsageError, UserError
@@ -53,7 +53,7 @@ def load(
     samples: int,
     seed: int,
     audio: Audio | None = None,
-) -> Banks:
+) -> NoiseBanks:
     """Make the banks that the settings call for.
 
     Noise of a folder: the files, mono, in a row each, looped up to the longest (at most
@@ -74,7 +74,7 @@ def load(
         NumPy arrays, float32; None for what is not configured.
 
     Raises:
-        UsageError: If a folder is missing, naming its setting.
+        UsageError: If a folder is missing, name_in_errors its setting.
         UserError: If a folder holds no file that can be used.
     """
     audio = audio or Audio()
@@ -85,7 +85,7 @@ def load(
         noise = _made_noise(augment.noise, sample_rate, samples, seed)
     if augment.impulse_dir:
         impulses = _impulses(augment.impulse_dir, sample_rate, seed, audio)
-    return Banks(noise, impulses)
+    return NoiseBanks(noise, impulses)
 
 
 def _made_noise(kind: str, sample_rate: int, samples: int, seed: int) -> np.ndarray:

@@ -1,12 +1,12 @@
-"""The corpus of a run made ready: read, split, scanned, checked; the rest is named."""
+"""Load, split, scan and validate the corpus of a run; report exclusions."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from asc_tf import datasets
-from asc_tf.command_line import command
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
+from asc_tf.core.packages import require_package
 from asc_tf.datasets.corpus import is_audio, list_files
 from asc_tf.manifest import Clip, Manifest, read_clips
 from asc_tf.pipeline.corpus_checks import (
@@ -16,18 +16,26 @@ from asc_tf.pipeline.corpus_checks import (
     print_excluded,
 )
 from asc_tf.pipeline.feature_store import StoredFeatures
+from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
 
 
-def prepare(config: Config, workdir: Workdir) -> Manifest:
-    """Read, split and scan the corpus; nothing is written when it is refused.
+def prepare(config: Config, workdir: Workdir) -> Run:
+    """Read, split and scan the corpus, or open the stored features of it.
 
-    The test part is not read.
+    Nothing is written when the corpus is refused. The test split is not read.
+
+    Args:
+        config: Configuration of the run.
+        workdir: Run folder; nothing in it yet, or a run of the same configuration.
 
     Raises:
-        UserError: If the corpus cannot give an honest result.
+        UserError: If the corpus cannot give an honest result, or the stored features
+            were made with other settings.
     """
-    command.need("tensorflow")
+    if config.dataset.features:
+        return _prepare_stored(config, workdir)
+    require_package("tensorflow")
     check_sounds(config)
     workdir.check_config(config)
     known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
@@ -35,7 +43,23 @@ def prepare(config: Config, workdir: Workdir) -> Manifest:
     check_weights(manifest, config)
     if workdir.checkpoint_file.is_file():
         check_same_clips(known, manifest.clips, workdir)
-    return manifest
+    return Run(config, workdir, manifest)
+
+
+def _prepare_stored(config: Config, workdir: Workdir) -> Run:
+    """Open the stored features of a run, whose audio need not be at hand."""
+    stored = StoredFeatures.open(config.dataset.features)
+    require_package("tensorflow")
+    workdir.check_config(config)
+    stored.check(config)
+    manifest = stored.manifest
+    for split in config.dataset.training_splits:
+        stored.n_clips(split)
+    print_excluded(manifest, config.dataset.training_splits)
+    check_weights(manifest, config)
+    if workdir.checkpoint_file.is_file():
+        check_same_clips(read_clips(workdir.manifest_file), manifest.clips, workdir)
+    return Run(config, workdir, manifest, stored)
 
 
 def check_sounds(config: Config) -> None:
@@ -55,27 +79,6 @@ def check_sounds(config: Config) -> None:
                 f"augment.{name} = {place!r}: holds no audio file (WAV, FLAC, Ogg, "
                 "MP3, AIFF ...)"
             )
-
-
-def prepare_stored(
-    config: Config, workdir: Workdir, stored: StoredFeatures
-) -> Manifest:
-    """The corpus of a run on stored features, whose audio need not be at hand.
-
-    Raises:
-        UserError: If the features were made with other settings.
-    """
-    command.need("tensorflow")
-    workdir.check_config(config)
-    stored.check(config)
-    manifest = stored.manifest
-    for split in config.dataset.training_splits:
-        stored.n_clips(split)
-    print_excluded(manifest, config.dataset.training_splits)
-    check_weights(manifest, config)
-    if workdir.checkpoint_file.is_file():
-        check_same_clips(read_clips(workdir.manifest_file), manifest.clips, workdir)
-    return manifest
 
 
 def scan_corpus(

@@ -1,97 +1,106 @@
-"""Training and validation examples: from clips, stored features or embeddings."""
+"""Training and validation examples of a run, from audio or stored features."""
 
 import dataclasses
 from pathlib import Path
 
 from tqdm import tqdm
 
-from asc_tf.config import Audio, Config
+from asc_tf.config import Audio
 from asc_tf.core.memory import find_memory_limit, fits_memory
 from asc_tf.dsp import channels
 from asc_tf.frontend import FrontendLayer
-from asc_tf.manifest import Manifest
-from asc_tf.pipeline import embeddings, examples, noise_banks
+from asc_tf.pipeline import noise_banks
+from asc_tf.pipeline.examples import ClipExamples, SegmentExamples, StoredExamples
 from asc_tf.pipeline.feature_size import evaluated_bytes
-from asc_tf.pipeline.feature_store import StoredFeatures
+from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.waveforms import Waveforms
-from asc_tf.workdir import Workdir
 
 
-def make_examples(
-    config: Config,
-    workdir: Workdir,
-    manifest: Manifest,
-    stored: StoredFeatures | None,
-    frontend: FrontendLayer,
-) -> examples.Examples:
-    """Make the examples of training and validation from clips, or stored features.
+def make_examples(run: Run, frontend: FrontendLayer) -> SegmentExamples:
+    """Make the training and validation examples of a run.
 
-    Where a frozen backbone gives the same in every epoch, they are its embeddings.
+    Args:
+        run: The run; its stored features are used where it has some.
+        frontend: Front-end layer.
     """
-    found: examples.Examples
-    if stored:
-        found = examples.StoredExamples(stored, frontend, config)
-        return embeddings.embedded(found, workdir, manifest, config)
-    training, validation = make_waveforms(config, workdir, manifest)
-    sounds = noise_banks.load(
+    config = run.config
+    if run.features:
+        return StoredExamples(run.features, frontend, config)
+    training, validation = make_waveforms(run)
+    banks = noise_banks.load(
         config.augment,
         config.audio.sample_rate,
         config.audio.segment_samples,
         config.train.seed,
         config.audio,
     )
-    size = evaluated_bytes(manifest.clips_in("validation"), config)
-    found = examples.ClipExamples(
-        training, validation, frontend, config, sounds, fits_memory(size)
+    size = evaluated_bytes(run.manifest.clips_in("validation"), config)
+    return ClipExamples(
+        training, validation, frontend, config, banks, fits_memory(size)
     )
-    return embeddings.embedded(found, workdir, manifest, config)
 
 
-def make_waveforms(
-    config: Config, workdir: Workdir, manifest: Manifest
-) -> tuple[Waveforms, Waveforms | None]:
-    """Make the waveforms of training and of validation (None without such a part).
+def make_waveforms(run: Run) -> tuple[Waveforms, Waveforms | None]:
+    """Make the waveforms of training and of validation (None without that split).
 
-    Training clips are kept decoded as configured, unless all that is kept would fill
-    more than half of the memory. Of validation clips the features are kept instead,
-    where they are not made in the model.
+    Decoded training clips are cached as configured, unless all that is cached would
+    fill more than half of the memory. Of the validation clips the features are cached
+    instead, where the pipeline computes them.
     """
-    audio, training = config.audio, manifest.clips_in("train")
+    audio = _choose_cache(run)
+    config = run.config
+    training = _decode(run, "train", audio)
+    if "validation" not in run.manifest.splits:
+        return training, None
+    is_placed = config.frontend.placement == "model"
+    cache = audio.cache if audio.cache == "disk" or is_placed else "none"
+    validation = dataclasses.replace(audio, cache=cache, channels=config.audio.channels)
+    return training, _decode(run, "validation", validation)
+
+
+def _choose_cache(run: Run) -> Audio:
+    """Return the audio settings of training, without a cache that memory cannot hold.
+
+    Training that draws a random channel reads both channels of a clip.
+    """
+    config, manifest = run.config, run.manifest
+    audio = config.audio
     if config.augment.random_channel:
         audio = dataclasses.replace(audio, channels="stereo")
+    if audio.cache != "memory":
+        return audio
+    clips, validation = manifest.clips_in("train"), manifest.clips_in("validation")
     is_placed = config.frontend.placement == "model"
-    kept = [*training, *(manifest.clips_in("validation") if is_placed else ())]
-    wanted = 4 * audio.sample_rate * sum(clip.seconds for clip in kept)
-    wanted *= channels.count_channels(audio.channels)
-    wanted *= len(channels.list_views(audio.channels, 2))
-    features = evaluated_bytes(manifest.clips_in("validation"), config)
+    if is_placed:
+        clips += validation
+    size = 4 * audio.sample_rate * sum(clip.seconds for clip in clips)
+    size *= channels.count_channels(audio.channels) * len(
+        channels.list_views(audio.channels, 2)
+    )
+    features = evaluated_bytes(validation, config)
     if not is_placed and fits_memory(features):
-        wanted += features
-    if audio.cache == "memory" and not fits_memory(wanted):
-        print(
-            f"the decoded clips, with the features of validation, take "
-            f"{wanted / 1e9:.1f} GB, more than half of the memory of "
-            f"{find_memory_limit() / 1e9:.1f} GB: they are decoded anew each epoch "
-            "(audio.cache = disk keeps them in files)"
-        )
-        audio = dataclasses.replace(audio, cache="none")
-    once = audio.cache if audio.cache == "disk" or is_placed else "none"
+        size += features
+    if fits_memory(size):
+        return audio
+    limit = find_memory_limit()
+    print(
+        f"the decoded clips, with the features of validation, take {size / 1e9:.1f} "
+        f"GB, more than half of the memory of {limit / 1e9:.1f} GB: they are "
+        "decoded again in each epoch (audio.cache = disk keeps them in files)"
+    )
+    return dataclasses.replace(audio, cache="none")
 
-    def decoded(split: str, audio: Audio) -> Waveforms:
-        return Waveforms(
-            manifest.clips_in(split),
-            Path(config.dataset.dir),
-            manifest.labels,
-            audio,
-            workdir.audio_cache(config.audio),
-            unverified_weight=config.dataset.unverified_weight,
-            progress=lambda done: tqdm(
-                done, "decode", unit=" clips", leave=False, disable=None
-            ),
-        )
 
-    decoded_training = decoded("train", audio)
-    if "validation" not in manifest.splits:
-        return decoded_training, None
-    validation = dataclasses.replace(audio, cache=once, channels=config.audio.channels)
-    return decoded_training, decoded("validation", validation)
+def _decode(run: Run, split: str, audio: Audio) -> Waveforms:
+    """Make the waveforms of a split, with a progress bar where files are decoded."""
+    return Waveforms(
+        run.manifest.clips_in(split),
+        Path(run.config.dataset.dir),
+        run.manifest.labels,
+        audio,
+        run.workdir.audio_cache(run.config.audio),
+        unverified_weight=run.config.dataset.unverified_weight,
+        progress=lambda clips: tqdm(
+            clips, "decode", unit=" clips", leave=False, disable=None
+        ),
+    )

@@ -23,6 +23,7 @@ from asc_tf.augment import fold_in
 from asc_tf.config import Audio, Config, Evaluate
 from asc_tf.core.errors import UserError
 from asc_tf.dsp import channels
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import Clip
 
 AUTOTUNE = tf.data.AUTOTUNE
@@ -231,24 +232,25 @@ def training_segments(
     rows = waveforms.shuffled(seed[0], config.augment.copies)
     if config.train.segments == "random":
         return rows.enumerate().map(crop, num_parallel_calls=AUTOTUNE)
+    all_of_clip = Preprocessing.from_config(audio, Evaluate())
     # Clips are shuffled as a whole, their segments within what memory can hold.
     return (
-        rows.flat_map(lambda row: _cut(row, audio, "all"))
+        rows.flat_map(lambda row: _cut(row, all_of_clip))
         .map(lambda row: (row["waveform"], row["target"], row["weight"]))
         .shuffle(
-            held_segments(config, waveforms.channels),
+            shuffle_buffer(config, waveforms.channels),
             seed=seed[1],
             reshuffle_each_iteration=False,
         )
     )
 
 
-def held_segments(config: Config, width: int) -> int:
-    """Segments among which those of an epoch are shuffled, where all are taken.
+def shuffle_buffer(config: Config, width: int) -> int:
+    """Return the shuffle buffer in segments, where all segments of a clip are used.
 
     Args:
-        config: The configuration.
-        width: Channels of a waveform.
+        config: Configuration of the run.
+        width: Number of channels of a waveform.
     """
     values = config.audio.segment_samples * width
     return max(SHUFFLED_VALUES // values, config.train.batch_size)
@@ -259,39 +261,41 @@ def segments_per_epoch(waveforms: Waveforms, config: Config) -> int:
     copies = config.augment.copies
     if config.train.segments == "random":
         return copies * waveforms.count
-    rows = waveforms.in_order().flat_map(lambda row: _cut(row, config.audio, "all"))
+    all_of_clip = Preprocessing.from_config(config.audio, Evaluate())
+    rows = waveforms.in_order().flat_map(lambda row: _cut(row, all_of_clip))
     with reading():
         return copies * int(rows.reduce(np.int64(0), lambda count, _: count + 1))
 
 
 def segment_batches(
-    waveforms: Waveforms, audio: Audio, evaluate: Evaluate, batch_size: int = 0
+    waveforms: Waveforms, preprocessing: Preprocessing, batch_size: int
 ) -> tf.data.Dataset:
-    """The segments of all clips that evaluation hears, in order and unaugmented.
+    """Cut all clips into the segments of evaluation, in order and unaugmented.
 
     Args:
-        waveforms: The clips.
-        audio: The audio settings.
-        evaluate: Which segments.
-        batch_size: Segments in a batch; 0: `evaluate.batch_size`.
+        waveforms: Clips of a split.
+        preprocessing: Settings of segments.
+        batch_size: Number of segments in a batch.
 
     Returns:
         Dicts of `waveform` float32 `[batch, segment_samples]` (or `[..., 2]`), `clip`
         and `example` int32 `[batch]` (positions among the clips and the examples),
         `target` float32 `[batch, labels]` and `weight` float32 `[batch]`.
     """
-    rows = waveforms.in_order().flat_map(
-        lambda row: _cut(row, audio, evaluate.segments)
-    )
-    return rows.batch(batch_size or evaluate.batch_size).prefetch(AUTOTUNE)
+    rows = waveforms.in_order().flat_map(lambda row: _cut(row, preprocessing))
+    return rows.batch(batch_size).prefetch(AUTOTUNE)
 
 
-def _cut(row: dict[str, tf.Tensor], audio: Audio, which: str) -> tf.data.Dataset:
-    """The segments of one example, each with what is known of it."""
-    length, hop = audio.segment_samples, audio.hop_samples
-    whole = row["waveform"][tf.newaxis]
+def _cut(row: dict[str, tf.Tensor], settings: Preprocessing) -> tf.data.Dataset:
+    """Cut one example into segments, each with the description of the example."""
+    length = settings.segment_samples
     cut = cut_segments(
-        whole, length, hop, which, audio.short_clips, audio.last_segment
+        row["waveform"][tf.newaxis],
+        length,
+        settings.hop_samples,
+        settings.segments,
+        settings.short_clips,
+        settings.last_segment,
     )[0]
     cut = tf.ensure_shape(cut, [None, length, *row["waveform"].shape[1:]])
     count = tf.shape(cut)[0]

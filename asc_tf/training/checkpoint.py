@@ -21,7 +21,7 @@ import numpy as np
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import hash_path, write_atomically, write_csv, write_npz
 from asc_tf.frontend import FrontendLayer
-from asc_tf.models.precision import layers_of
+from asc_tf.models.precision import list_layers
 from asc_tf.training.model_file import kept_row
 from asc_tf.training.optimization import PlateauSchedule, swap_averages
 from asc_tf.workdir import Workdir
@@ -246,7 +246,7 @@ class RunState(keras.callbacks.Callback):
         """
         return {
             id(weight)
-            for layer in layers_of(self.whole)
+            for layer in list_layers(self.whole)
             if not layer.trainable and not isinstance(layer, FrontendLayer)
             for weight in layer.weights
         }

@@ -13,7 +13,8 @@ import numpy as np
 from keras.optimizers import schedules
 
 from asc_tf.config import Train
-from asc_tf.models.precision import layers_of
+from asc_tf.models.precision import list_layers
+from asc_tf.training.keras_internals import moving_averages
 
 SPARED = ["bias", "gamma", "beta"]
 """Names of the variables that the weight decay of adamw leaves alone."""
@@ -191,7 +192,7 @@ class StatisticsAverages:
     def __init__(self, body: keras.Model, momentum: float) -> None:
         self.pairs: list[tuple[keras.Variable, keras.Variable]] = []
         self._momenta: list[tuple[float, float]] = []
-        for layer in layers_of(body) if momentum else ():
+        for layer in list_layers(body) if momentum else ():
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
                 for statistic in (layer.moving_mean, layer.moving_variance):
                     average = keras.Variable(
@@ -238,7 +239,7 @@ def swap_averages(model: Any) -> None:
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not optimizer.use_ema:
         return
-    averages = optimizer._model_variables_moving_average
+    averages = moving_averages(optimizer)
     weights = zip(model.trainable_variables, averages, strict=True)
     for current, average in (*weights, *model.statistics.pairs):
         value = current.numpy()

@@ -134,7 +134,7 @@ def confusion_picture(counts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     Returns:
         Uint8 `[1, height, width, 3]`.
     """
-    png = figures.confusion_matrix(
+    png = figures.draw_confusion_matrix(
         labels, counts.tolist(), percent=False, counted="segments"
     )
     return tf.io.decode_png(png, channels=3).numpy()[np.newaxis]

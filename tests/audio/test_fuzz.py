@@ -15,8 +15,8 @@ from asc_tf.audio import framing
 from asc_tf.audio.inspect import inspect
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from damaged_files import KINDS
 from fuzz_decoder import fuzz, table
-from mutations import KINDS
 
 # --- mutated files -------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from asc_tf.datasets import duplicates
 from asc_tf.datasets.duplicates import describe_duplicates, find_duplicates
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.pipeline import corpus_checks, prepare
+from asc_tf.pipeline.run import Run
 from asc_tf.training.train import print_notes
 from asc_tf.workdir import Workdir
 
@@ -114,7 +115,7 @@ def test_training_names_copies_short_clips_and_what_is_left_out(corpus, capsys):
     for clip in (held, tested):
         shutil.copy(corpus / first.path, corpus / clip.path)
     manifest = prepare.scan_corpus(config, SPLITS, ())
-    print_notes(config, workdir, manifest)
+    print_notes(Run(config, workdir, manifest))
     said = capsys.readouterr()
     assert f"{first.path} in train and {held.path} in validation" in said.out
     # The test part is not read before it is evaluated.
@@ -127,7 +128,7 @@ def test_training_names_copies_short_clips_and_what_is_left_out(corpus, capsys):
     # Of a run that goes on, files are not compared again.
     workdir.checkpoint_file.parent.mkdir(parents=True)
     workdir.checkpoint_file.touch()
-    print_notes(config, workdir, manifest)
+    print_notes(Run(config, workdir, manifest))
     assert "exact copy" not in capsys.readouterr().out
 
 

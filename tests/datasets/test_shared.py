@@ -133,8 +133,9 @@ OFFER = (
 
 def test_training_says_what_is_shared_and_writes_it_down(corpus, tmp_path, capsys):
     config, workdir = settings(corpus), Workdir(tmp_path / "run")
-    manifest = prepare.prepare(config, workdir)
-    print_notes(config, workdir, manifest)
+    run = prepare.prepare(config, workdir)
+    manifest = run.manifest
+    print_notes(run)
     assert f"{NOTE}{OFFER}\n" in capsys.readouterr().out
     workdir.begin(config, manifest)
     written = json.loads(workdir.protocol_file.read_text())["shared_recordings"]
@@ -162,7 +163,7 @@ def test_stored_features_and_training_leave_shared_clips_out(corpus, tmp_path, c
     )
     assert "its recording" not in said.err
     stored = StoredFeatures.open(tmp_path / "features")
-    whole = prepare.prepare(settings(corpus), Workdir(tmp_path / "run"))
+    whole = prepare.prepare(settings(corpus), Workdir(tmp_path / "run")).manifest
     assert stored.n_clips("train") == len(whole.clips_in("train")) - 2
     assert {clip.path for clip in whole.clips_in("train")} - {
         clip.path for clip in stored.manifest.clips_in("train")

@@ -17,10 +17,12 @@ from sklearn import metrics as sk
 from asc_tf import cli
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.evaluation import predictor
-from asc_tf.evaluation.evaluate import evaluate, predict_split, scan_splits
+from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.evaluation.scoring import kept_epoch
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline import corpus_checks
+from asc_tf.pipeline.evaluation_data import scan_splits
+from asc_tf.pipeline.run import Run
 from asc_tf.training.model_file import load_whole
 from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
@@ -295,10 +297,8 @@ def test_clips_that_are_left_out_are_limited_in_all_and_of_each_label():
 def test_clips_are_the_mean_of_their_segments(workdir):
     from asc_tf.evaluation.predictor import load_workdir
 
-    config = workdir.config()
-    manifest = scan_splits(config, workdir, "train")
-    predictor = load_workdir(workdir.path)
-    found = predict_split(predictor, config, workdir, manifest, "train")
+    run = scan_splits(Run.open(workdir), "train")
+    found = load_workdir(workdir.path).predict_split(run, "train")
     assert len(found.segments) > len(found.clips)
     for index, probabilities in enumerate(found.clips):
         mine = found.segments[found.clip_ids == index]

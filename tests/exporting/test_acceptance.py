@@ -25,7 +25,7 @@ from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.evaluation.predictor import Predictor
 from asc_tf.exporting import acceptance, saved_model, tflite
 from asc_tf.exporting.export import export
-from asc_tf.training import train as training
+from asc_tf.training import fit
 from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
 
@@ -99,7 +99,7 @@ def test_the_terminal_says_how_far_probabilities_differ(tiny_export):
     rows = json.loads((tiny_export / "export.json").read_text())["formats"]
     difference = rows["int8"]["validation"]["max_difference"]
     assert difference > 1e-4
-    line = export_command.summary_line("int8", rows["int8"])
+    line = export_command.format_summary("int8", rows["int8"])
     assert f"probabilities differ by up to {difference:.1g}" in line
 
 
@@ -247,10 +247,10 @@ def test_training_rounds_to_tf32_only_where_features_come_from_the_pipeline(
 ):
     found = []
 
-    def learn(*arguments):
+    def fit_epochs(*arguments):
         found.append(tf.config.experimental.tensor_float_32_execution_enabled())
 
-    monkeypatch.setattr(training, "learn", learn)
+    monkeypatch.setattr(fit, "fit_epochs", fit_epochs)
     tf.config.experimental.enable_tensor_float_32_execution(not is_allowed)
     config = tiny_run.config().replace({"frontend.placement": placement})
     with pytest.raises(UserError, match="no model was saved"):

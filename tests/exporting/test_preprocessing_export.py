@@ -11,9 +11,11 @@ import tiny
 import asc_tf
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.container import read_metadata
-from asc_tf.evaluation.evaluate import evaluate, predict_split, scan_splits
+from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.exporting.calibration import _as_mono
 from asc_tf.exporting.export import export
+from asc_tf.pipeline.evaluation_data import scan_splits
+from asc_tf.pipeline.run import Run
 from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
 
@@ -128,19 +130,22 @@ def test_every_artefact_takes_the_segments_of_the_law(trained, exported):
 
 def test_evaluation_pools_what_the_predictor_pools(trained):
     config = trained.config()
-    manifest = scan_splits(config, trained, "test")
+    run = scan_splits(Run.open(trained), "test")
+    clips = run.manifest.clips_in("test")
     predictor = asc_tf.load(trained.path)
-    found = predict_split(predictor, config, trained, manifest, "test")
-    for clip, probabilities in zip(manifest.clips_in("test"), found.clips, strict=True):
+    found = predictor.predict_split(run, "test")
+    for clip, probabilities in zip(
+        run.manifest.clips_in("test"), found.clips, strict=True
+    ):
         samples = soundfile.read(f"{config.dataset.dir}/{clip.path}")
         np.testing.assert_allclose(
             predictor.predict(*samples), probabilities, atol=1e-4
         )
     report, _ = evaluate(trained, "test", {"evaluate.segments": "centre"})
     views = 3 if config.audio.channels == "split" else 1
-    mono = sum(clip.channels == 1 for clip in manifest.clips_in("test"))
-    clips = report["n_clips"]
-    assert report["segments"]["n_segments"] == mono + views * (clips - mono)
+    mono = sum(clip.channels == 1 for clip in clips)
+    n_clips = report["n_clips"]
+    assert report["segments"]["n_segments"] == mono + views * (n_clips - mono)
 
 
 def test_a_tflite_says_how_it_listens(trained, exported):

@@ -17,12 +17,12 @@ import tiny
 from asc_tf import models
 from asc_tf.augment import fold_in
 from asc_tf.config import Augment, Config, Model
-from asc_tf.config.frontend import SWITCHES
+from asc_tf.config.augment import SWITCHES
 from asc_tf.frontend import FrontendLayer
 from asc_tf.models import imagenet
 from asc_tf.pipeline import embeddings, prepare, training_data
 from asc_tf.pipeline.examples import ClipExamples
-from asc_tf.pipeline.store_features import write
+from asc_tf.pipeline.store_features import write_features
 from asc_tf.training.model_file import load_whole
 from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
@@ -87,18 +87,17 @@ def kept_files(workdir):
 
 def embedded(config, workdir, statistics=()):
     """The examples of a run, embedded, and their front-end and model."""
-    manifest = prepare.prepare(config, workdir)
+    run = prepare.prepare(config, workdir)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-    examples = training_data.make_examples(config, workdir, manifest, None, frontend)
+    cache = embeddings.EmbeddingCache(run, training_data.make_examples(run, frontend))
     samples = config.audio.segment_samples
     shape = frontend.compute_output_shape((None, samples))[1:]
-    whole = models.with_frontend(
+    whole = models.attach_frontend(
         frontend, models.build(config.model, shape, 3), (samples,)
     )
     if statistics:
         frontend.set_statistics(*map(np.float32, statistics))
-    examples.embed(whole)
-    return examples, frontend, whole
+    return cache.embed(whole), frontend, whole
 
 
 def stamps(workdir):
@@ -129,7 +128,7 @@ def weights_of(workdir):
     ],
 )
 def test_embeddings_stand_in_where_every_epoch_sees_the_same(config, changes, wanted):
-    found = embeddings.hindrance(config.replace(changes))
+    found = embeddings.why_not_embeddable(config.replace(changes))
     assert found.endswith(wanted)
     assert bool(found) == bool(wanted)
 
@@ -185,7 +184,9 @@ def test_a_last_layer_learns_the_same_with_and_without_the_cache(
     cached, plain = (Workdir(tmp_path / name / "run") for name in ("one", "two"))
     train(config, cached)
     assert len(said(capsys)) == 1
-    monkeypatch.setattr(embeddings, "hindrance", lambda config: "a test says so")
+    monkeypatch.setattr(
+        embeddings, "why_not_embeddable", lambda config: "a test says so"
+    )
     train(config, plain)
     printed = capsys.readouterr().out
     assert "the backbone works in every step: a test says so" in printed
@@ -275,11 +276,9 @@ def test_what_was_computed_before_a_stop_is_not_computed_again(
     [line] = said(capsys)
     assert f" {2 * 8} taken from" in line
     for split in ("train", "validation"):
-        for one, other in zip(
-            examples.in_order(split), whole.in_order(split), strict=True
-        ):
-            np.testing.assert_allclose(one["embedding"], other["embedding"], atol=1e-5)
-            np.testing.assert_array_equal(one["target"], other["target"])
+        one, other = (each._segments[split] for each in (examples, whole))
+        np.testing.assert_allclose(one["embedding"], other["embedding"], atol=1e-5)
+        np.testing.assert_array_equal(one["target"], other["target"])
 
 
 def test_a_file_that_was_never_finished_is_removed_later(config, tmp_path):
@@ -299,7 +298,7 @@ def test_a_changed_clip_is_embedded_anew(config, tmp_path):
     config = config.replace({"dataset.dir": str(corpus)})
     workdir = Workdir(tmp_path / "runs" / "run")
     embedded(config, workdir)
-    manifest = prepare.prepare(config, workdir)
+    manifest = prepare.prepare(config, workdir).manifest
     os.utime(corpus / manifest.clips_in("validation")[0].path, ns=(1, 1))
     embedded(config, workdir)
     assert len(kept_files(workdir)) == 6
@@ -320,23 +319,21 @@ def test_damaged_files_are_computed_anew(config, tmp_path, capsys):
     assert " 0 taken from" in line
     assert kept_files(workdir) == list(contents)
     for split in ("train", "validation"):
-        rows = [list(found.in_order(split)) for found in (before, after)]
-        for one, other in zip(*rows, strict=True):
-            assert one.keys() == other.keys()
-            for name in one:
-                np.testing.assert_array_equal(one[name], other[name])
+        one, other = (each._segments[split] for each in (before, after))
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_an_epoch_has_the_order_that_its_segments_would_have(config, tmp_path):
     workdir = Workdir(tmp_path / "run")
     config = config.replace({"augment.copies": 2})
     examples, frontend, whole = embedded(config, workdir)
-    assert isinstance(examples, embeddings.EmbeddedExamples)
-    backbone, _ = imagenet.split(models.body_of(whole))
-    manifest = prepare.prepare(config, workdir)
-    training, validation = training_data.make_waveforms(config, workdir, manifest)
+    backbone, _ = imagenet.split(models.get_body(whole))
+    run = prepare.prepare(config, workdir)
+    training, validation = training_data.make_waveforms(run)
     plain = ClipExamples(training, validation, frontend, config)
-    assert examples.count() == plain.count() > 2 * len(manifest.clips_in("train"))
+    assert examples.count() == plain.count() > 2 * len(run.manifest.clips_in("train"))
     for epoch in tf.range(2, dtype=tf.int64):
         seed = fold_in(tf.constant([5, 0], tf.int64), epoch)
         ours = list(examples.epoch(seed).as_numpy_iterator())
@@ -356,7 +353,7 @@ def test_an_epoch_has_the_order_that_its_segments_would_have(config, tmp_path):
 
 def test_stored_features_are_embedded_too(config, tmp_path, capsys):
     folder = tmp_path / "features"
-    write(config, folder, splits=("train", "validation"))
+    write_features(config, folder, splits=("train", "validation"))
     workdir = Workdir(tmp_path / "run")
     changes = {"dataset.features": str(folder), "train.epochs": 1}
     train(config.replace(changes), workdir)

@@ -13,6 +13,7 @@ from asc_tf.pipeline import training_data
 from asc_tf.pipeline.examples import StoredExamples
 from asc_tf.pipeline.feature_size import evaluated_bytes, stored_bytes
 from asc_tf.pipeline.prepare import prepare
+from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
 
 MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -73,14 +74,10 @@ CHANGES = {"audio__segment_seconds": 0.3, "audio__hop_seconds": 0.1}
 def examples_of(corpus, folder, **changes):
     config = tiny.config(corpus, **changes)
     workdir = Workdir(folder / "run")
-    manifest = prepare(config, workdir)
+    run = prepare(config, workdir)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     layer.build((None, config.audio.segment_samples))
-    return (
-        config,
-        manifest,
-        training_data.make_examples(config, workdir, manifest, None, layer),
-    )
+    return config, run.manifest, training_data.make_examples(run, layer)
 
 
 def is_cached(dataset: tf.data.Dataset) -> bool:
@@ -117,17 +114,17 @@ def test_clips_are_decoded_anew_where_they_and_validation_do_not_fit_together(
     features = evaluated_bytes(manifest.clips_in("validation"), config)
     for room, said in ((decoded + features, False), (decoded + features - 1, True)):
         monkeypatch.setattr(memory, "find_memory_limit", lambda room=room: 2 * room)
-        training_data.make_waveforms(config, Workdir(tmp_path / "run"), manifest)
-        assert ("are decoded anew each epoch" in capsys.readouterr().out) == said
+        training_data.make_waveforms(Run(config, Workdir(tmp_path / "run"), manifest))
+        assert ("are decoded again in each epoch" in capsys.readouterr().out) == said
 
 
 def test_stored_features_of_validation_are_counted(corpus, tmp_path, monkeypatch):
     from asc_tf.pipeline.feature_store import StoredFeatures
-    from asc_tf.pipeline.store_features import write
+    from asc_tf.pipeline.store_features import write_features
 
     config = tiny.config(corpus, augment__gain_db=0.0, augment__time_roll=False)
     config = config.replace({"train.segments": "all"})
-    write(config, tmp_path / "features")
+    write_features(config, tmp_path / "features")
     stored = StoredFeatures.open(tmp_path / "features")
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     layer.build((None, config.audio.segment_samples))
@@ -141,5 +138,5 @@ def test_stored_features_of_validation_are_counted(corpus, tmp_path, monkeypatch
     ):
         monkeypatch.setattr(memory, "find_memory_limit", lambda room=room: 2 * room)
         examples = StoredExamples(stored, layer, config)
-        found = examples._kept is not None, is_cached(examples.validation())
+        found = examples._cached_rows is not None, is_cached(examples.validation())
         assert found == kept

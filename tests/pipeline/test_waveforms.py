@@ -147,7 +147,11 @@ def test_segments_in_order_are_those_of_the_law(corpus):
     waveforms = waveforms_of(config)
     whole = [row["waveform"].numpy() for row in waveforms.in_order()]
     wanted = [np.stack(list(segments.cut(x, 2000, 800))) for x in whole]
-    batches = list(segment_batches(waveforms, config.audio, Evaluate(), 7))
+    batches = list(
+        segment_batches(
+            waveforms, Preprocessing.from_config(config.audio, Evaluate()), 7
+        )
+    )
     found = np.concatenate([batch["waveform"] for batch in batches])
     np.testing.assert_array_equal(found, np.concatenate(wanted))
     ids = np.concatenate([batch["clip"] for batch in batches])
@@ -204,7 +208,9 @@ def test_split_channels_are_three_examples_of_a_stereo_clip_and_one_of_a_mono(tm
     left, right, mean = (r["waveform"] for r in rows if int(r["clip"]) == stereo)
     np.testing.assert_allclose(right, left / 2, atol=1e-4)
     np.testing.assert_allclose(mean, 0.75 * left, atol=1e-4)
-    batches = segment_batches(waveforms, config.audio, config.evaluate)
+    batches = segment_batches(
+        waveforms, Preprocessing.from_config(config.audio, config.evaluate), 32
+    )
     segment_ids = np.concatenate([batch["clip"] for batch in batches])
     assert set(segment_ids) == set(range(len(clips)))
 

@@ -11,7 +11,8 @@ import tiny
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Clip, Manifest
-from asc_tf.models import body_of
+from asc_tf.models import get_body
+from asc_tf.pipeline.run import Run
 from asc_tf.training import build
 from asc_tf.training.model_file import load_whole
 from asc_tf.training.train import train
@@ -32,7 +33,7 @@ def earlier(corpus, tmp_path_factory):
 
 
 def body(workdir):
-    return body_of(load_whole(workdir.model_file))
+    return get_body(load_whole(workdir.model_file))
 
 
 def weights(workdir, name):
@@ -208,7 +209,7 @@ def build_training(tmp_path, **changes):
     ]
     manifest = Manifest(tuple(clips), ("a", "b"))
     workdir = Workdir(tmp_path / "run")
-    return build.build_training(config, workdir, manifest, frontend, steps=2)[0]
+    return build.build_training(Run(config, workdir, manifest), frontend, steps=2)[0]
 
 
 def test_what_is_trained_has_the_class_weights_of_the_training_part_alone(tmp_path):

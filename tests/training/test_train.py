@@ -19,9 +19,11 @@ from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest, read_clips
 from asc_tf.pipeline import corpus_checks, prepare, training_data
+from asc_tf.pipeline.run import Run
 from asc_tf.training.checkpoint import RunState
+from asc_tf.training.fit import conclude
 from asc_tf.training.model_file import load_whole
-from asc_tf.training.train import conclude, train
+from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
 
 
@@ -298,7 +300,7 @@ def test_a_corpus_that_lacks_some_files_is_trained_on_without_them(tmp_path, cap
     rows = [f"{path},{path.parent}" for path in clips] + ["hum/gone.wav,hum"]
     (corpus / "table.csv").write_text("\n".join(["filename,label", *rows]))
     workdir = Workdir(tmp_path / "run")
-    manifest = prepare.prepare(config, workdir)
+    manifest = prepare.prepare(config, workdir).manifest
     said = capsys.readouterr().err
     assert said.startswith("files are missing: ")
     assert said.count("1 of ") == 1
@@ -306,7 +308,7 @@ def test_a_corpus_that_lacks_some_files_is_trained_on_without_them(tmp_path, cap
     allowed = config.replace({"dataset.max_missing": 0.03})
     with pytest.raises(UserError, match=r"more than dataset\.max_missing"):
         prepare.prepare(config.replace({"dataset.max_missing": 0.02}), workdir)
-    assert prepare.prepare(allowed, workdir).clips == manifest.clips
+    assert prepare.prepare(allowed, workdir).manifest.clips == manifest.clips
 
 
 def test_a_label_whose_clips_weigh_nothing_is_refused():
@@ -424,13 +426,13 @@ def test_a_loss_that_is_never_finite_ends_with_a_message(tmp_path):
 def test_clips_that_do_not_fit_in_memory_are_not_kept(
     corpus, finished, monkeypatch, capsys
 ):
-    config, manifest = finished.config(), finished.manifest()
-    kept, _ = training_data.make_waveforms(config, finished, manifest)
+    run = Run.open(finished)
+    kept, _ = training_data.make_waveforms(run)
     assert "waveform" in kept.in_order().element_spec
     assert capsys.readouterr().out == ""
     monkeypatch.setattr(os, "sysconf", lambda name: 100)
-    training_data.make_waveforms(config, finished, manifest)
-    assert "decoded anew each epoch" in capsys.readouterr().out
+    training_data.make_waveforms(run)
+    assert "decoded again in each epoch" in capsys.readouterr().out
 
 
 def test_the_command_trains_and_names_the_next_step(corpus, tmp_path, capsys):

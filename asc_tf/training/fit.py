@@ -1,0 +1,223 @@
+"""Fit the model of a prepared run: build or resume it, and train its epochs."""
+
+import contextlib
+import dataclasses
+import math
+import shlex
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from asc_tf import models
+from asc_tf.config import Config
+from asc_tf.core.errors import UserError
+from asc_tf.frontend import FrontendLayer, compute_statistics
+from asc_tf.models.precision import allow_tensor_float_32
+from asc_tf.pipeline.embeddings import make_embedding_cache
+from asc_tf.pipeline.examples import (
+    Examples,
+    SegmentExamples,
+    steps_per_epoch,
+    training_batches,
+)
+from asc_tf.pipeline.run import Run
+from asc_tf.pipeline.training_data import make_examples
+from asc_tf.pipeline.waveforms import reading
+from asc_tf.training import distribution
+from asc_tf.training.build import build_training
+from asc_tf.training.checkpoint import RunState
+from asc_tf.training.energy import EnergyReport
+from asc_tf.training.model_file import complete_model
+from asc_tf.training.optimization import ValidatedAverages
+from asc_tf.training.progress import EpochReport
+from asc_tf.training.tensorboard import Pictures, checked_disk
+from asc_tf.training.trainer import Trainer, WaitReport
+from asc_tf.workdir import Workdir
+
+
+def fit(run: Run, interactive: bool) -> Path:
+    """Train the epochs that are left of a run whose corpus is prepared.
+
+    Args:
+        run: The run.
+        interactive: Whether to draw a progress bar beside the line per epoch.
+
+    Returns:
+        File of the model.
+    """
+    config = run.config
+    # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
+    keras.utils.set_random_seed(config.train.seed + 1)
+    tf.config.experimental.enable_op_determinism()
+    allow_tensor_float_32(config.frontend.placement != "model")
+    frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
+    source = make_examples(run, frontend)
+    cache = make_embedding_cache(run, source)
+    count = (cache or source).count()
+    steps = steps_per_epoch(count, config.train.batch_size)
+    config = config.replace({"train.epochs": config.train.count_epochs(steps)})
+    run = dataclasses.replace(run, config=config)
+    if config.train.steps:
+        epochs = config.train.epochs
+        unit = "epoch" if epochs == 1 else "epochs"
+        print(f"train.steps = {config.train.steps}: {epochs} {unit} of {steps} steps")
+    with distribution.strategy(config, count).scope():
+        trainer, state = build_training(run, frontend, steps)
+        is_resumed = state.resume(trainer)
+    if is_resumed:
+        print_resumed(config, state, trainer)
+    else:
+        set_statistics(run, frontend, source)
+    if state.epochs_done < config.train.epochs and not state.is_exhausted:
+        with reading(), interruptible(run, state):
+            energy = make_energy_report(run)
+            examples: Examples = source
+            if cache:
+                with energy.counted("embed") if energy else contextlib.nullcontext():
+                    examples = cache.embed(state.whole)
+                # Both hold decoded clips, which may fill half of the memory.
+                del source, cache
+            fit_epochs(run, examples, trainer, state, energy, interactive)
+    complete_model(run.workdir)
+    return conclude(state, run.workdir, config.train.epochs)
+
+
+def set_statistics(run: Run, frontend: FrontendLayer, source: SegmentExamples) -> None:
+    """Set the front-end's mean and standard deviation from the training features."""
+    if run.config.frontend.standardize in ("none", "per_clip"):
+        return
+    print(
+        "computing the mean and the standard deviation of the features of "
+        f"{len(run.manifest.clips_in('train'))} training clips ...",
+        flush=True,
+    )
+    with reading():
+        frontend.set_statistics(
+            *compute_statistics(frontend, source.training_features())
+        )
+
+
+def make_energy_report(run: Run) -> EnergyReport | None:
+    """Make the callback that measures energy, if the run is configured to."""
+    train = run.config.train
+    return EnergyReport(run.workdir, train.energy_country) if train.energy else None
+
+
+def print_resumed(config: Config, state: RunState, trainer: Trainer) -> None:
+    """Print where a run goes on, and the learning rate of a changed schedule."""
+    done, epochs = state.epochs_done, config.train.epochs
+    print(f"resuming after epoch {done} of {epochs}")
+    if done >= epochs:
+        name = "train.steps" if config.train.steps else "train.epochs"
+        print(f"all epochs are done; a larger --{name} trains longer")
+    elif not state.is_exhausted and (jump := state.rate_jump(trainer)):
+        before, after = (f"{rate:.3g}" for rate in jump)
+        rates = f"was {before} in the last step and is {after} in the next one"
+        if before == after:
+            rates = "of the steps so far was another one"
+        print(
+            f"the number of epochs has changed: the learning rate {rates}, as "
+            f"train.schedule = {config.train.schedule} over {epochs} epochs has it; a "
+            f"run of {epochs} epochs from the start would have other weights"
+        )
+
+
+def fit_epochs(
+    run: Run,
+    examples: Examples,
+    trainer: Trainer,
+    state: RunState,
+    energy: EnergyReport | None,
+    interactive: bool,
+) -> None:
+    """Fit the trainer for the epochs that are left."""
+    config, workdir = run.config, run.workdir
+    folder = workdir.path / "tensorboard"
+    steps = steps_per_epoch(examples.count(), config.train.batch_size)
+    parameters = models.get_body(state.whole).count_params()
+    trained = sum(math.prod(each.shape) for each in trainer.trainable_variables)
+    print(
+        f"{trainer.name}: {parameters} parameters, {trained} of them trained, "
+        f"{steps} steps an epoch"
+    )
+    has_validation = "validation" in config.dataset.training_splits
+    first = state.epochs_done
+    with checked_disk(folder):
+        trainer.fit(
+            training_batches(examples, trainer.frontend, config, first),
+            validation_data=examples.validation() if has_validation else None,
+            initial_epoch=first,
+            epochs=config.train.epochs,
+            steps_per_epoch=steps,
+            shuffle=False,
+            callbacks=[
+                ValidatedAverages(),
+                # Before the state, whose writing of files is not training time.
+                WaitReport(),
+                state,
+                EpochReport(config.train.epochs, steps, has_bar=interactive),
+                keras.callbacks.TensorBoard(folder),
+                Pictures(folder, workdir.labels()),
+                *([energy] if energy else []),
+            ],
+            verbose=0,
+        )
+
+
+@contextlib.contextmanager
+def interruptible(run: Run, state: RunState) -> Iterator[None]:
+    """Turn Ctrl-C or SIGTERM in the block into an error that says how to go on.
+
+    Raises:
+        UserError: If one of them stopped the block.
+    """
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # Only the main thread may set handlers.
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if is_main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        complete_model(run.workdir)
+        raise UserError(
+            f"interrupted; {state.epochs_kept} of {run.config.train.epochs} epochs are "
+            "kept. To go on from there:\n"
+            f"  asc-tf train --workdir={shlex.quote(str(run.workdir.path))}"
+        ) from None
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def conclude(state: RunState, workdir: Workdir, epochs: int) -> Path:
+    """Print which epoch's model is kept, and why training stopped early.
+
+    Raises:
+        UserError: If no epoch had a finite validation loss, by which one is chosen.
+    """
+    if not state.kept:
+        raise UserError(
+            "the validation loss was never finite: no model was saved; lower "
+            "train.learning_rate, or look at the input with asc-tf inspect"
+        )
+    done, kept = state.epochs_done, state.kept
+    if state.is_exhausted and done < epochs:
+        print(
+            f"stopped after epoch {done}: the validation loss did not fall any more; a "
+            "larger --train.patience (0: none) trains longer"
+        )
+    name, key = "training", ""
+    if "val_loss" in kept:
+        name, key = "validation", "val_"
+    print(
+        f"model.keras: {state.keep} epoch, {kept['epoch']:.0f} of {done}: {name} loss "
+        f"{kept[key + 'loss']:.3f}, segment accuracy {kept[key + 'accuracy']:.1%}"
+    )
+    return workdir.model_file

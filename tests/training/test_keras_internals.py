@@ -1,0 +1,114 @@
+"""Each use of Keras's internals works, and is still needed, on both pinned versions."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from asc_tf.training import keras_internals
+from asc_tf.training.keras_internals import Prefetcher
+
+
+def test_the_next_batch_is_fetched_while_one_is_worked_on():
+    worked = [threading.Event() for _ in range(3)]
+
+    def source():
+        yield None
+        # Nothing would set them, if a batch were fetched within the call before.
+        for event in worked:
+            yield event.wait(timeout=10)
+
+    prefetcher, items = Prefetcher(), source()
+    prefetcher.next(items)
+    for event in worked:
+        event.set()
+        assert prefetcher.next(items)
+
+
+def test_a_batch_is_being_fetched_before_it_is_asked_for():
+    fetched = [threading.Event() for _ in range(3)]
+
+    def source():
+        for event in fetched:
+            event.set()
+            yield event
+
+    prefetcher, items = Prefetcher(), source()
+    for event in fetched[1:]:
+        prefetcher.next(items)
+        assert event.wait(timeout=10)
+
+
+def test_items_keep_their_order_and_another_source_begins_at_its_own():
+    prefetcher, first, second = Prefetcher(), iter("abc"), iter("xyz")
+    assert [prefetcher.next(first), prefetcher.next(first)] == ["a", "b"]
+    assert [prefetcher.next(second) for _ in range(3)] == ["x", "y", "z"]
+    with pytest.raises(StopIteration):
+        prefetcher.next(second)
+
+
+def test_what_goes_wrong_in_the_source_is_raised_when_its_turn_has_come():
+    def source():
+        yield 1
+        raise ValueError("clip 2")
+
+    prefetcher, items = Prefetcher(), source()
+    assert prefetcher.next(items) == 1
+    with pytest.raises(ValueError, match="clip 2"):
+        prefetcher.next(items)
+
+
+def test_moving_averages_are_private_in_keras_and_one_for_each_weight():
+    optimizer = keras.optimizers.Adam(use_ema=True)
+    weights = [keras.Variable(np.ones(3)), keras.Variable(np.ones(2))]
+    optimizer.build(weights)
+    averages = keras_internals.moving_averages(optimizer)
+    assert [average.shape for average in averages] == [(3,), (2,)]
+    public = [name for name in dir(optimizer) if not name.startswith("_")]
+    assert not any("average" in name for name in public), (
+        "Keras has public averages now: use them in keras_internals.moving_averages"
+    )
+
+
+def test_a_deterministic_pipeline_that_shuffles_does_not_prefetch():
+    read = []
+
+    def note(number):
+        read.append(int(number))
+        return number
+
+    numbers = tf.data.Dataset.range(20).shuffle(5, seed=1)
+    numbers = numbers.map(lambda each: tf.py_function(note, [each], tf.int64))
+    options = tf.data.Options()
+    options.deterministic = True
+    tf.config.experimental.enable_op_determinism()
+    iterator = iter(numbers.prefetch(5).with_options(options))
+    next(iterator)
+    time.sleep(0.3)
+    assert len(read) == 1, "tf.data prefetches: Prefetcher in keras_internals can go"
+
+
+UNEVEN_VALIDATION = """
+import keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+pieces = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, pieces)
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    model = keras.Sequential([keras.layers.Input([3]), keras.layers.Dense(2)])
+    model.compile("sgd", "mse", metrics=["accuracy"])
+x, y = np.zeros([8, 3], "f"), np.zeros([8, 2], "f")
+model.fit(x, y, batch_size=4, validation_data=(x[:5], y[:5]), validation_batch_size=5)
+"""
+
+
+def test_keras_alone_cannot_validate_on_batches_that_two_devices_share_unevenly():
+    command = [sys.executable, "-c", UNEVEN_VALIDATION]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "same size and shape" in done.stderr, (
+        "Keras builds once now: _maybe_symbolic_build in keras_internals can go"
+    )
