@@ -39,7 +39,7 @@ from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.waveforms import AUTOTUNE, reading, shuffle_buffer
 
 PIECE = 10
-"""Batches of embeddings in a file; a killed run loses no more than these."""
+"""Number of batches in a file; a killed run loses no more embeddings than these."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -122,8 +122,8 @@ class EmbeddingCache:
         embedded = {}
         for split, segments in self._segments.items():
             total += len(segments["example"])
-            pieces = self._embed_split(split, embedding, state)
-            embedded[split] = segments | {"embedding": pieces}
+            embeddings = self._embed_split(split, embedding, state)
+            embedded[split] = segments | {"embedding": embeddings}
         print(
             f"embeddings: {self._n_computed} computed, {total - self._n_computed} "
             f"taken from {self._folder}, {time.monotonic() - began:.1f} s",
@@ -314,6 +314,6 @@ def _write(path: Path, arrays: Arrays) -> None:
             write_npz(partial, arrays)
     except OSError as error:
         raise UserError(
-            f"{path.parent.parent}: embeddings cannot be kept here: {error}; make "
+            f"{path.parent.parent}: embeddings cannot be written here: {error}; make "
             "room, or put the run folder where there is"
         ) from error
