@@ -77,7 +77,7 @@ def fit(run: Run, interactive: bool) -> Path:
             energy = make_energy_report(run)
             examples: Examples = source
             if cache:
-                with energy.counted("embed") if energy else contextlib.nullcontext():
+                with energy.measure("embed") if energy else contextlib.nullcontext():
                     examples = cache.embed(state.whole)
                 # Both hold decoded clips, which may fill half of the memory.
                 del source, cache
