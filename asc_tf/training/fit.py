@@ -34,7 +34,7 @@ from asc_tf.training.energy import EnergyReport
 from asc_tf.training.model_file import complete_model
 from asc_tf.training.optimization import ValidatedAverages
 from asc_tf.training.progress import EpochReport
-from asc_tf.training.tensorboard import Pictures, checked_disk
+from asc_tf.training.tensorboard import ImageSummaries, check_disk
 from asc_tf.training.trainer import Trainer, WaitReport
 from asc_tf.workdir import Workdir
 
@@ -144,7 +144,7 @@ def fit_epochs(
     )
     has_validation = "validation" in config.dataset.training_splits
     first = state.epochs_done
-    with checked_disk(folder):
+    with check_disk(folder):
         trainer.fit(
             training_batches(examples, trainer.frontend, config, first),
             validation_data=examples.validation() if has_validation else None,
@@ -159,7 +159,7 @@ def fit_epochs(
                 state,
                 EpochReport(config.train.epochs, steps, has_bar=interactive),
                 keras.callbacks.TensorBoard(folder),
-                Pictures(folder, workdir.labels()),
+                ImageSummaries(folder, workdir.labels()),
                 *([energy] if energy else []),
             ],
             verbose=0,

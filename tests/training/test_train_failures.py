@@ -188,7 +188,7 @@ def test_arrays_on_a_full_disk_raise_one_error_and_print_nothing(monkeypatch):
 def test_event_files_that_fill_the_disk_are_told_from_memory_that_is_exhausted(
     tmp_path, message, kind, words
 ):
-    with pytest.raises(kind, match=words), tensorboard.checked_disk(tmp_path):
+    with pytest.raises(kind, match=words), tensorboard.check_disk(tmp_path):
         raise tf.errors.ResourceExhaustedError(None, None, message)
 
 
