@@ -144,7 +144,7 @@ def kept_epoch(workdir: Workdir, config: Config) -> dict[str, Any] | None:
         has no history.
     """
     from asc_tf.report.history import read_history
-    from asc_tf.training.model_file import kept_row
+    from asc_tf.training.model_file import select_row
 
     if not workdir.history_file.is_file():
         return None
@@ -153,7 +153,7 @@ def kept_epoch(workdir: Workdir, config: Config) -> dict[str, Any] | None:
         dict(zip(columns, values, strict=True))
         for values in zip(*columns.values(), strict=True)
     ]
-    row = kept_row(rows, config.train.keep)
+    row = select_row(rows, config.train.keep)
     if row is None:
         return None
     return {

@@ -13,7 +13,9 @@ from asc_tf.core.files import replacing
 from asc_tf.workdir import Workdir
 
 
-def kept_row(history: Sequence[dict[str, float]], keep: str) -> dict[str, float] | None:
+def select_row(
+    history: Sequence[dict[str, float]], keep: str
+) -> dict[str, float] | None:
     """Return the row of the epoch whose model is `model.keras`.
 
     Args:
