@@ -424,7 +424,7 @@ def test_a_damaged_checkpoint_is_named(corpus, finished, tmp_path):
 
 
 def test_a_loss_that_is_never_finite_ends_with_a_message(tmp_path):
-    state = SimpleNamespace(kept=None)
+    state = SimpleNamespace(saved_row=None)
     with pytest.raises(UserError, match="validation loss was never finite"):
         conclude(state, Workdir(tmp_path), 3)
 
