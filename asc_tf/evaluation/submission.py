@@ -37,7 +37,7 @@ def describe_scores(found: Predictions) -> str:
         return "they have no labels, so there are no scores"
     ids = {label: index for index, label in enumerate(found.labels)}
     truth = np.array([ids[label] for label in found.truth])
-    scores = metrics.evaluate(found.labels, truth, found.probabilities)
+    scores = metrics.compute_metrics(found.labels, truth, found.probabilities)
     return f"mAP@3 {scores['map_at_3']:.3f}, accuracy {scores['accuracy']:.1%}"
 
 

@@ -49,7 +49,7 @@ def make(n_clips=40, absent=2, **names):
     predicted = np.where(np.arange(n_clips) % 4 == 0, 0, truth)
     probabilities = np.full((n_clips, 3), 0.1)
     probabilities[np.arange(n_clips), predicted] = 0.8
-    report = metrics.evaluate(LABELS, truth, probabilities, **names)
+    report = metrics.compute_metrics(LABELS, truth, probabilities, **names)
     predictions = [
         {
             "file": f"audio/{index}.wav",
@@ -245,7 +245,9 @@ def test_without_labels_the_page_counts_predictions_and_old_figures_go(
     probabilities[:10] = [0.6, 0.3, 0.1]
     for row in predictions:
         row["label"] = ""
-    write_report(tmp_path, metrics.without_labels(LABELS, probabilities), predictions)
+    write_report(
+        tmp_path, metrics.summarize_unlabelled(LABELS, probabilities), predictions
+    )
     page = page_of(tmp_path)
     assert "No scores." in page
     rows = re.findall(r'row">(.*?)</th><td class="n">(\d+)</td>', page)
