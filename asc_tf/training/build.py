@@ -115,6 +115,8 @@ def build_training(
     # Built at once, so that its variables can be restored.
     optimizer.build(trainer.trainable_variables)
     trainer.compile(optimizer, loss=optimization.loss(train), metrics=["accuracy"])
+    if replicas == 1:
+        trainer.build_metrics()
     state = checkpoint.RunState(
         run.workdir, whole, schedule, train.patience, twin, train.keep
     )
