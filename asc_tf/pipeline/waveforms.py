@@ -18,7 +18,7 @@ import tensorflow as tf
 from asc_tf.audio import sndfile
 from asc_tf.audio.cache import Row, WaveformCache
 from asc_tf.audio.decode import CACHED, Variants, decode_clip
-from asc_tf.audio.segment import draw_segment
+from asc_tf.audio.segment import cut_segments, draw_segment
 from asc_tf.augment import fold_in
 from asc_tf.config import Audio, Config, Evaluate
 from asc_tf.core.errors import UserError
