@@ -85,7 +85,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _predict_one(workdir: Workdir, folder: Path) -> None:
-    from asc_tf.evaluation.predictor import load
+    from asc_tf.evaluation.load import load
 
     clip = workdir.manifest().clips_in("test")[0]
     path = str(folder / "scenes" / clip.path)

@@ -12,7 +12,8 @@ from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError, count_bytes, hash_path
 from asc_tf.edge.container import FORMAT_VERSION
-from asc_tf.evaluation.predictor import Predictor, load
+from asc_tf.evaluation.load import load
+from asc_tf.evaluation.predictor import Predictor
 from asc_tf.evaluation.scoring import score
 from asc_tf.manifest import Manifest, pick_evenly
 from asc_tf.pipeline.evaluation_data import scan_splits

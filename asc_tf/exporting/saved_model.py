@@ -14,7 +14,7 @@ from asc_tf.audio.segment import cut_segments, pool
 from asc_tf.config import Audio, Evaluate
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.dsp.streaming import BAD_SAMPLES
-from asc_tf.evaluation.predictor import METADATA
+from asc_tf.evaluation.load import METADATA
 from asc_tf.frontend import FrontendLayer
 
 
