@@ -316,7 +316,7 @@ def test_a_size_that_the_server_does_not_tell_is_no_obstacle(site, tmp_path):
     assert tree(tmp_path) == {"a.zip": CONTENT}
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 503])
 def test_a_status_that_may_pass_is_tried_again(status, site, tmp_path, pauses):
     url = site.put("a.zip", CONTENT, statuses=[status, status])
     said = []
@@ -336,7 +336,7 @@ def test_the_server_says_how_long_to_wait_within_reason(
     assert pauses == [waited]
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 410])
+@pytest.mark.parametrize("status", [401, 404])
 def test_a_status_that_stays_is_an_error_at_once(status, site, tmp_path, pauses):
     url = site.put("a.zip", CONTENT, statuses=[status])
     with pytest.raises(UserError, match=f"{url}: HTTP {status} .*browser"):
