@@ -1,7 +1,7 @@
-"""One way to run a trained model, whatever it was saved as.
+"""Predictor of a trained model, in whatever format the model was saved.
 
-`load` takes a run folder, an export folder, a SavedModel or a .tflite; what comes back
-takes waveforms and files. A .tflite runs through `asc_tf.edge`, as on a Raspberry Pi.
+`load` takes a run folder, an export folder, a SavedModel or a .tflite. A .tflite runs
+through `asc_tf.edge`, as on a Raspberry Pi.
 """
 
 import dataclasses
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from asc_tf.pipeline.waveforms import Waveforms
 
 BATCH = 32
-"""Segments of a clip that run at a time."""
+"""Number of segments of a clip that run at a time."""
 
 METADATA = Path("assets.extra") / "model.json"
-"""Where an exported SavedModel says what it takes."""
+"""File in an exported SavedModel with its labels and configuration."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipPredictions:
-    """Probabilities of a part of the manifest.
+    """Probabilities of the clips of a split and of their segments.
 
     Attributes:
-        clips: `[clips, labels]`, pooled from each clip's segments.
-        segments: `[segments, labels]`.
-        clip_ids: `[segments]`, the clip of each segment.
+        clips: Probabilities of clips, pooled from their segments, `[clips, labels]`.
+        segments: Probabilities of segments, `[segments, labels]`.
+        clip_ids: Position of the clip of each segment, `[segments]`.
     """
 
     clips: np.ndarray
@@ -117,12 +117,12 @@ class Predictor:
         paths: Iterable[str | Path] | str | Path,
         max_seconds: float = math.inf,
     ) -> list[dict[str, Any]]:
-        """Classify files; a bad file has an error and ends nothing.
+        """Classify files; the result of an unusable file is an error message.
 
-        Memory holds a few segments of a file, however long it is.
+        Only a few segments of a file are in memory at a time, however long it is.
 
         Args:
-            paths: The files.
+            paths: Paths of one or more files.
             max_seconds: Longest clip that is not refused, in seconds.
 
         Returns:
@@ -242,7 +242,7 @@ def _normalize(probabilities: np.ndarray) -> np.ndarray:
     """
     if not np.isfinite(probabilities).all():
         raise UserError("the model gave probabilities that are not finite")
-    # Float rounding; scikit-learn wants exact sums.
+    # Float rounding leaves other sums, and scikit-learn requires exact ones.
     return probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
@@ -250,11 +250,8 @@ def load(path: str | Path) -> Predictor:
     """Load a trained model.
 
     Args:
-        path: A run folder (or the model.keras in it), an export folder, a SavedModel
-            or a .tflite.
-
-    Returns:
-        The predictor.
+        path: Run folder (or the model.keras in it), export folder, SavedModel or
+            .tflite.
 
     Raises:
         UsageError: If there is no such file, or it is none of these.
@@ -270,26 +267,30 @@ def load(path: str | Path) -> Predictor:
             return _load_saved_model(folder)
     if (path / "config.toml").is_file():
         return load_workdir(path)
-    if path.is_dir() and len(found := sorted(path.glob("*.tflite"))) == 1:
-        return _load_tflite(found[0])
-    found_here = "no such file" if not path.exists() else "none of these"
+    if path.is_dir() and len(files := sorted(path.glob("*.tflite"))) == 1:
+        return _load_tflite(files[0])
+    reason = "no such file" if not path.exists() else "none of these"
     raise UsageError(
-        f"{path}: {found_here}; a model is a run folder, an export folder, a "
-        f"SavedModel or a .tflite{_suggest_model(path)}"
+        f"{path}: {reason}; a model is a run folder, an export folder, a SavedModel or "
+        f"a .tflite{_suggest_model(path)}"
     )
 
 
 def _suggest_model(path: Path) -> str:
-    """The models that a path may be meant for, as the end of a sentence."""
+    """Suggest models for a path without one, as the end of a sentence."""
     if path.suffix == ".keras" and path.is_file():
         return "; outside its run folder a .keras file lacks its settings and labels"
-    if path.is_dir() and (found := sorted(path.glob("*.tflite"))):
-        return f"; did you mean {' or '.join(map(str, found))}?"
+    if path.is_dir() and (files := sorted(path.glob("*.tflite"))):
+        return f"; did you mean {' or '.join(map(str, files))}?"
     return suggest_run(path)
 
 
 def load_workdir(path: str | Path) -> Predictor:
-    """Load the model of a run folder."""
+    """Load the model of a run folder.
+
+    Raises:
+        UserError: If a file of the folder is missing or damaged.
+    """
     from asc_tf.models.precision import allow_tensor_float_32
     from asc_tf.training.model_file import load_whole
     from asc_tf.workdir import Workdir

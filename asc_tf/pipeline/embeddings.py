@@ -40,7 +40,7 @@ from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.waveforms import AUTOTUNE, reading, shuffle_buffer
 
 PIECE = 10
-"""Batches of embeddings in a file; a killed run loses no more than these."""
+"""Number of batches in a file; a killed run loses no more embeddings than these."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -123,8 +123,8 @@ class EmbeddingCache:
         embedded = {}
         for split, segments in self._segments.items():
             total += len(segments["example"])
-            pieces = self._embed_split(split, embedding, state)
-            embedded[split] = segments | {"embedding": pieces}
+            embeddings = self._embed_split(split, embedding, state)
+            embedded[split] = segments | {"embedding": embeddings}
         print(
             f"embeddings: {self._n_computed} computed, {total - self._n_computed} "
             f"taken from {self._files.folder}, {time.monotonic() - began:.1f} s",
@@ -306,6 +306,6 @@ def _write(files: FileCache, path: Path, arrays: Arrays) -> None:
             write_npz(partial, arrays)
     except OSError as error:
         raise UserError(
-            f"{files.folder}: embeddings cannot be kept here: {error}; make "
+            f"{files.folder}: embeddings cannot be written here: {error}; make "
             "room, or put the run folder where there is"
         ) from error

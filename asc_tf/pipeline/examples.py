@@ -131,7 +131,7 @@ class ClipExamples:
             self._banks,
             self._config.audio.channels == "mid_side",
         )
-        return self._inputs(waveforms)
+        return self._make_inputs(waveforms)
 
     def training_features(self) -> tf.data.Dataset:
         """Make batches of the features of all training segments."""
@@ -147,7 +147,7 @@ class ClipExamples:
         return batches.map(features, num_parallel_calls=AUTOTUNE)
 
     def ordered_segments(self, split: str) -> tf.data.Dataset:
-        """Make batches of segments: all in training, the evaluated in validation."""
+        """Make batches of all training segments, or of the validated segments."""
         evaluate = self._config.evaluate
         waveforms = self._validation
         if split == "train":
@@ -159,7 +159,7 @@ class ClipExamples:
 
     def plain_inputs(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return the waveforms of a batch, or their features."""
-        return self._inputs(row["waveform"])
+        return self._make_inputs(row["waveform"])
 
     def validation(self) -> tf.data.Dataset:
         """Make the validation batches; features that fit in memory are made once."""
@@ -173,7 +173,8 @@ class ClipExamples:
         is_cached = has_features and audio.cache == "memory" and self._caches_validation
         return _count_batches(batches.cache() if is_cached else batches)
 
-    def _inputs(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _make_inputs(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return waveforms, or their features where the pipeline computes them."""
         if self._config.frontend.placement == "model":
             return {"waveform": waveforms}
         return {"features": clip_by_clip(self._frontend, waveforms)}
@@ -201,8 +202,8 @@ class StoredExamples:
         self._caches_validation = in_memory and fits_memory(validation)
         size += validation if self._caches_validation else 0
         # With one segment in each clip, a random segment is that segment.
-        are_whole = stored.n_segments("train") == stored.n_clips("train")
-        takes_all = are_whole or config.train.segments == "all"
+        has_single = stored.n_segments("train") == stored.n_clips("train")
+        takes_all = has_single or config.train.segments == "all"
         if in_memory and takes_all and fits_memory(size):
             self._cached_rows = stored.dataset("train").cache()
 

@@ -117,7 +117,7 @@ def _stored_shards(
     """Return the shards that a folder already has, by split.
 
     Raises:
-        UsageError: If they were made with other settings, name_in_errors these.
+        UsageError: If they were made with other settings, naming these.
     """
     contents = folder.read()
     if contents is None:

@@ -52,8 +52,8 @@ def make_waveforms(run: Run) -> tuple[Waveforms, Waveforms | None]:
     training = _decode(run, "train", audio)
     if "validation" not in run.manifest.splits:
         return training, None
-    is_placed = config.frontend.placement == "model"
-    cache = audio.cache if audio.cache == "disk" or is_placed else "none"
+    has_waveforms = config.frontend.placement == "model"
+    cache = audio.cache if audio.cache == "disk" or has_waveforms else "none"
     validation = dataclasses.replace(audio, cache=cache, channels=config.audio.channels)
     return training, _decode(run, "validation", validation)
 
@@ -70,15 +70,15 @@ def _choose_cache(run: Run) -> Audio:
     if audio.cache != "memory":
         return audio
     clips, validation = manifest.clips_in("train"), manifest.clips_in("validation")
-    is_placed = config.frontend.placement == "model"
-    if is_placed:
+    has_waveforms = config.frontend.placement == "model"
+    if has_waveforms:
         clips += validation
     size = 4 * audio.sample_rate * sum(clip.seconds for clip in clips)
     size *= channels.count_channels(audio.channels) * len(
         channels.list_views(audio.channels, 2)
     )
     features = evaluated_bytes(validation, config)
-    if not is_placed and fits_memory(features):
+    if not has_waveforms and fits_memory(features):
         size += features
     if fits_memory(size):
         return audio

@@ -1,4 +1,4 @@
-"""Build what is trained: body, front-end, optimizer, loss and the state of the run."""
+"""Build body, front-end, optimizer, loss and state of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,8 +81,8 @@ def build_training(
 ) -> tuple[Trainer, checkpoint.RunState]:
     """Build and compile the trainer, and the callback that saves the run.
 
-    Call it in the scope of the distribution strategy. Where it gets
-    embeddings, the trainer trains only the layers behind the backbone.
+    Call it in the scope of the distribution strategy. If the examples are embeddings,
+    only the layers behind the backbone are trained.
 
     Args:
         run: The run.
@@ -115,6 +115,8 @@ def build_training(
     # Built at once, so that its variables can be restored.
     optimizer.build(trainer.trainable_variables)
     trainer.compile(optimizer, loss=optimization.loss(train), metrics=["accuracy"])
+    if replicas == 1:
+        trainer.build_metrics()
     state = checkpoint.RunState(
         run.workdir, whole, schedule, train.patience, twin, train.keep
     )

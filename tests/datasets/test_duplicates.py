@@ -142,11 +142,11 @@ def test_a_label_that_a_part_lacks_is_named_with_what_to_do():
     )
     manifest = Manifest(clips, ("hum", "hiss"))
     assert corpus_checks.missing_labels(manifest) == [
-        "the validation part has no clip of hiss: the best epoch is chosen without it; "
-        "add recordings of it, or, where the part is drawn, raise "
+        "the validation split has no clip of hiss: the best epoch is chosen without "
+        "it; add recordings of it, or, where the split is drawn, raise "
         "dataset.validation_share",
-        "the test part has no clip of hum: the result says nothing about it; add its "
-        "files, or choose another dataset.fold or, where the part is drawn, "
+        "the test split has no clip of hum: the result says nothing about it; add its "
+        "files, or choose another dataset.fold or, where the split is drawn, "
         "dataset.test_share",
     ]
     assert corpus_checks.corpus_notes(manifest, None, (), ()) == (

@@ -180,9 +180,9 @@ def test_folds_of_which_files_are_there_are_named(shared_data, tmp_path):
             datasets.load(config.dataset), config, ("train", "validation")
         )
     assert str(caught.value).endswith(
-        "The validation part has no file at all: complete the corpus, or use "
+        "The validation split has no file at all: complete the corpus, or use "
         "--dataset.fold=1 or --dataset.fold=2 or --dataset.fold=3, with which each "
-        "part has files"
+        "split has files"
     )
 
 

@@ -52,7 +52,9 @@ def statistics(waveforms: np.ndarray) -> np.ndarray:
 
 def listener(audio: Audio | None = None, **evaluate) -> Predictor:
     audio = audio or Audio(sample_rate=16_000, segment_seconds=0.1, hop_seconds=0.07)
-    return Predictor(LABELS, Preprocessing.of(audio, Evaluate(**evaluate)), statistics)
+    return Predictor(
+        LABELS, Preprocessing.from_config(audio, Evaluate(**evaluate)), statistics
+    )
 
 
 def probabilities(result: dict) -> list[float]:
@@ -200,7 +202,7 @@ def test_batches_of_segments_are_as_before(tmp_path, monkeypatch):
         return statistics(waveforms)
 
     audio = Audio(sample_rate=RATE, segment_seconds=0.1, channels="split")
-    model = Predictor(LABELS, Preprocessing.of(audio, Evaluate()), run)
+    model = Predictor(LABELS, Preprocessing.from_config(audio, Evaluate()), run)
     path = tmp_path / "clip.wav"
     soundfile.write(path, sound(RATE // 2), RATE)
     model.predict_files([path])

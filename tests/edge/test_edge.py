@@ -256,8 +256,8 @@ def test_metadata_without_a_configuration_have_its_defaults(
 
     text = fields(flatbuffer, config=config)
     predictor = asc_tf.load(sealed(tmp_path / "m.tflite", flatbuffer, text))
-    assert predictor.audio.max_seconds == 600
-    assert predictor.audio.segment_samples == LENGTH
+    assert predictor.preprocessing.segments == "all"
+    assert predictor.preprocessing.segment_samples == LENGTH
 
 
 @pytest.mark.parametrize(

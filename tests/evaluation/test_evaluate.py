@@ -18,7 +18,7 @@ from asc_tf import cli
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.evaluation import predictor
 from asc_tf.evaluation.evaluate import evaluate
-from asc_tf.evaluation.scoring import kept_epoch
+from asc_tf.evaluation.scoring import find_model_epoch
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline import corpus_checks
 from asc_tf.pipeline.evaluation_data import scan_splits
@@ -112,10 +112,10 @@ def test_the_report_says_which_epoch_the_model_is_of(workdir):
     best = min(tiny.history(workdir), key=lambda row: row["val_loss"])["epoch"]
     config = workdir.config()
     kept = {"epoch": best, "epochs": 3}
-    assert kept_epoch(workdir, config) == {"keep": "best"} | kept
+    assert find_model_epoch(workdir, config) == {"keep": "best"} | kept
     last = config.replace({"train.keep": "last"})
     kept = {"epoch": 3, "epochs": 3}
-    assert kept_epoch(workdir, last) == {"keep": "last"} | kept
+    assert find_model_epoch(workdir, last) == {"keep": "last"} | kept
     report, page = evaluate(workdir)
     note = f"epoch {best:.0f} of 3, the one with the lowest validation loss."
     assert report["notes"][0].endswith(note)

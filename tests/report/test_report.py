@@ -49,7 +49,7 @@ def make(n_clips=40, absent=2, **names):
     predicted = np.where(np.arange(n_clips) % 4 == 0, 0, truth)
     probabilities = np.full((n_clips, 3), 0.1)
     probabilities[np.arange(n_clips), predicted] = 0.8
-    report = metrics.evaluate(LABELS, truth, probabilities, **names)
+    report = metrics.compute_metrics(LABELS, truth, probabilities, **names)
     predictions = [
         {
             "file": f"audio/{index}.wav",
