@@ -18,10 +18,10 @@ from asc_tf.audio.stream import open_stream
 from asc_tf.config import Audio, Evaluate
 from asc_tf.config.run_search import find_run, suggest_run
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.opening import naming
-from asc_tf.core.quiet import quiet_tensorflow, without_notes
+from asc_tf.core.opening import name_in_errors
+from asc_tf.core.quiet import quiet_tensorflow, suppress_notes
 from asc_tf.dsp import segments
-from asc_tf.dsp.preprocessing import Preprocessing, silence_note
+from asc_tf.dsp.preprocessing import Preprocessing, note_silence
 from asc_tf.pipeline.feature_store import StoredFeatures
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Predictor:
             UserError: If the segments are not finite, far beyond full scale, or of
                 another shape or type.
         """
-        waveforms = self.preprocessing.checked_segments(waveforms)
+        waveforms = self.preprocessing.check_segments(waveforms)
         if not len(waveforms):
             return np.empty((0, len(self.labels)), np.float32)
         return _normalize(self.predict_batch(waveforms))
@@ -135,12 +135,12 @@ class Predictor:
 
     def _predict_file(self, path: str | Path, max_seconds: float) -> dict[str, Any]:
         try:
-            with naming(path):
+            with name_in_errors(path):
                 stream = open_stream(path, max_seconds)
                 probabilities = self._predict_clip(
                     self.preprocessing.cut_stream(stream)
                 )
-                note = silence_note(stream)
+                note = note_silence(stream)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(probabilities.argmax())
@@ -304,14 +304,14 @@ def load_workdir(path: str | Path) -> Predictor:
             f"{workdir.labels_file}: {len(labels)} labels, but the model has "
             f"{model.output_shape[-1]}; restore the file or train again"
         )
-    preprocessing = Preprocessing.of(config.audio, config.evaluate)
+    preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
     return Predictor(labels, preprocessing, model.predict_on_batch)
 
 
 def _load_saved_model(path: Path) -> Predictor:
     import tensorflow as tf
 
-    from asc_tf.edge.container import checked_labels, config_section
+    from asc_tf.edge.container import check_labels, read_config_section
     from asc_tf.models.precision import allow_tensor_float_32
 
     allow_tensor_float_32(False)
@@ -319,11 +319,11 @@ def _load_saved_model(path: Path) -> Predictor:
         described = json.loads((path / METADATA).read_text(encoding="utf-8"))
         if not isinstance(described, dict) or "config" not in described:
             raise UserError(f"{METADATA} has no config")
-        preprocessing = Preprocessing.of(
-            Audio(**config_section(described, "audio")),
-            Evaluate(**config_section(described, "evaluate")),
+        preprocessing = Preprocessing.from_config(
+            Audio(**read_config_section(described, "audio")),
+            Evaluate(**read_config_section(described, "evaluate")),
         )
-        labels = checked_labels(described.get("labels"))
+        labels = check_labels(described.get("labels"))
         model = tf.saved_model.load(str(path))
         serve = model.signatures["serving_default"]
         width = serve.structured_outputs["probabilities"].shape[-1]
@@ -349,6 +349,6 @@ def _load_saved_model(path: Path) -> Predictor:
 def _load_tflite(path: Path) -> Predictor:
     from asc_tf.edge.runtime import EdgeModel
 
-    with without_notes():
+    with suppress_notes():
         model = EdgeModel(path)
     return Predictor(model.labels, model.metadata.preprocessing, model.predict_segments)

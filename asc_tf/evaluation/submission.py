@@ -1,7 +1,6 @@
 """Average the predictions of runs and rank the labels of each clip."""
 
 import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.files import format_csv
 from asc_tf.dsp.segments import SMALLEST
 from asc_tf.evaluation import metrics
 from asc_tf.workdir import Workdir
@@ -131,15 +131,13 @@ def format_table(
         top_k: Number of labels per clip.
         excluded: Paths of clips without a prediction, which get the mean of all.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["fname", "label"])
     words = [label.replace(" ", "_") for label in predictions.labels]
     mean = predictions.probabilities.mean(axis=0)
     means = np.tile(mean, (len(excluded), 1))
     probabilities = np.concatenate([predictions.probabilities, means])
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
-    for file, best in zip((*predictions.files, *excluded), order, strict=True):
-        guesses = " ".join(words[index] for index in best)
-        writer.writerow([Path(file).name, guesses])
-    return text.getvalue()
+    rows = [
+        {"fname": Path(file).name, "label": " ".join(words[index] for index in best)}
+        for file, best in zip((*predictions.files, *excluded), order, strict=True)
+    ]
+    return format_csv(("fname", "label"), rows)

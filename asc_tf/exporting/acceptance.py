@@ -10,14 +10,14 @@ import numpy as np
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import DiskFullError, tree_bytes, tree_sha256
+from asc_tf.core.files import DiskFullError, count_bytes, hash_path
 from asc_tf.edge.container import FORMAT_VERSION
 from asc_tf.evaluation.predictor import Predictor, load
 from asc_tf.evaluation.scoring import score
-from asc_tf.manifest import Manifest, evenly
+from asc_tf.manifest import Manifest, pick_evenly
 from asc_tf.pipeline.evaluation_data import scan_splits
 from asc_tf.pipeline.run import Run
-from asc_tf.workdir import environment
+from asc_tf.workdir import describe_environment
 
 FILES = {
     "saved_model": "saved_model/1",
@@ -51,10 +51,10 @@ def compare_with_keras(
     Returns:
         The content of export.json.
     """
-    from asc_tf.models.cost import macs
+    from asc_tf.models.cost import count_macs
 
     config = run.config
-    chosen = tuple(evenly(run.manifest.clips_in(split), config.export.check_clips))
+    chosen = tuple(pick_evenly(run.manifest.clips_in(split), config.export.check_clips))
     runs = {split: run.with_manifest(dataclasses.replace(run.manifest, clips=chosen))}
     try:
         runs["test"] = scan_splits(run, "test")
@@ -70,9 +70,11 @@ def compare_with_keras(
         "format_version": FORMAT_VERSION,
         "model": config.model.name,
         "parameters": model.count_params(),
-        "macs": macs(model),
+        "macs": count_macs(model),
         "macs_note": "one segment, without the front-end",
-        "environment": {k: v for k, v in environment().items() if k != "command"},
+        "environment": {
+            k: v for k, v in describe_environment().items() if k != "command"
+        },
         "keras": {
             name: {
                 "n_clips": len(reference),
@@ -109,8 +111,8 @@ def _check_file(
         Row of export.json; it has a `reason` if the file is rejected.
     """
     path = folder / FILES[name]
-    row: dict[str, Any] = {"file": FILES[name], "bytes": tree_bytes(path)}
-    row["sha256"] = tree_sha256(path)
+    row: dict[str, Any] = {"file": FILES[name], "bytes": count_bytes(path)}
+    row["sha256"] = hash_path(path)
     try:
         predictor = load(path)
         for split, run in runs.items():

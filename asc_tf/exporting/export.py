@@ -10,7 +10,7 @@ from typing import Any
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import replacing, write_text
+from asc_tf.core.files import write_atomically, write_text
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.container import FORMAT_VERSION
 from asc_tf.evaluation.scoring import describe_left_out
@@ -18,7 +18,7 @@ from asc_tf.exporting.acceptance import FILES, compare_with_keras
 from asc_tf.exporting.calibration import calibration_segments
 from asc_tf.pipeline.evaluation_data import scan_splits
 from asc_tf.pipeline.run import Run
-from asc_tf.workdir import Workdir, without_places
+from asc_tf.workdir import Workdir, remove_paths
 
 
 def checked_split(parts: Collection[str]) -> str:
@@ -66,7 +66,7 @@ def export(
     run = scan_splits(run, split, max_left_out=config.dataset.max_missing)
     if lacking := describe_left_out(run.manifest, [split]):
         print(f"PARTIAL: {lacking}")
-    with replacing(output) as folder:
+    with write_atomically(output) as folder:
         folder.mkdir()
         metadata = _metadata(config, workdir.labels())
         failed = _write_formats(model, run, metadata, folder)
@@ -110,8 +110,8 @@ def _metadata(config: Config, labels: Sequence[str]) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "labels": list(labels),
-        **dataclasses.asdict(Preprocessing.of(config.audio, config.evaluate)),
-        "config": without_places(config),
+        **dataclasses.asdict(Preprocessing.from_config(config.audio, config.evaluate)),
+        "config": remove_paths(config),
     }
 
 

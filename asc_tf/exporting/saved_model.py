@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from asc_tf.audio.decode import decode_wav, is_sound
-from asc_tf.audio.segment import all_segments, pool
+from asc_tf.audio.decode import decode_wav, has_valid_samples
+from asc_tf.audio.segment import cut_segments, pool
 from asc_tf.config import Audio, Evaluate
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.dsp.streaming import BAD_SAMPLES
@@ -33,8 +33,8 @@ def write_saved_model(
 
     - `serving_default`: `waveform` float32 `[batch, samples]` in [-1, 1], at
       `audio.sample_rate`; `[batch, samples, 2]` for a model of two channels, as
-      `asc_tf.dsp.channels.view` makes them (left and right, or mid and side). Any
-      length; longer ones are cut into segments, whose probabilities are pooled.
+      `asc_tf.dsp.channels.select_view` makes them (left and right, or mid and side).
+      Any length; longer ones are cut into segments, whose probabilities are pooled.
     - `encoded`: `encoded` string `[batch]`, the bytes of WAV files of any sample rate
       and length.
 
@@ -63,7 +63,7 @@ def write_saved_model(
     archive.write_out(path, verbose=False)
     (path / METADATA).parent.mkdir(exist_ok=True)
     (path / METADATA).write_text(json.dumps(metadata, indent=2), encoding="utf-8")
-    one_segment = [1, *Preprocessing.of(audio, evaluate).segment_shape]
+    one_segment = [1, *Preprocessing.from_config(audio, evaluate).segment_shape]
     _write_warmup(path / "assets.extra" / "tf_serving_warmup_requests", one_segment)
 
 
@@ -149,7 +149,7 @@ def _classify_segments(
     Returns:
         Probabilities, float32 `[batch, segments, labels]`.
     """
-    segments = all_segments(
+    segments = cut_segments(
         waveforms,
         audio.segment_samples,
         audio.hop_samples,
@@ -168,7 +168,7 @@ def _classify_segments(
 
 def _check_rows(waveforms: tf.Tensor) -> list[tf.Operation]:
     """Make the assertions that each row of `[batch, samples, ...]` is usable."""
-    sound = is_sound(waveforms, list(range(1, waveforms.shape.rank)))
+    sound = has_valid_samples(waveforms, list(range(1, waveforms.shape.rank)))
     bad = tf.strings.as_string(tf.where(~sound)[:, 0])
     rows = tf.strings.reduce_join(bad, separator=", ")
     reason = tf.strings.join(["row ", rows, f" of waveform: {BAD_SAMPLES}"])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asc_tf.core.files import DiskFullError, is_disk_full, replacing
+from asc_tf.core.files import DiskFullError, is_disk_full, write_atomically
 
 CALIBRATION = "calibration.float32"
 
@@ -80,7 +80,7 @@ def main(task: str) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file that is whole if it is there, however this process may end."""
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.write_bytes(content)
 
 

@@ -10,7 +10,7 @@ from asc_tf import datasets
 from asc_tf.config import Audio, Config
 from asc_tf.core.errors import UserError
 from asc_tf.datasets import remedies
-from asc_tf.datasets.duplicates import duplicate_notes, find_duplicates
+from asc_tf.datasets.duplicates import describe_duplicates, find_duplicates
 from asc_tf.datasets.shared import shared_note
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.workdir import Workdir
@@ -69,7 +69,7 @@ def _suggest_remedy(
     """
     root, dataset = Path(config.dataset.dir), config.dataset
     own_table = dataset.csv_file if dataset.name == "csv" else ""
-    where = remedies.missing_file(root, absent[0].path, own_table)
+    where = remedies.explain_missing_file(root, absent[0].path, own_table)
     if len(absent) == len(manifest.clips):
         return f"No file of the corpus is where it should be: {where}"
     advice = []
@@ -223,7 +223,7 @@ def corpus_notes(
     return [
         *([shared] if shared else []),
         *missing_labels(manifest),
-        *duplicate_notes(find_duplicates(clips, root), named),
+        *describe_duplicates(find_duplicates(clips, root), named),
     ]
 
 

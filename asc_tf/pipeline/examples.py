@@ -11,7 +11,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from asc_tf.augment import Banks, augment_features, augment_waveforms, fold_in
+from asc_tf.augment import NoiseBanks, augment_features, augment_waveforms, fold_in
 from asc_tf.config import Augment, Config, Evaluate
 from asc_tf.core.memory import fits_memory
 from asc_tf.dsp.preprocessing import Preprocessing
@@ -27,7 +27,7 @@ from asc_tf.pipeline.waveforms import (
 )
 
 STATISTICS_BATCH = 32
-NO_SOUNDS = Banks()
+NO_SOUNDS = NoiseBanks()
 
 
 class Examples(Protocol):
@@ -102,14 +102,14 @@ class ClipExamples:
         validation: Waveforms | None,
         frontend: FrontendLayer,
         config: Config,
-        banks: Banks = NO_SOUNDS,
+        banks: NoiseBanks = NO_SOUNDS,
         caches_validation: bool = True,
     ) -> None:
         self._caches_validation = caches_validation
         self._training, self._validation = training, validation
         self._frontend, self._config = frontend, config
         # Converted once, so that all graphs share the constants.
-        self._banks = Banks(*(b if b is None else tf.constant(b) for b in banks))
+        self._banks = NoiseBanks(*(b if b is None else tf.constant(b) for b in banks))
         self.is_weighted = training.is_weighted
 
     def count(self) -> int:
@@ -142,7 +142,7 @@ class ClipExamples:
                 waveforms = tf.reduce_mean(waveforms, axis=2)
             return clip_by_clip(self._frontend.extract, waveforms)
 
-        all_segments = Preprocessing.of(self._config.audio, Evaluate())
+        all_segments = Preprocessing.from_config(self._config.audio, Evaluate())
         batches = segment_batches(self._training, all_segments, STATISTICS_BATCH)
         return batches.map(features, num_parallel_calls=AUTOTUNE)
 
@@ -154,7 +154,7 @@ class ClipExamples:
             waveforms = self._training
             evaluate = dataclasses.replace(evaluate, segments="all")
         assert waveforms is not None
-        preprocessing = Preprocessing.of(self._config.audio, evaluate)
+        preprocessing = Preprocessing.from_config(self._config.audio, evaluate)
         return segment_batches(waveforms, preprocessing, evaluate.batch_size)
 
     def plain_inputs(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

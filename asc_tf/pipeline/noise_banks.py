@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from asc_tf.audio.read import read
-from asc_tf.augment import Banks
+from asc_tf.augment import NoiseBanks
 from asc_tf.augment.waveforms import NOISE_BLOCK
 from asc_tf.config import Audio, Augment
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.datasets.corpus import files_below, is_audio
+from asc_tf.datasets.corpus import is_audio, list_files
 from asc_tf.dsp.resampling import resample
 
 MAX_VALUES = 2**26
@@ -53,7 +53,7 @@ def load(
     samples: int,
     seed: int,
     audio: Audio | None = None,
-) -> Banks:
+) -> NoiseBanks:
     """Make the configured banks.
 
     A row of a noise bank is a file in mono, looped to the length of the longest one (at
@@ -85,7 +85,7 @@ def load(
         noise = _make_noise(augment.noise, sample_rate, samples, seed)
     if augment.impulse_dir:
         impulses = _load_impulses(augment.impulse_dir, sample_rate, seed, audio)
-    return Banks(noise, impulses)
+    return NoiseBanks(noise, impulses)
 
 
 def _make_noise(kind: str, sample_rate: int, samples: int, seed: int) -> np.ndarray:
@@ -166,7 +166,7 @@ def _choose_files(folder: str, name: str, most: int, seed: int) -> list[Path]:
     directory = Path(folder)
     if not directory.is_dir():
         raise UsageError(f"{name} = {folder!r}: no such folder")
-    files = [path for path in files_below(directory) if is_audio(path, directory)]
+    files = [path for path in list_files(directory) if is_audio(path, directory)]
     if not files:
         raise UserError(
             f"{name} = {folder!r}: holds no audio file (WAV, FLAC, Ogg, MP3, AIFF ...)"

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asc_tf import datasets
-from asc_tf.command_line import command
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
-from asc_tf.datasets.corpus import files_below, is_audio
+from asc_tf.core.packages import require_package
+from asc_tf.datasets.corpus import is_audio, list_files
 from asc_tf.manifest import Clip, Manifest, read_clips
 from asc_tf.pipeline.corpus_checks import (
     check_found,
@@ -35,7 +35,7 @@ def prepare(config: Config, workdir: Workdir) -> Run:
     """
     if config.dataset.features:
         return _prepare_stored(config, workdir)
-    command.need("tensorflow")
+    require_package("tensorflow")
     check_sounds(config)
     workdir.check_config(config)
     known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
@@ -49,7 +49,7 @@ def prepare(config: Config, workdir: Workdir) -> Run:
 def _prepare_stored(config: Config, workdir: Workdir) -> Run:
     """Open the stored features of a run; its audio files are not needed."""
     stored = StoredFeatures.open(config.dataset.features)
-    command.need("tensorflow")
+    require_package("tensorflow")
     workdir.check_config(config)
     stored.check(config)
     manifest = stored.manifest
@@ -74,7 +74,7 @@ def check_sounds(config: Config) -> None:
             continue
         if not folder.is_dir():
             raise UsageError(f"augment.{name} = {place!r}: no such folder")
-        if not any(is_audio(path, folder) for path in files_below(folder)):
+        if not any(is_audio(path, folder) for path in list_files(folder)):
             raise UsageError(
                 f"augment.{name} = {place!r}: holds no audio file (WAV, FLAC, Ogg, "
                 "MP3, AIFF ...)"

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from asc_tf.audio import sndfile
 from asc_tf.audio.cache import Row, WaveformCache
-from asc_tf.audio.decode import KEPT, Known, decode_clip
-from asc_tf.audio.segment import all_segments, random_segment
+from asc_tf.audio.decode import CACHED, Variants, decode_clip
+from asc_tf.audio.segment import cut_segments, draw_segment
 from asc_tf.augment import fold_in
 from asc_tf.config import Audio, Config, Evaluate
 from asc_tf.core.errors import UserError
@@ -85,14 +85,14 @@ class Waveforms:
         unverified_weight: float = 1.0,
         progress: Callable[[Iterable], Iterable] = iter,
     ) -> None:
-        views = [channels.views(audio.channels, clip.channels) for clip in clips]
+        views = [channels.list_views(audio.channels, clip.channels) for clip in clips]
         rows = [
             Row(clip, view)
             for clip, views_of_clip in zip(clips, views, strict=True)
             for view in views_of_clip
         ]
         self.count, self.clips, self._audio = len(rows), len(clips), audio
-        self.channels = channels.count(audio.channels)
+        self.channels = channels.count_channels(audio.channels)
         cache = WaveformCache(cache_dir, root, audio)
         caches_all = audio.cache == "disk"
         cached = cache.fill(
@@ -111,7 +111,7 @@ class Waveforms:
         columns = {
             # As bytes, because a name need not be UTF-8.
             "path": [os.fsencode(path) for path in files],
-            "route": [KEPT if row in cached else row.clip.route for row in rows],
+            "route": [CACHED if row in cached else row.clip.route for row in rows],
             "view": [row.view for row in rows],
             "rate": tf.constant([row.clip.sample_rate for row in rows], tf.int64),
             "span": tf.constant(spans, tf.float64),
@@ -173,16 +173,16 @@ class Waveforms:
         return rows.map(decode, num_parallel_calls=AUTOTUNE)
 
 
-def _summarize(rows: Sequence[Row], has_cached: bool) -> Known:
+def _summarize(rows: Sequence[Row], has_cached: bool) -> Variants:
     """List the routes, views and rates (the most frequent first) that can occur.
 
     Args:
         rows: Rows that are decoded in the graph.
         has_cached: Whether there are rows in the cache too.
     """
-    routes = {row.clip.route for row in rows} | ({KEPT} if has_cached else set())
+    routes = {row.clip.route for row in rows} | ({CACHED} if has_cached else set())
     rates = Counter(row.clip.sample_rate for row in rows)
-    return Known(
+    return Variants(
         routes=tuple(sorted(routes)),
         views=tuple(sorted({row.view for row in rows})),
         rates=tuple(rate for rate, _ in rates.most_common()),
@@ -237,13 +237,13 @@ def training_segments(
 
     def crop(position: tf.Tensor, row: dict[str, tf.Tensor]) -> tuple:
         own_seed = fold_in(fold_in(seed, 1), position)
-        segment = random_segment(row["waveform"], length, own_seed, audio.short_clips)
+        segment = draw_segment(row["waveform"], length, own_seed, audio.short_clips)
         return segment, row["target"], row["weight"]
 
     rows = waveforms.shuffle(seed[0], config.augment.copies)
     if config.train.segments == "random":
         return rows.enumerate().map(crop, num_parallel_calls=AUTOTUNE)
-    all_of_clip = Preprocessing.of(audio, Evaluate())
+    all_of_clip = Preprocessing.from_config(audio, Evaluate())
     # Whole clips are shuffled first; a buffer that fits in memory mixes their segments.
     return (
         rows.flat_map(lambda row: _cut(row, all_of_clip))
@@ -275,7 +275,7 @@ def segments_per_epoch(waveforms: Waveforms, config: Config) -> int:
     copies = config.augment.copies
     if config.train.segments == "random":
         return copies * waveforms.count
-    all_of_clip = Preprocessing.of(config.audio, Evaluate())
+    all_of_clip = Preprocessing.from_config(config.audio, Evaluate())
     rows = waveforms.in_order().flat_map(lambda row: _cut(row, all_of_clip))
     with reading():
         return copies * int(rows.reduce(np.int64(0), lambda count, _: count + 1))
@@ -303,7 +303,7 @@ def segment_batches(
 def _cut(row: dict[str, tf.Tensor], settings: Preprocessing) -> tf.data.Dataset:
     """Cut one example into segments, each with the description of the example."""
     length = settings.segment_samples
-    segments = all_segments(
+    segments = cut_segments(
         row["waveform"][tf.newaxis],
         length,
         settings.hop_samples,

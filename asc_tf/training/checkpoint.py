@@ -10,8 +10,6 @@ that an epoch writes only the other weights; those of a better model go to `best
 from which `asc_tf.training.model_file` puts them into the model.
 """
 
-import csv
-import io
 import json
 import zipfile
 from collections.abc import Iterator
@@ -21,9 +19,9 @@ import keras
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import replacing, sha256, write_npz, write_text
+from asc_tf.core.files import hash_path, write_atomically, write_csv, write_npz
 from asc_tf.frontend import FrontendLayer
-from asc_tf.models.precision import layers_of
+from asc_tf.models.precision import list_layers
 from asc_tf.training.model_file import select_row
 from asc_tf.training.optimization import PlateauSchedule, swap_averages
 from asc_tf.workdir import Workdir
@@ -232,12 +230,12 @@ class RunState(keras.callbacks.Callback):
                 )
                 if id(own) not in frozen
             }
-            with replacing(best_file) as temporary:
+            with write_atomically(best_file) as temporary:
                 write_npz(temporary, changed)
         else:
             # The file may be of an earlier run in this folder.
             best_file.unlink(missing_ok=True)
-            with replacing(self._workdir.model_file) as temporary:
+            with write_atomically(self._workdir.model_file) as temporary:
                 model.save(temporary)
             self._has_model = True
         swap_averages(self.model)
@@ -250,7 +248,7 @@ class RunState(keras.callbacks.Callback):
         """
         return {
             id(weight)
-            for layer in layers_of(self.whole)
+            for layer in list_layers(self.whole)
             if not layer.trainable and not isinstance(layer, FrontendLayer)
             for weight in layer.weights
         }
@@ -267,16 +265,16 @@ class RunState(keras.callbacks.Callback):
         }
         if frozen and not self._frozen_digest:
             fixed = {k: v.numpy() for k, v in variables.items() if id(v) in frozen}
-            with replacing(self._workdir.frozen_file) as temporary:
+            with write_atomically(self._workdir.frozen_file) as temporary:
                 write_npz(temporary, fixed)
-            self._frozen_digest = sha256(self._workdir.frozen_file)
+            self._frozen_digest = hash_path(self._workdir.frozen_file)
         arrays = {k: v.numpy() for k, v in variables.items() if id(v) not in frozen}
         for index, (_, average) in enumerate(self.model.statistics.pairs):
             arrays[f"average_{index}"] = average.numpy()
         arrays["history"] = np.array(json.dumps(self.history))
         if frozen:
             arrays["frozen"] = np.array(self._frozen_digest)
-        with replacing(self._workdir.checkpoint_file) as temporary:
+        with write_atomically(self._workdir.checkpoint_file) as temporary:
             write_npz(temporary, arrays)
         self.epochs_saved = self.epochs_done
 
@@ -291,15 +289,12 @@ class RunState(keras.callbacks.Callback):
         digest = str(arrays.pop("frozen", ""))
         if digest:
             path = self._workdir.frozen_file
-            if sha256(path) != digest:
+            if hash_path(path) != digest:
                 raise ValueError(f"{path.name} does not belong to it")
             with np.load(path, allow_pickle=False) as frozen:
                 arrays |= dict(frozen)
         return arrays, digest
 
     def _write_history(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.history)
-        write_text(self._workdir.history_file, text.getvalue())
+        columns = list(self.history[0])
+        write_csv(self._workdir.history_file, columns, self.history)

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
-from asc_tf.models.precision import layers_of
+from asc_tf.models.precision import list_layers
 
 
 def strategy(config: Config, examples: int) -> tf.distribute.Strategy:
@@ -62,6 +62,6 @@ def synchronize(body: keras.Model) -> None:
     Training then has the same result as on one device, and the last batch of an epoch
     may leave a device without examples.
     """
-    for layer in layers_of(body):
+    for layer in list_layers(body):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True

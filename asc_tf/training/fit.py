@@ -15,7 +15,7 @@ import tensorflow as tf
 from asc_tf import models
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
-from asc_tf.frontend import FrontendLayer, statistics
+from asc_tf.frontend import FrontendLayer, compute_statistics
 from asc_tf.models.precision import allow_tensor_float_32
 from asc_tf.pipeline.embeddings import make_embedding_cache
 from asc_tf.pipeline.examples import (
@@ -96,7 +96,9 @@ def set_statistics(run: Run, frontend: FrontendLayer, source: SegmentExamples) -
         flush=True,
     )
     with reading():
-        frontend.set_statistics(*statistics(frontend, source.training_features()))
+        frontend.set_statistics(
+            *compute_statistics(frontend, source.training_features())
+        )
 
 
 def make_energy_report(run: Run) -> EnergyReport | None:
@@ -136,7 +138,7 @@ def fit_epochs(
     config, workdir = run.config, run.workdir
     folder = workdir.path / "tensorboard"
     steps = steps_per_epoch(examples.count(), config.train.batch_size)
-    parameters = models.body_of(state.whole).count_params()
+    parameters = models.get_body(state.whole).count_params()
     trained = sum(math.prod(each.shape) for each in trainer.trainable_variables)
     print(
         f"{trainer.name}: {parameters} parameters, {trained} of them trained, "

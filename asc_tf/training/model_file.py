@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import replacing
+from asc_tf.core.files import write_atomically
 from asc_tf.workdir import Workdir
 
 
@@ -87,7 +87,7 @@ def complete_model(workdir: Workdir) -> None:
     """
     if workdir.best_file.is_file():
         model = load_whole(workdir.model_file)
-        with replacing(workdir.model_file) as temporary:
+        with write_atomically(workdir.model_file) as temporary:
             model.save(temporary)
         workdir.best_file.unlink()
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras.optimizers import schedules
 
 from asc_tf.config import Train
-from asc_tf.models.precision import layers_of
+from asc_tf.models.precision import list_layers
 from asc_tf.training.keras_internals import moving_averages
 
 UNDECAYED = ["bias", "gamma", "beta"]
@@ -192,7 +192,7 @@ class StatisticsAverages:
     def __init__(self, body: keras.Model, momentum: float) -> None:
         self.pairs: list[tuple[keras.Variable, keras.Variable]] = []
         self._momenta: list[tuple[float, float]] = []
-        for layer in layers_of(body) if momentum else ():
+        for layer in list_layers(body) if momentum else ():
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
                 for statistic in (layer.moving_mean, layer.moving_variance):
                     average = keras.Variable(

@@ -133,7 +133,7 @@ def draw_confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> np.ndarr
     Returns:
         Image, uint8 `[1, height, width, 3]`.
     """
-    png = figures.confusion_matrix(
+    png = figures.draw_confusion_matrix(
         labels, counts.tolist(), percent=False, counted="segments"
     )
     return tf.io.decode_png(png, channels=3).numpy()[np.newaxis]

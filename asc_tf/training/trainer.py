@@ -135,6 +135,15 @@ class Trainer(FetchingModel):
         self.confusion.assign_add(tf.matmul(true, predicted, transpose_a=True))
         return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
+    def build_metrics(self) -> None:
+        """Create the variables of the metrics before the training step is compiled.
+
+        Keras creates them in the step, which TensorFlow then has to trace twice.
+        """
+        targets = tf.zeros((1, self.confusion.shape[0]))
+        self.compute_metrics(None, targets, targets)
+        self.reset_metrics()
+
 
 class WaitReport(keras.callbacks.Callback):
     """Callback that adds to the logs of an epoch its share of waiting for data."""

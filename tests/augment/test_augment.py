@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from asc_tf import augment
-from asc_tf.augment import Banks
+from asc_tf.augment import NoiseBanks
 from asc_tf.config import Augment
 
 
@@ -18,7 +18,7 @@ def normal(*shape: int, number: int = 0) -> np.ndarray:
     return values.astype(np.float32)
 
 
-BANKS = Banks(normal(2, 640), normal(3, 20))
+BANKS = NoiseBanks(normal(2, 640), normal(3, 20))
 ALL_FOR_WAVEFORMS = Augment(
     time_reverse=True,
     time_roll=True,
@@ -142,7 +142,7 @@ def test_features_are_changed_in_their_order():
     wanted, wanted_targets = augment.mixup(
         wanted, targets, augment.fold_in(own, 2), 0.3
     )
-    fill = augment.fill_values(wanted, "mean")
+    fill = augment.compute_fill(wanted, "mean")
     wanted = augment.mask(wanted, augment.fold_in(own, 3), 2, 10, 1, fill)
     wanted = augment.mask(wanted, augment.fold_in(own, 4), 1, 8, 2, fill)
     np.testing.assert_allclose(found, wanted, atol=1e-6)

@@ -7,7 +7,7 @@ from scipy import stats
 from scipy.signal import fftconvolve
 
 from asc_tf import augment
-from asc_tf.augment import Banks
+from asc_tf.augment import NoiseBanks
 from asc_tf.config import Augment
 
 
@@ -235,7 +235,7 @@ def test_all_of_them_follow_one_another_in_their_order():
     )
     waveforms = normal(8, 300, 2)
     found = augment.augment_waveforms(
-        waveforms, seed(6), settings, Banks(BANK, IMPULSES)
+        waveforms, seed(6), settings, NoiseBanks(BANK, IMPULSES)
     )
     order = ("channel", 5), ("reverse", 6), ("roll", 0), ("convolve", 7), ("noise", 8)
     wanted = waveforms

@@ -15,8 +15,13 @@ from asc_tf.core.errors import UsageError, UserError
 from asc_tf.exporting.saved_model import write_one_segment
 from asc_tf.exporting.tflite import convert
 from asc_tf.frontend import FrontendLayer
-from asc_tf.models.budget import body_kb, check_budget, frontend_kb, summary
-from asc_tf.models.cost import layer_costs, macs, table
+from asc_tf.models.budget import (
+    check_budget,
+    estimate_body_kb,
+    estimate_frontend_kb,
+    summarize,
+)
+from asc_tf.models.cost import compute_costs, count_macs, format_table
 from asc_tf.models.imagenet import BACKBONES
 from asc_tf.training.model_file import load_whole
 
@@ -77,7 +82,7 @@ def test_the_twin_in_tf_keras_gives_equal_probabilities(name, shape):
     amplified = max(1, np.abs(model.get_layer("logits").get_weights()[0]).max())
     np.testing.assert_allclose(found, wanted, atol=3e-6 * amplified, rtol=1e-5)
     assert np.ptp(wanted, axis=0).max() > 0.01
-    assert layer_costs(twin) == layer_costs(model)
+    assert compute_costs(twin) == compute_costs(model)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -118,11 +123,11 @@ def test_a_whole_model_of_every_family_is_saved_and_loaded(name, tmp_path):
     layer = FrontendLayer(32000, config.frontend)
     waveform = sounds(2, 32000)
     body = lively(SMALL[name], (63, 40, 2), 4, layer(waveform))
-    whole = models.with_frontend(layer, body, (32000,))
+    whole = models.attach_frontend(layer, body, (32000,))
     whole.save(tmp_path / "model.keras")
     again = load_whole(tmp_path / "model.keras")
     np.testing.assert_allclose(again(waveform), whole(waveform), atol=1e-6)
-    assert models.body_of(again).name == name
+    assert models.get_body(again).name == name
 
 
 @pytest.mark.parametrize("name", ["us8k_cnn", "fsdkaggle2018_cnn", "dcase2018_cnn"])
@@ -151,14 +156,14 @@ def test_macs_are_those_of_a_hand_count():
     model = models.build(Model(filters=(4, 8)), (10, 6), labels=3)
     first = 5 * 3 * 4 * 9
     separable = 5 * 3 * (4 * 9 + 4 * 8) + 5 * 3 * (8 * 9 + 8 * 8)
-    assert macs(model) == first + separable + 8 * 3
+    assert count_macs(model) == first + separable + 8 * 3
 
 
 def test_the_whole_model_is_front_end_then_body():
     config = Config()
     layer = FrontendLayer(32000, config.frontend)
     body = models.build(config.model, (config.frontend.frames(16000), 64), 4)
-    whole = models.with_frontend(layer, body, (16000,))
+    whole = models.attach_frontend(layer, body, (16000,))
     waveform = tf.random.stateless_normal([2, 16000], [1, 2])
     np.testing.assert_allclose(whole(waveform), body(layer(waveform)), atol=1e-6)
     assert whole.count_params() == body.count_params() + 2 * 64
@@ -166,7 +171,7 @@ def test_the_whole_model_is_front_end_then_body():
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 10, 15, 16, 100])
 def test_an_epoch_leaves_little_of_the_old_batch_norm_statistics(steps):
-    momentum = models.momentum_for(steps)
+    momentum = models.choose_momentum(steps)
     assert 0 < momentum <= 0.9
     assert momentum**steps <= 0.2 + 1e-9
     model = models.build(Model(), (40, 16), 3, momentum)
@@ -177,7 +182,7 @@ def test_an_epoch_leaves_little_of_the_old_batch_norm_statistics(steps):
 def costs_of(*stack):
     """What layers cost, one on top of the other."""
     model = keras.Sequential(stack)
-    return layer_costs(keras.Model(model.inputs, model.outputs))
+    return compute_costs(keras.Model(model.inputs, model.outputs))
 
 
 @pytest.mark.parametrize(
@@ -212,8 +217,8 @@ def test_macs_of_a_layer_are_those_of_its_closed_form(shape, layer, wanted):
 
 def test_the_table_has_a_line_per_layer_and_the_totals():
     model = models.build(Model(filters=(4, 8)), (10, 6), labels=3)
-    costs = layer_costs(model)
-    heads, *rows, total = table(costs).split("\n")
+    costs = compute_costs(model)
+    heads, *rows, total = format_table(costs).split("\n")
     assert len(rows) == len(costs) == len(model.layers) - 1
     assert rows[1].split() == (
         ["conv", "Conv2D", *["5", "x", "3", "x", "4"], "36", "540", "0.2", "0.1"]
@@ -221,7 +226,7 @@ def test_the_table_has_a_line_per_layer_and_the_totals():
     largest = max(cost.activations for cost in costs)
     assert total.split()[-4:] == [
         f"{model.count_params():,}",
-        f"{macs(model):,}",
+        f"{count_macs(model):,}",
         f"{4 * largest / 1000:.1f}",
         f"{largest / 1000:.1f}",
     ]
@@ -231,7 +236,7 @@ def test_the_table_has_a_line_per_layer_and_the_totals():
 def test_a_front_end_costs_no_macs():
     body = models.build(SMALL["cp_mobile"], (63, 64), 4)
     layer = FrontendLayer(32000, Frontend())
-    assert macs(models.with_frontend(layer, body, (32000,))) == macs(body)
+    assert count_macs(models.attach_frontend(layer, body, (32000,))) == count_macs(body)
 
 
 def test_a_model_within_its_budget_or_without_one_passes():
@@ -253,13 +258,13 @@ def test_a_model_over_its_budget_is_refused_with_its_table(budget, wanted):
         check_budget(body, Model(**budget), Frontend())
     message = str(caught.value)
     assert message.startswith(wanted)
-    assert table(layer_costs(body)) in message
-    assert message.endswith(summary(body, Frontend()))
+    assert format_table(compute_costs(body)) in message
+    assert message.endswith(summarize(body, Frontend()))
 
 
 def test_statistics_per_position_count_in_the_front_end():
     usual, each = Frontend(), Frontend(standardize="per_position")
-    grown = frontend_kb(each, (63, 64)) - frontend_kb(usual, (63, 64))
+    grown = estimate_frontend_kb(each, (63, 64)) - estimate_frontend_kb(usual, (63, 64))
     assert grown == pytest.approx(8 * 63 * 64 / 1000)
 
 
@@ -296,7 +301,7 @@ def test_litert_files_agree_with_keras_and_are_as_large_as_estimated(
     )
     labels = np.eye(3)[np.arange(48) % 3]
     body.fit(layer(segments), labels, batch_size=16, epochs=6, verbose=0)
-    whole = models.with_frontend(layer, body, (32000,))
+    whole = models.attach_frontend(layer, body, (32000,))
     write_one_segment(whole, tmp_path / "saved_model")
     paths, _ = convert(
         tmp_path / "saved_model", ["float32", "int8"], segments, body.name
@@ -318,5 +323,5 @@ def test_litert_files_agree_with_keras_and_are_as_large_as_estimated(
     assert kb <= most_kb
     # Newer ones than 2.17 write longer names.
     spread = 6 if tf.__version__.startswith("2.17.") else 10
-    estimated = body_kb(body) + frontend_kb(Frontend(), (63, 64))
+    estimated = estimate_body_kb(body) + estimate_frontend_kb(Frontend(), (63, 64))
     assert estimated == pytest.approx(kb, abs=spread)

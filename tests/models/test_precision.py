@@ -13,8 +13,8 @@ from asc_tf.exporting.export import export
 from asc_tf.models.precision import (
     choose_precision,
     dtype_policy,
-    float32_twin,
-    layers_of,
+    list_layers,
+    make_float32_twin,
 )
 from asc_tf.training import build, distribution
 from asc_tf.training.model_file import load_whole
@@ -39,7 +39,7 @@ def run(request, corpus, tmp_path_factory):
 
 def test_the_saved_model_is_float32_and_holds_the_weights_of_the_best_epoch(run):
     whole = load_whole(run.model_file)
-    layers = [*whole.layers, *layers_of(whole)]
+    layers = [*whole.layers, *list_layers(whole)]
     assert {layer.compute_dtype for layer in layers} == {"float32"}
     best = min(tiny.history(run), key=lambda row: row["val_loss"])
     report, _ = evaluate(run, "validation")
@@ -86,14 +86,14 @@ def test_a_plain_model_is_alike_in_layers_and_weights(name):
     with dtype_policy("mixed_bfloat16"):
         body = models.build(Model(name=name), (32, 16), 3)
     distribution.synchronize(body)
-    twin = float32_twin(body)
+    twin = make_float32_twin(body)
     assert [layer.name for layer in twin.layers] == [x.name for x in body.layers]
     # Those within wrappers too.
     assert {x.compute_dtype for x in twin._flatten_layers()} == {"float32"}
     for one, other in zip(twin.weights, body.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     norms = keras.layers.BatchNormalization
-    found = [x for x in layers_of(twin) if isinstance(x, norms)]
+    found = [x for x in list_layers(twin) if isinstance(x, norms)]
     assert found and not any(layer.synchronized for layer in found)
 
 

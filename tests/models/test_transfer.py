@@ -8,7 +8,6 @@ import tiny
 
 from asc_tf import models
 from asc_tf.config import Config, Model
-from asc_tf.config.checks import without_effect
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.frontend import FrontendLayer
 from asc_tf.models import imagenet
@@ -57,7 +56,7 @@ def test_a_saved_model_of_another_family_is_a_start_too(name, tmp_path):
     samples = 16384
     shape = (config.frontend.frames(samples), 16)
     earlier = randomized(built(settings, shape))
-    whole = models.with_frontend(layer, earlier, (samples,))
+    whole = models.attach_frontend(layer, earlier, (samples,))
     whole.save(tmp_path / "model.keras")
     from asc_tf.training.model_file import load_whole
 
@@ -65,7 +64,7 @@ def test_a_saved_model_of_another_family_is_a_start_too(name, tmp_path):
     wave = tf.random.stateless_normal([2, samples], [1, 2])
     np.testing.assert_allclose(again(wave), whole(wave), atol=1e-6)
     new = built(settings, shape)
-    models.initialize(new, models.body_of(again))
+    models.initialize(new, models.get_body(again))
     features = tf.random.stateless_normal([2, *shape], [1, 2])
     before_last = [
         keras.Model(body.inputs[0], body.get_layer("dropout").output)(features)
@@ -294,56 +293,3 @@ def test_features_that_are_no_image_are_refused():
     section = Model(name="imagenet", weights="none")
     message = refusal(UsageError, models.build, section, (40, 64), 3)
     assert "set frontend.image_frames" in message
-
-
-@pytest.mark.parametrize(
-    ("changes", "wanted"),
-    [
-        ({"model.name": "imagenet"}, "takes images"),
-        (
-            {"model.name": "imagenet", "model.backbone": "inception_v3"}
-            | {"frontend.image_frames": 64, "frontend.image_bands": 64},
-            "none below 75",
-        ),
-        (
-            {"model.name": "imagenet", "model.filters": (8,)},
-            "model.filters = (8,): model.name = imagenet has no filters",
-        ),
-        (
-            {"model.name": "esa3_cnn", "model.filters": (8, 8)},
-            "model.name = esa3_cnn needs 3 of them, like its own (32, 64, 128)",
-        ),
-        ({"model.freeze": ("conv",)}, "give model.init_from too"),
-        ({"model.keep_head": True}, "give model.init_from too"),
-    ],
-)
-def test_what_a_family_cannot_be_built_with_is_refused(changes, wanted):
-    assert wanted in refusal(UsageError, Config().replace, changes)
-
-
-@pytest.mark.parametrize(
-    ("changes", "wanted"),
-    [
-        ({"model.backbone": "inception_v3"}, ["model.backbone"]),
-        ({"model.weights": "none", "model.units": 4}, ["model.weights", "model.units"]),
-        ({"model.name": "esa3_cnn", "model.units": 4}, []),
-        ({"model.train_from": "x"}, ["model.train_from"]),
-        (
-            {"model.name": "imagenet", "model.weights": "none"}
-            | {"frontend.image_frames": 96, "frontend.image_bands": 96},
-            ["model.weights = none"],
-        ),
-        (
-            {"model.name": "imagenet", "model.init_from": "run"}
-            | {"frontend.image_frames": 96, "frontend.image_bands": 96},
-            ["model.weights = imagenet"],
-        ),
-    ],
-)
-def test_settings_without_effect_are_named(changes, wanted):
-    said = [
-        line for line in without_effect(Config().replace(changes)) if "model." in line
-    ]
-    assert len(said) == len(wanted)
-    for line, key in zip(said, wanted, strict=True):
-        assert line.startswith(key)

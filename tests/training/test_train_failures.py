@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from processes import start_interruptible
 from test_train import assert_same_run
 
 from asc_tf.core import files
@@ -233,7 +234,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_as_if_it_never_was(
     config_file, other = long
     workdir = Workdir(tmp_path / "stopped")
     command = [sys.executable, "-m", "asc_tf.cli", "train"]
-    process = subprocess.Popen(
+    process = start_interruptible(
         [*command, f"--config={config_file}", f"--workdir={workdir.path}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
