@@ -291,7 +291,9 @@ def test_without_libsndfile_wav_files_are_predicted_and_others_named(
 def test_an_error_of_the_model_names_the_file(tmp_path):
     path = tmp_path / "clip.wav"
     soundfile.write(path, sound(3000), RATE)
-    model = dataclasses.replace(listener(), run=lambda x: np.full((len(x), 3), np.nan))
+    model = dataclasses.replace(
+        listener(), predict_batch=lambda x: np.full((len(x), 3), np.nan)
+    )
     (result,) = model.predict_files([path])
     said = "the model gave probabilities that are not finite"
     assert result["error"] == f"{path}: {said}"
