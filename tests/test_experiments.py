@@ -194,7 +194,7 @@ def test_a_clip_of_urbansound8k_has_the_published_number_of_segments(name, count
     sizes = audio.segment_samples, audio.hop_samples
     # Both for the longest clips and for those that resampling made a little longer.
     for samples in (88200, 88203):
-        found = segments.starts(samples, *sizes, last_segment=audio.last_segment)
+        found = segments.find_starts(samples, *sizes, last_segment=audio.last_segment)
         assert len(found) == count
 
 

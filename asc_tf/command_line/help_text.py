@@ -159,7 +159,8 @@ def _format_key(key: str, defaults: Defaults, with_limits: bool = True) -> list[
     item = config.FIELDS[key]
     limits, notes = item.metadata, []
     default: Any = defaults.get(key, "")
-    kind, name = type(item.default), key.rpartition(".")[2]
+    kind: type = type(item.default)
+    name = key.rpartition(".")[2]
     value = "FOLDER" if name.endswith("dir") else _PLACES.get(name, _KINDS.get(kind))
     head = f"--{key}={value}"
     if kind is bool:

@@ -26,7 +26,7 @@ def read_required(values: flags.FlagValues, name: str) -> str:
     value = values[name].value
     if not value:
         raise UsageError(f"--{name} is missing ({values[name].help})")
-    return value
+    return str(value)
 
 
 def read_path(values: flags.FlagValues, name: str) -> Path:

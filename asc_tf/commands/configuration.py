@@ -50,7 +50,7 @@ def resolve(values: flags.FlagValues, workdir: Workdir | None = None) -> Config:
     flat = config.flat()
     places = {place: flat[place] for place in PLACES}
     if not config.dataset.dir and config.dataset.name == "synthetic":
-        places["dataset.dir"] = str(table.default_folder(config.dataset))
+        places["dataset.dir"] = str(table.choose_default_folder(config.dataset))
     places = make_places_absolute(places)
     if config.model.weights_file:
         places["model.weights"] = make_absolute(config.model.weights_file)

@@ -57,7 +57,7 @@ def _run(values: flags.FlagValues) -> int:
     if action == "list":
         if rest:
             raise UsageError(f"unexpected argument {' '.join(rest)} after list")
-        print(description.listing())
+        print(description.format_listing())
         return 0
     name = _find_name(action, rest, values)
     config = Config().replace(read_changes(values) | {"dataset.name": name})
@@ -108,9 +108,9 @@ def _info(config: Config, values: flags.FlagValues) -> int:
         for key, value in read_changes(values).items()
         if key not in ("dataset.name", "dataset.dir")
     )
-    print(description.info(CATALOG[dataset.name], dataset.dir or "D", others))
+    print(description.format_info(CATALOG[dataset.name], dataset.dir or "D", others))
     if manifest:
-        print(f"\n{description.splits(manifest)}")
+        print(f"\n{description.format_splits(manifest)}")
     return 0
 
 
@@ -119,7 +119,7 @@ def _download(config: Config, values: flags.FlagValues) -> int:
     folder = Path(make_absolute(read_required(values, "dataset.dir")))
     manifest = download_corpus(entry, folder)
     print(f"{folder}: complete: {count_by_split(manifest)}")
-    print(f"\nNext: {description.train_line(entry, str(folder))}")
+    print(f"\nNext: {description.format_train_command(entry, str(folder))}")
     return 0
 
 
@@ -135,13 +135,13 @@ def _verify(config: Config, values: flags.FlagValues) -> int:
         print(json.dumps(record), flush=True)
     else:
         print(f"{name} in {folder}\n\n{_format_findings(findings)}")
-    return int(not findings.whole)
+    return int(not findings.is_complete)
 
 
 def _format_findings(findings: Findings) -> str:
     """Write the numbers by split, then the first files of each kind."""
     rows = [["split", "files", "missing", "unreadable"]]
-    for split, row in findings.by_split().items():
+    for split, row in findings.count_by_split().items():
         unreadable = "-" if findings.quick else str(row["unreadable"])
         rows.append([split, str(row["files"]), str(row["missing"]), unreadable])
     extra = f"{len(findings.extra)} audio files that this protocol does not use"

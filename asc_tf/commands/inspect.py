@@ -25,7 +25,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> int:
     if not values.positional:
         raise UsageError("no files; give one or more audio files")
-    from asc_tf.audio.inspect import inspect, missing_decoder
+    from asc_tf.audio.inspect import inspect, name_missing_decoder
 
     seconds = values["audio.max_seconds"].value or Audio().max_seconds
     decoder = values["audio.decoder"].value or Audio().decoder
@@ -33,7 +33,7 @@ def _run(values: flags.FlagValues) -> int:
     for path in values.positional:
         inspection = inspect(path, seconds, decoder)
         record = inspection.to_json()
-        if missing := missing_decoder(inspection):
+        if missing := name_missing_decoder(inspection):
             record["note"] = "; ".join(filter(None, (inspection.note, missing)))
         note = record.get("note", "")
         failed |= "error" in record

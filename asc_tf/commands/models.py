@@ -52,7 +52,7 @@ def _run(values: flags.FlagValues) -> int:
         return 0
     config = _configure(rest, values)
     labels = values.labels or CATALOG[config.dataset.name].classes or USUAL_LABELS
-    segment = Preprocessing.of(config.audio, config.evaluate).segment_shape
+    segment = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
     require_package("tensorflow")
     from asc_tf.models.description import describe_model
 

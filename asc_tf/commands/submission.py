@@ -11,9 +11,9 @@ from asc_tf.core.files import write_text
 from asc_tf.evaluation.submission import (
     average_predictions,
     describe_scores,
-    left_out,
+    format_table,
+    read_excluded,
     read_predictions,
-    table,
 )
 from asc_tf.workdir import Workdir
 
@@ -48,8 +48,8 @@ def _run(values: flags.FlagValues) -> int:
     average = average_predictions(
         [read_predictions(run) for run in runs], values.positional
     )
-    lost = left_out(runs)
-    write_text(output, table(average, values.top_k, lost))
+    lost = read_excluded(runs)
+    write_text(output, format_table(average, values.top_k, lost))
     runs_and_clips = (
         f"{len(runs)} run{'s'[: len(runs) - 1]}, {len(average.files)} clips"
     )

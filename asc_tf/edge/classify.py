@@ -9,7 +9,7 @@ from asc_tf.command_line.predictions import (
     read_model_and_files,
 )
 from asc_tf.core.errors import UsageError
-from asc_tf.core.quiet import without_notes
+from asc_tf.core.quiet import suppress_notes
 from asc_tf.edge.runtime import MAX_THREADS, EdgeModel
 
 USAGE = """
@@ -43,7 +43,7 @@ def _run(values: flags.FlagValues) -> int:
     path, files = read_model_and_files(values, "WAV")
     if not path.exists():
         raise UsageError(f"--model={path}: no such file")
-    with without_notes():
+    with suppress_notes():
         model = EdgeModel(path, threads=values.threads)
     results = print_predictions(
         COMMAND.full_name,

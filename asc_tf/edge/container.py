@@ -6,7 +6,6 @@ metadata packs its files likewise.
 """
 
 import dataclasses
-import hashlib
 import io
 import json
 import zipfile
@@ -17,8 +16,8 @@ from typing import Any
 
 from asc_tf.config import FIELDS
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import replacing
-from asc_tf.core.opening import opened
+from asc_tf.core.files import hash_bytes, write_atomically
+from asc_tf.core.opening import open_file
 from asc_tf.core.version import __version__
 from asc_tf.dsp.preprocessing import Preprocessing
 
@@ -95,14 +94,14 @@ def write_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
     if zipfile.is_zipfile(path):
         flatbuffer = load(path)[1]
     else:
-        with opened(path) as (file, _):
+        with open_file(path) as (file, _):
             flatbuffer = file.read()
             _check_start(flatbuffer)
     fields = {
         **metadata,
         "format_version": FORMAT_VERSION,
         "flatbuffer_bytes": len(flatbuffer),
-        "sha256": hashlib.sha256(flatbuffer).hexdigest(),
+        "sha256": hash_bytes(flatbuffer),
     }
     text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False)
     _parse(json.loads(text))
@@ -110,7 +109,7 @@ def write_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
     member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
     member.create_system = 3
     member.external_attr = 0o644 << 16
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with write_atomically(path) as temporary, temporary.open("wb") as file:
         file.write(flatbuffer)
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr(member, text.encode())
@@ -135,7 +134,7 @@ def load(path: str | Path) -> tuple[Metadata, bytes]:
     Raises:
         UserError: As `read_metadata`.
     """
-    with opened(Path(path)) as (file, size):
+    with open_file(Path(path)) as (file, size):
         start = file.read(8)
         _check_start(start)
         if size > _MAX_FILE_BYTES:
@@ -149,7 +148,7 @@ def load(path: str | Path) -> tuple[Metadata, bytes]:
                 f"{metadata.flatbuffer_bytes}; {_AGAIN}"
             )
         flatbuffer = content[:archive_start]
-        if hashlib.sha256(flatbuffer).hexdigest() != metadata.sha256:
+        if hash_bytes(flatbuffer) != metadata.sha256:
             raise UserError(f"damaged: its checksum differs; {_AGAIN}")
         return metadata, flatbuffer
 
@@ -225,7 +224,7 @@ def read_config_section(metadata: Mapping[str, Any], name: str) -> dict[str, Any
         value = value.get(key, {})
         if not isinstance(value, dict):
             raise UserError(f"metadata: {key} is {value!r:.60}, not a table; {_AGAIN}")
-    return value
+    return dict(value)
 
 
 def check_labels(value: Any) -> tuple[str, ...]:
@@ -265,7 +264,7 @@ def _take_choice(fields: dict[str, Any], key: str) -> str:
             f"metadata: {name} is {value!r:.60}, not one of "
             f"{', '.join(item.metadata['choices'])}; {_AGAIN}"
         )
-    return value
+    return str(value)
 
 
 def _take_text(fields: dict[str, Any], name: str) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from asc_tf.core.errors import UserError, install_hint
-from asc_tf.core.opening import naming
+from asc_tf.core.opening import name_in_errors
 from asc_tf.dsp import wav_file
-from asc_tf.dsp.preprocessing import silence_note
+from asc_tf.dsp.preprocessing import note_silence
 from asc_tf.edge import container
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "waveform", "probabilities"
@@ -81,7 +81,7 @@ class EdgeModel:
             UserError: If the segments are not finite, far beyond full scale, or of
                 another shape or type.
         """
-        return self._run(self.metadata.preprocessing.checked_segments(waveforms))[0]
+        return self._run(self.metadata.preprocessing.check_segments(waveforms))[0]
 
     def predict_files(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
         """Classify WAV files of any length; a bad one does not stop the others.
@@ -99,11 +99,11 @@ class EdgeModel:
 
     def _predict_file(self, path: str | Path) -> dict[str, Any]:
         try:
-            with naming(path):
+            with name_in_errors(path):
                 stream = wav_file.open_stream(path)
                 segments = self.metadata.preprocessing.cut_stream(stream)
                 probabilities, ms = self._predict_clip(segments)
-                note = silence_note(stream)
+                note = note_silence(stream)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(np.argmax(probabilities))

@@ -1,4 +1,4 @@
-"""Build what is trained: body, front-end, optimizer, loss and the state of the run."""
+"""Build body, front-end, optimizer, loss and state of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ def build_body(run: Run, frontend: FrontendLayer, steps: int) -> keras.Model:
             the run has begun with other layers.
     """
     config, labels = run.config, run.manifest.labels
-    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
     body = models.build(
         config.model,
         frontend.compute_output_shape((None, *shape))[1:],
@@ -81,8 +81,8 @@ def build_training(
 ) -> tuple[Trainer, checkpoint.RunState]:
     """Build and compile the trainer, and the callback that saves the run.
 
-    Call it in the scope of the distribution strategy. Where it gets
-    embeddings, the trainer trains only the layers behind the backbone.
+    Call it in the scope of the distribution strategy. If the examples are embeddings,
+    only the layers behind the backbone are trained.
 
     Args:
         run: The run.
@@ -94,7 +94,7 @@ def build_training(
     precision = choose_precision(train.precision)
     if train.precision == "auto" or replicas > 1:
         print(f"training in {precision} on {replicas} device{'s'[: replicas - 1]}")
-    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
     with dtype_policy(precision):
         body = build_body(run, frontend, steps)
     whole, twin = models.attach_frontend(frontend, body, shape), None
@@ -115,6 +115,8 @@ def build_training(
     # Built at once, so that its variables can be restored.
     optimizer.build(trainer.trainable_variables)
     trainer.compile(optimizer, loss=optimization.loss(train), metrics=["accuracy"])
+    if replicas == 1:
+        trainer.build_metrics()
     state = checkpoint.RunState(
         run.workdir, whole, schedule, train.patience, twin, train.keep
     )

@@ -41,7 +41,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     check_model(run)
     from asc_tf.training.fit import fit
 
-    with workdir.locked():
+    with workdir.lock():
         # Another process may have trained here since the folder was checked.
         workdir.check_config(config)
         workdir.begin(config, manifest)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from asc_tf.config import Augment
 from asc_tf.frontend import FrontendLayer
-from asc_tf.pipeline.examples import augment_batch
+from asc_tf.pipeline.batches import augment_batch
 from asc_tf.training.keras_internals import FetchingModel
 from asc_tf.training.optimization import StatisticsAverages
 
@@ -135,18 +135,27 @@ class Trainer(FetchingModel):
         self.confusion.assign_add(tf.matmul(true, predicted, transpose_a=True))
         return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
+    def build_metrics(self) -> None:
+        """Create the variables of the metrics before the training step is compiled.
+
+        Keras creates them in the step, which TensorFlow then has to trace twice.
+        """
+        targets = tf.zeros((1, self.confusion.shape[0]))
+        self.compute_metrics(None, targets, targets)
+        self.reset_metrics()
+
 
 class WaitReport(keras.callbacks.Callback):
     """Callback that adds to the logs of an epoch its share of waiting for data."""
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start to measure the epoch."""
+        """Start the clock."""
         del epoch, logs
         self._share: float | None = None
         self.model.wait.begin()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Stop to measure: validation is not counted."""
+        """Stop the clock, because validation is not training time."""
         del logs
         self._share = self.model.wait.share()
 

@@ -1,7 +1,6 @@
 """The corpora with a layout of their own; each is made here in miniature."""
 
 import collections
-import csv
 from pathlib import Path
 
 import pytest
@@ -360,7 +359,7 @@ def test_the_validation_share_and_seed_of_a_development_set_are_followed(tmp_pat
     assert part != load("tau2019", folder, seed=2).clips_in("validation")
 
 
-@pytest.mark.parametrize("name", DCASE)
+@pytest.mark.parametrize("name", ["tut2018", "tau2020_mobile"])
 def test_tables_of_a_development_set_may_be_saved_again(tmp_path, name):
     before = load(name, make_dcase(tmp_path, name))
     for path in tmp_path.rglob("*.*"):
@@ -368,7 +367,7 @@ def test_tables_of_a_development_set_may_be_saved_again(tmp_path, name):
     assert load(name, tmp_path) == before
 
 
-@pytest.mark.parametrize("name", DCASE)
+@pytest.mark.parametrize("name", ["tut2018", "tau2022_mobile"])
 def test_without_the_table_of_all_clips_the_file_names_say_all(tmp_path, name):
     before = load(name, make_dcase(tmp_path, name))
     (tmp_path / "meta.csv").unlink()
@@ -647,7 +646,7 @@ def test_clips_of_one_freesound_recording_stay_together(tmp_path, protocol):
         ),
         (
             {"protocol": "kfold", "folds": 61},
-            "dataset.folds = 61: the training part has only 60 recordings",
+            "dataset.folds = 61: the training split has only 60 recordings",
         ),
         (
             {"protocol": "kfold", "folds": 3, "fold": 4},
@@ -764,7 +763,7 @@ def test_an_empty_folder_is_refused_with_the_layout_it_should_have(tmp_path, nam
     assert "expected " in message
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", ["urbansound8k", "fsdkaggle2018", "tau2019"])
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [
@@ -798,12 +797,11 @@ def test_a_column_that_a_table_lacks_is_named(tmp_path, name, table, column):
     assert refusal(UserError, name, tmp_path) == f"{path}: no column {column}"
 
 
-# --- real tables
+# --- real clips
 
 
 @pytest.mark.shared_data
-@pytest.mark.parametrize("protocol", ["official", "two_folds"])
-@pytest.mark.parametrize("fold", [1, 2, 3, 10])
+@pytest.mark.parametrize(("protocol", "fold"), [("official", 1), ("two_folds", 10)])
 def test_real_urbansound8k_clips_are_all_there(shared_data, protocol, fold):
     folder = shared_data / "urbansound8k_mini"
     manifest = load("urbansound8k", folder, protocol=protocol, fold=fold)
@@ -818,97 +816,6 @@ def test_real_urbansound8k_clips_are_all_there(shared_data, protocol, fold):
         "validation": [before],
         "test": [fold],
     }
-
-
-@pytest.mark.shared_data
-def test_real_tut2018_has_the_published_counts_and_no_leak(shared_data):
-    manifest = load("tut2018", shared_data / "tut2018" / "meta")
-    manifest.check()
-    assert len(manifest.clips) == 8640
-    assert len(manifest.clips_in("test")) == 2518
-    assert len({clip.identifier for clip in manifest.clips}) == 286
-    assert len({c.identifier for c in manifest.clips if c.split != "test"}) == 203
-    assert manifest.labels == SCENES
-    assert "unlisted" not in manifest.protocol
-
-
-@pytest.mark.shared_data
-def test_real_tau2020_mobile_has_the_published_counts_and_no_leak(shared_data):
-    folder = shared_data / "tau2020_mobile_meta"
-    manifest = load("tau2020_mobile", folder)
-    manifest.check()
-    assert len(manifest.clips_in("test")) == 2968
-    assert len(manifest.clips) == 13962 + 2968
-    assert manifest.protocol["unlisted"] == 23035 - 13962 - 2968
-    devices = {
-        split: {clip.device for clip in manifest.clips_in(split)}
-        for split in ("train", "validation", "test")
-    }
-    seen = {"a", "b", "c", "s1", "s2", "s3"}
-    assert devices == {
-        "train": seen,
-        "validation": seen,
-        "test": seen | {"s4", "s5", "s6"},
-    }
-    # The copy's "validation" list is its test list, and so no validation part.
-    lists = [(folder / f"{name}.csv").read_bytes() for name in ("valid", "test")]
-    assert lists[0] == lists[1]
-
-
-@pytest.mark.shared_data
-def test_the_real_small_subset_of_tau2022_mobile_has_no_leak(shared_data):
-    manifest = load("tau2022_mobile", shared_data / "tau2022_mobile_meta", subset=5)
-    manifest.check()
-    assert len(manifest.clips_in("test")) == 29680
-    assert len(manifest.clips) == 29680 + 6980
-    assert {clip.identifier.split("-")[0] for clip in manifest.clips} == {
-        clip.city for clip in manifest.clips
-    }
-
-
-@pytest.mark.shared_data
-@pytest.mark.parametrize("folds", [2, 10])
-def test_real_fsdkaggle2018_has_the_published_folds(shared_data, folds):
-    folder = shared_data / "fsdkaggle2018"
-    with (folder / "train.csv").open(newline="", encoding="utf-8") as stream:
-        names = [row["fname"] for row in csv.DictReader(stream)]
-    for fold, (_, places) in enumerate(KFold(folds).split(names), start=1):
-        settings = {"protocol": "kfold", "folds": folds, "fold": fold}
-        manifest = load("fsdkaggle2018", folder, **settings)
-        manifest.check()
-        found = [clip.path for clip in manifest.clips_in("validation")]
-        assert found == [f"audio_train/{names[place]}" for place in places]
-
-
-@pytest.mark.shared_data
-def test_the_real_table_without_labels_makes_a_test_part_of_all_9400(shared_data):
-    folder = shared_data / "fsdkaggle2018"
-    table = {"test_table": "sample_submission.csv"}
-    manifest = load("fsdkaggle2018", folder, **table)
-    manifest.check()
-    assert len(manifest.clips_in("test")) == 9400
-    assert {clip.label for clip in manifest.clips_in("test")} == {""}
-    assert len(manifest.labels) == 41
-
-
-@pytest.mark.shared_data
-def test_real_fsdkaggle2018_has_the_published_counts(shared_data):
-    folder = shared_data / "fsdkaggle2018"
-    manifest = load("fsdkaggle2018", folder)
-    manifest.check()
-    training = [clip for clip in manifest.clips if clip.split != "test"]
-    verified = collections.Counter(clip.verified for clip in training)
-    assert verified == {"1": 3710, "0": 5763}
-    assert len(manifest.labels) == 41
-    assert collections.Counter(c.usage for c in manifest.clips_in("test")) == {
-        "Public": 301,
-        "Private": 1299,
-    }
-    assert manifest.protocol["ignored"] == 7800
-    assert len({clip.identifier for clip in manifest.clips}) == 9473 + 1600
-    with (folder / "train.csv").open(newline="", encoding="utf-8") as stream:
-        labels = {row["fname"]: row["label"] for row in csv.DictReader(stream)}
-    assert {c.path.split("/")[1]: c.label for c in training} == labels
 
 
 @pytest.mark.parametrize(

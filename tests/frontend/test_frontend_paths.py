@@ -109,7 +109,7 @@ def case_of(case: str) -> tuple[FrontendLayer, np.ndarray, np.ndarray]:
     return layer, batch, layer(batch).numpy()
 
 
-def layers_of(channels: int, cases=tuple(CASES)) -> dict[str, FrontendLayer]:
+def list_layers(channels: int, cases=tuple(CASES)) -> dict[str, FrontendLayer]:
     return {case: case_of(case)[0] for case in cases if CASES[case][1] == channels}
 
 
@@ -126,7 +126,7 @@ def map_tf_data(make: Callable, cases=tuple(CASES)) -> Callable[[], Features]:
 
     def features(channels: int) -> Features:
         clips = tf.data.Dataset.from_tensor_slices(waveforms(channels))
-        found = next(iter(make(clips, layers_of(channels, cases))))
+        found = next(iter(make(clips, list_layers(channels, cases))))
         return {case: value.numpy() for case, value in found.items()}
 
     return compute_all(features)
@@ -164,7 +164,7 @@ def map_clips(clips, layers):
 
 def model_of(channels: int, cases=tuple(CASES)) -> keras.Model:
     waveform = keras.Input(waveforms(channels).shape[1:], name="waveform")
-    layers = layers_of(channels, cases)
+    layers = list_layers(channels, cases)
     return keras.Model(waveform, {case: layers[case](waveform) for case in layers})
 
 
@@ -176,7 +176,7 @@ def rows(function: Callable[[np.ndarray], Features], channels: int) -> Features:
 
 def save(channels: int, batch: int | None, path) -> None:
     """Write a SavedModel of all cases: of any batch, or portable of one segment."""
-    layers = layers_of(channels)
+    layers = list_layers(channels)
 
     @tf.function(
         input_signature=[
@@ -354,7 +354,7 @@ def test_features_stay_float32_under_mixed_precision(policy, cases):
     for channels in (1, 2):
         batch, layers = waveforms(channels), {}
         with dtype_policy(policy):
-            for case, known in layers_of(channels, cases).items():
+            for case, known in list_layers(channels, cases).items():
                 layers[case] = FrontendLayer(RATE, known.settings)
                 layers[case].build((None, *batch.shape[1:]))
                 layers[case].set_weights(known.get_weights())

@@ -1,4 +1,4 @@
-"""Banks of noise and of impulse responses: made, read from files, or refused."""
+"""NoiseBanks of noise and of impulse responses: made, read from files, or refused."""
 
 import numpy as np
 import pytest

@@ -26,7 +26,7 @@ PLAIN = Train(learning_rate=0.1, warmup_epochs=0.0)
 AVERAGED = Train(learning_rate=0.1, warmup_epochs=0.0, ema=0.9)
 
 
-def body_of(shape: tuple[int, ...], is_frozen: bool) -> keras.Model:
+def get_body(shape: tuple[int, ...], is_frozen: bool) -> keras.Model:
     """A network of which all but the last layer may be frozen."""
     inputs = keras.Input(shape)
     x = keras.layers.Dense(256, name="backbone")(keras.layers.Flatten()(inputs))
@@ -48,7 +48,7 @@ def begin(
     frontend = FrontendLayer(tiny.RATE, tiny.config(folder).frontend)
     frontend.build((None, SAMPLES))
     with dtype_policy(precision):
-        body = body_of(frontend.compute_output_shape((None, SAMPLES))[1:], is_frozen)
+        body = get_body(frontend.compute_output_shape((None, SAMPLES))[1:], is_frozen)
     whole, twin = models.attach_frontend(frontend, body, (SAMPLES,)), None
     if precision != "float32":
         twin = models.attach_frontend(frontend, make_float32_twin(body), (SAMPLES,))

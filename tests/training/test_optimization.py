@@ -26,7 +26,7 @@ def rates(settings: Train, steps: list[int], steps_per_epoch: int = 10) -> list[
     return [float(schedule(step)) for step in steps]
 
 
-def body_of(weights: np.ndarray) -> keras.Model:
+def get_body(weights: np.ndarray) -> keras.Model:
     """Softmax of the product of features `[batch, n]` and weights `[n, labels]`."""
     inputs = keras.Input((len(weights),))
     layer = keras.layers.Dense(
@@ -39,7 +39,7 @@ def body_of(weights: np.ndarray) -> keras.Model:
 
 def trainer_of(settings: Train, weights: np.ndarray, class_weights=None) -> Trainer:
     layer = FrontendLayer(8000, Config().frontend)
-    trainer = Trainer(layer, body_of(weights), Augment(), class_weights)
+    trainer = Trainer(layer, get_body(weights), Augment(), class_weights)
     schedule = learning_rate_schedule(settings, 10)
     made = optimization.optimizer(settings, schedule)
     made.build(trainer.trainable_variables)
@@ -86,7 +86,7 @@ def test_a_plateau_lowers_the_rate_when_keras_would(patience):
     )
     assert isinstance(schedule, PlateauSchedule)
     reference = keras.callbacks.ReduceLROnPlateau(factor=0.3, patience=patience)
-    model = body_of(np.ones((2, 3), np.float32))
+    model = get_body(np.ones((2, 3), np.float32))
     model.compile(keras.optimizers.SGD(0.1), loss="categorical_crossentropy")
     reference.set_model(model)
     reference.on_train_begin()

@@ -7,11 +7,11 @@ from pathlib import Path
 from asc_tf import datasets
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.datasets.archives import ARCHIVES, SOUNDATA, archives
+from asc_tf.datasets.archives import ARCHIVES, SOUNDATA, find_archives
 from asc_tf.datasets.catalog import Entry
-from asc_tf.datasets.description import size_line
-from asc_tf.datasets.download import Plan, check_free, install, staging_folder
-from asc_tf.datasets.download.progress import reporter
+from asc_tf.datasets.description import format_download_size
+from asc_tf.datasets.download import Plan, check_free, install, name_staging_folder
+from asc_tf.datasets.download.progress import show_progress
 from asc_tf.manifest import Manifest
 
 
@@ -42,21 +42,24 @@ def download_corpus(entry: Entry, folder: Path) -> Manifest:
             f"({error}); name a new folder"
         ) from error
     # A process that was killed at the very end leaves this folder behind.
-    shutil.rmtree(staging_folder(folder, entry.name), ignore_errors=True)
+    shutil.rmtree(name_staging_folder(folder, entry.name), ignore_errors=True)
     return manifest
 
 
 def _install(entry: Entry, folder: Path) -> None:
     check_free(folder)
     plan = Plan(
-        archives(entry.name), entry.unpacked_bytes, entry.download_bytes, entry.strip
+        find_archives(entry.name),
+        entry.unpacked_bytes,
+        entry.download_bytes,
+        entry.strip,
     )
     print(
-        f"{entry.name}: {size_line(entry)}. An interrupted download continues when the "
-        "command is given again.",
+        f"{entry.name}: {format_download_size(entry)}. An interrupted download "
+        "continues when the command is given again.",
         file=sys.stderr,
     )
-    with reporter() as progress:
+    with show_progress() as progress:
         install(
             plan,
             folder,
