@@ -316,11 +316,11 @@ def describe_environment() -> dict[str, Any]:
             "cores": os.cpu_count(),
         },
         "command": sys.argv,
-        "git_revision": _git_revision(),
+        "git_revision": _find_git_revision(),
     }
 
 
-def _git_revision() -> str | None:
+def _find_git_revision() -> str | None:
     """Find the revision of the checkout that this package runs from, if it is one."""
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():

@@ -66,12 +66,12 @@ def decode_clip(
         float32 `[samples]`, or `[samples, 2]` where the views have two channels.
     """
 
-    def from_cache() -> tf.Tensor:
+    def decode_cached() -> tf.Tensor:
         return cache_format.decode(
             contents, audio.cache_dtype, channels.count_channels(audio.channels)
         )
 
-    def fresh() -> tf.Tensor:
+    def decode_fresh() -> tf.Tensor:
         routes = [name for name in variants.routes if name != CACHED]
         waveform = decode_channels(contents, route, sample_rate, span, audio, routes)
         branches = {
@@ -84,10 +84,10 @@ def decode_clip(
         )
 
     if CACHED not in variants.routes:
-        return fresh()
+        return decode_fresh()
     if set(variants.routes) == {CACHED}:
-        return from_cache()
-    return tf.cond(route == CACHED, from_cache, fresh)
+        return decode_cached()
+    return tf.cond(route == CACHED, decode_cached, decode_fresh)
 
 
 def decode_channels(
@@ -101,7 +101,7 @@ def decode_channels(
     """Decode one clip without downmixing or resampling: `[samples, channels]`."""
     times = span * tf.cast(sample_rate, tf.float64)
     return _switch(
-        route, {name: _branch(name, contents, times, audio) for name in routes}
+        route, {name: _make_branch(name, contents, times, audio) for name in routes}
     )
 
 
@@ -208,12 +208,12 @@ def _switch(
     return tf.switch_case(index, functions)
 
 
-def _branch(
+def _make_branch(
     route: str, contents: tf.Tensor, times: tf.Tensor, audio: Audio
 ) -> Callable[[], tf.Tensor]:
     """Make the decoder of one route, which returns float32 `[samples, channels]`."""
     if route == "wav":
-        return lambda: _wav_clip(contents, times, audio)
+        return lambda: _decode_wav_clip(contents, times, audio)
     tfio = load_tensorflow_io()
 
     def flac(dtype: tf.DType, zero: float, scale: float) -> tf.Tensor:
@@ -230,16 +230,16 @@ def _branch(
 
     def clip() -> tf.Tensor:
         channels = decoders[route]()
-        start, end = _bounds(times, tf.shape(channels, tf.int64)[0])
+        start, end = _compute_bounds(times, tf.shape(channels, tf.int64)[0])
         return channels[start:end]
 
     return clip
 
 
-def _wav_clip(contents: tf.Tensor, times: tf.Tensor, audio: Audio) -> tf.Tensor:
+def _decode_wav_clip(contents: tf.Tensor, times: tf.Tensor, audio: Audio) -> tf.Tensor:
     """Decode a clip of a WAV file, without decoding the rest of the file."""
     header = wav.parse_header(contents, audio.max_seconds)
-    start, end = _bounds(times, header.samples)
+    start, end = _compute_bounds(times, header.samples)
     skipped = start * header.channels * header.sample_bytes
     clip = header._replace(
         data_start=header.data_start + skipped, samples=tf.maximum(end - start, 0)
@@ -247,7 +247,9 @@ def _wav_clip(contents: tf.Tensor, times: tf.Tensor, audio: Audio) -> tf.Tensor:
     return wav.decode(contents, clip)
 
 
-def _bounds(times: tf.Tensor, samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _compute_bounds(
+    times: tf.Tensor, samples: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Convert start and duration to the first sample and the one after the last."""
     # Bounded before the cast: what int64 cannot hold has no defined value.
     bounded = tf.minimum(tf.round(times), tf.cast(samples, tf.float64))

@@ -92,12 +92,12 @@ def _check_flac(contents: bytes, samples: int) -> str:
         position += 4 + int.from_bytes(contents[position + 1 : position + 4], "big")
     depth = ((stream_info[12] & 1) << 4 | stream_info[13] >> 4) + 1
     frames, count = -(-samples // size), 0
-    for match in _flac_frame_pattern(depth).finditer(contents, position):
+    for match in _make_frame_pattern(depth).finditer(contents, position):
         number = chr(count).encode("utf-8", "surrogatepass")
         if not contents.startswith(number, match.end()):
             continue
         expected, end = min(size, samples - count * size), match.end() + len(number)
-        if _flac_frame_samples(match[1][0], contents[end : end + 2]) != expected:
+        if _read_frame_samples(match[1][0], contents[end : end + 2]) != expected:
             return f"frame {count} is not of {expected} samples"
         count += 1
         if count == min(frames, MAX_FLAC_FRAMES):
@@ -106,7 +106,7 @@ def _check_flac(contents: bytes, samples: int) -> str:
 
 
 @functools.cache
-def _flac_frame_pattern(depth: int) -> re.Pattern[bytes]:
+def _make_frame_pattern(depth: int) -> re.Pattern[bytes]:
     """Make the pattern of a frame's start, up to its number; blocks have one size."""
     code = {8: 1, 12: 2, 16: 4, 20: 5, 24: 6, 32: 7}.get(depth, 0)
     # High half: channels, which differ from frame to frame. Code 0: as in the header.
@@ -114,7 +114,7 @@ def _flac_frame_pattern(depth: int) -> re.Pattern[bytes]:
     return re.compile(b"\xff\xf8(.)[" + re.escape(ends) + b"]", re.DOTALL)
 
 
-def _flac_frame_samples(codes: int, after_number: bytes) -> int:
+def _read_frame_samples(codes: int, after_number: bytes) -> int:
     """Read the samples in a frame from its block size code."""
     code = codes >> 4
     if code in (6, 7):

@@ -59,7 +59,7 @@ def read_channels(
     try:
         if route == sndfile.ROUTE:
             return sndfile.read(path, span, audio.max_seconds)
-        decode = _decoder(route, audio.max_seconds)
+        decode = _make_decoder(route, audio.max_seconds)
         # As bytes, because a file name need not be UTF-8.
         return decode(os.fsencode(path), sample_rate, span).numpy(), sample_rate
     except (tf.errors.OpError, OSError, sndfile.RefusedError) as error:
@@ -68,7 +68,7 @@ def read_channels(
 
 
 @functools.lru_cache(maxsize=16)
-def _decoder(route: str, max_seconds: float) -> Callable[..., tf.Tensor]:
+def _make_decoder(route: str, max_seconds: float) -> Callable[..., tf.Tensor]:
     audio = Audio(max_seconds=max_seconds)
     text, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)
 

@@ -43,13 +43,13 @@ def scan(
         The manifest with the scan's columns; a clip that cannot be used has its
         reason.
     """
-    earlier = {_key(clip): clip for clip in known if _is_still_valid(clip, audio)}
+    earlier = {_make_key(clip): clip for clip in known if _is_still_valid(clip, audio)}
 
     def is_scanned(clip: Clip) -> bool:
         return clip.split in splits and not clip.is_dropped
 
     own = [clip for clip in manifest.clips if is_scanned(clip)]
-    stamps = {path: _stamp(root / path) for path in {clip.path for clip in own}}
+    stamps = {path: _read_stamp(root / path) for path in {clip.path for clip in own}}
     unknown = sorted(
         path for path, stamp in stamps.items() if (path, *stamp) not in earlier
     )
@@ -62,7 +62,7 @@ def scan(
             return clip
         size, mtime_ns = stamps[clip.path]
         if clip.path in inspections:
-            columns = _columns(inspections[clip.path])
+            columns = _make_columns(inspections[clip.path])
         else:
             known_clip = earlier[clip.path, size, mtime_ns]
             columns = {name: getattr(known_clip, name) for name in _SCANNED}
@@ -85,11 +85,11 @@ def _is_still_valid(clip: Clip, audio: Audio) -> bool:
     )
 
 
-def _key(clip: Clip) -> tuple[str, int, int]:
+def _make_key(clip: Clip) -> tuple[str, int, int]:
     return clip.path, clip.size, clip.mtime_ns
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _read_stamp(path: Path) -> tuple[int, int]:
     """Read size and modification time of a file; both 0 if there is none."""
     try:
         status = path.stat()
@@ -103,7 +103,7 @@ _INSPECTED = ("route", "sample_rate", "channels", "samples", "peak", "note")
 _SCANNED = (*_INSPECTED, "reason")
 
 
-def _columns(inspection: Inspection) -> dict[str, Any]:
+def _make_columns(inspection: Inspection) -> dict[str, Any]:
     columns = {name: getattr(inspection, name) for name in _INSPECTED}
     silent = SILENT if inspection.peak == 0 else ""
     return columns | {"reason": inspection.refusal or silent}

@@ -54,8 +54,8 @@ def measure(path: Path, max_seconds: float) -> Measured:
         RefusedError: With the reason.
     """
     samples, peak, squares = 0, 0.0, 0.0
-    with _opened(path) as stream:
-        for block in _blocks(stream, max_seconds):
+    with _open_soundfile(path) as stream:
+        for block in _read_blocks(stream, max_seconds):
             samples += len(block)
             peak = max(peak, float(np.abs(block).max()))
             squares += float(np.square(block, dtype=np.float64).sum())
@@ -90,12 +90,12 @@ def read(
     Raises:
         RefusedError: With the reason.
     """
-    with _opened(path) as stream:
+    with _open_soundfile(path) as stream:
         rate = stream.samplerate
         first = round(span[0] * rate)
         end = first + round(span[1] * rate) if span[1] else None
         parts, position = [np.empty((0, stream.channels), np.float32)], 0
-        for block in _blocks(stream, max_seconds):
+        for block in _read_blocks(stream, max_seconds):
             own = slice(max(first - position, 0), end and max(end - position, 0))
             parts.append(block[own])
             position += len(block)
@@ -118,12 +118,12 @@ def open_stream(path: Path) -> AudioStream:
         OSError: If it cannot be opened.
         ModuleNotFoundError: If soundfile is not installed.
     """
-    with _opened(path) as stream:
+    with _open_soundfile(path) as stream:
         rate, n_channels = stream.samplerate, stream.channels
 
     def read() -> Iterator[np.ndarray]:
-        with _opened(path) as stream:
-            yield from _blocks(stream, math.inf)
+        with _open_soundfile(path) as stream:
+            yield from _read_blocks(stream, math.inf)
 
     return AudioStream(rate, n_channels, None, read)
 
@@ -140,8 +140,8 @@ def is_alike(path: Path, waveform: np.ndarray, tolerance: float) -> bool:
     Returns:
         Whether they agree in the samples that both have.
     """
-    with _opened(path) as stream:
-        for block in _blocks(stream, math.inf):
+    with _open_soundfile(path) as stream:
+        for block in _read_blocks(stream, math.inf):
             own, waveform = waveform[: len(block)], waveform[len(block) :]
             difference = np.abs(own - block[: len(own)]).max(initial=0.0)
             # The comparison is false for NaN too.
@@ -151,7 +151,7 @@ def is_alike(path: Path, waveform: np.ndarray, tolerance: float) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open_soundfile(path: Path) -> Iterator[Any]:
     """Open a `soundfile.SoundFile` whose sample rate is within `RATES`."""
     import soundfile
 
@@ -175,7 +175,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise RefusedError(f"{UNREADABLE}: {reason}") from error
 
 
-def _blocks(stream: Any, max_seconds: float) -> Iterator[np.ndarray]:
+def _read_blocks(stream: Any, max_seconds: float) -> Iterator[np.ndarray]:
     """Read all samples in blocks, float32 `[samples, channels]`.
 
     Memory is never allocated by the sizes in a header.

@@ -259,10 +259,10 @@ def _search_parts(contents: tf.Tensor, size: tf.Tensor) -> _Parts:
         )
 
     state = (tf.constant(_FIRST), _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
-    found = tf.while_loop(
+    final = tf.while_loop(
         unfinished, step, state, parallel_iterations=1, maximum_iterations=MAX_PARTS
     )
-    return _Parts(*found[1:])
+    return _Parts(*final[1:])
 
 
 _ZERO, _TWO, _FOUR, _FIRST = np.int64(0), np.int64(2), np.int64(4), np.int64(12)

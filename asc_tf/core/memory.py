@@ -28,10 +28,10 @@ def find_memory_limit(root: Path = Path("/")) -> int:
         control groups.
     """
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([machine, *_cgroup_limits(root)])
+    return min([machine, *_find_cgroup_limits(root)])
 
 
-def _cgroup_limits(root: Path) -> Iterator[int]:
+def _find_cgroup_limits(root: Path) -> Iterator[int]:
     """Yield the limits of this process's control groups and of their parents."""
     lines: list[str] = []
     with contextlib.suppress(OSError):

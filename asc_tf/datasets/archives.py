@@ -66,7 +66,7 @@ audio_test 0 f85c8665c3fc39311ea1b748e194a81d
 """
 
 
-def _zenodo(record: int, stem: str, table: str) -> tuple[Archive, ...]:
+def _list_zenodo_archives(record: int, stem: str, table: str) -> tuple[Archive, ...]:
     """List the zip archives of a Zenodo record, from lines of suffix, bytes, MD5."""
     archives = []
     for line in table.split("\n"):
@@ -98,13 +98,13 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
             "071b44018315e034b2c6e8064543d19c",
         ),
     ),
-    "tut2018": _zenodo(
+    "tut2018": _list_zenodo_archives(
         1228142, "TUT-urban-acoustic-scenes-2018-development", _TUT_2018
     ),
-    "tau2020_3class": _zenodo(
+    "tau2020_3class": _list_zenodo_archives(
         3670185, "TAU-urban-acoustic-scenes-2020-3class-development", _TAU_2020_3CLASS
     ),
-    "fsdkaggle2018": _zenodo(2552860, "FSDKaggle2018", _FSDKAGGLE_2018),
+    "fsdkaggle2018": _list_zenodo_archives(2552860, "FSDKaggle2018", _FSDKAGGLE_2018),
 }
 
 SOUNDATA: dict[str, tuple[str, str]] = {

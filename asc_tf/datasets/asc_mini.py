@@ -36,14 +36,14 @@ def read_asc_mini(dataset: Dataset, directory: Path) -> Corpus:
         UserError: Naming a file whose name has no scene, or no number from 1 to 8.
     """
     paths = [path for path in list_files(directory) if is_audio(path, directory)]
-    clips = sort_clips((str(path), _clip(path, directory)) for path in paths)
+    clips = sort_clips((str(path), _make_clip(path, directory)) for path in paths)
     present = {clip.label for clip in clips}
     labels = tuple(scene for scene in SCENES if scene in present)
     protocol = {"corpus": "asc_mini", "fold": None, "leaky": False}
     return Corpus(clips, labels, LAYOUT, protocol)
 
 
-def _clip(path: Path, directory: Path) -> Clip:
+def _make_clip(path: Path, directory: Path) -> Clip:
     match = _NAME.fullmatch(path.stem)
     number = int(match["number"]) if match else 0
     if not match or (number not in TRAIN_NUMBERS and number not in TEST_NUMBERS):

@@ -150,7 +150,7 @@ _ENTRIES = (
         classes=10,
         download_bytes=6_023_741_708,
         unpacked_bytes=7_100_000_000,
-        note="Five Freesound recordings stand in two folds; "
+        note="Five Freesound recordings are in two folds; "
         "dataset.drop_shared_recordings leaves them out of training and validation.",
     ),
     Entry(

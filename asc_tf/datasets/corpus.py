@@ -129,11 +129,11 @@ def find_file(directory: Path, name: str) -> Path | None:
     places = [directory]
     for part in Path(name).parts:
         places = [
-            found
+            path
             for place in places
             if place.is_dir()
-            for found in sorted(place.iterdir())
-            if found.name.lower() == part.lower()
+            for path in sorted(place.iterdir())
+            if path.name.lower() == part.lower()
         ]
     return next((place for place in places if place.is_file()), None)
 

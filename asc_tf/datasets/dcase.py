@@ -135,7 +135,9 @@ def _read(
         table = _find_list(directory, names, corpus)
         for row in _read_list(table):
             path = parse_clip_path(row["filename"], row.where)
-            rows.append((row.where, _clip(row, path, meta.get(path), split, corpus)))
+            rows.append(
+                (row.where, _make_clip(row, path, meta.get(path), split, corpus))
+            )
     clips = sort_clips(rows)
     protocol = {"corpus": corpus.name, "fold": fold, "leaky": False}
     if corpus.segments:
@@ -182,7 +184,9 @@ def _read_meta(directory: Path) -> dict[str, Row]:
     return meta
 
 
-def _clip(row: Row, path: str, meta: Row | None, split: str, corpus: _Corpus) -> Clip:
+def _make_clip(
+    row: Row, path: str, meta: Row | None, split: str, corpus: _Corpus
+) -> Clip:
     """Make a clip from its row in a list, its row in the meta table, and its name."""
     label = row.get("scene_label") or (meta["scene_label"] if meta else "")
     known = sorted(set(corpus.labels.values()))

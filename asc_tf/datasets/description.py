@@ -95,11 +95,11 @@ def format_splits(manifest: Manifest) -> str:
         whole = {c.identifier for c in manifest.clips if c.label == row["label"]}
         cells.append((len(whole), sum(clips for _, clips in cells)))
         shown = [f"{a} / {b}" for a, b in cells]
-        rows.append([row["label"], *shown, _held_out(cells)])
+        rows.append([row["label"], *shown, _format_held_out(cells)])
     columns = [manifest.clips_in(split) for split in SPLITS]
     columns.append(tuple(clip for clips in columns for clip in clips))
     cells = [(len({c.identifier for c in clips}), len(clips)) for clips in columns]
-    rows.append(["total", *(f"{a} / {b}" for a, b in cells), _held_out(cells)])
+    rows.append(["total", *(f"{a} / {b}" for a, b in cells), _format_held_out(cells)])
     of = [max(number, 1) for number in cells[-1]]
     shares = [f"{100 * a / of[0]:.1f} / {100 * b / of[1]:.1f} %" for a, b in cells]
     rows.append(["share", *shares, ""])
@@ -114,7 +114,7 @@ def format_splits(manifest: Manifest) -> str:
     return f"{align_columns(rows, right=range(1, 6))}\n{legend}\n\n{notes}"
 
 
-def _held_out(cells: Sequence[tuple[int, int]]) -> str:
+def _format_held_out(cells: Sequence[tuple[int, int]]) -> str:
     """Format the percentage of validation clips among training and validation."""
     (_, train), (_, validation), *_ = cells
     return f"{100 * validation / max(train + validation, 1):.1f} %"

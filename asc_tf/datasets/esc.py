@@ -103,7 +103,7 @@ def _read_table(meta: Path, name: str) -> tuple[_Rows, list[str]]:
             raise UserError(f"{row.where}: target {row['target']} is no whole number")
         targets[row["category"]] = int(row["target"])
         path = parse_clip_path(f"audio/{row['filename']}", row.where)
-        match = _match(path, row.where)
+        match = _match_name(path, row.where)
         if row["fold"] != match["fold"]:
             raise UserError(
                 f"{row.where}: fold {row['fold']}, but {path} is of fold "
@@ -132,13 +132,13 @@ def _read_folders(directory: Path, name: str) -> tuple[_Rows, list[str]]:
         labels.append(label)
         for path in clips:
             relative = path.relative_to(directory).as_posix()
-            rows.append((str(path), relative, label, _match(relative, relative)))
+            rows.append((str(path), relative, label, _match_name(relative, relative)))
     if name == "esc10":
         labels = [label for label in ESC10_TARGETS.values() if label in labels]
     return rows, labels
 
 
-def _match(path: str, where: str) -> re.Match:
+def _match_name(path: str, where: str) -> re.Match:
     match = _CLIP_NAME.fullmatch(Path(path).name)
     if not match:
         raise UserError(

@@ -24,21 +24,21 @@ def read_folder(dataset: Dataset, directory: Path) -> Corpus:
         UsageError: If the pattern is not a regular expression, has no group or an
             unknown one, or finds no identifier in a clip's path.
     """
-    pattern = _compile(dataset.identifier_pattern)
+    pattern = _compile_pattern(dataset.identifier_pattern)
     clips = []
     for home in sorted(path for path in directory.iterdir() if path.is_dir()):
         for path in list_files(home):
             if is_audio(path, directory):
                 name = path.relative_to(directory).as_posix()
                 clips.append(
-                    Clip(name, home.name, split="train", **_name(name, pattern))
+                    Clip(name, home.name, split="train", **_parse_name(name, pattern))
                 )
     labels = tuple(sorted({clip.label for clip in clips}))
     protocol = {"corpus": "folder", "fold": None, "leaky": False}
     return Corpus(tuple(clips), labels, LAYOUT, protocol)
 
 
-def _compile(text: str) -> re.Pattern | None:
+def _compile_pattern(text: str) -> re.Pattern | None:
     if not text:
         return None
     try:
@@ -61,7 +61,7 @@ def _compile(text: str) -> re.Pattern | None:
     return pattern
 
 
-def _name(path: str, pattern: re.Pattern | None) -> dict[str, Any]:
+def _parse_name(path: str, pattern: re.Pattern | None) -> dict[str, Any]:
     """Find the identifier, city and device of a clip in its path."""
     if pattern is None:
         return {"identifier": path}

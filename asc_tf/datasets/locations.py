@@ -158,15 +158,15 @@ def split_table(manifest: Manifest) -> list[dict[str, Any]]:
             row[f"{split}_clips"] = clips[label, split]
             row[f"{split}_locations"] = len(locations[label, split])
         held_out = locations[label, "validation"]
-        row["test_clip_share"] = _share(
+        row["test_clip_share"] = _compute_share(
             row["test_clips"], sum(row[f"{split}_clips"] for split in SPLITS)
         )
-        row["validation_location_share"] = _share(
+        row["validation_location_share"] = _compute_share(
             len(held_out), len(held_out | locations[label, "train"])
         )
         table.append(row)
     return table
 
 
-def _share(part: int, whole: int) -> float | None:
+def _compute_share(part: int, whole: int) -> float | None:
     return part / whole if whole else None

@@ -20,10 +20,10 @@ def suggest_name(directory: Path, adapters: Adapters) -> str:
     if not directory.is_dir() or (directory / "settings.json").is_file():
         return ""
     corpora = [name for name in adapters if name not in ("synthetic", "folder", "csv")]
-    if fitting := [name for name in corpora if _fits(name, directory, adapters)]:
+    if fitting := [name for name in corpora if _is_corpus(name, directory, adapters)]:
         flags = " or ".join(f"--dataset.name={name}" for name in fitting)
         return f"this looks like {' or '.join(fitting)}: add {flags}"
-    if _fits("folder", directory, adapters):
+    if _is_corpus("folder", directory, adapters):
         return "this looks like one folder per label: add --dataset.name=folder"
     if inner := _find_inner("folder", directory, adapters):
         return (
@@ -123,7 +123,7 @@ def _find_file(directory: Path, path: str, table: Path) -> Path | None:
         return None
 
 
-def _fits(name: str, directory: Path, adapters: Adapters) -> bool:
+def _is_corpus(name: str, directory: Path, adapters: Adapters) -> bool:
     """Check whether a folder is a corpus of that name, by names and tables alone."""
     try:
         corpus = adapters[name](Dataset(name=name, dir=str(directory)), directory)
@@ -134,7 +134,7 @@ def _fits(name: str, directory: Path, adapters: Adapters) -> bool:
 
 def _find_inner(name: str, directory: Path, adapters: Adapters) -> Path | None:
     folders = _find_folders(directory)
-    return next((f for f in folders if _fits(name, f, adapters)), None)
+    return next((f for f in folders if _is_corpus(name, f, adapters)), None)
 
 
 def _find_folders(directory: Path) -> list[Path]:

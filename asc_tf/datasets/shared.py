@@ -96,8 +96,8 @@ def shared_note(protocol: Mapping[str, Any]) -> str:
     if not (shared := protocol.get("shared_recordings")):
         return ""
     whose = "the table's" if protocol.get("corpus") == "csv" else "official"
-    total = _count(shared["clips"], shared["recordings"])
-    present = _count(shared["clips_present"], shared["recordings_present"])
+    total = _format_count(shared["clips"], shared["recordings"])
+    present = _format_count(shared["clips_present"], shared["recordings_present"])
     names = list(shared["names"].items())
     named = ", ".join(f"{name} in {' and '.join(s)}" for name, s in names[:MAX_NAMED])
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
@@ -121,7 +121,7 @@ def _find_splits(clip: Clip, shared: SharedRecordings) -> tuple[str, ...]:
     return tuple(sorted(splits, key=SPLITS.index))
 
 
-def _count(clips: int, recordings: int) -> str:
+def _format_count(clips: int, recordings: int) -> str:
     return (
         f"{clips} clip{'s' * (clips != 1)} of {recordings} "
         f"recording{'s' * (recordings != 1)}"

@@ -47,18 +47,18 @@ def read_urbansound8k(dataset: Dataset, directory: Path) -> Corpus:
     rows = read_rows(table, COLUMNS)
     if not rows:
         return Corpus((), (), LAYOUT)
-    folds = sorted({_fold(row) for row in rows})
+    folds = sorted({_parse_fold(row) for row in rows})
     test = choose_fold(dataset, folds, "the table")
-    splits = _splits(folds, test, dataset.protocol)
+    splits = _assign_splits(folds, test, dataset.protocol)
     # Some copies have the folders fold1 ... fold10 beside the table.
     audio = "audio" if table.parent != directory or _has_audio(directory) else "."
     clips = sort_clips(
-        (row.where, _clip(row, audio, splits[_fold(row)]))
+        (row.where, _make_clip(row, audio, splits[_parse_fold(row)]))
         for row in rows
-        if _fold(row) in splits
+        if _parse_fold(row) in splits
     )
-    found = {clip.label for clip in clips}
-    labels = tuple(label for label in CLASSES if label in found)
+    present = {clip.label for clip in clips}
+    labels = tuple(label for label in CLASSES if label in present)
     protocol = {"corpus": "urbansound8k", "fold": test, "leaky": False, "folds": folds}
     return Corpus(clips, labels, LAYOUT, protocol, published=SPLITS)
 
@@ -67,7 +67,7 @@ def _has_audio(directory: Path) -> bool:
     return (directory / "audio").is_dir()
 
 
-def _splits(folds: list[int], test: int, protocol: str) -> dict[int, str]:
+def _assign_splits(folds: list[int], test: int, protocol: str) -> dict[int, str]:
     """Assign a split to each fold that is used."""
     needed = 4 if protocol == "two_folds" else 3
     if len(folds) < needed:
@@ -82,13 +82,13 @@ def _splits(folds: list[int], test: int, protocol: str) -> dict[int, str]:
     return splits | {folds[place - 1]: "validation", test: "test"}
 
 
-def _fold(row: Row) -> int:
+def _parse_fold(row: Row) -> int:
     if not row["fold"].isdecimal():
         raise UserError(f"{row.where}: fold {row['fold']!r} is not a whole number")
     return int(row["fold"])
 
 
-def _clip(row: Row, audio: str, split: str) -> Clip:
+def _make_clip(row: Row, audio: str, split: str) -> Clip:
     number = row["classID"]
     known = number.isdecimal() and int(number) < len(CLASSES)
     if not known or CLASSES[int(number)] != row["class"]:
@@ -97,11 +97,11 @@ def _clip(row: Row, audio: str, split: str) -> Clip:
             f"{row.where}: classID {number} with class {row['class']!r} is no class of "
             f"UrbanSound8K, whose classes are {classes}"
         )
-    path = f"{audio}/fold{_fold(row)}/{row['slice_file_name']}"
+    path = f"{audio}/fold{_parse_fold(row)}/{row['slice_file_name']}"
     return Clip(
         path=parse_clip_path(path, row.where),
         label=row["class"],
         identifier=row["fsID"],
-        fold=_fold(row),
+        fold=_parse_fold(row),
         split=split,
     )

@@ -172,15 +172,16 @@ def compute_weights(
 def make_products(rates: Plan) -> tuple[Product, ...]:
     """Make the matrix products of one block."""
     groups = min(-(-rates.up // GROUP), MAX_GROUPS)
-    found = []
+    products = []
     for first, end in pairwise(g * rates.up // groups for g in range(groups + 1)):
         start = first * rates.down // rates.up
         stop = -(-(end - 1) * rates.down // rates.up) + 2 * rates.half
         inputs = np.arange(start, min(stop, rates.width)) - rates.half
         outputs = np.arange(first, end, dtype=np.int64) * rates.down / rates.up
-        part = compute_weights(inputs, outputs, rates.scale)
-        found.append(Product(slice(start, start + len(part)), slice(first, end), part))
-    return tuple(found)
+        kernel = compute_weights(inputs, outputs, rates.scale)
+        columns = slice(start, start + len(kernel))
+        products.append(Product(columns, slice(first, end), kernel))
+    return tuple(products)
 
 
 def make_chebyshev_nodes() -> np.ndarray:

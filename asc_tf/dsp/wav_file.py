@@ -70,7 +70,7 @@ def open_stream(path: str | Path) -> AudioStream:
         OSError: If it cannot be opened.
     """
     with open_regular_file(Path(path)) as (file, size):
-        header, start, available = _scan(file, size)
+        header, start, available = _find_parts(file, size)
     form = _parse_format(header)
     samples = available // form.frame_bytes
     if not samples:
@@ -84,7 +84,7 @@ def open_stream(path: str | Path) -> AudioStream:
     return AudioStream(form.sample_rate, form.channels, samples, read)
 
 
-def _scan(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
+def _find_parts(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
     """Find the fmt part, and the start and size of the samples in bytes.
 
     The two parts may come in either order, with others anywhere.

@@ -76,7 +76,7 @@ def install(
         for each in left:
             path = fetch(each, staging, report, say)
             _unpack(path, staging, plan)
-            write_text(_done_file(each, staging), _key(each))
+            write_text(_done_file(each, staging), _describe(each))
             path.unlink()
             say(f"{each.name}: fetched, checked and unpacked")
         try:
@@ -120,7 +120,7 @@ def _unpack(path: Path, staging: Path, plan: Plan) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _key(archive: Archive) -> str:
+def _describe(archive: Archive) -> str:
     return f"{archive.url} {archive.checksum}\n"
 
 
@@ -130,7 +130,7 @@ def _done_file(archive: Archive, staging: Path) -> Path:
 
 def _is_done(archive: Archive, staging: Path) -> bool:
     with contextlib.suppress(OSError):
-        return _done_file(archive, staging).read_text("utf-8") == _key(archive)
+        return _done_file(archive, staging).read_text("utf-8") == _describe(archive)
     return False
 
 

@@ -81,12 +81,12 @@ def fetch(
     part = path.with_name(f"{archive.name}.part")
     failures = 0
     while True:
-        before = _size(part)
+        before = _read_size(part)
         try:
             _transfer(archive, part, report)
             break
         except _CutError as error:
-            failures = 1 if _size(part) - before >= PROGRESS else failures + 1
+            failures = 1 if _read_size(part) - before >= PROGRESS else failures + 1
             if failures >= ATTEMPTS:
                 raise UserError(
                     f"{archive.url}: {error} ({failures} attempts); run the command "
@@ -101,15 +101,15 @@ def fetch(
     return path
 
 
-def _size(path: Path) -> int:
+def _read_size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
 def _check(archive: Archive, part: Path) -> None:
-    """Remove a file that has not the published size and checksum."""
+    """Remove a file without the published size and checksum, and refuse it."""
     problem = ""
-    if archive.size and _size(part) != archive.size:
-        problem = f"{_size(part):,} bytes, expected {archive.size:,}"
+    if archive.size and _read_size(part) != archive.size:
+        problem = f"{_read_size(part):,} bytes, expected {archive.size:,}"
     elif archive.checksum:
         kind = {32: "md5", 64: "sha256"}[len(archive.checksum)]
         with part.open("rb") as stream:
@@ -129,9 +129,9 @@ def _transfer(archive: Archive, part: Path, report: Report) -> None:
     """Download the rest of the file, as far as the connection lasts."""
     try:
         notes = _read_notes(archive, part)
-        if notes.get("total") and _size(part) == notes["total"]:
+        if notes.get("total") and _read_size(part) == notes["total"]:
             return
-        response = _open(archive.url, _size(part) if notes else 0, notes)
+        response = _open(archive.url, _read_size(part) if notes else 0, notes)
     except _ChangedError:
         notes = {}
         response = _open(archive.url, 0, notes)
@@ -145,13 +145,13 @@ def _transfer(archive: Archive, part: Path, report: Report) -> None:
                     "it has been replaced"
                 )
             _begin(archive, part, response, total)
-        check_space(part.parent, total - _size(part))
+        check_space(part.parent, total - _read_size(part))
         with part.open("ab") as stream:
             while block := _read(response):
                 stream.write(block)
                 report(archive.name, stream.tell(), total)
-    if total and _size(part) != total:
-        raise _CutError(f"cut off after {_size(part):,} of {total:,} bytes")
+    if total and _read_size(part) != total:
+        raise _CutError(f"cut off after {_read_size(part):,} of {total:,} bytes")
 
 
 def _begin(archive: Archive, part: Path, response: Any, total: int) -> None:
@@ -173,7 +173,7 @@ def _read_notes(archive: Archive, part: Path) -> dict[str, Any]:
     try:
         notes = json.loads(_notes_file(part).read_text("utf-8"))
         is_known = notes["total"] and (notes["validator"] or archive.checksum)
-        is_same = notes["url"] == archive.url and 0 < _size(part) <= notes["total"]
+        is_same = notes["url"] == archive.url and 0 < _read_size(part) <= notes["total"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return notes if is_known and is_same and "etag" in notes else {}
@@ -208,13 +208,13 @@ def _open(url: str, offset: int, notes: dict[str, Any]) -> Any:
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise _CutError(getattr(error, "reason", error)) from error
-    if response.status == 206 and not _continues(response, offset, notes):
+    if response.status == 206 and not _is_continuation(response, offset, notes):
         response.close()
         raise _ChangedError
     return response
 
 
-def _continues(response: Any, offset: int, notes: dict[str, Any]) -> bool:
+def _is_continuation(response: Any, offset: int, notes: dict[str, Any]) -> bool:
     """Check whether the response is the rest of the file that was begun."""
     pattern = r"bytes (\d+)-(\d+)/(\d+|\*)"
     match = re.fullmatch(pattern, response.headers.get("Content-Range") or "")

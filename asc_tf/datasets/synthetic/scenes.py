@@ -85,7 +85,7 @@ class Location:
 
 
 # Neighbours (metro, tram and bus; airport and shopping mall; street and square) share
-# most of their sounds and differ in how often these are heard.
+# most of their sounds and differ in the rates of these sounds.
 _HALL, _STREET, _VEHICLE = (0.9, 2.2), (0.2, 1.0), (0.15, 0.5)
 SCENES = {
     "airport": Scene(
