@@ -22,6 +22,6 @@ def load(path: Any) -> "Predictor":
     Raises:
         asc_tf.core.errors.UserError: If there is no model at `path`, or it is damaged.
     """
-    from asc_tf.evaluation.predictor import load as load_predictor
+    from asc_tf.evaluation.load import load as load_predictor
 
     return load_predictor(path)

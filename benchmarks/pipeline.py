@@ -110,7 +110,8 @@ class Ours:
         """Return a function that yields the batches of a number of epochs."""
         from asc_tf.frontend import FrontendLayer
         from asc_tf.pipeline import noise_banks
-        from asc_tf.pipeline.examples import ClipExamples, training_batches
+        from asc_tf.pipeline.batches import training_batches
+        from asc_tf.pipeline.examples import ClipExamples
 
         config = self._config.replace(augment)
         frontend = FrontendLayer(RATE, config.frontend)
@@ -127,7 +128,8 @@ def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
     """Return batches of stored features, with mixup and masks."""
     from asc_tf.config import Config
     from asc_tf.frontend import FrontendLayer
-    from asc_tf.pipeline.examples import StoredExamples, training_batches
+    from asc_tf.pipeline.batches import training_batches
+    from asc_tf.pipeline.examples import StoredExamples
     from asc_tf.pipeline.feature_store import StoredFeatures
     from asc_tf.pipeline.store_features import write_features
 

@@ -99,7 +99,7 @@ def fit_ours(turns: Any) -> None:
 
     from asc_tf.frontend import FrontendLayer, compute_statistics
     from asc_tf.pipeline import training_data
-    from asc_tf.pipeline.examples import steps_per_epoch, training_batches
+    from asc_tf.pipeline.batches import steps_per_epoch, training_batches
     from asc_tf.pipeline.prepare import prepare
     from asc_tf.training import build
     from asc_tf.workdir import Workdir

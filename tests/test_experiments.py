@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 import tiny
-from test_corpora import edit, make_dcase, make_fsd, make_mini, make_urban
+from corpora import edit, make_dcase, make_fsd, make_mini, make_urban
 from tiny import history
 
 from asc_tf import cli, datasets, models

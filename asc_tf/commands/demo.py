@@ -50,7 +50,7 @@ def run_demo(config: Config, folder: Path) -> str:
         Table of the results, with the path of report.html.
     """
     from asc_tf.evaluation.evaluate import evaluate
-    from asc_tf.exporting.export import export, rejections
+    from asc_tf.exporting.export import describe_rejections, export
     from asc_tf.training.train import train
 
     _check_folder(folder)
@@ -65,7 +65,7 @@ def run_demo(config: Config, folder: Path) -> str:
     _say("4/5 export and try every file")
     described = export(workdir, folder / "export")
     if described["rejected"]:
-        raise UserError("; ".join(rejections(described)))
+        raise UserError("; ".join(describe_rejections(described)))
     _say("5/5 predict one test clip with the int8 file, as a Raspberry Pi would")
     _predict_one(workdir, folder)
     minutes = (time.monotonic() - began) / 60
@@ -85,7 +85,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _predict_one(workdir: Workdir, folder: Path) -> None:
-    from asc_tf.evaluation.predictor import load
+    from asc_tf.evaluation.load import load
 
     clip = workdir.manifest().clips_in("test")[0]
     path = str(folder / "scenes" / clip.path)

@@ -10,7 +10,7 @@ from asc_tf.command_line.values import read_changes, read_new_path, read_run
 from asc_tf.commands.configuration import make_places_absolute
 from asc_tf.config import section_keys
 from asc_tf.core.errors import UserError
-from asc_tf.exporting.export import checked_split, export, rejections
+from asc_tf.exporting.export import choose_check_split, describe_rejections, export
 from asc_tf.workdir import Workdir
 
 USAGE = """
@@ -45,7 +45,7 @@ def _run(values: flags.FlagValues) -> int:
         print(format_summary(name, row))
     print(output)
     if described["rejected"]:
-        raise UserError("; ".join(rejections(described)))
+        raise UserError("; ".join(describe_rejections(described)))
     return 0
 
 
@@ -54,7 +54,7 @@ def format_summary(name: str, row: dict[str, Any]) -> str:
     test = row.get("test") or {}
     is_scored = test.get("accuracy") is not None
     accuracy = f"{test['accuracy']:.1%} on test, " if is_scored else ""
-    split = checked_split(row)
+    split = choose_check_split(row)
     return (
         f"{name:12} {row['bytes'] / 1000:8.1f} kB  {row['latency_ms']['p50']:7.2f} "
         f"ms per segment  {accuracy}agreement with Keras "

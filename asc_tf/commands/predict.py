@@ -60,7 +60,7 @@ def _run(values: flags.FlagValues) -> int:
     inputs = {Path(name).resolve() for name in files}
     if target and (target.is_dir() or target.resolve() in inputs):
         raise UsageError(f"--csv={target}: a folder, or one of the inputs")
-    from asc_tf.evaluation.predictor import load
+    from asc_tf.evaluation.load import load
 
     predictor = load(model)
     limit = values["audio.max_seconds"].value or math.inf

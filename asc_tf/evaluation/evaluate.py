@@ -127,7 +127,8 @@ def _predict_splits(run: Run, splits: Sequence[str]) -> tuple[Run, "ClipPredicti
     Returns:
         The run with the manifest of the predictions, and the predictions.
     """
-    from asc_tf.evaluation.predictor import load_workdir, predict_stored
+    from asc_tf.evaluation.load import load_workdir
+    from asc_tf.evaluation.predictor import predict_stored
 
     config, workdir = run.config, run.workdir
     if not config.dataset.features:

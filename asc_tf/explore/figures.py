@@ -60,9 +60,9 @@ class Wave:
         starts = np.unique(np.linspace(0, n, COLUMNS, endpoint=False).astype(int))
         low = np.minimum.reduceat(self.samples, starts)
         high = np.maximum.reduceat(self.samples, starts)
-        times = np.append(starts, n) * seconds / n
+        times = starts * seconds / n
         # The line around the area shows silence.
-        axes.stairs(high, times, baseline=low, fill=True, color=BLUE, linewidth=0.6)
+        axes.fill_between(times, low, high, color=BLUE, linewidth=0.6)
         peak = max(float(np.abs(self.samples).max()), MIN_PEAK)
         axes.set_ylim(-1.1 * peak, 1.1 * peak)
         axes.locator_params(axis="y", nbins=2, symmetric=True)

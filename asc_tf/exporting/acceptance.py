@@ -12,7 +12,8 @@ from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError, count_bytes, hash_path
 from asc_tf.edge.container import FORMAT_VERSION
-from asc_tf.evaluation.predictor import Predictor, load
+from asc_tf.evaluation.load import load
+from asc_tf.evaluation.predictor import Predictor
 from asc_tf.evaluation.scoring import score
 from asc_tf.manifest import Manifest, pick_evenly
 from asc_tf.pipeline.evaluation_data import scan_splits
@@ -24,13 +25,13 @@ FILES = {
     "float32": "float32.tflite",
     "int8": "int8.tflite",
 }
-"""The file of each format in an export folder."""
+"""File of each format in an export folder."""
 
 REJECTED = ".rejected"
-"""What is added to the name of a file that is not accepted."""
+"""Suffix of the names of rejected files."""
 
 MAX_FLOAT_DIFFERENCE = 1e-3
-"""Largest accepted difference of the probabilities of a float file and Keras."""
+"""Largest accepted difference between the probabilities of a float file and Keras."""
 
 WARM_UP, LATENCY_RUNS = 5, 50
 
@@ -41,7 +42,7 @@ def compare_with_keras(
     """Compare every file of an export folder with the Keras model.
 
     Args:
-        model: The Keras model.
+        model: Keras model.
         run: The run, with the clips of `split` scanned.
         split: Split on which files have to agree; scores on the test split are
             reported too.
@@ -49,7 +50,7 @@ def compare_with_keras(
         missing: Reason why a format has no file.
 
     Returns:
-        The content of export.json.
+        Content of export.json.
     """
     from asc_tf.models.cost import count_macs
 
@@ -66,7 +67,7 @@ def compare_with_keras(
     references = {
         name: keras_model.predict_split(each, name).clips for name, each in runs.items()
     }
-    described: dict[str, Any] = {
+    content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "model": config.model.name,
         "parameters": model.count_params(),
@@ -89,8 +90,8 @@ def compare_with_keras(
         row = {"file": "", "reason": missing}
         if (folder / FILES[name]).exists():
             row = _check_file(name, folder, runs, references)
-        described["rejected" if "reason" in row else "formats"][name] = row
-    return described
+        content["rejected" if "reason" in row else "formats"][name] = row
+    return content
 
 
 def _check_file(

@@ -99,12 +99,13 @@ def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) 
         )
     backbone, library = BACKBONES[settings.backbone], blocks.library
     application = getattr(library.applications, backbone.application)
+    path = _find_weights(settings.weights, backbone)
     x = library.Input(shape, name="features")
     if not backbone.scales:
         x = library.layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocess")(x)
     network = application(include_top=False, weights=None, input_tensor=x)
-    if settings.weights != "none":
-        _load_weights(network, settings.weights, backbone)
+    if path:
+        _load_weights(network, path, backbone)
     network = _rename_layers(network, library)
     _set_trainable(network, settings, blocks)
     features, maps = network.inputs[0], network.outputs[0]
@@ -166,21 +167,32 @@ def _find_number(layer: Any) -> int:
     return int(number[1:] or 0)
 
 
-def _load_weights(network: Any, weights: str, backbone: Backbone) -> None:
-    """Load weights into a network without top.
+def _find_weights(weights: str, backbone: Backbone) -> Path | None:
+    """Find the file that `model.weights` names; fetch that of ImageNet if need be.
 
     Raises:
         UsageError: If there is no such file.
-        UserError: If it cannot be fetched, or is of another network.
+        UserError: If it cannot be fetched.
     """
-    path = Path(weights).expanduser()
+    if weights == "none":
+        return None
     if weights == "imagenet":
-        path = _fetch_weights(backbone)
+        return _fetch_weights(backbone)
+    path = Path(weights).expanduser()
     if not path.is_file():
         raise UsageError(
             f"model.weights = {weights}: no such file (imagenet, none, or the path of "
             "weights without top)"
         )
+    return path
+
+
+def _load_weights(network: Any, path: Path, backbone: Backbone) -> None:
+    """Load weights into a network without top.
+
+    Raises:
+        UserError: If they are of another network, or the file is damaged.
+    """
     try:
         network.load_weights(str(path))
     except (ValueError, OSError, KeyError, TypeError, BadZipFile) as error:

@@ -40,8 +40,9 @@ def write_report(
 
     Args:
         directory: Folder to write to; made if it does not exist.
-        report: Result of `asc_tf.evaluation.metrics.evaluate` or `without_labels`
-            and, all of them optional, `split` (str), `partial` (names missing clips),
+        report: Result of `compute_metrics` or `summarize_unlabelled` of
+            `asc_tf.evaluation.metrics` and, all of them optional,
+            `split` (str), `partial` (names missing clips),
             `split_table` (of `asc_tf.datasets`), `energy` (of energy.json), `model`
             and `workdir` (names for the title), `protocol` (dict of `corpus`, `fold`,
             `leaky` and other facts), `per_split` (scores of several splits),

@@ -76,8 +76,8 @@ def draw_per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -
     """Draw accuracy and F1 of each class as horizontal bars, the best F1 on top.
 
     Args:
-        rows: List `per_class` of `asc_tf.evaluation.metrics.evaluate`. Classes without
-            clips come last and have no bar.
+        rows: List `per_class` of `asc_tf.evaluation.metrics.compute_metrics`. Classes
+            without clips come last and have no bar.
         theme: Colours.
 
     Returns:

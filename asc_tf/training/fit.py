@@ -17,13 +17,9 @@ from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.frontend import FrontendLayer, compute_statistics
 from asc_tf.models.precision import allow_tensor_float_32
+from asc_tf.pipeline.batches import steps_per_epoch, training_batches
 from asc_tf.pipeline.embeddings import make_embedding_cache
-from asc_tf.pipeline.examples import (
-    Examples,
-    SegmentExamples,
-    steps_per_epoch,
-    training_batches,
-)
+from asc_tf.pipeline.examples import Examples, SegmentExamples
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.training_data import make_examples
 from asc_tf.pipeline.waveforms import reading

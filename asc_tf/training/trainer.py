@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from asc_tf.config import Augment
 from asc_tf.frontend import FrontendLayer
-from asc_tf.pipeline.examples import augment_batch
+from asc_tf.pipeline.batches import augment_batch
 from asc_tf.training.keras_internals import FetchingModel
 from asc_tf.training.optimization import StatisticsAverages
 

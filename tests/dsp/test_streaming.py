@@ -20,6 +20,7 @@ from asc_tf.dsp import segments, streaming, wav_file
 from asc_tf.dsp.preprocessing import Preprocessing, downmix_and_resample
 from asc_tf.dsp.resampling import resample
 from asc_tf.dsp.streaming import AudioStream, downmix_and_resample_blocks
+from asc_tf.evaluation import load as load_module
 from asc_tf.evaluation import predictor
 from asc_tf.evaluation.predictor import Predictor
 
@@ -290,7 +291,9 @@ def test_without_libsndfile_wav_files_are_predicted_and_others_named(
 def test_an_error_of_the_model_names_the_file(tmp_path):
     path = tmp_path / "clip.wav"
     soundfile.write(path, sound(3000), RATE)
-    model = dataclasses.replace(listener(), run=lambda x: np.full((len(x), 3), np.nan))
+    model = dataclasses.replace(
+        listener(), predict_batch=lambda x: np.full((len(x), 3), np.nan)
+    )
     (result,) = model.predict_files([path])
     said = "the model gave probabilities that are not finite"
     assert result["error"] == f"{path}: {said}"
@@ -314,7 +317,7 @@ def test_the_command_has_no_limit_but_the_one_that_is_given(
     tmp_path, capsys, monkeypatch
 ):
     audio = Audio(sample_rate=16_000, segment_seconds=0.1, max_seconds=0.5)
-    monkeypatch.setattr(predictor, "load", lambda _: listener(audio))
+    monkeypatch.setattr(load_module, "load", lambda _: listener(audio))
     path = tmp_path / "clip.wav"
     soundfile.write(path, sound(RATE), RATE)
     arguments = ["--model=.", "--json", str(path)]

@@ -233,8 +233,6 @@ def test_a_field_that_is_not_sane_is_named(flatbuffer, tmp_path, changes, messag
         ({"sample_rate": "32000"}, "sample_rate is '32000'"),
         ({"channels": ["mono"]}, r"channels is \['mono'\]"),
         ({"pooling": {}}, r"pooling is \{\}"),
-        # Sound for the edge, but out of what the configuration allows.
-        ({"segment_samples": LENGTH, "sample_rate": 384_000}, "segment_seconds"),
     ],
 )
 def test_the_predictor_names_metadata_that_are_not_sane(

@@ -171,3 +171,14 @@ def test_a_picture_is_two_layers_of_one_size_with_the_first_band_at_the_bottom()
     rows = shown.mean(axis=1)
     assert (rows[: len(rows) * 6 // 10] < 60).all()
     assert (rows[len(rows) * 7 // 10 :] > 600).all()
+
+
+def test_silence_is_a_line_through_the_whole_waveform():
+    image = Image(np.zeros((4, 4)), "title", BandAxis("Hz", 0.0, 4.0))
+    panels = [Wave(np.zeros(tiny.RATE, np.float32)), image]
+    picture = figures.draw(panels, 1.0, (0.0, 1.0))
+    data = np.asarray(Pixels.open(io.BytesIO(picture.data)).convert("RGBA"))
+    figure = figures.make_figure(panels, 1.0, (0.0, 1.0))
+    left, bottom, right, top = np.round(figure.axes[0].bbox.extents).astype(int)
+    wave = data[len(data) - top : len(data) - bottom, left:right, 3]
+    assert (wave.max(axis=0) > 100).mean() > 0.98

@@ -1,14 +1,17 @@
 """The registry, the twins in tf_keras, costs and budgets."""
 
-import subprocess
-import sys
+import itertools
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
 from keras import layers
 
+import asc_tf
 from asc_tf import models
 from asc_tf.config import FAMILIES, Config, Frontend, Model
 from asc_tf.core.errors import UsageError, UserError
@@ -22,7 +25,6 @@ from asc_tf.models.budget import (
     summarize,
 )
 from asc_tf.models.cost import compute_costs, count_macs, format_table
-from asc_tf.models.imagenet import BACKBONES
 from asc_tf.training.model_file import load_whole
 
 NETWORKS = [name for name in FAMILIES if name != "imagenet"]
@@ -57,14 +59,13 @@ def lively(settings, shape, labels, features):
     return model
 
 
-def test_every_family_has_a_builder_and_names_its_body_after_itself():
-    assert list(models.BUILDERS) == list(FAMILIES)
-    for name in NETWORKS:
-        assert models.build(Model(name=name), (173, 60, 2), 3).name == name
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("shape", [(64, 40), (48, 32, 2)])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("separable_cnn", (24, 40)),
+        *zip(NETWORKS, itertools.cycle([(20, 32, 2), (24, 40)]), strict=False),
+    ],
+)
 def test_the_twin_in_tf_keras_gives_equal_probabilities(name, shape):
     import tf_keras
 
@@ -85,49 +86,33 @@ def test_the_twin_in_tf_keras_gives_equal_probabilities(name, shape):
     assert compute_costs(twin) == compute_costs(model)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_the_twin_of_a_backbone_gives_equal_probabilities(backbone):
-    import tf_keras
-
-    settings = Model(name="imagenet", backbone=backbone, weights="none")
-    model = models.build(settings, (75, 75, 3), 5)
-    twin = models.build(settings, (75, 75, 3), 5, library=tf_keras)
-    twin.set_weights(model.get_weights())
-    image = np.random.default_rng(1).uniform(0, 255, (2, 75, 75, 3)).astype("float32")
-    found, wanted = (m(image, training=False).numpy() for m in (twin, model))
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
-    assert {layer.name for layer in twin.layers} == {
-        layer.name for layer in model.layers
-    }
-
-
 def test_tf_keras_is_imported_only_where_it_is_asked_for():
-    code = (
-        "import sys\n"
-        "from asc_tf.core.quiet import quiet_tensorflow\n"
-        "quiet_tensorflow()\n"
-        "from asc_tf import models\n"
-        "from asc_tf.config import Model\n"
-        "models.build(Model(name='esa3_crnn'), (40, 16), 3)\n"
-        "print('tf_keras' in sys.modules)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout == "False\n", done.stderr
+    """Nothing in the package imports it: callers hand it to `build`."""
+    for path in Path(asc_tf.__file__).parent.rglob("*.py"):
+        assert not re.search(r"import tf_keras|from tf_keras", path.read_text()), path
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_whole_model_of_every_family_is_saved_and_loaded(name, tmp_path):
+def test_a_whole_model_of_every_family_is_saved_loaded_and_a_start(name, tmp_path):
     config = Config().replace({"frontend.n_mels": 40, "frontend.deltas": 1})
     layer = FrontendLayer(32000, config.frontend)
-    waveform = sounds(2, 32000)
-    body = lively(SMALL[name], (63, 40, 2), 4, layer(waveform))
-    whole = models.attach_frontend(layer, body, (32000,))
+    waveform = sounds(2, 10240)
+    shape = (21, 40, 2)
+    body = lively(SMALL[name], shape, 4, layer(waveform))
+    whole = models.attach_frontend(layer, body, (10240,))
     whole.save(tmp_path / "model.keras")
     again = load_whole(tmp_path / "model.keras")
     np.testing.assert_allclose(again(waveform), whole(waveform), atol=1e-6)
-    assert models.get_body(again).name == name
+    earlier = models.get_body(again)
+    assert earlier.name == name
+    new = models.build(SMALL[name], shape, 3)
+    models.initialize(new, earlier)
+    features = layer(waveform)
+    before_last = [
+        keras.Model(each.inputs[0], each.get_layer("dropout").output)(features)
+        for each in (body, new)
+    ]
+    np.testing.assert_allclose(*before_last, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["us8k_cnn", "fsdkaggle2018_cnn", "dcase2018_cnn"])
@@ -138,7 +123,7 @@ def test_features_too_small_for_the_poolings_are_refused(name):
 
 
 @pytest.mark.parametrize("name", ["separable_cnn", "esa3_crnn", "cp_mobile"])
-@pytest.mark.parametrize("frames, bands", [(1, 1), (2, 5), (41, 60)])
+@pytest.mark.parametrize("frames, bands", [(1, 1), (2, 5)])
 def test_features_of_any_size_build_where_nothing_is_flattened(name, frames, bands):
     model = models.build(SMALL[name], (frames, bands), 2)
     assert model(tf.zeros([1, frames, bands])).shape == (1, 2)
@@ -174,9 +159,12 @@ def test_an_epoch_leaves_little_of_the_old_batch_norm_statistics(steps):
     momentum = models.choose_momentum(steps)
     assert 0 < momentum <= 0.9
     assert momentum**steps <= 0.2 + 1e-9
-    model = models.build(Model(), (40, 16), 3, momentum)
+
+
+def test_batch_norms_have_the_momentum_that_is_given():
+    model = models.build(Model(), (40, 16), 3, 0.7)
     found = [layer.momentum for layer in model.layers if hasattr(layer, "momentum")]
-    assert found == [momentum] * 13
+    assert found == [0.7] * 13
 
 
 def costs_of(*stack):
@@ -282,9 +270,23 @@ def sounds(count, samples):
 
 
 @pytest.mark.parametrize(
-    ("settings", "most_kb"),
-    [(SMALL["esa3_crnn"], 70), (Model(name="cp_mobile"), 128)],
+    ("settings", "measured_kb"),
+    [(SMALL["esa3_crnn"], 58.7), (Model(name="cp_mobile"), 98.7)],
     ids=["esa3_crnn", "cp_mobile"],
+)
+def test_the_estimated_size_is_that_of_files_that_were_written(settings, measured_kb):
+    """As TensorFlow 2.17 wrote them; the test below writes them again."""
+    body = models.build(settings, (63, 64), 3)
+    estimated = estimate_body_kb(body) + estimate_frontend_kb(Frontend(), (63, 64))
+    assert estimated == pytest.approx(measured_kb, abs=6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "most_kb"),
+    [
+        pytest.param(SMALL["esa3_crnn"], 70, id="esa3_crnn"),
+        pytest.param(Model(name="cp_mobile"), 128, id="cp_mobile", marks=tiny.SLOW),
+    ],
 )
 def test_litert_files_agree_with_keras_and_are_as_large_as_estimated(
     settings, most_kb, tmp_path

@@ -17,12 +17,8 @@ from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline import training_data
-from asc_tf.pipeline.examples import (
-    StoredExamples,
-    augment_batch,
-    clip_by_clip,
-    training_batches,
-)
+from asc_tf.pipeline.batches import augment_batch, training_batches
+from asc_tf.pipeline.examples import StoredExamples, clip_by_clip
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.store_features import write_features

@@ -16,7 +16,8 @@ from asc_tf.dsp import segments
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline import noise_banks
-from asc_tf.pipeline.examples import ClipExamples, training_batches
+from asc_tf.pipeline.batches import training_batches
+from asc_tf.pipeline.examples import ClipExamples
 from asc_tf.pipeline.waveforms import Waveforms, segment_batches, segments_per_epoch
 
 

@@ -48,7 +48,9 @@ def test_fifty_long_and_mathematical_labels_still_draw():
 
 
 def test_the_figures_of_a_report_are_in_its_folder_and_on_its_page(tmp_path):
-    report = metrics.evaluate(["a", "b"], [0, 1], np.array([[0.9, 0.1], [0.6, 0.4]]))
+    report = metrics.compute_metrics(
+        ["a", "b"], [0, 1], np.array([[0.9, 0.1], [0.6, 0.4]])
+    )
     history = tmp_path / "history.csv"
     history.write_text("epoch,loss,val_loss,learning_rate\n0,1.5,1.6,0.1\n1,1.1,,0.1\n")
     path = write_report(tmp_path / "report", report, [], history=history)

@@ -272,7 +272,7 @@ def test_every_string_of_the_user_is_escaped(tmp_path):
     page.check_harmless()
     # 10 mistakes with file and label, 3 classes, and 21 other places.
     assert page.text.count(NASTY) == 44
-    no_labels = metrics.without_labels([NASTY, "y"], np.array([[0.9, 0.1]]))
+    no_labels = metrics.summarize_unlabelled([NASTY, "y"], np.array([[0.9, 0.1]]))
     page = write(tmp_path, no_labels, [])
     page.check_harmless()
     assert page.text.count(NASTY) == 1
@@ -296,7 +296,9 @@ def test_without_labels_the_page_counts_predictions_and_old_figures_go(tmp_path)
     probabilities[:10] = [0.6, 0.3, 0.1]
     for row in predictions:
         row["label"] = ""
-    page = write(folder, metrics.without_labels(LABELS, probabilities), predictions)
+    page = write(
+        folder, metrics.summarize_unlabelled(LABELS, probabilities), predictions
+    )
     assert page.one("p", "banner").text.startswith("No scores.")
     assert page.headings == ["Predicted labels"]
     assert page.section("Predicted labels").rows()[1:] == [
