@@ -334,7 +334,7 @@ def move_recordings(
     )
 
 
-def count_by_split(manifest: Manifest) -> str:
+def format_counts(manifest: Manifest) -> str:
     """Format the numbers of labels, and of clips and recordings by split, in a line."""
     counts = [
         f"{split} {len(clips)} clips of {len({c.identifier for c in clips})} recordings"

@@ -128,7 +128,7 @@ class _Scene:
         return abs(sum(self.sizes[name] for name in chosen) - wanted)
 
 
-def split_table(manifest: Manifest) -> list[dict[str, Any]]:
+def tabulate_splits(manifest: Manifest) -> list[dict[str, Any]]:
     """Count the clips and locations of each label in each split.
 
     Returns:
