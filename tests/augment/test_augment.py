@@ -124,20 +124,29 @@ def test_silence_stays_finite_everywhere():
     assert np.abs(found + 3.0).max() < 1.0
 
 
-def test_features_are_changed_in_their_order():
+# With these seeds mixstyle happens for a share of 0.9, and not for the usual 0.5.
+@pytest.mark.parametrize(
+    ("per", "fill", "number"), [("batch", "mean", 5), ("sample", "minimum", 6)]
+)
+def test_features_are_changed_in_their_order(per, fill, number):
     features, targets = normal(5, 40, 16), tf.eye(5)
-    own, per_decibel = seed(5), np.full(16, 0.2, np.float32)
+    own, per_decibel = seed(number), np.full(16, 0.2, np.float32)
+    settings = Augment(
+        **FOR_FEATURES, mixstyle_share=0.9, mixup_per=per, mask_fill=fill
+    )
     found, found_targets = augment.augment_features(
-        features, targets, own, ALL_FOR_FEATURES, per_decibel
+        features, targets, own, settings, per_decibel
     )
     wanted = augment.frequency_warp(features, augment.fold_in(own, 9), 0.2)
     wanted = augment.eq_tilt(wanted, augment.fold_in(own, 10), 6.0, per_decibel)
-    wanted = augment.mixstyle(wanted, augment.fold_in(own, 11), 0.4, 1.0)
+    before = wanted
+    wanted = augment.mixstyle(wanted, augment.fold_in(own, 11), 0.4, 0.9)
+    assert not np.array_equal(wanted, before)
     wanted, wanted_targets = augment.mixup(
-        wanted, targets, augment.fold_in(own, 2), 0.3
+        wanted, targets, augment.fold_in(own, 2), 0.3, per
     )
-    fill = augment.compute_fill(wanted, "mean")
-    wanted = augment.mask(wanted, augment.fold_in(own, 3), 2, 10, 1, fill)
-    wanted = augment.mask(wanted, augment.fold_in(own, 4), 1, 8, 2, fill)
+    values = augment.compute_fill(wanted, fill)
+    wanted = augment.mask(wanted, augment.fold_in(own, 3), 2, 10, 1, values)
+    wanted = augment.mask(wanted, augment.fold_in(own, 4), 1, 8, 2, values)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     np.testing.assert_allclose(found_targets, wanted_targets, atol=1e-6)

@@ -181,7 +181,7 @@ OPERATIONS = {
     "reverse": augment.time_reverse,
     "gain": lambda x, s: augment.gain(x, s, 6.0),
     "noise": lambda x, s: augment.add_noise(x, s, BANK, 0.0, 20.0, 0.7),
-    "convolve": lambda x, s: augment.convolve(x, s, IMPULSES, 0.7),
+    "convolve": lambda x, s: augment.convolve(x, s, IMPULSES, 0.4),
     "channel": augment.random_channel,
 }
 
@@ -226,7 +226,7 @@ def test_all_of_them_follow_one_another_in_their_order():
         time_reverse=True,
         time_roll=True,
         impulse_dir="impulses",
-        impulse_share=0.7,
+        impulse_share=0.4,
         noise="pink",
         noise_share=0.7,
         noise_min_snr_db=0.0,

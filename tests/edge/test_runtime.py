@@ -66,6 +66,19 @@ def test_a_rest_is_dropped_where_the_metadata_say_so_and_aligned_where_they_do_n
             np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("pooling", ["mean_log", "majority"])
+def test_segments_are_pooled_as_the_metadata_say(flatbuffer, tmp_path, noise, pooling):
+    text = fields(flatbuffer, pooling=pooling)
+    model = EdgeModel(seal(tmp_path / "m.tflite", flatbuffer, text))
+    # One loud segment, so that the mean is another.
+    noise = noise * np.repeat([1, 0.01, 0.01, 0.01, 0.01], HOP).astype(np.float32)
+    parts = np.stack(list(segments.cut(noise, LENGTH, HOP)))
+    each = np.float32([probabilities_of(part) for part in parts])
+    wanted = segments.pool(each, np.zeros(len(each), int), 1, pooling)[0]
+    np.testing.assert_allclose(model.predict(noise, RATE), wanted, atol=1e-6)
+    assert np.abs(wanted - each.mean(axis=0)).max() > 1e-3
+
+
 def test_channels_are_averaged(model, noise):
     stereo = np.stack([noise, -0.5 * noise], axis=1)
     np.testing.assert_allclose(
