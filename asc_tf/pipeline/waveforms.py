@@ -6,6 +6,8 @@ resumed run goes on as if it had never stopped.
 """
 
 import contextlib
+import dataclasses
+import functools
 import os
 import re
 from collections import Counter
@@ -145,23 +147,42 @@ class Waveforms:
         """Decode rows that are not decoded yet."""
         if "waveform" in rows.element_spec:
             return rows
-        shape = [None, self.channels] if self.channels > 1 else [None]
+        # Where decoded clips are cached makes no other graph.
+        audio = dataclasses.replace(self._audio, cache="none")
+        decode = _decoder(audio, self._known, self.channels)
 
-        def decode(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            with tf.name_scope(READING):
-                waveform = decode_clip(
-                    tf.io.read_file(row["path"]),
-                    row["route"],
-                    row["rate"],
-                    row["span"],
-                    row["view"],
-                    self._audio,
-                    self._known,
-                )
-            kept = {name: row[name] for name in DESCRIPTION}
-            return kept | {"waveform": tf.ensure_shape(waveform, shape)}
+        def decode_row(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            described = {name: row[name] for name in DESCRIPTION}
+            source = [row[name] for name in ("path", "route", "rate", "span", "view")]
+            return described | {"waveform": decode(*source)}
 
-        return rows.map(decode, num_parallel_calls=AUTOTUNE)
+        return rows.map(decode_row, num_parallel_calls=AUTOTUNE)
+
+
+@functools.lru_cache(maxsize=16)
+def _decoder(audio: Audio, known: Known, width: int) -> Callable[..., tf.Tensor]:
+    """Return the function that reads a clip; splits that decode alike share its graph.
+
+    Args:
+        audio: Audio settings.
+        known: Decoders, views and rates that can occur.
+        width: Number of channels of a waveform.
+    """
+
+    @tf.function
+    def decode(
+        path: tf.Tensor,
+        route: tf.Tensor,
+        rate: tf.Tensor,
+        span: tf.Tensor,
+        view: tf.Tensor,
+    ) -> tf.Tensor:
+        with tf.name_scope(READING):
+            contents = tf.io.read_file(path)
+            waveform = decode_clip(contents, route, rate, span, view, audio, known)
+        return tf.ensure_shape(waveform, [None, width] if width > 1 else [None])
+
+    return decode
 
 
 def _known(fresh: Sequence[Row], some_are_kept: bool) -> Known:
