@@ -13,8 +13,9 @@ SETUP := setup.cfg pyproject.toml constraints.txt constraints-latest.txt
 EDITABLE := --config-settings editable_mode=compat --editable
 PIP := -m pip --quiet --disable-pip-version-check install
 DEMO ?= runs/demo
+PYTEST := -m pytest -q -n 2 --dist worksteal
 
-.PHONY: help venv venv-latest demo test test-latest slow lint clean
+.PHONY: help venv venv-latest demo test coverage test-latest slow lint wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,13 +49,18 @@ demo: $(STAMP) ## train, evaluate, export and predict on synthetic scenes
 	@$(BIN)/asc-tf demo --workdir=$(DEMO)
 
 test: $(STAMP) ## run the tests (not the slow ones)
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	@$(BIN)/python $(PYTEST) $(if $(COVERAGE),--cov=asc_tf \
+	--cov-report=term:skip-covered --cov-fail-under=90)
+
+coverage: ## the same, and measure how much of the package they run
+	@$(MAKE) --no-print-directory test COVERAGE=1
 
 test-latest: $(LATEST_STAMP) ## run the tests on the newer set
-	@.venv-latest/bin/python -m pytest -q -n 2 --dist worksteal
+	@.venv-latest/bin/python $(PYTEST)
 
 slow: $(STAMP) ## run the slow tests
-	@$(BIN)/python -m pytest -q -m slow -n 2 --dist worksteal
+	@# The longest first, so that one worker has it while the other runs the rest.
+	@$(BIN)/python $(PYTEST) -m slow --timeout=2400 tests/test_results.py tests
 
 lint: $(STAMP) ## style, types and the import contract
 	$(BIN)/ruff check .
@@ -62,6 +68,9 @@ lint: $(STAMP) ## style, types and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+wheel: $(STAMP) ## build the wheel and try it in a new environment
+	@.ci/check_wheel $(BIN)/python
+
 clean: ## remove the environments, caches and runs/demo
 	rm -rf .venv .venv-latest runs/demo
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage*

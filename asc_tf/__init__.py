@@ -11,17 +11,17 @@ __all__ = ["__version__", "load"]
 
 
 def load(path: Any) -> "Predictor":
-    """Load a trained model: a workdir, an export folder, a SavedModel or a .tflite.
+    """Load a trained model.
 
     Args:
-        path: The folder or file.
+        path: Run folder, export folder, SavedModel or .tflite.
 
     Returns:
-        A predictor with `predict(waveform, sample_rate)` and `predict_files(paths)`.
+        Predictor with `predict(waveform, sample_rate)` and `predict_files(paths)`.
 
     Raises:
-        asc_tf.core.errors.UserError: If there is no model at `path`, or it is broken.
+        asc_tf.core.errors.UserError: If there is no model at `path`, or it is damaged.
     """
-    from asc_tf.evaluation.predictor import load as load_predictor
+    from asc_tf.evaluation.load import load as load_predictor
 
     return load_predictor(path)

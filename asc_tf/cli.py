@@ -1,10 +1,9 @@
-"""asc-tf <command>: hands over to the commands; imports only the one that is wanted."""
+"""asc-tf <command>: hands over to the commands, of which it imports only that one."""
 
-import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from asc_tf.command_line.command import Command, dispatch
+from asc_tf.command_line.command import dispatch
 
 USAGE = """
 asc-tf: acoustic scene and environmental sound classification
@@ -37,28 +36,17 @@ asc-tf COMMAND --help explains a command; asc-tf --version prints the version.
 """
 
 MODULES = {
-    "demo": "asc_tf.commands.demo",
-    "features": "asc_tf.commands.features",
-    "train": "asc_tf.commands.train",
-    "evaluate": "asc_tf.commands.evaluate",
-    "submission": "asc_tf.commands.submission",
-    "export": "asc_tf.commands.export",
-    "predict": "asc_tf.commands.predict",
-    "datasets": "asc_tf.commands.datasets",
-    "models": "asc_tf.commands.models",
-    "inspect": "asc_tf.commands.inspect",
-    "explore": "asc_tf.commands.explore",
+    name: f"asc_tf.commands.{name}"
+    for name in (
+        *("demo", "datasets", "inspect", "explore", "features", "models", "train"),
+        *("evaluate", "submission", "export", "predict"),
+    )
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `asc-tf`; returns the exit code: 0, 1 something failed, 2 wrong usage."""
-    commands = {name: _finder(module) for name, module in MODULES.items()}
-    return dispatch("asc-tf", USAGE, commands, argv)
-
-
-def _finder(module: str) -> Callable[[], Command]:
-    return lambda: importlib.import_module(module).COMMAND
+    return dispatch("asc-tf", USAGE, MODULES, argv)
 
 
 if __name__ == "__main__":

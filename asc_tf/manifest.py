@@ -1,13 +1,13 @@
-"""The one table of a run: every clip, where it comes from and which part it is in.
+"""Manifest: the table of a run's clips, with their source, label and split.
 
 An adapter in `asc_tf.datasets` makes clips without a split or with the official one;
-`split` fills in what is missing; `Manifest.check` refuses what would make a result
-wrong. The table is written to the run folder and read back by later commands.
+`asc_tf.datasets.load` draws the missing splits; `Manifest.check` refuses a table that
+would make a result wrong. The table is written to the run folder and read by later
+commands.
 """
 
 import csv
 import dataclasses
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,25 +17,43 @@ from typing import Any
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import write_text
+from asc_tf.core.files import write_csv
 
 SPLITS = ("train", "validation", "test")
 
 DROPPED = "its recording is also in the "
-"""Beginning of the reason of a clip that `dataset.drop_shared_recordings` left out."""
+"""Start of the reason of a clip that `dataset.drop_shared_recordings` excluded."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One row. What a corpus does not say is the empty string, or None for `fold`.
+    """Row of the manifest.
 
-    The label of a test clip may be empty too: such a part can be predicted only.
-    `path` is relative to the corpus folder, with forward slashes. `start`, `duration`
-    (seconds) cut the clip out of its file; a duration of 0 reaches to its end.
-    `verified` is "1" where a person has checked the label and "0" where not, `usage`
-    what a competition used the clip for. The columns from `size` on are what the scan
-    found: `route` is the decoder, `note` what is odd about a file that can be used,
-    `reason` why a clip is left out; it then belongs to no split.
+    Values that a corpus does not give are the empty string, or None for `fold`; the
+    label of a test clip may be empty, too. The columns from `size` on come from the
+    scan.
+
+    Attributes:
+        path: Path relative to the corpus folder, with forward slashes.
+        label: Scene label.
+        identifier: Recording location or source recording.
+        city: City of the location.
+        device: Recording device.
+        fold: Number of the cross-validation fold.
+        split: `train`, `validation` or `test`.
+        start: Start of the clip in its file in seconds.
+        duration: Duration in seconds; 0 means up to the end of the file.
+        verified: "1" if a person has checked the label, "0" if not.
+        usage: Role of the clip in a competition.
+        size: Size of the file in bytes.
+        mtime_ns: Modification time of the file in nanoseconds.
+        route: Decoder of the file.
+        sample_rate: Sample rate of the file in Hz.
+        channels: Channels of the file.
+        samples: Samples per channel of the file.
+        peak: Largest absolute sample value.
+        note: Defect of a file that can be used all the same.
+        reason: Reason why the clip is excluded.
     """
 
     path: str
@@ -61,14 +79,14 @@ class Clip:
 
     @property
     def seconds(self) -> float:
-        """Duration of the clip, once its file has been scanned."""
+        """Duration of the clip in seconds, once its file has been scanned."""
         whole = self.samples / self.sample_rate if self.sample_rate else 0.0
         left = max(whole - self.start, 0.0)
         return min(self.duration, left) if self.duration else left
 
     @property
     def is_dropped(self) -> bool:
-        """Whether `dataset.drop_shared_recordings` left it out: no scan can mend it."""
+        """Whether `dataset.drop_shared_recordings` excluded it, not the scan."""
         return self.reason.startswith(DROPPED)
 
 
@@ -77,11 +95,11 @@ class Manifest:
     """All clips of a run, in a fixed order.
 
     Attributes:
-        clips: The rows, those left out included.
+        clips: Rows, excluded ones as well.
         labels: Class names; a class's index is its `label_id`.
-        protocol: How the corpus was split: `corpus`, `protocol`, `fold`, `leaky`;
-            `validation`, which is "none" where there is no validation part; and
-            `shared_recordings` where a published split divides recordings.
+        protocol: Description of the split: `corpus`, `protocol`, `fold`, `leaky`;
+            `validation`, which is "none" if there is no validation split; and
+            `shared_recordings` if a published split divides recordings.
     """
 
     clips: tuple[Clip, ...]
@@ -90,7 +108,7 @@ class Manifest:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that the corpus is divided into."""
+        """Splits of the corpus, in order."""
         if self.protocol.get("validation") == "none":
             return tuple(split for split in SPLITS if split != "validation")
         return SPLITS
@@ -106,24 +124,23 @@ class Manifest:
 
     @property
     def excluded(self) -> tuple[Clip, ...]:
-        """The clips that are left out, each with its reason."""
+        """Excluded clips, each with its reason."""
         return tuple(clip for clip in self.clips if clip.reason)
 
     def check(self) -> None:
-        """Refuse a table that cannot give an honest result.
+        """Refuse a table that cannot give a valid result.
 
         Raises:
-            UserError: If an identifier is in two splits (naming some), the protocol
-                does not say that it is leaky and no published split put it there; if
-                there are fewer than two labels, a row without a split, or a split
-                without clips.
+            UserError: If an identifier is in two splits, unless the protocol is leaky
+                or a published split divides it; if there are fewer than two labels, a
+                row without a split, or a split without clips.
         """
         if not self.protocol.get("leaky"):
             shared = self.protocol.get("shared_recordings", {})
             check_leaks(self.clips, shared.get("names", {}))
         if len(self.labels) < 2:
-            found = ", ".join(self.labels) or "none"
-            raise UserError(f"the corpus has fewer than two labels (found: {found})")
+            names = ", ".join(self.labels) or "none"
+            raise UserError(f"the corpus has fewer than two labels (found: {names})")
         for clip in self.clips:
             if clip.split not in self.splits:
                 raise UserError(
@@ -132,48 +149,42 @@ class Manifest:
                 )
             if not clip.label and clip.split != "test":
                 raise UserError(
-                    f"{clip.path}: has no label, and is in the {clip.split} part; only "
-                    "test clips may have none"
+                    f"{clip.path}: has no label, and is in the {clip.split} split; "
+                    "only test clips may have none"
                 )
         for split in self.splits:
             if not self.clips_in(split):
                 raise UserError(
-                    f"the {split} part has no usable clips "
-                    f"({_summary(self.clips, split)}); more clips or recordings are "
+                    f"the {split} split has no usable clips "
+                    f"({_summarize(self.clips, split)}); more clips or recordings are "
                     "needed, or other shares"
                 )
-        trained = {clip.label for clip in self.clips_in("train")}
-        if missing := [label for label in self.labels if label not in trained]:
+        present = {clip.label for clip in self.clips_in("train")}
+        if missing := [label for label in self.labels if label not in present]:
             raise UserError(f"no training clip has the label {', '.join(missing)}")
 
     def write(self, path: Path) -> None:
-        """Write the table as CSV, whole or not at all."""
-        text = io.StringIO()
-        names = [item.name for item in dataclasses.fields(Clip)]
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        for clip in self.clips:
-            row = dataclasses.asdict(clip)
-            writer.writerow({k: "" if v is None else v for k, v in row.items()})
-        write_text(path, text.getvalue())
+        """Write the table as CSV, atomically."""
+        columns = [item.name for item in dataclasses.fields(Clip)]
+        write_csv(path, columns, map(dataclasses.asdict, self.clips))
 
 
 def read_clips(path: Path) -> tuple[Clip, ...]:
     """Read a table that `Manifest.write` wrote.
 
     Raises:
-        UserError: If the file is missing or is no such table.
+        UserError: If the file is missing or is not such a table.
     """
-    kinds: dict[str, Any] = {
+    types: dict[str, Any] = {
         item.name: type(item.default) for item in dataclasses.fields(Clip)
     }
-    kinds |= {"path": str, "label": str, "identifier": str}
-    names = list(kinds)
+    types |= {"path": str, "label": str, "identifier": str}
+    names = list(types)
 
-    def value(name: str, text: str) -> Any:
+    def parse(name: str, text: str) -> Any:
         if name == "fold":
             return int(text) if text else None
-        return kinds[name](text)
+        return types[name](text)
 
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -181,18 +192,18 @@ def read_clips(path: Path) -> tuple[Clip, ...]:
             if next(reader, []) != names:
                 raise ValueError(f"its columns are not {', '.join(names)}")
             return tuple(
-                Clip(**{n: value(n, text) for n, text in zip(names, row, strict=True)})
+                Clip(**{n: parse(n, text) for n, text in zip(names, row, strict=True)})
                 for row in reader
             )
     except (OSError, csv.Error, ValueError) as error:
         raise UserError(f"{path}: not a manifest: {error}") from error
 
 
-def divided_recordings(clips: Iterable[Clip]) -> dict[str, tuple[str, ...]]:
-    """Identifiers, and files, that are in more than one split.
+def find_divided_recordings(clips: Iterable[Clip]) -> dict[str, tuple[str, ...]]:
+    """Find identifiers, and files, that are in more than one split.
 
     Returns:
-        Their splits in the order of `SPLITS`, by name, sorted.
+        Splits in the order of `SPLITS`, by name; the names are sorted.
     """
     splits = defaultdict(set)
     for clip in clips:
@@ -212,16 +223,16 @@ def check_leaks(
     """Refuse a table in which an identifier, or a file, is in two splits.
 
     Args:
-        clips: The rows.
-        published: The recordings that a published split divides, with their splits.
+        clips: Rows to check.
+        published: Splits of the recordings that a published split divides.
 
     Raises:
-        UserError: Naming the first offenders.
+        UserError: Naming the first ones.
     """
     known = published or {}
     offenders = {
         name: splits
-        for name, splits in divided_recordings(clips).items()
+        for name, splits in find_divided_recordings(clips).items()
         if not set(splits) <= set(known.get(name, ()))
     }
     if offenders:
@@ -235,14 +246,14 @@ def check_leaks(
         )
 
 
-def evenly(items: Sequence[Any] | np.ndarray, count: int) -> list[Any]:
-    """At most `count` items, as far apart as can be: a sorted table has every class."""
+def pick_evenly(items: Sequence[Any] | np.ndarray, count: int) -> list[Any]:
+    """Pick at most `count` items, evenly spaced, so that every class is among them."""
     places = np.linspace(0, len(items) - 1, min(count, len(items))).round()
     return [items[int(place)] for place in places]
 
 
 def check_names(clips: Iterable[Clip]) -> None:
-    """Refuse names that a table of lines cannot hold, and labels that do not print.
+    """Refuse names that a table cannot hold, and labels that cannot be printed.
 
     Raises:
         UserError: If a path, label or other name has a line break, or bytes that are
@@ -251,14 +262,14 @@ def check_names(clips: Iterable[Clip]) -> None:
     for clip in clips:
         for field in ("path", "label", "identifier", "city", "device"):
             text = getattr(clip, field)
-            sound = text == text.encode(errors="replace").decode() and "\0" not in text
-            if not sound or text.splitlines() not in ([], [text]):
+            is_utf8 = text == text.encode(errors="replace").decode()
+            if not is_utf8 or "\0" in text or text.splitlines() not in ([], [text]):
                 raise UserError(
                     f"{clip.path!r}: its {field} {text!r} has a line break, or bytes "
                     "that are not UTF-8; rename it"
                 )
-        has_none = not clip.label and clip.split != "test"
-        if not clip.label.isprintable() or has_none:
+        is_missing = not clip.label and clip.split != "test"
+        if not clip.label.isprintable() or is_missing:
             raise UserError(
                 f"{clip.path!r}: its label {clip.label!r} has a character that cannot "
                 "be printed, or is empty; rename it"
@@ -276,10 +287,10 @@ def split_off(
 
     Args:
         clips: All rows.
-        source: The split that gives.
-        target: The split that receives.
+        source: Split to move recordings from.
+        target: Split to move them to.
         share: Share of recordings to move, 0 to 1.
-        seed: The same seed moves the same recordings.
+        seed: Random seed; the same seed moves the same recordings.
 
     Returns:
         All rows, in their order.
@@ -309,18 +320,18 @@ def split_off(
 
 
 def count_by_split(manifest: Manifest) -> str:
-    """One line: clips, recordings and labels of each split, and what is left out."""
-    parts = [
-        f"{split} {len(part)} clips of {len({c.identifier for c in part})} recordings"
+    """Format the numbers of labels, and of clips and recordings by split, in a line."""
+    counts = [
+        f"{split} {len(clips)} clips of {len({c.identifier for c in clips})} recordings"
         for split in manifest.splits
-        for part in [manifest.clips_in(split)]
+        for clips in [manifest.clips_in(split)]
     ]
-    text = f"{len(manifest.labels)} labels; " + ", ".join(parts)
+    text = f"{len(manifest.labels)} labels; " + ", ".join(counts)
     left_out = len(manifest.excluded)
     return text + (f"; {left_out} left out" if left_out else "")
 
 
-def _summary(clips: Sequence[Clip], split: str) -> str:
-    mine = [clip for clip in clips if clip.split == split]
-    left_out = sum(bool(clip.reason) for clip in mine)
-    return f"{len(mine)} clips, {left_out} of them left out"
+def _summarize(clips: Sequence[Clip], split: str) -> str:
+    own = [clip for clip in clips if clip.split == split]
+    left_out = sum(bool(clip.reason) for clip in own)
+    return f"{len(own)} clips, {left_out} of them left out"

@@ -1,6 +1,5 @@
-"""The run folder: its file names, and the check that it belongs to this run."""
+"""Run folder: its file names, and the check that it belongs to this run."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -8,7 +7,7 @@ import platform
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import sha256, write_text
+from asc_tf.core.files import hash_path, lock_file, write_text
 from asc_tf.manifest import Manifest, read_clips
 
 SOURCES = (
@@ -28,26 +27,26 @@ SOURCES = (
     "augment.impulse_dir",
     "model.init_from",
 )
-"""Folders that a run may have moved, but not taken up or given up."""
+"""Folders that may move after a run has begun, but not appear or disappear."""
 
 PLACES = ("dataset.dir", "audio.cache_dir", *SOURCES)
-"""Where things lie changes no result: a run may go on after its corpus has moved."""
+"""Folders and files that may move after a run has begun: no result depends on them."""
 
 CHANGEABLE = ("train.epochs", "train.steps", "train.patience")
-"""How long a run trains may change after it has begun."""
+"""Settings of the length of a training, which may change after it has begun."""
 
 PACKAGES = ("asc-tf", "tensorflow", "tensorflow-io", "keras", "numpy", "ai-edge-litert")
 
 
 @dataclass(frozen=True)
 class Workdir:
-    """A run folder; the properties are its contract."""
+    """Run folder; the properties name its files."""
 
     path: Path
 
     @property
     def config_file(self) -> Path:
-        """The resolved configuration."""
+        """Resolved configuration."""
         return self.path / "config.toml"
 
     @property
@@ -57,51 +56,51 @@ class Workdir:
 
     @property
     def manifest_file(self) -> Path:
-        """Every clip with its split."""
+        """Table of every clip with its split."""
         return self.path / "manifest.csv"
 
     @property
     def environment_file(self) -> Path:
-        """Versions, machine, seeds, and checksums of weights that it began with."""
+        """Versions, machine, seeds, and checksums of the initial weights."""
         return self.path / "environment.json"
 
     @property
     def protocol_file(self) -> Path:
-        """How the corpus was split."""
+        """Description of the split of the corpus."""
         return self.path / "protocol.json"
 
     @property
     def history_file(self) -> Path:
-        """One row per epoch."""
+        """History of the training, one row per epoch."""
         return self.path / "history.csv"
 
     @property
     def model_file(self) -> Path:
-        """The model of the best or the last epoch (`train.keep`), waveform in."""
+        """Model of the best or the last epoch (`train.keep`), waveform in."""
         return self.path / "model.keras"
 
     @property
     def checkpoint_file(self) -> Path:
-        """What a killed run resumes from."""
+        """Checkpoint from which a killed run resumes."""
         return self.path / "checkpoints" / "latest.npz"
 
     @property
     def frozen_file(self) -> Path:
-        """The frozen weights that belong to the checkpoint, written once."""
+        """Frozen weights that belong to the checkpoint, written once."""
         return self.checkpoint_file.with_name("frozen.npz")
 
     @property
     def best_file(self) -> Path:
-        """The best model's other weights, until they are in `model_file` too."""
+        """Trainable weights of the best model, until they are in `model_file` too."""
         return self.checkpoint_file.with_name("best.npz")
 
     @property
     def energy_file(self) -> Path:
-        """Energy and CO2 of the training, where `train.energy` asks for them."""
+        """Energy and CO2 of the training, if `train.energy` asks for them."""
         return self.path / "energy.json"
 
     def energy(self) -> dict[str, Any]:
-        """Read what the training took; empty where it was not measured."""
+        """Read the energy of the training; empty if it was not measured."""
         try:
             measured = json.loads(self.energy_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -110,21 +109,21 @@ class Workdir:
 
     @property
     def report(self) -> Path:
-        """What `evaluate` writes."""
+        """Report of `asc-tf evaluate`."""
         return self.path / "report"
 
     def audio_cache(self, audio: Audio) -> Path:
-        """Where decoded clips are kept: by default runs of one folder share them."""
-        beside = self.path.absolute().parent / "audio_cache"
-        return Path(audio.cache_dir) if audio.cache_dir else beside
+        """Folder of decoded clips; by default, runs in one folder share it."""
+        default = self.path.absolute().parent / "audio_cache"
+        return Path(audio.cache_dir) if audio.cache_dir else default
 
     @property
     def embedding_cache(self) -> Path:
-        """Where embeddings are kept: runs of one folder share them."""
+        """Folder of embeddings, which runs in one folder share."""
         return self.path.absolute().parent / "embedding_cache"
 
     def config(self) -> Config:
-        """The configuration of the run.
+        """Read the configuration of the run.
 
         Raises:
             UsageError: If the folder holds no run.
@@ -134,14 +133,14 @@ class Workdir:
         return configuration.read(self.config_file)
 
     def labels(self) -> tuple[str, ...]:
-        """Class order."""
+        """Read the class order."""
         try:
             return tuple(self.labels_file.read_text(encoding="utf-8").splitlines())
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{self.labels_file}: cannot be read: {error}") from error
 
     def manifest(self) -> Manifest:
-        """The table of the run, as far as it has been scanned."""
+        """Read the manifest of the run, as far as it has been scanned."""
         try:
             protocol = json.loads(self.protocol_file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -149,10 +148,10 @@ class Workdir:
         return Manifest(read_clips(self.manifest_file), self.labels(), protocol)
 
     def require_model(self) -> Path:
-        """The model file.
+        """Give the path of the model file.
 
         Raises:
-            UsageError: If the run has not come so far.
+            UsageError: If the run has no model yet.
         """
         if not self.model_file.is_file():
             raise UsageError(
@@ -161,7 +160,7 @@ class Workdir:
         return self.model_file
 
     def epochs_done(self) -> int:
-        """Number of epochs in the checkpoint; 0 without one, or with a damaged one."""
+        """Count the epochs in the checkpoint; 0 if it is missing or damaged."""
         try:
             with np.load(self.checkpoint_file, allow_pickle=False) as saved:
                 return len(json.loads(str(saved["history"])))
@@ -171,11 +170,11 @@ class Workdir:
     def check_config(self, config: Config) -> None:
         """Refuse to train in the folder of a run with another configuration.
 
-        What is in `CHANGEABLE` may differ: a run can be trained longer.
+        The settings in `CHANGEABLE` may differ: a run can be trained longer.
 
         Raises:
-            UsageError: Naming the values that differ, or if the run has more epochs
-                already than it is to have.
+            UsageError: Naming the values that differ, or if the run already has more
+                epochs than the configuration asks for.
         """
         if not self.config_file.is_file():
             if self.path.is_dir() and any(
@@ -188,11 +187,11 @@ class Workdir:
             if self.path.exists() and not self.path.is_dir():
                 raise UsageError(f"--workdir={self.path}: a file, not a folder")
             return
-        here, wanted = _comparable(self.config()), _comparable(config)
+        there, here = _select_comparable(self.config()), _select_comparable(config)
         differing = [
-            f"{key} is {here[key]!r} there and {wanted[key]!r} here"
-            for key in wanted
-            if here[key] != wanted[key] and key not in CHANGEABLE
+            f"{key} is {there[key]!r} there and {here[key]!r} here"
+            for key in here
+            if there[key] != here[key] and key not in CHANGEABLE
         ]
         if differing:
             raise UsageError(
@@ -219,9 +218,9 @@ class Workdir:
                 f"{self.path} has {done} epochs already; give more to train it longer, "
                 "or name a new folder for a shorter run"
             )
-        known, values = self._origins(), self.config().flat()
-        for key, checksum in _origins(config).items():
-            # What has changed where it was is not needed any more.
+        known, values = self._read_origins(), self.config().flat()
+        for key, checksum in _hash_origins(config).items():
+            # A file that changed in its place is accepted: it is not needed any more.
             is_moved = config.flat()[key] != values[key]
             if is_moved and known.get(key, checksum) != checksum:
                 raise UsageError(
@@ -229,58 +228,48 @@ class Workdir:
                     f"--workdir={self.path} began with; name a new folder, or those"
                 )
 
-    def _origins(self) -> dict[str, str]:
-        """What `_origins` has found when the run began."""
+    def _read_origins(self) -> dict[str, str]:
+        """Read the result of `_hash_origins` at the beginning of the run."""
         try:
             return dict(json.loads(self.environment_file.read_bytes())["origins"])
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
     def begin(self, config: Config, manifest: Manifest) -> None:
-        """Write what describes the run, before its first epoch."""
+        """Write the files that describe the run, before its first epoch."""
         self.path.mkdir(parents=True, exist_ok=True)
-        # First, because its presence makes the folder a run folder, which the same
-        # command may enter again, however early this one was killed.
+        # First, because it makes the folder a run folder, which the same command may
+        # use again, however early this process is killed.
         write_text(self.config_file, config.to_toml())
         self.write_manifest(manifest)
         write_text(self.labels_file, "".join(f"{name}\n" for name in manifest.labels))
         seeds = {"train": config.train.seed, "dataset": config.dataset.seed}
-        described = {"seeds": seeds, "origins": _origins(config) | self._origins()}
-        text = json.dumps(environment() | described, indent=2)
+        origins = _hash_origins(config) | self._read_origins()
+        described = describe_environment() | {"seeds": seeds, "origins": origins}
+        text = json.dumps(described, indent=2)
         write_text(self.environment_file, text + "\n")
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Write the table, as far as it has been scanned."""
+        """Write the manifest, as far as it has been scanned."""
         manifest.write(self.manifest_file)
         write_text(self.protocol_file, json.dumps(manifest.protocol) + "\n")
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second process from training here; a kill gives the folder free.
+    def lock(self) -> AbstractContextManager[None]:
+        """Lock the folder against a second training; released when the process ends.
 
         Raises:
-            UserError: If another process is at it.
+            UserError: If another process is training here.
         """
-        try:
-            import fcntl
-        except ModuleNotFoundError:  # Windows
-            yield
-            return
-        self.path.mkdir(parents=True, exist_ok=True)
-        # A hidden file: a folder that holds nothing else counts as a new one.
-        with (self.path / ".lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(
-                    f"--workdir={self.path}: another process is training here; wait "
-                    "for it, or name a new folder"
-                ) from error
-            yield
+        # A hidden file, because a folder that holds nothing else counts as a new one.
+        return lock_file(
+            self.path / ".lock",
+            f"--workdir={self.path}: another process is training here; wait for it, "
+            "or name a new folder",
+        )
 
 
-def without_places(config: Config) -> dict[str, dict[str, Any]]:
-    """The configuration that an export shows: where files lay is nobody's business."""
+def remove_paths(config: Config) -> dict[str, dict[str, Any]]:
+    """Make the configuration of an export, without the paths of this machine."""
     shown = dataclasses.asdict(config)
     for key in (*PLACES, "dataset.csv_file"):
         section, name = key.split(".")
@@ -288,10 +277,10 @@ def without_places(config: Config) -> dict[str, dict[str, Any]]:
     return shown
 
 
-def _comparable(config: Config) -> dict[str, Any]:
-    """What makes a run what it is, by key."""
+def _select_comparable(config: Config) -> dict[str, Any]:
+    """Select the values that must not change in a run, by key."""
     values: dict[str, Any] = dict(config.flat())
-    # Runs of the time before its default was empty name the family's own.
+    # Older runs name the family's own filters, where the default is empty now.
     values["model.filters"] = config.model.family_filters
     if config.model.weights_file:
         values["model.weights"] = "a file"
@@ -300,18 +289,18 @@ def _comparable(config: Config) -> dict[str, Any]:
     return values
 
 
-def _origins(config: Config) -> dict[str, str]:
-    """Checksums of the files that weights come from, of those that are there."""
+def _hash_origins(config: Config) -> dict[str, str]:
+    """Compute the checksums of the files with initial weights that exist."""
     files, model = {}, config.model
     if model.weights_file:
         files["model.weights"] = Path(model.weights_file).expanduser()
     if model.init_from:
         files["model.init_from"] = Workdir(Path(model.init_from)).model_file
-    return {key: sha256(path) for key, path in files.items() if path.is_file()}
+    return {key: hash_path(path) for key, path in files.items() if path.is_file()}
 
 
-def environment() -> dict[str, Any]:
-    """Package versions, machine, command line and git revision."""
+def describe_environment() -> dict[str, Any]:
+    """Describe package versions, machine, command line and git revision."""
     versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
@@ -327,12 +316,12 @@ def environment() -> dict[str, Any]:
             "cores": os.cpu_count(),
         },
         "command": sys.argv,
-        "git_revision": _git_revision(),
+        "git_revision": _find_git_revision(),
     }
 
 
-def _git_revision() -> str | None:
-    """The revision of the checkout that this package runs from, if it is one."""
+def _find_git_revision() -> str | None:
+    """Find the revision of the checkout that this package runs from, if it is one."""
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return None

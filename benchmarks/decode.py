@@ -39,7 +39,7 @@ FORMATS = {
 
 
 def write_clips(folder: Path, container: str, subtype: str) -> list[Path]:
-    """Pink-like noise with a tone, which neither compresses to nothing nor clips."""
+    """Write clips of pink-like noise with a tone, which compress as real sounds do."""
     import soundfile
 
     generator = np.random.default_rng(0)
@@ -61,18 +61,18 @@ def write_clips(folder: Path, container: str, subtype: str) -> list[Path]:
 
 
 def run_threads(decode: Callable[[Path], np.ndarray], paths: list[Path]) -> int:
-    """Decode with as many threads as processors; returns the samples decoded."""
+    """Decode with as many threads as processors and return the decoded samples."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return sum(len(waveform) for waveform in pool.map(decode, paths))
 
 
 def run_dataset(dataset: Iterable) -> int:
-    """Take all of a dataset of waveforms; returns the samples decoded."""
+    """Iterate over a dataset of waveforms and return the decoded samples."""
     return sum(int(waveform.shape[0]) for waveform in dataset)
 
 
 def ours(paths: list[Path], folder: Path, **audio: str) -> Callable[[], int]:
-    """A pipeline of this package, scanned and built; called, it decodes.
+    """Scan and build a pipeline of this package and return a function that decodes.
 
     Where clips are kept in files, the first call keeps them.
     """
@@ -107,13 +107,13 @@ def ours(paths: list[Path], folder: Path, **audio: str) -> Callable[[], int]:
 
 
 def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
-    """The other ways, by name; those that do not read the format are left out."""
+    """Return the other decoders of a format by name."""
     import librosa
     import scipy.io.wavfile
     import soundfile
     import tensorflow as tf
 
-    from asc_tf.audio.tensorflow_io import tensorflow_io
+    from asc_tf.audio.tensorflow_io import load_tensorflow_io
 
     def mono(samples: np.ndarray) -> np.ndarray:
         return samples.mean(axis=1, dtype=np.float32)
@@ -142,7 +142,7 @@ def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
         "libsndfile": threaded(lambda p: mono(soundfile.read(p, dtype="float32")[0])),
         "librosa": threaded(lambda p: librosa.load(p, sr=None, mono=True)[0]),
     }
-    tfio = tensorflow_io()
+    tfio = load_tensorflow_io()
     if subtype == "VORBIS":
         if tfio:
             ways["tensorflow-io"] = mapped(
@@ -161,7 +161,7 @@ def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
 
 
 def timed(action: Callable[[], int], samples: int) -> float:
-    """Seconds of one run, which must decode every sample."""
+    """Return the seconds of one run, which must decode every sample."""
     began = time.perf_counter()
     found = action()
     assert found == samples, f"{found} samples instead of {samples}"
@@ -169,7 +169,7 @@ def timed(action: Callable[[], int], samples: int) -> float:
 
 
 def measure(name: str, folder: Path) -> list[tuple[str, float, float]]:
-    """Way, clips per second first and again, of one format."""
+    """Measure one format: decoder, clips per second at first and again."""
     container, subtype = FORMATS[name]
     paths = write_clips(folder, container, subtype)
     samples = len(paths) * round(SECONDS.value * RATE)

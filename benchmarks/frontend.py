@@ -77,7 +77,7 @@ BLOCKS = (1, 4, 8, 16, 32)
 def way(
     label: str, name: str, folder: Path, batch: int | str = 0, **settings: object
 ) -> Way:
-    """Start a way by its name among those of `frontend_peers.py`."""
+    """Start an implementation by its name in `frontend_peers.py`."""
     task = {
         **{"way": name, "folder": str(folder), "batch": int(batch)},
         **{"rate": _RATE.value, "n_fft": _N_FFT.value, "hop_length": _HOP.value},
@@ -87,13 +87,13 @@ def way(
 
 
 def speed(measured: Way) -> float:
-    """Seconds of audio per second."""
+    """Return the speed, in seconds of audio per second."""
     return _CLIPS.value * _SECONDS.value / measured.best
 
 
 def write_inputs(folder: Path) -> None:
-    """Noise and a tone, fading by 70 dB, and the mel matrix for who has none."""
-    from asc_tf.frontend.mel import filter_bank
+    """Write clips, a tone and noise that fade by 70 dB, and the mel matrix."""
+    from asc_tf.frontend.mel import make_filter_bank
 
     generator = np.random.default_rng(0)
     samples = round(_SECONDS.value * _RATE.value)
@@ -103,7 +103,7 @@ def write_inputs(folder: Path) -> None:
     waves += 0.5 * np.sin(pitch * time_axis)
     waves *= np.exp(-8 * time_axis / samples)
     np.save(folder / "waves.npy", waves)
-    filters = filter_bank(
+    filters = make_filter_bank(
         *(_RATE.value, _N_FFT.value, _MELS.value, 0.0, _RATE.value / 2),
         *("slaney", "slaney"),
     )
@@ -111,7 +111,7 @@ def write_inputs(folder: Path) -> None:
 
 
 def compare_ways(folder: Path) -> None:
-    """The table of log-mel."""
+    """Print the table of log-mel."""
     ways = [way(name, name, folder) for name in CLIP_BY_CLIP]
     ways += [
         way(f"{name}, {size}", name, folder, size)
@@ -143,7 +143,7 @@ def compare_ways(folder: Path) -> None:
 
 
 def compare_kinds(folder: Path) -> None:
-    """The table of other kinds."""
+    """Print the table of other kinds of features."""
     pairs = [
         (
             way(f"{kind}, own", "asc_tf, tf.data", folder, 8, **settings),
@@ -163,7 +163,7 @@ def compare_kinds(folder: Path) -> None:
 
 
 def compare_blocks(folder: Path) -> None:
-    """The table of the numbers of blocks that the mel matrix is applied in."""
+    """Print the table of the numbers of blocks of the mel matrix."""
     ways = [
         way(str(number), "asc_tf, tf.data", folder, 8, mel_blocks=number)
         for number in BLOCKS
@@ -173,12 +173,12 @@ def compare_blocks(folder: Path) -> None:
 
 
 def measure_litert(name: str, rate: int, settings: dict, folder: Path) -> None:
-    """A row of the table of LiteRT: converted as an export is, one clip a call."""
+    """Print a row of the table of LiteRT, converted as in an export, clip by clip."""
     import keras
     from ai_edge_litert.interpreter import Interpreter
 
     from asc_tf.config import Frontend
-    from asc_tf.core.quiet import without_notes
+    from asc_tf.core.quiet import suppress_notes
     from asc_tf.exporting.saved_model import write_one_segment
     from asc_tf.exporting.tflite import convert
     from asc_tf.frontend import FrontendLayer
@@ -195,7 +195,7 @@ def measure_litert(name: str, rate: int, settings: dict, folder: Path) -> None:
     path = made["float32"]
     wave = np.random.default_rng(0).standard_normal((1, samples)).astype(np.float32)
     wave *= np.linspace(0.001, 0.3, samples, dtype=np.float32)
-    with without_notes():
+    with suppress_notes():
         interpreter = Interpreter(str(path), num_threads=1)
         run = interpreter.get_signature_runner("serving_default")
         (found,) = run(waveform=wave).values()

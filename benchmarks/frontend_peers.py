@@ -29,7 +29,7 @@ AMIN, TOP_DB = 1e-10, 80.0
 
 
 def asc_tf_layer(task: dict) -> Callable:
-    """The function that makes features of a batch in this package."""
+    """Return the function of this package that makes features of a batch."""
     from asc_tf.config import Frontend
     from asc_tf.frontend import FrontendLayer, spectrum
 
@@ -41,12 +41,12 @@ def asc_tf_layer(task: dict) -> Callable:
 
 
 def asc_tf_function(task: dict) -> Features:
-    """A batch in one call of a `tf.function`."""
+    """Make the features of a batch in one call of a `tf.function`."""
     return tensorflow_call(asc_tf_layer(task))
 
 
 def asc_tf_dataset(task: dict) -> Passes:
-    """Clips through a `tf.data` map, as many at once as processors, then batches."""
+    """Make features in a `tf.data` map, as many clips at once as processors."""
     import tensorflow as tf
 
     layer = asc_tf_layer(task)
@@ -74,7 +74,7 @@ def asc_tf_dataset(task: dict) -> Passes:
 
 
 def tensorflow_call(function: Callable) -> Features:
-    """A batch in one call of a TensorFlow function."""
+    """Make the features of a batch in one call of a TensorFlow function."""
     import tensorflow as tf
 
     traced = tf.function(function)
@@ -163,7 +163,7 @@ def torch_stft(task: dict) -> Features:
 
 
 def librosa_clip(task: dict) -> Callable[[np.ndarray], np.ndarray]:
-    """One clip to features, of the kind that the settings ask for."""
+    """Make the features of one clip, of the kind that the settings ask for."""
     import librosa
 
     settings = task["settings"]
@@ -193,19 +193,19 @@ def librosa_clip(task: dict) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def librosa_loop(task: dict) -> Features:
-    """Clip after clip."""
+    """Make features clip after clip."""
     one = librosa_clip(task)
     return lambda waves: [one(wave) for wave in waves]
 
 
 def librosa_threads(task: dict) -> Features:
-    """As many threads as processors."""
+    """Make features in as many threads as processors."""
     one, pool = librosa_clip(task), ThreadPoolExecutor(os.cpu_count())
     return lambda waves: list(pool.map(one, waves))
 
 
 def librosa_processes(task: dict) -> Features:
-    """As many forked processes as processors, which have the waveforms already."""
+    """Make features in as many forked processes as processors."""
     import multiprocessing
 
     global _forked
@@ -224,7 +224,7 @@ def _of_forked(number: int) -> np.ndarray:
 
 
 def over_and_over(features: Features) -> Passes:
-    """Pass after pass."""
+    """Repeat a pass over all clips."""
 
     def ready(waves: np.ndarray, passes: int) -> Callable:
         return lambda: deque((features(waves) for _ in range(passes)), 1).pop()
@@ -233,7 +233,7 @@ def over_and_over(features: Features) -> Passes:
 
 
 def in_batches(features: Features, size: int) -> Features:
-    """Batch after batch of so many clips."""
+    """Make features batch after batch."""
     return lambda waves: [
         clip
         for first in range(0, len(waves), size)
@@ -255,7 +255,7 @@ WAYS = {
 
 
 def memory(field: str) -> int:
-    """Memory of this process now (VmRSS) or at its peak (VmHWM), kB."""
+    """Return the memory of this process now (VmRSS) or at its peak (VmHWM) in kB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1])
@@ -263,7 +263,7 @@ def memory(field: str) -> int:
 
 
 def run(task: dict, say: Callable[[dict], None]) -> None:
-    """Make features of one clip, of all, then some passes whenever a line asks."""
+    """Make features of one clip, of all, then of all again whenever a line asks."""
     folder = Path(task["folder"])
     waves = np.load(folder / "waves.npy")
     filters = np.load(folder / "filters.npy")

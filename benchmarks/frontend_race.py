@@ -16,13 +16,13 @@ class Way:
     Attributes:
         name: For the table.
         missing: The package that no interpreter has; empty where it runs.
-        grown_mb: What the process grew by while it took all clips.
+        grown_mb: Growth of the process in MB while it ran over all clips.
         best: Seconds of the best round.
-        features: What it made.
+        features: Features that it made.
 
     Args:
         name: For the table.
-        task: What `frontend_peers.py` is told, with its `folder`.
+        task: Task of `frontend_peers.py`, with its `folder`.
         pythons: Interpreters, the first of which that has what it needs is taken.
     """
 
@@ -64,24 +64,24 @@ class Way:
         return json.loads(line)
 
     def round(self) -> None:
-        """Take all clips once."""
+        """Run over all clips once."""
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         self.best = min(self.best, self._answer()["seconds"])
 
     def stop(self) -> None:
-        """End the process."""
+        """Kill the process and wait for its end."""
         self._process.communicate()
 
     def off_by(self, reference: "Way") -> float:
-        """Largest difference; infinite where the shapes differ."""
+        """Return the largest difference, infinite where the shapes differ."""
         if self.features.shape != reference.features.shape:
             return float("inf")
         return float(np.abs(self.features - reference.features).max())
 
 
 def race(ways: Sequence[Way], rounds: int) -> list[Way]:
-    """Measure those that run, in turn; returns them."""
+    """Measure the processes that run, in turn, and return them."""
     able = [way for way in ways if not way.missing]
     for _ in range(rounds):
         for way in able:

@@ -1,12 +1,11 @@
-"""Mutated audio files through all that decodes: no crash, no hang, nothing wrong.
+"""Decode damaged audio files: no crash, no hang, no wrong sample.
 
     python benchmarks/fuzz_decoder.py [--count=20000] [--seed=0] [--workers=2]
 
 Files of every kind are cut, changed, stretched and mixed; each goes through `inspect`,
 `read` and, where the graph decodes it, the graph that the pipeline runs. That happens
-in processes of their own, so that one that dies or hangs is counted and its file kept.
-Prints a table; exits with 1 when anything went wrong. 20,000 files take about 20
-minutes on two cores.
+in child processes, so that a crash or a hang is counted and its file kept. Prints a
+table; exits with 1 on any fault. 20,000 files take about 20 minutes on two cores.
 """
 
 import collections
@@ -29,7 +28,7 @@ from typing import Any
 import numpy as np
 import soundfile
 from absl import app, flags
-from mutations import KINDS, RATE, case, originals
+from damaged_files import KINDS, RATE, case, originals
 
 from asc_tf.audio.framing import MP3_FRAME
 from asc_tf.command_line.command import quiet_tensorflow
@@ -48,7 +47,7 @@ TOLERANCE = collections.defaultdict(lambda: 1e-6, mp3=1e-2, vorbis=1e-4)
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of one file; `fault` is empty where nothing went wrong."""
+    """Result of one file; `fault` is empty where nothing went wrong."""
 
     kind: str
     index: int
@@ -59,10 +58,10 @@ class Outcome:
 
 
 class Decoders:
-    """All that decodes, for one file after the other.
+    """The decoders under test, for one file after the other.
 
     Args:
-        folder: Where the file is written.
+        folder: Folder to which each file is written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,7 +72,7 @@ class Decoders:
         self._clips = iter(self._endless_clips())
 
     def check(self, kind: str, index: int, contents: bytes) -> Outcome:
-        """Run one file through; what it did wrong is in the outcome."""
+        """Decode one file and return the outcome with its fault, if any."""
         self._path.write_bytes(contents)
         before, began = _peak_kibibytes(), time.perf_counter()
         try:
@@ -87,7 +86,7 @@ class Decoders:
         return Outcome(kind, index, decoder, 1e3 * seconds, growth, fault)
 
     def _decode(self, contents: bytes) -> tuple[str, str]:
-        """The decoder, empty where the file was refused, and what went wrong."""
+        """Return the decoder, empty for a refused file, and the fault."""
         from asc_tf.audio.inspect import inspect
         from asc_tf.audio.read import read
         from asc_tf.core.errors import UserError
@@ -114,14 +113,14 @@ class Decoders:
         return found.decoder, _difference(contents, samples, found.route)
 
     def _endless_clips(self) -> Any:
-        """The file as it is at each step: building a graph for each would take long."""
+        """Decode the file anew at each step: a graph per file would take long."""
         import tensorflow as tf
 
-        from asc_tf.audio.decode import Known, decode_clip
-        from asc_tf.audio.inspect import available_routes
+        from asc_tf.audio.decode import Variants, decode_clip
+        from asc_tf.audio.inspect import list_routes
 
-        routes = tuple(name for name in available_routes() if name != "sndfile")
-        known = Known(routes=routes)
+        routes = tuple(name for name in list_routes() if name != "sndfile")
+        known = Variants(routes=routes)
 
         def decode(_: tf.Tensor) -> tf.Tensor:
             about = tf.strings.split(tf.io.read_file(str(self._about)), " ")
@@ -135,7 +134,7 @@ class Decoders:
                 known,
             )
 
-        # One at a time, and not before it is asked for.
+        # Decode one file at a time, and not before it is asked for.
         options = tf.data.Options()
         options.autotune.enabled = False
         options.experimental_optimization.map_parallelization = False
@@ -144,12 +143,12 @@ class Decoders:
 
 
 def _difference(contents: bytes, samples: np.ndarray, route: str) -> str:
-    """Where a file does not sound as libsndfile reads it, if that does."""
+    """Describe how the samples differ from libsndfile's, where it reads the file."""
     try:
         expected, _ = soundfile.read(io.BytesIO(contents), always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError, MemoryError):
         return ""
-    if route == "wav" and _is_read_otherwise(contents):
+    if route == "wav" and _has_odd_width(contents):
         return ""
     length = min(len(samples), len(expected))
     if route != "mp3" and len(samples) != len(expected):
@@ -160,8 +159,8 @@ def _difference(contents: bytes, samples: np.ndarray, route: str) -> str:
     return ""
 
 
-def _is_read_otherwise(contents: bytes) -> bool:
-    """12 bits in 3 bytes: libsndfile goes by the bits there, we by the block size."""
+def _has_odd_width(contents: bytes) -> bool:
+    """Say whether samples do not fill their bytes, which libsndfile reads otherwise."""
     at = contents.find(b"fmt ") + 8
     return contents[at + 14] % 8 != 0
 
@@ -171,8 +170,8 @@ def _peak_kibibytes() -> int:
 
 
 def _work(connection: Any, seed: int) -> None:
-    """A process that decodes the files whose numbers it is sent."""
-    # Decoders have much to say of what they are given.
+    """Decode the files whose numbers arrive; runs in a child process."""
+    # Decoders print many warnings about damaged files.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with tempfile.TemporaryDirectory() as folder:
         decoders = Decoders(Path(folder))
@@ -183,7 +182,7 @@ def _work(connection: Any, seed: int) -> None:
 
 
 class Worker:
-    """A process that decodes; another takes its place when it dies or hangs."""
+    """A decoding child process, which is replaced when it crashes or hangs."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -200,7 +199,7 @@ class Worker:
         self._is_new = True
 
     def run(self, index: int) -> Outcome:
-        """What becomes of a file."""
+        """Decode one file and return its outcome."""
         patience = HUNG * (4 if self._is_new else 1)
         self._connection.send(index)
         with contextlib.suppress(EOFError, ConnectionError):
@@ -216,21 +215,21 @@ class Worker:
         return Outcome(case(self._seed, index)[0], index, fault=fault)
 
     def stop(self) -> None:
-        """End the process."""
+        """Kill the process and wait for its end."""
         self._process.kill()
         self._process.join()
 
 
 def fuzz(count: int, seed: int, workers: int = 2) -> Iterator[Outcome]:
-    """Run mutated files through all that decodes.
+    """Decode damaged files in child processes.
 
     Args:
-        count: How many.
-        seed: Of the mutations.
-        workers: Processes.
+        count: Number of files.
+        seed: Seed of the damage.
+        workers: Number of child processes.
 
     Yields:
-        The outcome of each, in no order.
+        The outcome of each file, in no order.
     """
     indices, lock = iter(range(count)), threading.Lock()
     outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
@@ -257,7 +256,7 @@ def fuzz(count: int, seed: int, workers: int = 2) -> Iterator[Outcome]:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """One row per kind of file."""
+    """Format the outcomes as a table with one row per kind of file."""
     columns = ("graph", "tensorflow-io", "libsndfile", "refused", "faults")
     lines = [
         f"{'':14}"
@@ -277,10 +276,10 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_integer("count", 20_000, "mutated files", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "of the mutations", lower_bound=0)
-    flags.DEFINE_integer("workers", 2, "processes", lower_bound=1)
-    flags.DEFINE_string("keep", "fuzz_faults", "folder for files that did wrong")
+    flags.DEFINE_integer("count", 20_000, "number of damaged files", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "seed of the damage", lower_bound=0)
+    flags.DEFINE_integer("workers", 2, "number of child processes", lower_bound=1)
+    flags.DEFINE_string("keep", "fuzz_faults", "folder for the files with a fault")
 
 
 def main(_: list[str]) -> None:

@@ -3,7 +3,7 @@
     python benchmarks/nearest_centroid.py --workdir=runs/demo/run [--min_gap=15]
 
 A nearest-centroid classifier (scikit-learn) on the mean over time of each clip's
-log-mel spectrum, fitted on the run's training part; with and without the clip's own
+log-mel spectrum, fitted on the run's training split; with and without the clip's own
 mean level taken out. The run's accuracy is that of its report. Exits with 1 when the
 run is less than `--min_gap` points ahead of the better of the two.
 """
@@ -30,9 +30,9 @@ _MIN_GAP = flags.DEFINE_float("min_gap", 0.0, "smallest accepted lead, points")
 
 
 def mean_spectra(workdir, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean log-mel spectra `[clips, n_mels]` and label ids `[clips]` of one split."""
+    """Return mean log-mel spectra `[clips, n_mels]` and label ids of a split."""
     from asc_tf.dsp.preprocessing import Preprocessing
-    from asc_tf.evaluation.scoring import truth_of
+    from asc_tf.evaluation.scoring import get_label_ids
     from asc_tf.frontend import FrontendLayer
     from asc_tf.pipeline.evaluation_data import load_waveforms, scan_splits
     from asc_tf.pipeline.run import Run
@@ -42,7 +42,7 @@ def mean_spectra(workdir, split: str) -> tuple[np.ndarray, np.ndarray]:
     config, manifest = run.config, run.manifest
     clips = manifest.clips_in(split)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
-    preprocessing = Preprocessing.of(config.audio, config.evaluate)
+    preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
     batches = segment_batches(
         load_waveforms(run, split), preprocessing, config.evaluate.batch_size
     )
@@ -53,7 +53,7 @@ def mean_spectra(workdir, split: str) -> tuple[np.ndarray, np.ndarray]:
     for batch in batches:
         spectra = layer.extract(batch["waveform"]).numpy().mean(axis=1)
         np.add.at(means, batch["clip"].numpy(), spectra)
-    return means / counts[:, np.newaxis], truth_of(manifest.labels, clips)
+    return means / counts[:, np.newaxis], get_label_ids(manifest.labels, clips)
 
 
 def main(_: list[str]) -> None:

@@ -54,7 +54,7 @@ GOALS = {"none": 3, "memory": 20, "disk": 20, "asc_tf, stored features": 20}
 
 
 def write_clips(folder: Path, container: str, subtype: str) -> list[Path]:
-    """Brown noise with a tone."""
+    """Write clips of brown noise with a tone."""
     import soundfile
 
     generator = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def write_clips(folder: Path, container: str, subtype: str) -> list[Path]:
 
 
 def write_impulses(folder: Path) -> Path:
-    """A few decaying responses of 50 ms."""
+    """Write some decaying impulse responses of 50 ms."""
     import soundfile
 
     generator = np.random.default_rng(1)
@@ -84,7 +84,7 @@ def write_impulses(folder: Path) -> Path:
 
 
 class Ours:
-    """The training pipeline of this package, and what its augmentations share."""
+    """Training pipeline of this package for one cache and any augmentation."""
 
     def __init__(self, paths: list[Path], folder: Path, cache: str) -> None:
         from asc_tf.audio.scan import scan
@@ -107,10 +107,11 @@ class Ours:
         )
 
     def batches(self, augment: dict) -> Callable[[], Iterable]:
-        """What gives the batches of so many epochs."""
+        """Return a function that yields the batches of a number of epochs."""
         from asc_tf.frontend import FrontendLayer
         from asc_tf.pipeline import noise_banks
-        from asc_tf.pipeline.examples import ClipExamples, training_batches
+        from asc_tf.pipeline.batches import training_batches
+        from asc_tf.pipeline.examples import ClipExamples
 
         config = self._config.replace(augment)
         frontend = FrontendLayer(RATE, config.frontend)
@@ -124,10 +125,11 @@ class Ours:
 
 
 def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
-    """Features stored by this package; mixup and masks live, nothing on waveforms."""
+    """Return batches of stored features, with mixup and masks."""
     from asc_tf.config import Config
     from asc_tf.frontend import FrontendLayer
-    from asc_tf.pipeline.examples import StoredExamples, training_batches
+    from asc_tf.pipeline.batches import training_batches
+    from asc_tf.pipeline.examples import StoredExamples
     from asc_tf.pipeline.feature_store import StoredFeatures
     from asc_tf.pipeline.store_features import write_features
 
@@ -154,7 +156,7 @@ def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
 
 
 def our_settings(cache: str, augment: dict) -> dict:
-    """The configuration of this package."""
+    """Return the configuration of this package."""
     return {
         **{"audio.sample_rate": RATE, "audio.segment_seconds": _SECONDS.value},
         **{"audio.cache": cache, "frontend.n_fft": N_FFT, "train.batch_size": BATCH},
@@ -164,7 +166,7 @@ def our_settings(cache: str, augment: dict) -> dict:
 
 
 def librosa_batches(paths: list[Path], keep: bool) -> Callable[[], Iterator]:
-    """The epochs of a Python generator that does the same work."""
+    """Yield the batches of a Python generator that does the same work."""
     import librosa
 
     generator = np.random.default_rng(2)
@@ -213,7 +215,7 @@ def librosa_batches(paths: list[Path], keep: bool) -> Callable[[], Iterator]:
 
 
 def from_generator(batches: Callable[[], Iterator]) -> Callable[[], Iterable]:
-    """A generator in tf.data, with prefetching."""
+    """Wrap a generator in tf.data, with prefetching."""
     import tensorflow as tf
 
     signature = (
@@ -233,7 +235,7 @@ class Pace(NamedTuple):
 
 
 def race(ways: dict[str, Callable[[], Iterable]]) -> dict[str, Pace]:
-    """The pace of each, after a round that only warms up and fills caches."""
+    """Measure the pace of each, after a round that warms up and fills caches."""
     fastest = dict.fromkeys(ways, Pace())
     for turn in range(-1, _ROUNDS.value):
         for name, batches in ways.items():
@@ -249,7 +251,7 @@ def race(ways: dict[str, Callable[[], Iterable]]) -> dict[str, Pace]:
 
 
 def compare(title: str, paths: list[Path], folder: Path) -> None:
-    """The table of one format."""
+    """Print the table of one format."""
     ways: dict[str, Callable[[], Iterable]] = {
         f"asc_tf, cache = {cache}": Ours(paths, folder / cache, cache).batches(TYPICAL)
         for cache in CACHES
@@ -267,7 +269,7 @@ def compare(title: str, paths: list[Path], folder: Path) -> None:
 
 
 def augmentations(folder: Path) -> dict[str, dict]:
-    """Settings of each augmentation."""
+    """Return the settings of each augmentation by name."""
     return {
         "gain_db": GAIN,
         "time_roll": ROLL,
@@ -286,7 +288,7 @@ def augmentations(folder: Path) -> dict[str, dict]:
 
 
 def measure_augmentations(paths: list[Path], folder: Path) -> None:
-    """The table of augmentations, of files that are decoded and of kept waveforms."""
+    """Print the table of augmentations, of files and of cached waveforms."""
     caches = ("none", "memory")
     sets: dict[str, dict] = {"none of them": {}, **augmentations(folder)}
     paces: dict[str, dict[str, Pace]] = {}

@@ -19,10 +19,10 @@ import numpy as np
 import soundfile
 from absl import app, flags
 
-_MODEL = flags.DEFINE_string("model", None, "for asc-tf predict", required=True)
+_MODEL = flags.DEFINE_string("model", None, "model for asc-tf predict", required=True)
 _EDGE_MODEL = flags.DEFINE_string("edge_model", "", "a .tflite for asc-edge; WAV only")
 _MINUTES = flags.DEFINE_list("minutes", ["10", "30"], "lengths, the shortest first")
-_FORMATS = flags.DEFINE_list("formats", ["WAV", "FLAC"], "of the files")
+_FORMATS = flags.DEFINE_list("formats", ["WAV", "FLAC"], "formats of the files")
 _MAX_ABOVE = flags.DEFINE_float("max_above", 100.0, "largest accepted growth, MB")
 
 RATE, CHANNELS = 48_000, 2
@@ -38,7 +38,7 @@ def write_noise(path: Path, minutes: float, kind: str) -> None:
 
 
 def measure(arguments: list[str]) -> tuple[float, float]:
-    """Peak memory of a process in MB, and the seconds that it took."""
+    """Return the peak memory of a process in MB and its duration in seconds."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", *arguments])
     _, status, usage = os.wait4(process.pid, 0)

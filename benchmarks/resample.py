@@ -38,8 +38,8 @@ _PAIRS = flags.DEFINE_list(
 _SECONDS = flags.DEFINE_list("seconds", ["10", "1"], "lengths of a clip")
 _THREADS = flags.DEFINE_integer("threads", 1, "cores that each of them may use")
 _TURNS = flags.DEFINE_integer("turns", 7, "times that each of them is measured")
-_QUALITY = flags.DEFINE_enum("quality", "HQ", ["MQ", "HQ", "VHQ"], "of soxr")
-_SEED = flags.DEFINE_integer("seed", 0, "of the clips")
+_QUALITY = flags.DEFINE_enum("quality", "HQ", ["MQ", "HQ", "VHQ"], "quality of soxr")
+_SEED = flags.DEFINE_integer("seed", 0, "seed of the clips")
 _MIN_RATIO = flags.DEFINE_float("min_ratio", 0.0, "smallest accepted, common pairs")
 
 KNOWN = (48000, 44100, 32000, 22050, 16000, 11024, 44101)
@@ -52,7 +52,7 @@ Resample = Callable[[np.ndarray, int, int], np.ndarray]
 def worst_errors(
     rate_in: int, rate_out: int, resample: Resample
 ) -> tuple[float, float | None]:
-    """Largest pass-band error and alias, dB; no alias where little lies above."""
+    """Return the largest pass-band error and alias in dB; None: no band to alias."""
     lower = min(rate_in, rate_out) / 2
 
     def left(share: float, expected: float) -> float:
@@ -73,7 +73,7 @@ def worst_errors(
 def contestants(
     rate_in: int, rate_out: int, seconds: int, clips: int
 ) -> dict[str, Callable[[], object]]:
-    """For each name, what resamples `clips` clips."""
+    """Return the functions that resample `clips` clips by name."""
     import soxr
     import tensorflow as tf
 
@@ -132,7 +132,7 @@ def contestants(
 
 
 def milliseconds(runs: dict[str, Callable[[], object]], clips: int) -> dict[str, float]:
-    """Fastest turn of each, ms per clip."""
+    """Measure the fastest turn of each in ms per clip."""
     fastest = dict.fromkeys(runs, float("inf"))
     for turn in range(-1, _TURNS.value):  # the first one only warms up
         for name, run in runs.items():

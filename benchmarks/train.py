@@ -34,15 +34,15 @@ quiet_tensorflow()
 _CONFIG = flags.DEFINE_string("config", "esa3_cnn_both", "the configuration")
 _CLIPS = flags.DEFINE_integer("clips", 96, "training clips", lower_bound=20)
 _EPOCHS = flags.DEFINE_integer("epochs", 4, "measured epochs, of which the best counts")
-_WAY = flags.DEFINE_string("way", "", "of a process that this script starts itself")
-_FOLDER = flags.DEFINE_string("folder", "", "the same: where the clips are")
+_WAY = flags.DEFINE_string("way", "", "used by the processes that this script starts")
+_FOLDER = flags.DEFINE_string("folder", "", "used by them: folder of the clips")
 
 GOAL = 1.1
 LABELS = 10
 
 
 def write_clips(folder: Path) -> None:
-    """Noise with a tone, in a folder per label; two more validate and test."""
+    """Write clips of noise with a tone, in a folder per label, for every split."""
     import soundfile
 
     config = configuration()
@@ -61,7 +61,7 @@ def write_clips(folder: Path) -> None:
 
 
 def configuration() -> Any:
-    """The one measured, on the clips of this benchmark."""
+    """Return the measured configuration, on the clips of this benchmark."""
     from asc_tf import config
 
     found = config.read(config.find(_CONFIG.value))
@@ -74,7 +74,7 @@ def configuration() -> Any:
 
 
 def turn_taker() -> Any:
-    """A callback that begins an epoch when a line comes, and says what it took."""
+    """Return a callback that begins an epoch when a line comes and prints its time."""
     import keras
 
     answers = sys.stdout
@@ -93,13 +93,13 @@ def turn_taker() -> Any:
 
 
 def fit_ours(turns: Any) -> None:
-    """As `asc-tf train`, without validation and checkpoints."""
+    """Train as `asc-tf train` does, without validation and checkpoints."""
     import keras
     import tensorflow as tf
 
-    from asc_tf.frontend import FrontendLayer, statistics
+    from asc_tf.frontend import FrontendLayer, compute_statistics
     from asc_tf.pipeline import training_data
-    from asc_tf.pipeline.examples import steps_per_epoch, training_batches
+    from asc_tf.pipeline.batches import steps_per_epoch, training_batches
     from asc_tf.pipeline.prepare import prepare
     from asc_tf.training import build
     from asc_tf.workdir import Workdir
@@ -112,7 +112,7 @@ def fit_ours(turns: Any) -> None:
     examples = training_data.make_examples(run, frontend)
     steps = steps_per_epoch(examples.count(), config.train.batch_size)
     trainer, _ = build.build_training(run, frontend, steps)
-    frontend.set_statistics(*statistics(frontend, examples.training_features()))
+    frontend.set_statistics(*compute_statistics(frontend, examples.training_features()))
     trainer.fit(
         training_batches(examples, frontend, config),
         epochs=config.train.epochs,
@@ -124,7 +124,7 @@ def fit_ours(turns: Any) -> None:
 
 
 def plain_model(config: Any, shape: tuple[int, ...]) -> Any:
-    """The network, compiled as a plain script does."""
+    """Build the network and compile it as a plain script does."""
     import keras
 
     from asc_tf import models
@@ -136,7 +136,7 @@ def plain_model(config: Any, shape: tuple[int, ...]) -> Any:
 
 
 def waveforms() -> tuple[np.ndarray, np.ndarray]:
-    """The training clips `[clips, samples]` and their targets `[clips, labels]`."""
+    """Read the training clips `[clips, samples]` and targets `[clips, labels]`."""
     import librosa
 
     rate = configuration().audio.sample_rate
@@ -147,7 +147,7 @@ def waveforms() -> tuple[np.ndarray, np.ndarray]:
 
 
 def librosa_features(config: Any, clip: np.ndarray) -> np.ndarray:
-    """Log-mel `[frames, bands]`, dB below the clip's maximum, roughly standardized."""
+    """Compute log-mel `[frames, bands]` by librosa, roughly standardized."""
     import librosa
 
     front = config.frontend
@@ -162,7 +162,7 @@ def librosa_features(config: Any, clip: np.ndarray) -> np.ndarray:
 
 
 def fit_generator(turns: Any) -> None:
-    """A plain script with a Python generator."""
+    """Train as a plain script with a Python generator does."""
     config = configuration()
     clips, targets = waveforms()
     augment, size = config.augment, config.train.batch_size
@@ -205,7 +205,7 @@ def fit_generator(turns: Any) -> None:
 
 
 def fit_bound(turns: Any) -> None:
-    """Features in memory."""
+    """Train on features in memory, without augmentation: the bound."""
     config = configuration()
     clips, targets = waveforms()
     x = np.stack([librosa_features(config, clip) for clip in clips])
@@ -223,7 +223,7 @@ WAYS = {"asc_tf": fit_ours, "generator": fit_generator, "bound": fit_bound}
 
 
 def start(way: str, folder: str) -> subprocess.Popen:
-    """A process that waits for its turns."""
+    """Start a process that waits for its turns."""
     flags_of = {"way": way, "folder": folder, "config": _CONFIG.value}
     flags_of |= {"clips": _CLIPS.value, "epochs": _EPOCHS.value}
     words = [f"--{name}={value}" for name, value in flags_of.items()]
@@ -237,7 +237,7 @@ def start(way: str, folder: str) -> subprocess.Popen:
 
 
 def take_turns(folder: str) -> dict[str, list[float]]:
-    """Seconds of the measured epochs of each way."""
+    """Return the seconds of the measured epochs by way of training."""
     processes = {way: start(way, folder) for way in WAYS}
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(_EPOCHS.value + 1):

@@ -30,7 +30,7 @@ LISTS = ("fold1_train.txt", "fold1_evaluate.txt", "fold1_test.txt")
 
 
 def chosen_rows(meta: Path) -> list[dict[str, str]]:
-    """The first takes of each location, location by location."""
+    """Return the first takes of each location, location by location."""
     with open(meta, newline="") as file:
         rows = sorted(csv.DictReader(file, delimiter="\t"), key=location)
     groups = (list(group) for _, group in groupby(rows, key=location))

@@ -10,12 +10,35 @@ from asc_tf.core.quiet import quiet_tensorflow
 quiet_tensorflow()
 
 
+REAL_RECORDINGS = (
+    "esc10/*/*.ogg",
+    "fsdkaggle2018/*.csv",
+    "odd_wavs/*/*.wav",
+    "tau2020_mobile_meta/*.csv",
+    "tau2022_mobile_meta/*.csv",
+    "tut2018/clips/**/*.wav",
+    "tut2018/meta/**/*.*",
+    "urbansound8k_meta/*.csv",
+    "urbansound8k_mini/audio/*/*.*",
+)
+"""Patterns that each match files in the folder of `ASC_TF_TEST_DATA`."""
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real recordings, for tests marked `shared_data`."""
+    """The folder of real recordings, for tests marked `shared_data`.
+
+    Without it a test is skipped, but fails where it would go unnoticed: on CI, or where
+    the folder that `ASC_TF_TEST_DATA` names is not complete.
+    """
     folder = os.environ.get("ASC_TF_TEST_DATA")
+    if not folder and os.environ.get("CI") == "true":
+        pytest.fail("CI needs real recordings: set ASC_TF_TEST_DATA to their folder")
     if not folder:
         pytest.skip("ASC_TF_TEST_DATA is not set")
+    missing = [name for name in REAL_RECORDINGS if not any(Path(folder).glob(name))]
+    if missing:
+        pytest.fail(f"ASC_TF_TEST_DATA={folder} has no {', '.join(missing)}")
     return Path(folder)
 
 

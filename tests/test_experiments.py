@@ -13,13 +13,13 @@ import pytest
 import soundfile
 import tensorflow as tf
 import tiny
-from test_corpora import edit, make_dcase, make_fsd, make_mini, make_urban
+from corpora import edit, make_dcase, make_fsd, make_mini, make_urban
 from tiny import history
 
 from asc_tf import cli, datasets, models
 from asc_tf import config as configuration
 from asc_tf.config import Dataset
-from asc_tf.config.checks import without_effect
+from asc_tf.config.checks import find_unused_settings
 from asc_tf.dsp import segments
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.exporting.export import export
@@ -194,7 +194,7 @@ def test_a_clip_of_urbansound8k_has_the_published_number_of_segments(name, count
     sizes = audio.segment_samples, audio.hop_samples
     # Both for the longest clips and for those that resampling made a little longer.
     for samples in (88200, 88203):
-        found = segments.starts(samples, *sizes, last_segment=audio.last_segment)
+        found = segments.find_starts(samples, *sizes, last_segment=audio.last_segment)
         assert len(found) == count
 
 
@@ -358,7 +358,7 @@ def test_us8k_inception_is_built_with_the_published_shapes(name):
     hertz |= {"frontend.frequency_axis": "logarithmic"}
     changes = hertz if name.endswith("hertz") else {}
     assert config == shipped("us8k_inception").replace(changes)
-    assert not without_effect(config)
+    assert not find_unused_settings(config)
     assert (config.train.learning_rate, config.train.batch_size) == (0.05, 200)
     assert embeddings.why_not_embeddable(config) == ""
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)

@@ -11,7 +11,7 @@ from asc_tf.manifest import (
     check_leaks,
     check_names,
     count_by_split,
-    evenly,
+    pick_evenly,
     read_clips,
     split_off,
 )
@@ -107,7 +107,7 @@ def test_a_split_without_a_usable_clip_is_named_with_its_counts(split):
     )
     count = sum(clip.split == split for clip in SOUND)
     message = refusal(Manifest(clips, LABELS).check)
-    assert f"the {split} part has no usable clips" in message
+    assert f"the {split} split has no usable clips" in message
     assert f"{count} clips, {count} of them left out" in message
 
 
@@ -318,11 +318,11 @@ def test_a_label_that_cannot_be_printed_is_refused(label):
 @pytest.mark.parametrize("share", [1.0, 1.1, 1.4, 1.9, 2.5, 10.0])
 def test_what_is_drawn_evenly_from_a_sorted_table_has_every_class(share):
     table = [label for label in range(10) for _ in range(20)]
-    drawn = evenly(table, round(len(table) / share))
+    drawn = pick_evenly(table, round(len(table) / share))
     assert len(drawn) == round(len(table) / share)
     counts = [drawn.count(label) for label in range(10)]
     assert min(counts) >= max(counts) - 1 >= 1
-    assert evenly(table, 1000) == table
+    assert pick_evenly(table, 1000) == table
 
 
 def test_a_file_in_two_splits_is_refused_whatever_its_identifiers():

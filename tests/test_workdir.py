@@ -12,7 +12,7 @@ from asc_tf import __version__, workdir
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest
-from asc_tf.workdir import Workdir, environment
+from asc_tf.workdir import Workdir, describe_environment
 
 CONFIG = Config().replace(
     {"dataset.seed": 11, "train.seed": 12, "model.filters": (8, 16)}
@@ -100,7 +100,7 @@ def test_the_environment_says_versions_machine_command_revision_and_seeds(
 
 def test_a_package_that_is_not_there_has_no_version(monkeypatch):
     monkeypatch.setattr(workdir, "PACKAGES", ("numpy", "no-such-package"))
-    packages = environment()["packages"]
+    packages = describe_environment()["packages"]
     assert packages == {"numpy": metadata.version("numpy"), "no-such-package": None}
 
 
@@ -117,16 +117,16 @@ def test_the_revision_is_that_of_the_checkout_and_says_when_it_was_changed(
     module.parent.mkdir()
     module.touch()
     monkeypatch.setattr(workdir, "__file__", str(module))
-    assert environment()["git_revision"] is None
+    assert describe_environment()["git_revision"] is None
     git("init", "--quiet")
     git("add", "--all")
     git("commit", "--quiet", "--message=first")
     revision = git("rev-parse", "HEAD")
-    assert revision.startswith(environment()["git_revision"])
+    assert revision.startswith(describe_environment()["git_revision"])
     module.write_text("# changed\n")
-    assert environment()["git_revision"].endswith("-dirty")
+    assert describe_environment()["git_revision"].endswith("-dirty")
     monkeypatch.setenv("PATH", "")
-    assert environment()["git_revision"] is None
+    assert describe_environment()["git_revision"] is None
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
@@ -177,7 +177,7 @@ def test_a_run_is_not_made_shorter_than_it_is(run):
 
 
 def test_a_run_killed_before_it_wrote_anything_leaves_a_folder_to_begin_in(tmp_path):
-    with Workdir(tmp_path).locked():
+    with Workdir(tmp_path).lock():
         pass
     Workdir(tmp_path).check_config(CONFIG)
 
@@ -220,7 +220,7 @@ def test_a_run_killed_at_any_moment_of_its_beginning_may_begin_again(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(workdir, "write_text", killed)
-        patched.setattr("asc_tf.manifest.write_text", killed)
+        patched.setattr("asc_tf.core.files.write_text", killed)
         run.begin(CONFIG, MANIFEST)
     run.check_config(CONFIG)
     run.begin(CONFIG, MANIFEST)
@@ -257,9 +257,9 @@ def test_a_damaged_configuration_of_a_run_is_named(run):
 def test_a_second_process_is_kept_out_while_one_trains(tmp_path):
     workdir = Workdir(tmp_path)
     busy = pytest.raises(UserError, match="another process is training here")
-    with workdir.locked(), busy, workdir.locked():
+    with workdir.lock(), busy, workdir.lock():
         pass
-    with workdir.locked():
+    with workdir.lock():
         pass
 
 

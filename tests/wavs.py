@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asc_tf.core.opening import naming
+from asc_tf.core.opening import name_in_errors
 from asc_tf.dsp import wav_file as edge_wav
 
 KNOWN_TAIL = bytes.fromhex("000000001000800000aa00389b71")
@@ -85,6 +85,6 @@ def mutated(contents: bytes, generator: np.random.Generator, head: int = 0) -> b
 
 def read_on_edge(path: Path | str) -> tuple[np.ndarray, int]:
     """All that the edge's reader makes of a file, and the rate."""
-    with naming(path):
+    with name_in_errors(path):
         stream = edge_wav.open_stream(path)
         return np.concatenate(list(stream.blocks())), stream.sample_rate

@@ -1,1 +1,1 @@
-"""Audio: bytes to waveforms to segments, in the graph, and inspection of files."""
+"""Audio in the graph: decoding, resampling, segments; inspection and cache of files."""

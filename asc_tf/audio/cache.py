@@ -1,13 +1,10 @@
-"""Decoded clips kept in files, beside the run folders that use them.
+"""Cache of decoded clips, beside the run folders that use them.
 
-A kept clip's name is a hash of everything that its samples depend on: the file's path,
-size and modification time, its span, the view and the audio settings. So another
-setting, or a changed file, never finds an old one. A file has its name only when it is
-whole.
+A file is named by all that its samples depend on: path, size and modification time of
+the source file, the span of the clip, the view and the audio settings (see
+`asc_tf.core.cache`).
 """
 
-import hashlib
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -20,68 +17,68 @@ import numpy as np
 from asc_tf.audio import cache_format
 from asc_tf.audio.read import read_channels
 from asc_tf.config import Audio
+from asc_tf.core.cache import FileCache
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import remove_abandoned, sharing
 from asc_tf.dsp import resampling
 from asc_tf.dsp.preprocessing import downmix_and_resample
 from asc_tf.manifest import Clip
 
-LAW = (
+RESAMPLING_FILTER = (
     *(resampling.ZERO_CROSSINGS, resampling.CUTOFF, resampling.KAISER_BETA),
     resampling.STEPS,
 )
-"""A change of the resampling filter is a change of what is kept."""
+"""Parameters of the resampling filter, on which the cached samples depend."""
 
 
 class Row(NamedTuple):
-    """A clip and the view of it that is one example."""
+    """Clip and view that make one example."""
 
     clip: Clip
     view: str
 
 
 class WaveformCache:
-    """A folder of kept clips.
+    """Cache folder of decoded clips.
 
     Args:
-        folder: Where they are; made when the first is written.
-        root: The corpus folder.
-        audio: The audio settings.
+        folder: Folder of the cache; created when the first file is written.
+        root: Folder of the corpus.
+        audio: Audio settings.
     """
 
     def __init__(self, folder: Path, root: Path, audio: Audio) -> None:
-        self.folder, self._root, self._audio = folder, root, audio
+        self._files = FileCache(folder, ".audio")
+        self._root, self._audio = root, audio
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the cache."""
+        return self._files.folder
 
     def path(self, row: Row) -> Path:
-        """The file of a row, whether it is there or not."""
+        """Give the path of a row's file, whether it exists or not."""
         clip, audio = row.clip, self._audio
         identity = (
             os.path.realpath(self._root / clip.path),
             *(clip.size, clip.mtime_ns, clip.start, clip.duration, clip.route),
-            *(
-                row.view,
-                audio.sample_rate,
-                audio.cache_dtype,
-                cache_format.MAGIC.hex(),
-                *LAW,
-            ),
+            *(row.view, audio.sample_rate, audio.cache_dtype),
+            *(cache_format.MAGIC.hex(), *RESAMPLING_FILTER),
         )
-        name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-        return self.folder / name[:2] / f"{name[2:34]}.audio"
+        return self._files.locate(identity)
 
     def fill(
         self,
         rows: Sequence[Row],
         progress: Callable[[Iterable], Iterable] = iter,
     ) -> dict[Row, Path]:
-        """Decode and keep what is not kept yet, as many at a time as processors.
+        """Decode and write the clips that are not in the cache, in parallel.
 
         Args:
             rows: Scanned clips and views.
-            progress: Wraps the iterator of finished clips, `tqdm` for one.
+            progress: Wrapper of the iterator of finished clips, such as `tqdm`.
 
         Returns:
-            The file of each row.
+            Path of the file of each row.
 
         Raises:
             UserError: If a file changed since its scan, or the folder cannot be
@@ -90,16 +87,15 @@ class WaveformCache:
         paths = {row: self.path(row) for row in rows}
         missing: dict[tuple, dict[Path, Row]] = defaultdict(dict)
         for row, path in paths.items():
-            if not self._is_there(path):
+            if not self._is_cached(path):
                 span = (row.clip.path, row.clip.start, row.clip.duration)
                 missing[span][path] = row
         if not missing:
             return paths
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            remove_abandoned(self.folder)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                for _ in progress(pool.map(self._keep, missing.values())):
+                for _ in progress(pool.map(self._write_views, missing.values())):
                     pass
         except OSError as error:
             raise UserError(
@@ -108,16 +104,16 @@ class WaveformCache:
             ) from error
         return paths
 
-    def _is_there(self, path: Path) -> bool:
+    def _is_cached(self, path: Path) -> bool:
         try:
             with path.open("rb") as stream:
                 head = stream.read(cache_format.HEADER.size)
                 size = os.fstat(stream.fileno()).st_size
         except OSError:
             return False
-        return cache_format.is_whole(head, size, self._audio.cache_dtype)
+        return cache_format.is_complete(head, size, self._audio.cache_dtype)
 
-    def _keep(self, views: dict[Path, Row]) -> None:
+    def _write_views(self, views: dict[Path, Row]) -> None:
         """Decode a clip once, and write its views."""
         clip = next(iter(views.values())).clip
         source = self._root / clip.path
@@ -134,7 +130,7 @@ class WaveformCache:
             )
 
     def _write(self, path: Path, waveform: np.ndarray) -> None:
-        with sharing(path) as partial, partial.open("wb") as stream:
+        with self._files.write(path) as partial, partial.open("wb") as stream:
             stream.writelines(cache_format.encode(waveform, self._audio.cache_dtype))
 
 

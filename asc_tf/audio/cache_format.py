@@ -1,13 +1,13 @@
-"""The file of one decoded clip: 32 bytes of header, then its samples.
+"""File format of a decoded clip: 32 bytes of header, then the samples.
 
     8 bytes   name and version of the format
     4         channels, uint32
-    4         type of the samples, uint32: its place among `DTYPES`
+    4         type of the samples, uint32: its index in `DTYPES`
     8         samples per channel, int64
-    8         scale, float64: what 1 stands for, or 32767 in int16
+    8         scale, float64: sample value that is stored as 1, or as 32767 in int16
 
 Everything is little-endian. int16 and float16 are scaled to the clip's peak, so that a
-float file beyond full scale is not clipped and a quiet one keeps its detail.
+float file beyond full scale is not clipped and a quiet one does not lose detail.
 """
 
 import struct
@@ -25,14 +25,14 @@ BLOCK = 2**18
 
 
 def encode(waveform: np.ndarray, dtype: str) -> Iterator[bytes]:
-    """A waveform as the bytes of a kept file, part by part: no whole copy is made.
+    """Encode a waveform in blocks, without a copy of the whole.
 
     Args:
         waveform: float32 `[samples]` or `[samples, channels]`.
         dtype: One of `DTYPES`.
 
     Yields:
-        The bytes.
+        Bytes of the file, in order.
     """
     # float16 ends at 65504 and loses detail below 6e-5.
     peak = max(waveform.max(initial=0.0), -waveform.min(initial=0.0))
@@ -40,14 +40,20 @@ def encode(waveform: np.ndarray, dtype: str) -> Iterator[bytes]:
     width = waveform.shape[1] if waveform.ndim == 2 else 1
     yield HEADER.pack(MAGIC, width, DTYPES.index(dtype), len(waveform), scale)
     for first in range(0, len(waveform), BLOCK):
-        # Not by their quotient: of the least floats that has no exact one.
+        # Not times `FULL_SCALE / scale`, which overflows for the smallest floats.
         values = waveform[first : first + BLOCK] / scale * np.float32(FULL_SCALE[dtype])
         stored = np.rint(values) if dtype == "int16" else values
         yield stored.astype(np.dtype(dtype).newbyteorder("<")).tobytes()
 
 
-def is_whole(head: bytes, size: int, dtype: str) -> bool:
-    """Whether a file of `size` bytes that begins with `head` is what it claims."""
+def is_complete(head: bytes, size: int, dtype: str) -> bool:
+    """Check whether a file has the type and the size that its header says.
+
+    Args:
+        head: First bytes of the file.
+        size: Size of the file in bytes.
+        dtype: Expected type of the samples, one of `DTYPES`.
+    """
     if len(head) < HEADER.size:
         return False
     magic, width, kind, samples, _ = HEADER.unpack(head[: HEADER.size])
@@ -56,12 +62,12 @@ def is_whole(head: bytes, size: int, dtype: str) -> bool:
 
 
 def decode(contents: tf.Tensor, dtype: str, channels: int) -> tf.Tensor:
-    """The waveform of a kept file, in the graph.
+    """Decode a file in the graph.
 
     Args:
-        contents: The bytes, string `[]`.
-        dtype: What it was encoded with.
-        channels: 1 or 2.
+        contents: Bytes of the file, string `[]`.
+        dtype: Type with which it was encoded.
+        channels: Number of channels, 1 or 2.
 
     Returns:
         float32 `[samples]`, or `[samples, 2]` where there are two channels.

@@ -1,9 +1,9 @@
-"""Encoded clip to a waveform at the configured rate, in the graph.
+"""Decoding in the graph: bytes of a file to a waveform at the configured sample rate.
 
-Each file has a decoder, its route, chosen by `asc_tf.audio.inspect` when the manifest
-is made: our own WAV parser, or one of tensorflow-io's, which are used only on files
-that libsndfile has read completely (malformed bytes hang them or end the process). What
-neither decodes comes from the files of `asc_tf.audio.cache`, route `kept`.
+The scan chooses a decoder for each file, its route (`asc_tf.audio.inspect`): our own
+WAV parser, or one of tensorflow-io's, which are used only on files that libsndfile has
+read completely (malformed bytes hang them or end the process). All other clips come
+from the files of `asc_tf.audio.cache`, route `cached`.
 """
 
 import functools
@@ -15,23 +15,24 @@ import tensorflow as tf
 from asc_tf.audio import cache_format, wav
 from asc_tf.audio.inspect import ROUTES
 from asc_tf.audio.resample import resample
-from asc_tf.audio.tensorflow_io import tensorflow_io
+from asc_tf.audio.tensorflow_io import load_tensorflow_io
 from asc_tf.config import Audio
 from asc_tf.dsp import channels
 from asc_tf.dsp.streaming import BAD_SAMPLES, MAX_PEAK
 
-KEPT = "kept"
-"""The route of what is in the cache."""
+CACHED = "cached"
+"""Route of a clip that is in the cache."""
 
 GRAPH_ROUTES = ("wav", *ROUTES.values())
-"""Routes of decoding in the graph, values of the manifest's column `route`."""
+"""Routes that decode in the graph, values of the manifest's column `route`."""
 
 
-class Known(NamedTuple):
-    """What can occur in a graph; only this becomes part of it.
+class Variants(NamedTuple):
+    """Routes, views and sample rates that a graph is built for.
 
-    So a graph of WAV files alone holds core operations alone, and the kernels of the
-    rates are constants; the most frequent rate comes first. A single rate is the rate.
+    A graph for WAV files alone needs only core operations. The kernels of `rates` are
+    constants of the graph, the most frequent rate first; a single rate is taken to be
+    the rate of every clip.
     """
 
     routes: tuple[str, ...] = GRAPH_ROUTES
@@ -46,45 +47,47 @@ def decode_clip(
     span: tf.Tensor,
     view: tf.Tensor,
     audio: Audio,
-    known: Known,
+    variants: Variants,
 ) -> tf.Tensor:
     """Decode one clip: bytes to a waveform at `audio.sample_rate`.
 
     Args:
-        contents: The bytes of the file, string `[]`.
-        route: One of `known.routes`, string `[]`.
-        sample_rate: The file's rate, Hz, int64 `[]`; `known.rates` are the fast ones.
-        span: Start and duration of the clip in its file, seconds, float64 `[2]`; a
-            duration of 0 reaches to the end of the file.
-        view: One of `known.views`, string `[]`.
-        audio: The audio settings.
-        known: What can occur.
+        contents: Bytes of the file, string `[]`.
+        route: One of `variants.routes`, string `[]`.
+        sample_rate: Sample rate of the file in Hz, int64 `[]`; those in
+            `variants.rates` are the fast ones.
+        span: Start and duration of the clip in its file in seconds, float64 `[2]`; a
+            duration of 0 means up to the end of the file.
+        view: One of `variants.views`, string `[]`.
+        audio: Audio settings.
+        variants: Routes, views and rates that can occur.
 
     Returns:
         float32 `[samples]`, or `[samples, 2]` where the views have two channels.
     """
 
-    def from_cache() -> tf.Tensor:
+    def decode_cached() -> tf.Tensor:
         return cache_format.decode(
-            contents, audio.cache_dtype, channels.count(audio.channels)
+            contents, audio.cache_dtype, channels.count_channels(audio.channels)
         )
 
-    def fresh() -> tf.Tensor:
-        routes = [name for name in known.routes if name != KEPT]
+    def decode_fresh() -> tf.Tensor:
+        routes = [name for name in variants.routes if name != CACHED]
         waveform = decode_channels(contents, route, sample_rate, span, audio, routes)
         branches = {
-            name: functools.partial(select_view, waveform, name) for name in known.views
+            name: functools.partial(select_view, waveform, name)
+            for name in variants.views
         }
-        only_rate = known.rates[0] if len(known.rates) == 1 else sample_rate
+        only_rate = variants.rates[0] if len(variants.rates) == 1 else sample_rate
         return resample_all(
-            _switch(view, branches), only_rate, audio.sample_rate, known.rates
+            _switch(view, branches), only_rate, audio.sample_rate, variants.rates
         )
 
-    if KEPT not in known.routes:
-        return fresh()
-    if set(known.routes) == {KEPT}:
-        return from_cache()
-    return tf.cond(route == KEPT, from_cache, fresh)
+    if CACHED not in variants.routes:
+        return decode_fresh()
+    if set(variants.routes) == {CACHED}:
+        return decode_cached()
+    return tf.cond(route == CACHED, decode_cached, decode_fresh)
 
 
 def decode_channels(
@@ -95,29 +98,29 @@ def decode_channels(
     audio: Audio,
     routes: Sequence[str],
 ) -> tf.Tensor:
-    """Decode one clip as it is in its file: float32 `[samples, channels]`."""
+    """Decode one clip without downmixing or resampling: `[samples, channels]`."""
     times = span * tf.cast(sample_rate, tf.float64)
     return _switch(
-        route, {name: _branch(name, contents, times, audio) for name in routes}
+        route, {name: _make_branch(name, contents, times, audio) for name in routes}
     )
 
 
 def decode_wav(
     contents: tf.Tensor, audio: Audio, name: tf.Tensor | str = "the file"
 ) -> tf.Tensor:
-    """Decode the bytes of one WAV file that comes from outside.
+    """Decode the bytes of one untrusted WAV file.
 
     Args:
-        contents: The bytes of the file, string `[]`.
-        audio: The audio settings.
+        contents: Bytes of the file, string `[]`.
+        audio: Audio settings.
         name: Name of the file in the error, string `[]`.
 
     Returns:
         float32 `[views, samples]` at `audio.sample_rate`, or `[1, samples, 2]` where
-        the model hears two channels.
+        the model has two input channels.
 
     Raises:
-        tf.errors.InvalidArgumentError: When the graph runs, with what is wrong.
+        tf.errors.InvalidArgumentError: With the reason, when the graph runs.
     """
     header = wav.parse_header(contents, audio.max_seconds)
     reason = tf.strings.join([name, ": ", header.problem])
@@ -125,25 +128,27 @@ def decode_wav(
     with tf.control_dependencies([check]):
         waveform = wav.decode(contents, header)
     reason = tf.strings.join([name, f": {BAD_SAMPLES}"])
-    check = tf.debugging.Assert(is_sound(waveform), [reason])
+    check = tf.debugging.Assert(has_valid_samples(waveform), [reason])
     with tf.control_dependencies([check]):
         views = [
             resample_all(
                 select_view(waveform, name), header.sample_rate, audio.sample_rate
             )
-            for name in channels.views(audio.channels, 2)
+            for name in channels.list_views(audio.channels, 2)
         ]
-    heard = tf.stack(views)
-    # A mono file is one example: of those of a split one, the last is the mean.
-    return heard[tf.where(header.channels > 1, 0, len(views) - 1) :]
+    stacked = tf.stack(views)
+    # A mono file is a single example, also where others are split: the last view.
+    return stacked[tf.where(header.channels > 1, 0, len(views) - 1) :]
 
 
-def is_sound(waveforms: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
-    """Whether samples are finite and not far beyond full scale.
+def has_valid_samples(
+    waveforms: tf.Tensor, axes: Sequence[int] | None = None
+) -> tf.Tensor:
+    """Check whether samples are finite and not far beyond full scale.
 
     Args:
         waveforms: float32 of any shape.
-        axes: Axes that are answered for together; None: all.
+        axes: Axes over which the result is reduced; None for all.
 
     Returns:
         bool, of the shape of the other axes.
@@ -153,17 +158,17 @@ def is_sound(waveforms: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tens
 
 
 def select_view(waveform: tf.Tensor, name: str) -> tf.Tensor:
-    """`asc_tf.dsp.channels.view` in the graph.
+    """Compute one view of a waveform, as `asc_tf.dsp.channels.select_view` does.
 
     Args:
         waveform: float32 `[samples, channels]`.
-        name: The view.
+        name: Name of the view.
 
     Returns:
         float32 `[samples]` or `[samples, 2]`.
     """
     if name == "mono":
-        # Twice as fast as along the short axis.
+        # Transposed, because the mean along the short axis takes twice the time.
         return tf.reduce_mean(tf.transpose(waveform), axis=0)
     left = waveform[:, 0]
     right = waveform[:, tf.minimum(tf.shape(waveform)[1] - 1, 1)]
@@ -182,7 +187,7 @@ def resample_all(
     rate_out: int,
     known_rates: Sequence[int] = (),
 ) -> tf.Tensor:
-    """Resample `[samples]` or `[samples, 2]`, each channel by itself."""
+    """Resample each channel of `[samples]` or `[samples, 2]`."""
     if waveform.shape.rank == 1:
         return resample(waveform, rate_in, rate_out, known_rates)
     columns = [
@@ -195,7 +200,7 @@ def resample_all(
 def _switch(
     name: tf.Tensor, branches: Mapping[str, Callable[[], tf.Tensor]]
 ) -> tf.Tensor:
-    """What the branch of a name gives; the only branch needs no name."""
+    """Run the branch of a name; a single branch needs no name."""
     functions = list(branches.values())
     if len(functions) == 1:
         return functions[0]()
@@ -203,13 +208,13 @@ def _switch(
     return tf.switch_case(index, functions)
 
 
-def _branch(
+def _make_branch(
     route: str, contents: tf.Tensor, times: tf.Tensor, audio: Audio
 ) -> Callable[[], tf.Tensor]:
-    """The decoder of one route, giving the clip as float32 `[samples, channels]`."""
+    """Make the decoder of one route, which returns float32 `[samples, channels]`."""
     if route == "wav":
-        return lambda: _wav_clip(contents, times, audio)
-    tfio = tensorflow_io()
+        return lambda: _decode_wav_clip(contents, times, audio)
+    tfio = load_tensorflow_io()
 
     def flac(dtype: tf.DType, zero: float, scale: float) -> tf.Tensor:
         samples = tfio.audio.decode_flac(contents, dtype=dtype)
@@ -225,16 +230,16 @@ def _branch(
 
     def clip() -> tf.Tensor:
         channels = decoders[route]()
-        start, end = _bounds(times, tf.shape(channels, tf.int64)[0])
+        start, end = _compute_bounds(times, tf.shape(channels, tf.int64)[0])
         return channels[start:end]
 
     return clip
 
 
-def _wav_clip(contents: tf.Tensor, times: tf.Tensor, audio: Audio) -> tf.Tensor:
-    """Only the bytes of the clip are decoded, however long its file is."""
+def _decode_wav_clip(contents: tf.Tensor, times: tf.Tensor, audio: Audio) -> tf.Tensor:
+    """Decode a clip of a WAV file, without decoding the rest of the file."""
     header = wav.parse_header(contents, audio.max_seconds)
-    start, end = _bounds(times, header.samples)
+    start, end = _compute_bounds(times, header.samples)
     skipped = start * header.channels * header.sample_bytes
     clip = header._replace(
         data_start=header.data_start + skipped, samples=tf.maximum(end - start, 0)
@@ -242,8 +247,10 @@ def _wav_clip(contents: tf.Tensor, times: tf.Tensor, audio: Audio) -> tf.Tensor:
     return wav.decode(contents, clip)
 
 
-def _bounds(times: tf.Tensor, samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """First sample of a clip, and the one behind its last, from start and duration."""
+def _compute_bounds(
+    times: tf.Tensor, samples: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Convert start and duration to the first sample and the one after the last."""
     # Bounded before the cast: what int64 cannot hold has no defined value.
     bounded = tf.minimum(tf.round(times), tf.cast(samples, tf.float64))
     start, length = tf.unstack(tf.cast(bounded, tf.int64))

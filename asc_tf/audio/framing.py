@@ -1,8 +1,8 @@
-"""Whether a compressed file is laid out as its encoder left it.
+"""Check of the framing of compressed files, before tensorflow-io may decode them.
 
-libsndfile steps over damage that tensorflow-io trips on: a page with a wrong checksum
-ends the run, a wrong count in an MP3's first frame asks for gigabytes. So a file that
-libsndfile can read must also be whole.
+libsndfile tolerates damage that tensorflow-io does not: a page with a wrong checksum
+ends the run, a wrong count in an MP3's first frame allocates gigabytes. So a file that
+libsndfile can read must also be complete and undamaged.
 
 Formats: RFC 3533 (Ogg), RFC 9639 (FLAC), ISO/IEC 11172-3 and 13818-3 (MPEG audio).
 """
@@ -17,7 +17,7 @@ MP3_FRAME = 1152
 """Samples in the longest frame of an MP3."""
 
 MAX_FLAC_FRAMES = 0x10FFFF
-"""More numbers than this Python's UTF-8 does not write."""
+"""Most frame numbers that Python's UTF-8 can write."""
 
 _MAX_TRIMMED = 2 * 4095
 """Samples that a LAME header can take off an MP3's start and end together."""
@@ -25,26 +25,26 @@ _MAX_TRIMMED = 2 * 4095
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
-def problem(contents: bytes, container: str, samples: int) -> str:
-    """What is wrong with the framing of a file.
+def find_problem(contents: bytes, container: str, samples: int) -> str:
+    """Find out what is wrong with the framing of a file.
 
     Args:
-        contents: The bytes of the file.
+        contents: Bytes of the file.
         container: `OGG`, `FLAC` or `MP3`.
-        samples: Samples per channel that libsndfile promises.
+        samples: Samples per channel by libsndfile's reading of the header.
 
     Returns:
-        The problem, empty where there is none.
+        Description of the problem; empty if there is none.
     """
     if container == "OGG":
-        return _ogg_problem(contents)
+        return _check_ogg(contents)
     if container == "FLAC":
-        return _flac_problem(contents, samples)
-    return _mp3_problem(contents, samples)
+        return _check_flac(contents, samples)
+    return _check_mp3(contents, samples)
 
 
-def _ogg_problem(contents: bytes) -> str:
-    """Walk the pages: one stream, all of them there, none damaged."""
+def _check_ogg(contents: bytes) -> str:
+    """Check the pages of an Ogg file: one stream, none missing, none damaged."""
     position = number = flags = 0
     stream = contents[14:18]
     while position < len(contents):
@@ -55,7 +55,7 @@ def _ogg_problem(contents: bytes) -> str:
             return f"damaged at byte {position}"
         lacing = contents[position + 27 : position + 27 + header[26]]
         page = contents[position : position + 27 + header[26] + sum(lacing)]
-        if ogg_checksum(page) != int.from_bytes(header[22:26], "little"):
+        if compute_ogg_checksum(page) != int.from_bytes(header[22:26], "little"):
             return f"damaged or cut off in the page at byte {position}"
         if header[14:18] != stream:
             return "more than one stream"
@@ -67,20 +67,20 @@ def _ogg_problem(contents: bytes) -> str:
     return "" if flags & 4 else "cut off"
 
 
-def ogg_checksum(page: bytes) -> int:
-    """Ogg's CRC-32, its checksum field taken as 0: that of zlib with bits reversed."""
+def compute_ogg_checksum(page: bytes) -> int:
+    """Compute an Ogg page's CRC-32: zlib's with all bits reversed."""
     blank = page[:22] + bytes(4) + page[26:]
     value = zlib.crc32(blank.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{value:032b}"[::-1], 2)
 
 
-def _flac_problem(contents: bytes, samples: int) -> str:
-    """Look for the frames in their order, each of the size and depth that is claimed.
+def _check_flac(contents: bytes, samples: int) -> str:
+    """Check that the frames come in order, each of the size and depth of the header.
 
-    They have checksums, which libsndfile has seen to. But tensorflow-io seeks by the
-    size of the blocks and the numbers of the frames.
+    libsndfile has verified their checksums. But tensorflow-io seeks by the size of the
+    blocks and the numbers of the frames.
     """
-    # Behind an ID3 tag libsndfile has found the stream, and tensorflow-io finds it.
+    # Both libraries skip an ID3 tag in front of the stream.
     position = contents.find(b"fLaC") + 4
     stream_info = contents[position + 4 : position + 38]
     smallest, size = struct.unpack(">HH", stream_info[:4])
@@ -91,41 +91,41 @@ def _flac_problem(contents: bytes, samples: int) -> str:
         is_last = contents[position] >= 128
         position += 4 + int.from_bytes(contents[position + 1 : position + 4], "big")
     depth = ((stream_info[12] & 1) << 4 | stream_info[13] >> 4) + 1
-    frames, found = -(-samples // size), 0
-    for match in _flac_starts(depth).finditer(contents, position):
-        number = chr(found).encode("utf-8", "surrogatepass")
+    frames, count = -(-samples // size), 0
+    for match in _make_frame_pattern(depth).finditer(contents, position):
+        number = chr(count).encode("utf-8", "surrogatepass")
         if not contents.startswith(number, match.end()):
             continue
-        due, end = min(size, samples - found * size), match.end() + len(number)
-        if _flac_block(match[1][0], contents[end : end + 2]) != due:
-            return f"frame {found} is not of {due} samples"
-        found += 1
-        if found == min(frames, MAX_FLAC_FRAMES):
+        expected, end = min(size, samples - count * size), match.end() + len(number)
+        if _read_frame_samples(match[1][0], contents[end : end + 2]) != expected:
+            return f"frame {count} is not of {expected} samples"
+        count += 1
+        if count == min(frames, MAX_FLAC_FRAMES):
             break
-    return "" if found == frames else f"{found} of {frames} frames of {size} samples"
+    return "" if count == frames else f"{count} of {frames} frames of {size} samples"
 
 
 @functools.cache
-def _flac_starts(depth: int) -> re.Pattern[bytes]:
-    """How frames begin in a stream of blocks of one size: their number follows."""
+def _make_frame_pattern(depth: int) -> re.Pattern[bytes]:
+    """Make the pattern of a frame's start, up to its number; blocks have one size."""
     code = {8: 1, 12: 2, 16: 4, 20: 5, 24: 6, 32: 7}.get(depth, 0)
     # High half: channels, which differ from frame to frame. Code 0: as in the header.
     ends = bytes(high << 4 | low for high in range(16) for low in (0, code << 1))
     return re.compile(b"\xff\xf8(.)[" + re.escape(ends) + b"]", re.DOTALL)
 
 
-def _flac_block(codes: int, behind: bytes) -> int:
-    """Samples in a frame; `behind` is what follows its number."""
+def _read_frame_samples(codes: int, after_number: bytes) -> int:
+    """Read the samples in a frame from its block size code."""
     code = codes >> 4
     if code in (6, 7):
-        return int.from_bytes(behind[: code - 5], "big") + 1
+        return int.from_bytes(after_number[: code - 5], "big") + 1
     if code < 6:
         return (0, 192, 576, 1152, 2304, 4608)[code]
     return 256 << (code - 8)
 
 
 class _Mp3Frame(NamedTuple):
-    """What a frame's header says; `size` in bytes, `samples` per channel."""
+    """Header of an MP3 frame; `size` is in bytes, `samples` per channel."""
 
     kind: tuple[int, int, bool]
     size: int
@@ -133,13 +133,13 @@ class _Mp3Frame(NamedTuple):
     side_bytes: int
 
 
-def _mp3_problem(contents: bytes, samples: int) -> str:
-    """Walk the frames: all alike, none missing, and as many as the first one says."""
-    contents = _without_tags(contents)
-    first = _mp3_frame(contents[:4])
+def _check_mp3(contents: bytes, samples: int) -> str:
+    """Check that frames are alike, none is missing, and the count is the first's."""
+    contents = _strip_tags(contents)
+    first = _parse_mp3_frame(contents[:4])
     position = frames = 0
     while position < len(contents):
-        frame = _mp3_frame(contents[position : position + 4])
+        frame = _parse_mp3_frame(contents[position : position + 4])
         if frame is None or first is None or frame.kind != first.kind:
             return f"damaged at byte {position} of its audio"
         position += frame.size
@@ -161,8 +161,8 @@ def _mp3_problem(contents: bytes, samples: int) -> str:
     return ""
 
 
-def _mp3_frame(header: bytes) -> _Mp3Frame | None:
-    """The frame that a header begins; None where it is none of layer III."""
+def _parse_mp3_frame(header: bytes) -> _Mp3Frame | None:
+    """Parse the header of a frame; None if it is not one of layer III."""
     bits = int.from_bytes(header, "big")
     version, rate_index = bits >> 19 & 3, bits >> 10 & 3
     if len(header) < 4 or bits >> 21 != 0x7FF or version == 1 or rate_index == 3:
@@ -184,8 +184,8 @@ _KILOBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
 _KILOBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 
 
-def _without_tags(contents: bytes) -> bytes:
-    """The audio of an MP3 between ID3v2 tags before it and ID3v1 and APE after it."""
+def _strip_tags(contents: bytes) -> bytes:
+    """Remove the ID3v2 tags before an MP3's audio and the ID3v1 and APE tags after."""
     while contents[:3] == b"ID3" and len(contents) >= 10:
         high, upper, lower, low = contents[6:10]
         size = (high & 127) << 21 | (upper & 127) << 14 | (lower & 127) << 7 | low & 127

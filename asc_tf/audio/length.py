@@ -1,23 +1,23 @@
-"""Whether a file is as long as its first bytes say.
+"""Check of a file's size against its header.
 
-libsndfile reads a file that was cut off as far as it goes and does not mention it.
+libsndfile reads a file that was cut off as far as it goes, without saying so.
 """
 
 import struct
 
 
-def missing_bytes(head: bytes, size: int) -> int:
-    """Bytes that a file lacks, by what its header says of its length.
+def count_missing_bytes(head: bytes, size: int) -> int:
+    """Count the bytes that a file lacks, by the length in its header.
 
     Args:
-        head: The first 64 bytes of the file, or all of a shorter one.
-        size: Bytes of the file.
+        head: First 64 bytes of the file, or all of a shorter one.
+        size: Size of the file in bytes.
 
     Returns:
-        0 where nothing is missing, where the format does not say, or where the length
-        is left open as a recorder does that could not go back to fill it in.
+        0 if nothing is missing, if the format does not tell the length, or if the
+        length was left open, by a recorder that could not go back to fill it in.
     """
-    claimed = _claimed(head.ljust(64, b"\0"))
+    claimed = _read_length(head.ljust(64, b"\0"))
     is_open = not 0 < claimed < 2**62 or claimed in _OPEN
     return 0 if is_open else max(claimed - size, 0)
 
@@ -25,8 +25,8 @@ def missing_bytes(head: bytes, size: int) -> int:
 _OPEN = (0, 2**32 - 1, 2**31 - 1, 2**32 - 1 + 8, 2**31 - 1 + 8)
 
 
-def _claimed(head: bytes) -> int:
-    """Bytes of a whole file; 0 where its format does not say."""
+def _read_length(head: bytes) -> int:
+    """Read the size of the whole file in bytes; 0 if the format does not tell it."""
     kind = head[:4]
     if kind == b"RIFF" and head[8:12] == b"WAVE":
         return struct.unpack_from("<I", head, 4)[0] + 8

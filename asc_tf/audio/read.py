@@ -1,4 +1,4 @@
-"""One file to one waveform, outside of a pipeline: to predict, and for the cache."""
+"""Decoding of single files outside of a pipeline, for predictions and the cache."""
 
 import functools
 import os
@@ -16,23 +16,25 @@ from asc_tf.core.errors import UserError
 
 
 def read(path: Path | str, audio: Audio) -> tuple[np.ndarray, int]:
-    """Decode a file that may hold anything, after reading it through.
+    """Inspect and decode an untrusted file.
 
     Args:
-        path: The file.
-        audio: The audio settings.
+        path: Path of the file.
+        audio: Audio settings.
 
     Returns:
-        float32 `[samples, channels]`, and its rate, Hz.
+        float32 `[samples, channels]`, and the sample rate in Hz.
 
     Raises:
         UserError: Naming the file and what is wrong with it.
     """
-    found = inspect(path, audio.max_seconds, audio.decoder)
-    if found.refusal:
-        raise UserError(f"{path}: {found.refusal}")
+    inspection = inspect(path, audio.max_seconds, audio.decoder)
+    if inspection.refusal:
+        raise UserError(f"{path}: {inspection.refusal}")
     whole = (0.0, 0.0)
-    return read_channels(Path(path), found.route, found.sample_rate, whole, audio)
+    return read_channels(
+        Path(path), inspection.route, inspection.sample_rate, whole, audio
+    )
 
 
 def read_channels(
@@ -41,24 +43,24 @@ def read_channels(
     """Decode a clip of a file that has been inspected.
 
     Args:
-        path: The file.
-        route: Its decoder.
-        sample_rate: Its rate, Hz.
-        span: Start and duration of the clip, seconds; a duration of 0 reaches to the
+        path: Path of the file.
+        route: Name of its decoder.
+        sample_rate: Sample rate of the file in Hz.
+        span: Start and duration of the clip in seconds; a duration of 0 means up to the
             end of the file.
-        audio: The audio settings.
+        audio: Audio settings.
 
     Returns:
-        float32 `[samples, channels]`, and its rate, Hz.
+        float32 `[samples, channels]`, and the sample rate in Hz.
 
     Raises:
-        UserError: Naming the file, if it is not what it was when it was inspected.
+        UserError: Naming the file, if it has changed since its inspection.
     """
     try:
         if route == sndfile.ROUTE:
             return sndfile.read(path, span, audio.max_seconds)
-        decode = _decoder(route, audio.max_seconds)
-        # As bytes, because a name need not be UTF-8.
+        decode = _make_decoder(route, audio.max_seconds)
+        # As bytes, because a file name need not be UTF-8.
         return decode(os.fsencode(path), sample_rate, span).numpy(), sample_rate
     except (tf.errors.OpError, OSError, sndfile.RefusedError) as error:
         reason = getattr(error, "message", str(error)).split("\n")[0]
@@ -66,7 +68,7 @@ def read_channels(
 
 
 @functools.lru_cache(maxsize=16)
-def _decoder(route: str, max_seconds: float) -> Callable[..., tf.Tensor]:
+def _make_decoder(route: str, max_seconds: float) -> Callable[..., tf.Tensor]:
     audio = Audio(max_seconds=max_seconds)
     text, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)
 

@@ -1,4 +1,4 @@
-"""Resampling in the graph, for rates known when it is built or when it runs."""
+"""Resampling in the graph, for rates known when it is built or only when it runs."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,11 +10,11 @@ import tensorflow as tf
 from asc_tf.dsp import resampling
 
 MAX_CONSTANT_VALUES = 2**22
-"""Kernel values of known rates that one graph holds (16 MB)."""
+"""Most kernel values of known rates that one graph holds (16 MB)."""
 
 
 class _Plan(NamedTuple):
-    """`resampling.Plan` as int64 scalars, with `scale` as float64."""
+    """Tensors of `resampling.Plan`: int64 scalars, `scale` float64."""
 
     down: tf.Tensor
     up: tf.Tensor
@@ -34,94 +34,100 @@ def resample(
 
     Args:
         waveform: float32 `[samples]`.
-        rate_in: Its rate, Hz, integer `[]`, at least 1.
-        rate_out: The rate wanted, Hz.
-        known_rates: Rates that `rate_in` is likely to have, Hz, the likeliest first;
-            their kernels become constants of the graph. Any other rate works too: its
-            kernel is made anew each time. A `rate_in` that is an `int` is known.
+        rate_in: Sample rate of the waveform in Hz, integer `[]`, at least 1.
+        rate_out: Sample rate of the result in Hz.
+        known_rates: Likely values of `rate_in` in Hz, the likeliest first; their
+            kernels become constants of the graph. Any other rate works too: its kernel
+            is computed each time. A `rate_in` that is an `int` is known.
 
     Returns:
         float32 `[ceil(samples * rate_out / rate_in)]`.
     """
     static = tf.get_static_value(rate_in)
     if static is not None:
-        return _known(waveform, int(static), rate_out)
+        return _resample_known(waveform, int(static), rate_out)
     rate_in = tf.cast(rate_in, tf.int64)
-    rates = affordable(known_rates, rate_out)
+    rates = choose_constant_rates(known_rates, rate_out)
     branches: list[Callable[[], tf.Tensor]] = [
-        partial(_known, waveform, rate, rate_out) for rate in rates
+        partial(_resample_known, waveform, rate, rate_out) for rate in rates
     ]
-    branches.append(partial(_any, waveform, rate_in, rate_out))
+    branches.append(partial(_resample_any, waveform, rate_in, rate_out))
     matches = tf.concat([tf.equal(rate_in, np.array(rates, np.int64)), [True]], axis=0)
     return tf.switch_case(tf.argmax(matches, output_type=tf.int32), branches)
 
 
-def affordable(known_rates: Sequence[int], rate_out: int) -> list[int]:
-    """Which rates become constants of the graph.
+def choose_constant_rates(known_rates: Sequence[int], rate_out: int) -> list[int]:
+    """Choose the rates whose kernels become constants of the graph.
 
     Args:
-        known_rates: Rates, Hz, the likeliest first.
-        rate_out: The rate wanted, Hz.
+        known_rates: Rates in Hz, the likeliest first.
+        rate_out: Sample rate of the result in Hz.
 
     Returns:
-        Those whose kernels together fit `MAX_CONSTANT_VALUES`, each once.
+        Rates whose kernels together fit `MAX_CONSTANT_VALUES`, each once.
     """
     chosen, left = [], MAX_CONSTANT_VALUES
     for rate in dict.fromkeys(known_rates):
-        size = 0 if rate == rate_out else _kernel_values(rate, rate_out)
+        size = 0 if rate == rate_out else _count_kernel_values(rate, rate_out)
         if size <= left:
             chosen.append(rate)
             left -= size
     return chosen
 
 
-def _kernel_values(rate_in: int, rate_out: int) -> int:
+def _count_kernel_values(rate_in: int, rate_out: int) -> int:
     rates = resampling.plan(rate_in, rate_out)
     if rates.is_awkward:
-        return resampling.drift(rates).kernels.size
-    return sum(product.kernel.size for product in resampling.products(rates))
+        return resampling.make_interpolation(rates).kernels.size
+    return sum(product.kernel.size for product in resampling.make_products(rates))
 
 
-def _known(waveform: tf.Tensor, rate_in: int, rate_out: int) -> tf.Tensor:
-    """A rate that is known when the graph is built."""
+def _resample_known(waveform: tf.Tensor, rate_in: int, rate_out: int) -> tf.Tensor:
+    """Resample from a rate that is known when the graph is built."""
     if rate_in == rate_out:
         return tf.identity(waveform)
     rates = resampling.plan(rate_in, rate_out)
-    length = _output_samples(waveform, rate_in, rate_out)
+    length = _count_output_samples(waveform, rate_in, rate_out)
     if rates.is_awkward:
-        output = _drifting(waveform, rates, resampling.drift(rates), length)
-    elif len(products := resampling.products(rates)) == 1:
+        output = _interpolate_blocks(
+            waveform, rates, resampling.make_interpolation(rates), length
+        )
+    elif len(products := resampling.make_products(rates)) == 1:
         kernel = products[0].kernel
         missing = rates.spans * rates.down - len(kernel)
-        output = _in_blocks(waveform, rates, np.pad(kernel, [(0, missing), (0, 0)]))
+        output = _multiply_blocks(
+            waveform, rates, np.pad(kernel, [(0, missing), (0, 0)])
+        )
     else:
-        output = _in_groups(waveform, rates)
+        output = _multiply_groups(waveform, rates)
     return output[:length]
 
 
-def _any(waveform: tf.Tensor, rate_in: tf.Tensor, rate_out: int) -> tf.Tensor:
-    """A rate that is known only when the graph runs."""
+def _resample_any(waveform: tf.Tensor, rate_in: tf.Tensor, rate_out: int) -> tf.Tensor:
+    """Resample from a rate that is known only when the graph runs."""
 
-    def resampled() -> tf.Tensor:
-        rates = _plan(rate_in, np.int64(rate_out))
-        length = _output_samples(waveform, rate_in, rate_out)
+    def resample_anew() -> tf.Tensor:
+        rates = _plan_block(rate_in, np.int64(rate_out))
+        length = _count_output_samples(waveform, rate_in, rate_out)
         output = tf.cond(
             rates.width * rates.up > resampling.MAX_KERNEL_VALUES,
-            lambda: _drifting(waveform, rates, _drift(rates), length),
-            lambda: _in_blocks(waveform, rates, _kernel(rates)),
+            lambda: _interpolate_blocks(
+                waveform, rates, _make_interpolation(rates), length
+            ),
+            lambda: _multiply_blocks(waveform, rates, _make_kernel(rates)),
         )
         return output[:length]
 
-    return tf.cond(rate_in == rate_out, lambda: tf.identity(waveform), resampled)
+    return tf.cond(rate_in == rate_out, lambda: tf.identity(waveform), resample_anew)
 
 
-def _output_samples(
+def _count_output_samples(
     waveform: tf.Tensor, rate_in: tf.Tensor | int, rate_out: int
 ) -> tf.Tensor:
     return (tf.size(waveform, tf.int64) * rate_out + (rate_in - 1)) // rate_in
 
 
-def _plan(rate_in: tf.Tensor, rate_out: np.int64) -> _Plan:
+def _plan_block(rate_in: tf.Tensor, rate_out: np.int64) -> _Plan:
     common, _ = tf.while_loop(
         lambda _, rest: rest > 0,
         lambda value, rest: (rest, value % rest),
@@ -138,24 +144,26 @@ def _plan(rate_in: tf.Tensor, rate_out: np.int64) -> _Plan:
     return _Plan(down, up, scale, half, width, -(-width // down))
 
 
-def _weights(inputs: tf.Tensor, outputs: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """`resampling.weights`: float64 positions to float32 weights."""
+def _compute_weights(
+    inputs: tf.Tensor, outputs: tf.Tensor, scale: tf.Tensor
+) -> tf.Tensor:
+    """Compute `resampling.compute_weights` in the graph."""
     steps = scale * resampling.STEPS
     position = tf.abs(inputs[:, tf.newaxis] * steps - outputs * steps)
     position = tf.minimum(position, resampling.ZERO_CROSSINGS * resampling.STEPS)
     index = tf.cast(position, tf.int32)
     share = tf.cast(position - tf.cast(index, tf.float64), tf.float32)
-    table = resampling.table() * tf.cast(scale, tf.float32)
+    table = resampling.make_filter_table() * tf.cast(scale, tf.float32)
     slopes = table[1:] - table[:-1]
     return tf.gather(table, index) + share * tf.gather(slopes, index)
 
 
-def _rows(
+def _cut_rows(
     waveform: tf.Tensor, rates: _Plan | resampling.Plan
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The waveform in rows of `down`, after `half` zeros, and how many blocks it makes.
+    """Pad the waveform with `half` zeros, cut it into rows of `down`, count its blocks.
 
-    A block's window is its own row and some that follow, so no window is copied out.
+    A block's window is its own row and some that follow, so that no window is copied.
     """
     samples = tf.size(waveform, tf.int64)
     blocks = samples // rates.down + 1
@@ -164,21 +172,21 @@ def _rows(
     return tf.reshape(padded, tf.stack([-1, rates.down])), blocks
 
 
-def _in_blocks(
+def _multiply_blocks(
     waveform: tf.Tensor, rates: _Plan | resampling.Plan, kernel: tf.Tensor
 ) -> tf.Tensor:
-    """Whole blocks in one convolution over rows, by a kernel `[spans * down, up]`."""
-    rows, _ = _rows(waveform, rates)
+    """Compute all blocks in one convolution over rows; kernel `[spans * down, up]`."""
+    rows, _ = _cut_rows(waveform, rates)
     kernel = tf.reshape(kernel, tf.stack([1, rates.spans, rates.down, rates.up]))
     output = tf.nn.conv2d(rows[tf.newaxis, tf.newaxis], kernel, 1, "VALID")
     return tf.reshape(output, [-1])
 
 
-def _in_groups(waveform: tf.Tensor, rates: resampling.Plan) -> tf.Tensor:
-    """Whole blocks in a few products for each group of phases."""
-    rows, blocks = _rows(waveform, rates)
+def _multiply_groups(waveform: tf.Tensor, rates: resampling.Plan) -> tf.Tensor:
+    """Compute all blocks in a few products for each group of phases."""
+    rows, blocks = _cut_rows(waveform, rates)
     groups = []
-    for inputs, _, kernel in resampling.products(rates):
+    for inputs, _, kernel in resampling.make_products(rates):
         parts = []
         for span in range(inputs.start // rates.down, rates.spans):
             first = span * rates.down
@@ -193,51 +201,56 @@ def _in_groups(waveform: tf.Tensor, rates: resampling.Plan) -> tf.Tensor:
     return tf.reshape(tf.concat(groups, axis=1), [-1])
 
 
-def _positions(rates: _Plan, outputs: tf.Tensor) -> tf.Tensor:
-    """Where the first outputs lie, in input samples: float64 `[outputs]`."""
+def _compute_positions(rates: _Plan, outputs: tf.Tensor) -> tf.Tensor:
+    """Compute the positions of the first outputs in input samples: `[outputs]`."""
     inputs = tf.cast(tf.range(outputs) * rates.down, tf.float64)
     return inputs / tf.cast(rates.up, tf.float64)
 
 
-def _kernel(rates: _Plan) -> tf.Tensor:
-    """All phases of one block: float32 `[spans * down, up]`."""
+def _make_kernel(rates: _Plan) -> tf.Tensor:
+    """Compute the kernel of one block: float32 `[spans * down, up]`."""
     inputs = tf.cast(tf.range(rates.width) - rates.half, tf.float64)
-    kernel = _weights(inputs, _positions(rates, rates.up), rates.scale)
+    kernel = _compute_weights(inputs, _compute_positions(rates, rates.up), rates.scale)
     return tf.pad(kernel, [[0, rates.spans * rates.down - rates.width], [0, 0]])
 
 
-def _drift(rates: _Plan) -> resampling.Drift:
-    """`resampling.drift`, with tensors."""
+def _make_interpolation(rates: _Plan) -> resampling.Interpolation:
+    """Compute `resampling.make_interpolation` in the graph."""
     block = resampling.MAX_KERNEL_VALUES // (4 * resampling.NODES * rates.half)
     block = tf.clip_by_value(block, 1, resampling.MAX_AWKWARD_BLOCK)
     width = (block - 1) * rates.down // rates.up + 2 * rates.half + 2
     inputs = tf.cast(tf.range(width) - rates.half, tf.float64)
-    outputs = _positions(rates, block)
+    outputs = _compute_positions(rates, block)
     kernels = tf.map_fn(
-        lambda node: _weights(inputs, outputs + node, rates.scale),
-        tf.constant(resampling.nodes()),
+        lambda node: _compute_weights(inputs, outputs + node, rates.scale),
+        tf.constant(resampling.make_chebyshev_nodes()),
         fn_output_signature=tf.TensorSpec([None, None], tf.float32),
         parallel_iterations=1,
     )
     kernels = tf.transpose(kernels, [1, 0, 2])
-    return resampling.Drift(block, width, tf.reshape(kernels, tf.stack([width, -1])))
+    return resampling.Interpolation(
+        block, width, tf.reshape(kernels, tf.stack([width, -1]))
+    )
 
 
-def _drifting(
+def _interpolate_blocks(
     waveform: tf.Tensor,
     rates: _Plan | resampling.Plan,
-    drift: resampling.Drift,
+    interpolation: resampling.Interpolation,
     length: tf.Tensor,
 ) -> tf.Tensor:
-    """Blocks that begin between two input samples, for awkward rates."""
-    block, width = tf.cast(drift.block, tf.int64), tf.cast(drift.width, tf.int64)
+    """Compute blocks that begin between two input samples, for awkward rates."""
+    block, width = (
+        tf.cast(interpolation.block, tf.int64),
+        tf.cast(interpolation.width, tf.int64),
+    )
     up = tf.cast(rates.up, tf.int64)
     blocks = tf.maximum(-(-length // block), 1)
     most = resampling.MAX_WORKING_VALUES // tf.maximum(width, resampling.NODES * block)
     batches = -(-blocks // tf.maximum(most, 1))
     batch = -(-blocks // batches)
     padded = tf.pad(waveform, [[tf.cast(rates.half, tf.int64), width]])
-    from_cosines = tf.constant(resampling.from_cosines())
+    from_cosines = tf.constant(resampling.make_cosine_matrix())
 
     def outputs(first: tf.Tensor) -> tf.Tensor:
         own = tf.minimum(first + tf.range(batch), blocks - 1)
@@ -248,7 +261,7 @@ def _drifting(
         shares = tf.cast(tf.linalg.matmul(cosines, from_cosines), tf.float32)
         start = tf.minimum(position // up, tf.size(waveform, tf.int64))
         windows = tf.gather(padded, start[:, tf.newaxis] + tf.range(width))
-        parts = tf.linalg.matmul(windows, drift.kernels)
+        parts = tf.linalg.matmul(windows, interpolation.kernels)
         parts = tf.reshape(parts, tf.stack([batch, resampling.NODES, block]))
         return tf.linalg.matmul(shares[:, tf.newaxis], parts)[:, 0]
 

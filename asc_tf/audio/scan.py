@@ -1,17 +1,18 @@
-"""The scan: every clip of a split is read once before the pipeline may decode it."""
+"""Scan of a corpus: each file is read once before the pipeline may decode it."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from asc_tf.audio import sndfile
-from asc_tf.audio.inspect import SILENT, Inspection, available_routes, inspect_all
+from asc_tf.audio.inspect import SILENT, Inspection, inspect_all, list_routes
 from asc_tf.config import Audio
 from asc_tf.manifest import Clip, Manifest
 
 MIN_SECONDS = 0.01
-"""A shorter clip is left out: it is one period of 100 Hz, and what a model would learn
-is the padding. The shortest clip of UrbanSound8K has 0.054 s."""
+"""Shortest duration of a clip: one period of 100 Hz. Of a shorter clip a model would
+learn the padding. The shortest clip of UrbanSound8K has 0.054 s."""
 
 
 def scan(
@@ -23,81 +24,73 @@ def scan(
     known: Iterable[Clip] = (),
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> Manifest:
-    """Read the clips of some splits and note what is in them.
+    """Read the clips of some splits and note what they hold.
 
-    A file that was found good before, and has the same size and modification time, is
-    not read again, if this machine has its decoder. One that was refused is: the reason
-    may be gone.
+    A file that an earlier scan accepted is not read again if its size and modification
+    time are the same and this machine has its decoder. A file that was refused is read
+    again: the reason may be gone.
 
     Args:
-        manifest: The manifest.
-        root: The corpus folder.
-        splits: The splits to scan; clips of other splits are not touched, nor are
-            those of shared recordings that are left out.
-        audio: The audio settings: the decoder, and how long a file may be.
+        manifest: Manifest to scan.
+        root: Folder of the corpus.
+        splits: Splits to scan. Clips of other splits do not change, nor do clips of
+            shared recordings that are left out.
+        audio: Audio settings: the decoder, and how long a file may be.
         known: Clips of an earlier scan.
-        progress: Wraps the iterator of finished files, `tqdm` for one.
+        progress: Wrapper of the iterator of finished files, such as `tqdm`.
 
     Returns:
         The manifest with the scan's columns; a clip that cannot be used has its
         reason.
     """
-    earlier = {_key(clip): clip for clip in known if _still_stands(clip, audio)}
+    earlier = {_make_key(clip): clip for clip in known if _is_still_valid(clip, audio)}
 
-    def is_read(clip: Clip) -> bool:
+    def is_scanned(clip: Clip) -> bool:
         return clip.split in splits and not clip.is_dropped
 
-    mine = [clip for clip in manifest.clips if is_read(clip)]
-    stamps = {path: _stamp(root / path) for path in {clip.path for clip in mine}}
-    fresh = sorted(
+    own = [clip for clip in manifest.clips if is_scanned(clip)]
+    stamps = {path: _read_stamp(root / path) for path in {clip.path for clip in own}}
+    unknown = sorted(
         path for path, stamp in stamps.items() if (path, *stamp) not in earlier
     )
-    found = dict(
-        zip(
-            fresh,
-            inspect_all(
-                [root / path for path in fresh],
-                audio.max_seconds,
-                progress,
-                audio.decoder,
-            ),
-            strict=True,
-        )
-    )
+    files = [root / path for path in unknown]
+    inspected = inspect_all(files, audio.max_seconds, progress, audio.decoder)
+    inspections = dict(zip(unknown, inspected, strict=True))
 
-    def scanned(clip: Clip) -> Clip:
-        if not is_read(clip):
+    def fill_in(clip: Clip) -> Clip:
+        if not is_scanned(clip):
             return clip
         size, mtime_ns = stamps[clip.path]
-        if clip.path in found:
-            columns = _columns(found[clip.path])
+        if clip.path in inspections:
+            columns = _make_columns(inspections[clip.path])
         else:
-            columns = _scan_columns(earlier[clip.path, size, mtime_ns])
+            known_clip = earlier[clip.path, size, mtime_ns]
+            columns = {name: getattr(known_clip, name) for name in _SCANNED}
         clip = dataclasses.replace(clip, size=size, mtime_ns=mtime_ns, **columns)
         return clip if clip.reason else _check_length(clip)
 
-    clips = tuple(scanned(clip) for clip in manifest.clips)
+    clips = tuple(fill_in(clip) for clip in manifest.clips)
     return dataclasses.replace(manifest, clips=clips)
 
 
-def _still_stands(clip: Clip, audio: Audio) -> bool:
-    """Whether what an earlier scan found good is so under these settings too."""
-    by_graph = clip.route != sndfile.ROUTE
+def _is_still_valid(clip: Clip, audio: Audio) -> bool:
+    """Check whether a clip of an earlier scan can be used under these settings."""
+    is_in_graph = clip.route != sndfile.ROUTE
     return (
         bool(clip.size)
         and not clip.reason
         and clip.samples <= audio.max_seconds * clip.sample_rate
-        and clip.route in available_routes()
-        and (audio.decoder == "auto" or by_graph == (audio.decoder == "graph"))
+        and clip.route in list_routes()
+        and (audio.decoder == "auto" or is_in_graph == (audio.decoder == "graph"))
     )
 
 
-def _key(clip: Clip) -> tuple[str, int, int]:
+def _make_key(clip: Clip) -> tuple[str, int, int]:
     return clip.path, clip.size, clip.mtime_ns
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Size and modification time, 0 where there is no file."""
+def _read_stamp(path: Path) -> tuple[int, int]:
+    """Read size and modification time of a file; both 0 if there is none."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -106,33 +99,18 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _columns(found: Inspection) -> dict:
-    reason = found.refusal
-    if not reason and found.peak == 0:
-        reason = SILENT
-    return {
-        "route": found.route,
-        "sample_rate": found.sample_rate,
-        "channels": found.channels,
-        "samples": found.samples,
-        "peak": found.peak,
-        "note": found.note,
-        "reason": reason,
-    }
+_INSPECTED = ("route", "sample_rate", "channels", "samples", "peak", "note")
+_SCANNED = (*_INSPECTED, "reason")
 
 
-def _scan_columns(clip: Clip) -> dict:
-    return {name: getattr(clip, name) for name in _SCANNED}
-
-
-_SCANNED = (
-    *("route", "sample_rate", "channels", "samples", "peak"),
-    *("note", "reason"),
-)
+def _make_columns(inspection: Inspection) -> dict[str, Any]:
+    columns = {name: getattr(inspection, name) for name in _INSPECTED}
+    silent = SILENT if inspection.peak == 0 else ""
+    return columns | {"reason": inspection.refusal or silent}
 
 
 def _check_length(clip: Clip) -> Clip:
-    """Leave out a clip that holds no sample of its file, or too few to be a sound."""
+    """Leave out a clip with too few samples, or none, of its file."""
     seconds = clip.samples / clip.sample_rate
     reason = ""
     if round(clip.start * clip.sample_rate) >= clip.samples:

@@ -1,11 +1,11 @@
-"""Segmentation in the graph, equal to the reference in `asc_tf.dsp.segments`."""
+"""Segmentation and pooling in the graph; the reference is `asc_tf.dsp.segments`."""
 
 import tensorflow as tf
 
 from asc_tf.dsp.segments import SMALLEST
 
 
-def all_segments(
+def cut_segments(
     waveforms: tf.Tensor,
     length: int,
     hop: int,
@@ -44,18 +44,18 @@ def all_segments(
     return tf.gather(waveforms, places, axis=1)
 
 
-def random_segment(
+def draw_segment(
     waveform: tf.Tensor, length: int, seed: tf.Tensor, short_clips: str = "pad"
 ) -> tf.Tensor:
-    """Crop a waveform at a random place, or fill a segment with a shorter one.
+    """Crop a waveform at a random place, or extend one that is too short.
 
-    A shorter one is padded with zeros at a random offset, or looped from a random
-    sample on.
+    A short waveform is padded with zeros on both sides, by random shares, or looped
+    from a random sample on.
 
     Args:
         waveform: float32 `[samples]` or `[samples, channels]`.
         length: Samples in a segment.
-        seed: int64 `[2]`; the same seed gives the same segment.
+        seed: Seed, int64 `[2]`; the same seed gives the same segment.
         short_clips: `pad` or `loop`.
 
     Returns:
@@ -82,7 +82,7 @@ def random_segment(
 
 
 def pool(probabilities: tf.Tensor, pooling: str) -> tf.Tensor:
-    """Segment probabilities to clip probabilities, as `asc_tf.dsp.segments.pool` does.
+    """Pool segment probabilities to clips, as `asc_tf.dsp.segments.pool` does.
 
     Args:
         probabilities: float32 `[batch, segments, labels]`.

@@ -1,7 +1,7 @@
-"""libsndfile: what it finds in a file, and what it decodes.
+"""Measuring and decoding of files by libsndfile.
 
-It survives malformed bytes, so it sees a file before any other decoder of compressed
-formats does, and it decodes what the graph cannot.
+It survives malformed bytes, so it reads a file before any other decoder of compressed
+formats does, and it decodes the formats that the graph cannot.
 """
 
 import contextlib
@@ -14,21 +14,21 @@ import numpy as np
 
 from asc_tf.core.errors import UserError
 from asc_tf.dsp.resampling import RATES
-from asc_tf.dsp.streaming import AudioStream, block_samples
+from asc_tf.dsp.streaming import AudioStream, choose_block_size
 
 ROUTE = "sndfile"
-"""The manifest's `route` of a file that libsndfile decodes."""
+"""Route of a file that libsndfile decodes, a value of the manifest's column `route`."""
 
 UNREADABLE = "not an audio file we can read"
-"""What begins the refusal of a file that libsndfile itself refuses."""
+"""Start of the message for a file that libsndfile itself refuses."""
 
 
 class RefusedError(UserError):
-    """Why libsndfile, or we after it, cannot use a file."""
+    """File that libsndfile cannot read, or that is too long or has another rate."""
 
 
 class Measured(NamedTuple):
-    """What a file holds; `promised` is the length that its header claims."""
+    """Content of a file; `promised` is the length in its header, in samples."""
 
     container: str
     encoding: str
@@ -41,21 +41,21 @@ class Measured(NamedTuple):
 
 
 def measure(path: Path, max_seconds: float) -> Measured:
-    """Read all of a file.
+    """Read a whole file and measure it.
 
     Args:
-        path: The file; it may hold anything.
-        max_seconds: A longer file is refused.
+        path: Path of the file; its content is untrusted.
+        max_seconds: Longest duration that is accepted, in seconds.
 
     Returns:
-        What it holds.
+        Format, length, peak and RMS of the file.
 
     Raises:
         RefusedError: With the reason.
     """
     samples, peak, squares = 0, 0.0, 0.0
-    with _opened(path) as stream:
-        for block in _blocks(stream, max_seconds):
+    with _open_soundfile(path) as stream:
+        for block in _read_blocks(stream, max_seconds):
             samples += len(block)
             peak = max(peak, float(np.abs(block).max()))
             squares += float(np.square(block, dtype=np.float64).sum())
@@ -79,23 +79,23 @@ def read(
     """Decode a clip.
 
     Args:
-        path: The file.
-        span: Start and duration in the file, seconds; a duration of 0 reaches to the
-            end.
-        max_seconds: A longer file is refused.
+        path: Path of the file.
+        span: Start and duration of the clip in the file, in seconds; a duration of 0
+            means up to the end.
+        max_seconds: Longest duration of a file that is accepted, in seconds.
 
     Returns:
-        float32 `[samples, channels]`, and its rate, Hz.
+        float32 `[samples, channels]`, and the sample rate in Hz.
 
     Raises:
         RefusedError: With the reason.
     """
-    with _opened(path) as stream:
+    with _open_soundfile(path) as stream:
         rate = stream.samplerate
         first = round(span[0] * rate)
         end = first + round(span[1] * rate) if span[1] else None
         parts, position = [np.empty((0, stream.channels), np.float32)], 0
-        for block in _blocks(stream, max_seconds):
+        for block in _read_blocks(stream, max_seconds):
             own = slice(max(first - position, 0), end and max(end - position, 0))
             parts.append(block[own])
             position += len(block)
@@ -105,57 +105,58 @@ def read(
 
 
 def open_stream(path: Path) -> AudioStream:
-    """Open a file to read it in blocks; its length is not known before.
+    """Open a file to read it in blocks; its length is not known beforehand.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Returns:
-        The clip.
+        Stream of the clip.
 
     Raises:
         RefusedError: With the reason.
         OSError: If it cannot be opened.
         ModuleNotFoundError: If soundfile is not installed.
     """
-    with _opened(path) as stream:
+    with _open_soundfile(path) as stream:
         rate, n_channels = stream.samplerate, stream.channels
 
     def read() -> Iterator[np.ndarray]:
-        with _opened(path) as stream:
-            yield from _blocks(stream, math.inf)
+        with _open_soundfile(path) as stream:
+            yield from _read_blocks(stream, math.inf)
 
     return AudioStream(rate, n_channels, None, read)
 
 
 def is_alike(path: Path, waveform: np.ndarray, tolerance: float) -> bool:
-    """Whether what another decoder made of a file is what libsndfile makes of it.
+    """Check whether another decoder's samples agree with those of libsndfile.
 
     Args:
-        path: A file that `measure` has read.
-        waveform: float32 `[samples, channels]`; the lengths may differ.
-        tolerance: The largest difference of a sample.
+        path: Path of a file that `measure` has read.
+        waveform: Samples of the other decoder, float32 `[samples, channels]`; the
+            lengths may differ.
+        tolerance: Largest difference of a sample.
 
     Returns:
-        Whether they agree as far as both go.
+        Whether they agree in the samples that both have.
     """
-    with _opened(path) as stream:
-        for block in _blocks(stream, math.inf):
+    with _open_soundfile(path) as stream:
+        for block in _read_blocks(stream, math.inf):
             own, waveform = waveform[: len(block)], waveform[len(block) :]
             difference = np.abs(own - block[: len(own)]).max(initial=0.0)
-            # Also false for what is no number.
+            # The comparison is false for NaN too.
             if not difference <= tolerance:
                 return False
     return True
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The file as a `soundfile.SoundFile` of a rate that can be resampled."""
+def _open_soundfile(path: Path) -> Iterator[Any]:
+    """Open a `soundfile.SoundFile` whose sample rate is within `RATES`."""
     import soundfile
 
     try:
-        # By its descriptor, so that libsndfile does not go by its name.
+        # By its descriptor, so that libsndfile does not judge by the file name.
         with (
             path.open("rb") as file,
             soundfile.SoundFile(file.fileno(), closefd=False) as stream,
@@ -174,13 +175,13 @@ def _opened(path: Path) -> Iterator[Any]:
         raise RefusedError(f"{UNREADABLE}: {reason}") from error
 
 
-def _blocks(stream: Any, max_seconds: float) -> Iterator[np.ndarray]:
-    """All samples, float32 `[samples, channels]` at a time.
+def _read_blocks(stream: Any, max_seconds: float) -> Iterator[np.ndarray]:
+    """Read all samples in blocks, float32 `[samples, channels]`.
 
-    What a header claims is never allocated.
+    Memory is never allocated by the sizes in a header.
     """
     limit = max_seconds * stream.samplerate
-    size = block_samples(stream.channels)
+    size = choose_block_size(stream.channels)
     done = 0
     while len(block := stream.read(size, dtype="float32", always_2d=True)):
         done += len(block)

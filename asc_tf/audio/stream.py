@@ -1,4 +1,4 @@
-"""Open an audio file of any format as a stream of blocks, without TensorFlow."""
+"""Audio files of any format as streams of blocks, without TensorFlow."""
 
 import dataclasses
 import math
@@ -6,26 +6,26 @@ from pathlib import Path
 
 from asc_tf.audio import sndfile
 from asc_tf.core.errors import UserError
-from asc_tf.core.opening import open_regular
+from asc_tf.core.opening import open_regular_file
 from asc_tf.dsp import wav_file
 from asc_tf.dsp.streaming import AudioStream
 
 
 def open_stream(path: str | Path, max_seconds: float = math.inf) -> AudioStream:
-    """Open a file that may hold anything.
+    """Open an untrusted file.
 
-    WAV files are read by our own reader, as on the edge; what that refuses, and all
-    other formats, by libsndfile.
+    WAV files are read by our own reader, as on the edge; files that it refuses, and all
+    other formats, are read by libsndfile.
 
     Args:
-        path: The file.
-        max_seconds: Longest clip that is not refused, in seconds.
+        path: Path of the file.
+        max_seconds: Longest duration that is accepted, in seconds.
 
     Returns:
-        The clip.
+        Stream of the clip.
 
     Raises:
-        UserError: If it is no audio file; the message does not name it.
+        UserError: If it is not an audio file; the message does not name it.
         OSError: If it cannot be opened.
     """
     stream = _open(Path(path))
@@ -33,7 +33,7 @@ def open_stream(path: str | Path, max_seconds: float = math.inf) -> AudioStream:
 
 
 def _open(path: Path) -> AudioStream:
-    with open_regular(path) as (file, _):
+    with open_regular_file(path) as (file, _):
         head = file.read(12)
     if not head:
         raise UserError("an empty file")
@@ -44,7 +44,7 @@ def _open(path: Path) -> AudioStream:
     try:
         return sndfile.open_stream(path)
     except sndfile.RefusedError as refusal:
-        # Our own reason names the trouble better when neither can read a WAV file.
+        # Our own reason is the more precise one when neither can read a WAV file.
         is_wav = head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE"
         if is_wav and str(refusal).startswith(sndfile.UNREADABLE):
             raise own from refusal

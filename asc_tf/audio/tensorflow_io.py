@@ -1,4 +1,4 @@
-"""Whether tensorflow-io is there: it loads on TensorFlow 2.16 and 2.17 only."""
+"""Optional import of tensorflow-io, which loads on TensorFlow 2.16 and 2.17 only."""
 
 import functools
 from typing import Any
@@ -7,12 +7,12 @@ import tensorflow as tf
 
 
 @functools.lru_cache(maxsize=1)
-def tensorflow_io() -> Any:
-    """The module; None where it is missing, or its libraries do not load."""
+def load_tensorflow_io() -> Any:
+    """Import tensorflow-io; None if it is missing, or its libraries do not load."""
     try:
         import tensorflow_io as module
 
-        # Only this loads its libraries.
+        # Its libraries are loaded by the first access.
         assert module.audio.decode_vorbis
     except (ImportError, AttributeError, NotImplementedError, tf.errors.OpError):
         return None

@@ -1,4 +1,4 @@
-"""Compare a corpus's tables with the files in its folder."""
+"""Verification of a corpus: its tables against the files in its folder."""
 
 import dataclasses
 import os
@@ -6,19 +6,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from asc_tf.datasets.corpus import files_below, is_audio
+from asc_tf.datasets.corpus import is_audio, list_files
 from asc_tf.manifest import SPLITS, Manifest
 
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What was found.
+    """Result of a verification.
 
     Attributes:
-        splits: The split of each file that is in a table.
-        missing: Files in a table that are not in the folder.
+        splits: Split of each file in the tables.
+        missing: Files in the tables that are not in the folder.
         extra: Audio files in the folder that the protocol does not use.
-        unreadable: Files that cannot be used, with reasons; none if `quick`.
+        unreadable: Reason of each file that cannot be used; empty if `quick`.
         quick: Whether the files were not decoded.
     """
 
@@ -29,30 +29,30 @@ class Findings:
     quick: bool
 
     @property
-    def whole(self) -> bool:
-        """Whether all that is in a table is there and, as far as tried, readable."""
+    def is_complete(self) -> bool:
+        """Whether no file of the tables is missing or, if decoded, unreadable."""
         return not self.missing and not self.unreadable
 
-    def by_split(self) -> dict[str, dict[str, int]]:
-        """Numbers of files, of missing and of unreadable ones, by split and in all."""
+    def count_by_split(self) -> dict[str, dict[str, int]]:
+        """Count all, missing and unreadable files, by split and in total."""
         rows = {}
         for split in (*SPLITS, "total"):
-            mine = {
+            paths = {
                 path for path, its in self.splits.items() if split in (its, "total")
             }
             rows[split] = {
-                "files": len(mine),
-                "missing": len(mine.intersection(self.missing)),
-                "unreadable": len(mine.intersection(self.unreadable)),
+                "files": len(paths),
+                "missing": len(paths.intersection(self.missing)),
+                "unreadable": len(paths.intersection(self.unreadable)),
             }
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        """The record that `asc-tf datasets verify --json` prints."""
+        """Make the record that `asc-tf datasets verify --json` prints."""
         return {
-            "whole": self.whole,
+            "whole": self.is_complete,
             "decoded": not self.quick,
-            "splits": self.by_split(),
+            "splits": self.count_by_split(),
             "missing": self.missing,
             "unreadable": self.unreadable,
             "extra": self.extra,
@@ -62,31 +62,33 @@ class Findings:
 def verify(
     manifest: Manifest, root: Path, max_seconds: float, *, quick: bool
 ) -> Findings:
-    """Look for every file of a manifest, and decode those that are there.
+    """Look for every file of a manifest, and decode those that exist.
 
     Args:
-        manifest: The manifest.
-        root: The corpus folder.
-        max_seconds: A longer file counts as unreadable.
-        quick: Look only, do not decode.
+        manifest: Manifest of the corpus.
+        root: Folder of the corpus.
+        max_seconds: Longest duration that is accepted, in seconds.
+        quick: Whether to look only, without decoding.
 
     Returns:
-        The findings; paths are relative to `root`, sorted.
+        Findings; paths are relative to `root`, sorted.
     """
     splits = {clip.path: clip.split for clip in manifest.clips}
     missing = sorted(path for path in splits if not (root / path).is_file())
-    there = sorted(set(splits).difference(missing))
-    unreadable = {} if quick else _unreadable(root, there, max_seconds)
+    present = sorted(set(splits).difference(missing))
+    unreadable = {} if quick else _find_unreadable(root, present, max_seconds)
     known = {os.path.normpath(path) for path in splits}
     extra = sorted(
         path.relative_to(root).as_posix()
-        for path in files_below(root)
+        for path in list_files(root)
         if is_audio(path, root) and str(path.relative_to(root)) not in known
     )
     return Findings(splits, missing, extra, unreadable, quick)
 
 
-def _unreadable(root: Path, paths: list[str], max_seconds: float) -> dict[str, str]:
+def _find_unreadable(
+    root: Path, paths: list[str], max_seconds: float
+) -> dict[str, str]:
     from tqdm import tqdm
 
     from asc_tf.audio.inspect import inspect_all
@@ -101,9 +103,9 @@ def _unreadable(root: Path, paths: list[str], max_seconds: float) -> dict[str, s
             disable=None,
         )
 
-    found = inspect_all([root / path for path in paths], max_seconds, progress)
+    inspections = inspect_all([root / path for path in paths], max_seconds, progress)
     return {
-        path: each.refusal
-        for path, each in zip(paths, found, strict=True)
-        if each.refusal
+        path: inspection.refusal
+        for path, inspection in zip(paths, inspections, strict=True)
+        if inspection.refusal
     }

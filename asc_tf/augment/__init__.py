@@ -9,15 +9,15 @@ and yet the same again for the same run seed, also after a resume.
 
 from asc_tf.augment.features import (
     augment_features,
+    compute_fill,
     eq_tilt,
-    fill_values,
     frequency_warp,
     mask,
 )
 from asc_tf.augment.mixing import mixstyle, mixup
 from asc_tf.augment.seeds import fold_in
 from asc_tf.augment.waveforms import (
-    Banks,
+    NoiseBanks,
     add_noise,
     augment_waveforms,
     convolve,
@@ -28,13 +28,13 @@ from asc_tf.augment.waveforms import (
 )
 
 __all__ = [
-    "Banks",
+    "NoiseBanks",
     "add_noise",
     "augment_features",
     "augment_waveforms",
+    "compute_fill",
     "convolve",
     "eq_tilt",
-    "fill_values",
     "fold_in",
     "frequency_warp",
     "gain",

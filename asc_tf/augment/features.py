@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from asc_tf.augment.mixing import mixstyle, mixup
-from asc_tf.augment.seeds import fold_in, per_clip
+from asc_tf.augment.seeds import derive_seed, expand_per_clip, fold_in
 from asc_tf.config import Augment
 
 MATRIX_BANDS = 256
-"""Up to so many bands a matrix product warps faster than a look-up of each value."""
+"""Most bands that a matrix product warps faster than a look-up of each value."""
 
 
 def augment_features(
@@ -21,7 +21,7 @@ def augment_features(
     settings: Augment,
     per_decibel: np.ndarray | tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """All that is configured for features.
+    """Apply all augmentations of features that are configured.
 
     Masks come last so that they are cut as wide as configured, instead of being half
     filled by the other clip of a mixture.
@@ -32,7 +32,7 @@ def augment_features(
         targets: One-hot labels and whatever else is mixed, float32 `[batch, n]`.
         seed: int64 `[2]`.
         settings: The augmentation settings.
-        per_decibel: What `eq_tilt` takes; needed for `settings.eq_tilt_db` alone.
+        per_decibel: As for `eq_tilt`; needed for `settings.eq_tilt_db` alone.
 
     Returns:
         Features and targets of the same shapes.
@@ -41,33 +41,37 @@ def augment_features(
         ValueError: If `eq_tilt_db` is set without `per_decibel`.
     """
     if settings.frequency_warp:
-        features = frequency_warp(features, fold_in(seed, 9), settings.frequency_warp)
+        own_seed = derive_seed(seed, "frequency_warp")
+        features = frequency_warp(features, own_seed, settings.frequency_warp)
     if settings.eq_tilt_db:
         if per_decibel is None:
             raise ValueError("augment.eq_tilt_db is set: needs per_decibel")
-        tilt_db = settings.eq_tilt_db
-        features = eq_tilt(features, fold_in(seed, 10), tilt_db, per_decibel)
+        own_seed = derive_seed(seed, "eq_tilt")
+        features = eq_tilt(features, own_seed, settings.eq_tilt_db, per_decibel)
     if settings.mixstyle_alpha:
         alpha, share = settings.mixstyle_alpha, settings.mixstyle_share
-        features = mixstyle(features, fold_in(seed, 11), alpha, share)
+        features = mixstyle(features, derive_seed(seed, "mixstyle"), alpha, share)
     if settings.mixup_alpha:
         alpha, per = settings.mixup_alpha, settings.mixup_per
-        features, targets = mixup(features, targets, fold_in(seed, 2), alpha, per)
-    return _masked(features, seed, settings), targets
+        own_seed = derive_seed(seed, "mixup")
+        features, targets = mixup(features, targets, own_seed, alpha, per)
+    return _apply_masks(features, seed, settings), targets
 
 
-def _masked(features: tf.Tensor, seed: tf.Tensor, settings: Augment) -> tf.Tensor:
-    """Stripes in time and in frequency, filled with the same."""
+def _apply_masks(features: tf.Tensor, seed: tf.Tensor, settings: Augment) -> tf.Tensor:
+    """Fill stripes in time and in frequency with the same values."""
     fill: str | tf.Tensor = settings.mask_fill
     if fill != "zero" and settings.time_masks and settings.frequency_masks:
         # The mean of the whole segment, not of one with stripes in it.
-        fill = fill_values(features, settings.mask_fill)
+        fill = compute_fill(features, settings.mask_fill)
     if settings.time_masks:
         count, width = settings.time_masks, settings.time_mask_frames
-        features = mask(features, fold_in(seed, 3), count, width, axis=1, fill=fill)
+        own_seed = derive_seed(seed, "time_mask")
+        features = mask(features, own_seed, count, width, axis=1, fill=fill)
     if settings.frequency_masks:
         count, width = settings.frequency_masks, settings.frequency_mask_bands
-        features = mask(features, fold_in(seed, 4), count, width, axis=2, fill=fill)
+        own_seed = derive_seed(seed, "frequency_mask")
+        features = mask(features, own_seed, count, width, axis=2, fill=fill)
     return features
 
 
@@ -109,19 +113,19 @@ def mask(
     start = tf.random.stateless_uniform([batch, count, 1], fold_in(seed, 1)) * places
     start = tf.cast(start, tf.int32)
     position = tf.range(length)
-    hidden = (position >= start) & (position < start + width)
-    kept = ~tf.reduce_any(hidden, axis=1)
+    in_stripe = (position >= start) & (position < start + width)
+    is_clear = ~tf.reduce_any(in_stripe, axis=1)
     others = [1] * (len(features.shape) - axis - 1)
-    kept = tf.reshape(kept, [batch, *[1] * (axis - 1), length, *others])
+    is_clear = tf.reshape(is_clear, [batch, *[1] * (axis - 1), length, *others])
     if isinstance(fill, str):
         if fill == "zero":
-            return features * tf.cast(kept, features.dtype)
-        fill = fill_values(features, fill)
-    return tf.where(kept, features, fill)
+            return features * tf.cast(is_clear, features.dtype)
+        fill = compute_fill(features, fill)
+    return tf.where(is_clear, features, fill)
 
 
-def fill_values(features: tf.Tensor, fill: str) -> tf.Tensor:
-    """Mean or minimum of each example and channel: `[batch, 1, 1, ...]`.
+def compute_fill(features: tf.Tensor, fill: str) -> tf.Tensor:
+    """Compute the mean or minimum of each example and channel: `[batch, 1, 1, ...]`.
 
     Raises:
         ValueError: If `fill` is neither `mean` nor `minimum`.
@@ -157,24 +161,24 @@ def frequency_warp(features: tf.Tensor, seed: tf.Tensor, amount: float) -> tf.Te
         return tf.identity(features)
     middle, last = (bands - 1) / 2, bands - 1.0
     share = tf.random.stateless_uniform([batch, 1], seed, -amount, amount)
-    # Of very few bands the largest share would be beyond the ends.
+    # With very few bands the largest share would lie beyond the ends.
     moved = tf.clip_by_value(middle + share * bands, 0.05 * last, 0.95 * last)
     band = tf.range(bands, dtype=tf.float32)
     below = band * middle / moved
     above = last - (last - band) * (last - middle) / (last - moved)
-    return _between_bands(features, tf.where(band < moved, below, above))
+    return _interpolate_bands(features, tf.where(band < moved, below, above))
 
 
-def _between_bands(features: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-    """Values at positions `[batch, bands]`, counted in bands from 0."""
+def _interpolate_bands(features: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+    """Interpolate values at positions `[batch, bands]`, counted in bands from 0."""
     bands = features.shape[2]
     if bands <= MATRIX_BANDS:
         from_band = tf.range(bands, dtype=tf.float32)[:, tf.newaxis]
         weights = tf.nn.relu(1 - tf.abs(position[:, tf.newaxis] - from_band))
         if len(features.shape) == 3:
             return tf.matmul(features, weights)
-        # Not as one einsum, which takes up memory that nobody has written to (seen in
-        # TensorFlow 2.17, with one clip of two channels): NaN, now and then.
+        # One einsum would now and then give NaN: in TensorFlow 2.17, with one clip of
+        # two channels, it reads memory that nothing has been written to.
         channels = tf.unstack(features, axis=3)
         return tf.stack([tf.matmul(channel, weights) for channel in channels], axis=3)
     lower = tf.clip_by_value(tf.cast(position, tf.int32), 0, bands - 2)
@@ -195,7 +199,7 @@ def eq_tilt(
     """Raise the high bands over the low ones, or the other way round.
 
     The tilt of each clip, the gain of the highest band over the lowest, is uniform
-    within +- `tilt_db`; it is linear over the bands and nothing in their middle.
+    within +- `tilt_db`; it is linear over the bands, and 0 dB in their middle.
 
     Source: H. Nam, S.-H. Kim, Y.-H. Park, "FilterAugment: An Acoustic Environmental
     Data Augmentation Method", ICASSP 2022 (its linear type, over all bands at once).
@@ -205,9 +209,9 @@ def eq_tilt(
             behind.
         seed: int64 `[2]`.
         tilt_db: Largest tilt, dB.
-        per_decibel: What one dB more adds to a feature: 1 / deviation where features
-            are standardized, 0 for derivatives. float32 `[bands]` or
-            `[bands, channels]`, or what goes with it.
+        per_decibel: Change of a feature per dB: 1 / deviation where features are
+            standardized, 0 for derivatives. float32 `[bands]` or `[bands, channels]`,
+            or a shape that broadcasts to it.
 
     Returns:
         float32 of the same shape.
@@ -221,4 +225,4 @@ def eq_tilt(
         gains = gains[:, tf.newaxis]
         if len(per_decibel.shape) == 1:
             per_decibel = per_decibel[:, tf.newaxis]
-    return features + per_clip(tilt, rank) * (gains * per_decibel)
+    return features + expand_per_clip(tilt, rank) * (gains * per_decibel)

@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from asc_tf.augment.seeds import beta, fold_in, happens, per_clip
+from asc_tf.augment.seeds import draw_bernoulli, draw_beta, expand_per_clip, fold_in
 
 MIN_VARIANCE = 1e-6
-"""Added before the root, so that a band without change divides by no zero."""
+"""Number added before the root, so that a constant band is not divided by zero."""
 
 
 def mixup(
@@ -33,20 +33,20 @@ def mixup(
         Mixed features and targets, of the same shapes.
     """
     batch = tf.shape(features)[0]
-    share = beta(fold_in(seed, 0), alpha, batch if per == "sample" else 1)
-    partner = _partners(batch, fold_in(seed, 1))
+    share = draw_beta(fold_in(seed, 0), alpha, batch if per == "sample" else 1)
+    partner = _draw_partners(batch, fold_in(seed, 1))
 
-    def mixed(values: tf.Tensor) -> tf.Tensor:
-        weight = per_clip(tf.cast(share, values.dtype), len(values.shape))
+    def mix(values: tf.Tensor) -> tf.Tensor:
+        weight = expand_per_clip(tf.cast(share, values.dtype), len(values.shape))
         return weight * values + (1 - weight) * tf.gather(values, partner)
 
-    return mixed(features), mixed(targets)
+    return mix(features), mix(targets)
 
 
 def mixstyle(
     features: tf.Tensor, seed: tf.Tensor, alpha: float, share: float = 0.5
 ) -> tf.Tensor:
-    """Freq-MixStyle: give clips the band statistics of a mixture of two clips.
+    """Give clips the band statistics of a mixture of two clips (Freq-MixStyle).
 
     Mean and deviation over time of each band (and channel) of a clip are replaced by
     those of the clip and of another of the batch, weighted by the clip's own draw from
@@ -60,17 +60,17 @@ def mixstyle(
         features: float32 `[batch, frames, bands]`, or with channels behind.
         seed: int64 `[2]`.
         alpha: Both parameters of the Beta distribution.
-        share: Of the batches that are mixed.
+        share: Share of the batches that are mixed.
 
     Returns:
         float32 of the same shape.
     """
 
-    def mixed() -> tf.Tensor:
+    def mix() -> tf.Tensor:
         batch = tf.shape(features)[0]
-        weight = tf.cast(beta(fold_in(seed, 1), alpha, batch), features.dtype)
-        weight = per_clip(weight, len(features.shape))
-        partner = _partners(batch, fold_in(seed, 2))
+        weight = tf.cast(draw_beta(fold_in(seed, 1), alpha, batch), features.dtype)
+        weight = expand_per_clip(weight, len(features.shape))
+        partner = _draw_partners(batch, fold_in(seed, 2))
         mean, variance = tf.nn.moments(features, axes=[1], keepdims=True)
         deviation = tf.sqrt(variance + MIN_VARIANCE)
         new_mean, new_deviation = (
@@ -79,9 +79,10 @@ def mixstyle(
         )
         return (features - mean) * (new_deviation / deviation) + new_mean
 
-    return tf.cond(happens(fold_in(seed, 0), share, []), mixed, lambda: features)
+    is_mixed = draw_bernoulli(fold_in(seed, 0), share, [])
+    return tf.cond(is_mixed, mix, lambda: features)
 
 
-def _partners(batch: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """A permutation of the batch: int32 `[batch]`."""
+def _draw_partners(batch: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draw a permutation of the batch: int32 `[batch]`."""
     return tf.random.experimental.stateless_shuffle(tf.range(batch), seed)

@@ -1,6 +1,6 @@
 """Augmentations of waveforms: `[batch, samples]` or `[batch, samples, channels]`.
 
-The channels of a clip are changed alike, so that what lies between them stays.
+The channels of a clip are changed alike, so that their differences stay.
 """
 
 import math
@@ -9,21 +9,21 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from asc_tf.augment.seeds import fold_in, happens, per_clip
+from asc_tf.augment.seeds import derive_seed, draw_bernoulli, expand_per_clip, fold_in
 from asc_tf.config import Augment
 
 NOISE_BLOCK = 64
-"""Noise begins at a multiple of this many samples: to copy whole blocks is ten times
-faster than to gather single samples."""
+"""Samples of a block of noise: to copy whole blocks is ten times faster than to gather
+single samples."""
 
 FFT_LENGTHS = np.unique(
     [odd << power for odd in (1, 3, 5, 9, 15) for power in range(27)]
 ).astype(np.int32)
-"""Lengths that FFTs are fast at, close enough to each other to waste little."""
+"""Lengths at which FFTs are fast, close enough to each other to waste little."""
 
 
-class Banks(NamedTuple):
-    """Sounds to augment with; `asc_tf.pipeline.noise_banks.load` makes them.
+class NoiseBanks(NamedTuple):
+    """Noise and impulse-response banks; `asc_tf.pipeline.noise_banks` loads them.
 
     Attributes:
         noise: float32 `[n, samples]`, each row of power (mean square) 1.
@@ -38,19 +38,20 @@ def augment_waveforms(
     waveforms: tf.Tensor,
     seed: tf.Tensor,
     settings: Augment,
-    banks: Banks | None = None,
+    banks: NoiseBanks | None = None,
     is_mid_side: bool = False,
 ) -> tf.Tensor:
-    """All that is configured for waveforms.
+    """Apply all augmentations of waveforms that are configured.
 
-    The device comes behind what happens in front of it, noise behind the device, so
-    that the ratio is the one drawn; gain comes last, for signal and noise alike.
+    The impulse response of a device comes after what happens in front of it, and noise
+    after the device, so that the ratio is the one drawn; gain comes last, for signal
+    and noise alike.
 
     Args:
         waveforms: float32 `[batch, samples]` or `[batch, samples, 2]`.
         seed: int64 `[2]`.
         settings: The augmentation settings.
-        banks: What `settings.noise` and `settings.impulse_dir` name.
+        banks: The banks that `settings.noise` and `settings.impulse_dir` name.
         is_mid_side: Whether two channels are mid and side instead of left and right.
 
     Returns:
@@ -59,25 +60,24 @@ def augment_waveforms(
     Raises:
         ValueError: If a bank is missing that the settings call for.
     """
-    banks = banks or Banks()
+    banks = banks or NoiseBanks()
     if settings.random_channel:
-        waveforms = random_channel(waveforms, fold_in(seed, 5))
+        waveforms = random_channel(waveforms, derive_seed(seed, "random_channel"))
     if settings.time_reverse:
-        waveforms = time_reverse(waveforms, fold_in(seed, 6))
+        waveforms = time_reverse(waveforms, derive_seed(seed, "time_reverse"))
     if settings.time_roll:
-        waveforms = time_roll(waveforms, fold_in(seed, 0))
+        waveforms = time_roll(waveforms, derive_seed(seed, "time_roll"))
     if settings.impulse_dir:
         if banks.impulses is None:
             raise ValueError("augment.impulse_dir is set: needs banks.impulses")
-        waveforms = convolve(
-            waveforms, fold_in(seed, 7), banks.impulses, settings.impulse_share
-        )
+        own_seed, share = derive_seed(seed, "convolve"), settings.impulse_share
+        waveforms = convolve(waveforms, own_seed, banks.impulses, share)
     if settings.noise != "none":
         if banks.noise is None:
             raise ValueError(f"augment.noise = {settings.noise}: needs banks.noise")
         waveforms = add_noise(
             waveforms,
-            fold_in(seed, 8),
+            derive_seed(seed, "add_noise"),
             banks.noise,
             settings.noise_min_snr_db,
             settings.noise_max_snr_db,
@@ -85,12 +85,12 @@ def augment_waveforms(
             is_mid_side,
         )
     if settings.gain_db:
-        waveforms = gain(waveforms, fold_in(seed, 1), settings.gain_db)
+        waveforms = gain(waveforms, derive_seed(seed, "gain"), settings.gain_db)
     return waveforms
 
 
 def random_channel(waveforms: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """One of left, right and their mean for each clip, each with probability 1/3.
+    """Choose left, right or their mean for each clip, each with probability 1/3.
 
     Args:
         waveforms: float32 `[batch, samples, 2]`.
@@ -109,9 +109,9 @@ def random_channel(waveforms: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 def time_reverse(waveforms: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Play each waveform backwards with probability 1/2; shapes as in `time_roll`."""
-    flip = happens(seed, 0.5, [tf.shape(waveforms)[0]])
-    flip = per_clip(flip, len(waveforms.shape))
-    return tf.where(flip, tf.reverse(waveforms, [1]), waveforms)
+    is_reversed = draw_bernoulli(seed, 0.5, [tf.shape(waveforms)[0]])
+    is_reversed = expand_per_clip(is_reversed, len(waveforms.shape))
+    return tf.where(is_reversed, tf.reverse(waveforms, [1]), waveforms)
 
 
 def time_roll(waveforms: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -128,7 +128,7 @@ def time_roll(waveforms: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     shift = tf.random.stateless_uniform(
         [batch], seed, minval=0, maxval=samples, dtype=tf.int32
     )
-    # By whole clips, because to look up each sample takes four times as long.
+    # Clip by clip, because to look up each sample takes four times as long.
     rolled = tf.map_fn(
         lambda clip: tf.roll(waveforms[clip], -shift[clip], axis=0),
         tf.range(batch),
@@ -164,7 +164,7 @@ def add_noise(
     share: float = 1.0,
     is_mid_side: bool = False,
 ) -> tf.Tensor:
-    """Add a random span of a bank to a share of the waveforms.
+    """Add a random span of a noise bank to a share of the waveforms.
 
     Row, place and sign are uniform; a row is a loop, so that it may be shorter than a
     segment. The signal-to-noise ratio, of powers over the whole segment (and all
@@ -174,18 +174,18 @@ def add_noise(
     Args:
         waveforms: float32 `[batch, samples]` or `[batch, samples, channels]`.
         seed: int64 `[2]`.
-        bank: float32 `[rows, length]`; quickest where the length is a multiple of
-            `NOISE_BLOCK`.
+        bank: Noise bank, float32 `[rows, length]`; fastest where the length is a
+            multiple of `NOISE_BLOCK`.
         min_snr_db: Lowest ratio, dB.
         max_snr_db: Highest ratio, dB.
-        share: Of the waveforms that get noise.
+        share: Share of the waveforms that get noise.
         is_mid_side: Whether two channels are mid and side instead of left and right.
 
     Returns:
         float32 of the same shape.
     """
     batch, samples = tf.unstack(tf.shape(waveforms)[:2])
-    noise = _spans(_outside(bank), batch, samples, fold_in(seed, 0))
+    noise = _draw_spans(_share_constant(bank), batch, samples, fold_in(seed, 0))
     own = list(range(1, len(waveforms.shape)))
     signal_power = tf.reduce_mean(tf.square(waveforms), axis=own)
     if is_mid_side:
@@ -196,8 +196,8 @@ def add_noise(
     )
     power = signal_power * 10.0 ** (-snr_db / 10.0)
     scale = tf.sqrt(tf.math.divide_no_nan(power, noise_power))
-    scale = tf.where(happens(fold_in(seed, 2), 0.5, [batch]), scale, -scale)
-    scale = tf.where(happens(fold_in(seed, 3), share, [batch]), scale, 0.0)
+    scale = tf.where(draw_bernoulli(fold_in(seed, 2), 0.5, [batch]), scale, -scale)
+    scale = tf.where(draw_bernoulli(fold_in(seed, 3), share, [batch]), scale, 0.0)
     noise *= scale[:, tf.newaxis]
     if len(own) == 1:
         return waveforms + noise
@@ -206,10 +206,10 @@ def add_noise(
     return waveforms + noise[..., tf.newaxis]
 
 
-def _spans(
+def _draw_spans(
     bank: tf.Tensor, batch: tf.Tensor, samples: tf.Tensor, seed: tf.Tensor
 ) -> tf.Tensor:
-    """A random span of a random row for each clip: `[batch, samples]`."""
+    """Draw a random span of a random row for each clip: `[batch, samples]`."""
     rows, length = bank.shape
     block = math.gcd(length, NOISE_BLOCK)
     in_row = length // block
@@ -230,7 +230,7 @@ def convolve(
     bank: np.ndarray | tf.Tensor,
     share: float = 1.0,
 ) -> tf.Tensor:
-    """Convolve a share of the waveforms with random impulse responses, of devices.
+    """Convolve a share of the waveforms with random impulse responses of devices.
 
     The result begins where the waveform begins and is as long.
 
@@ -240,39 +240,41 @@ def convolve(
     Args:
         waveforms: float32 `[batch, samples]` or `[batch, samples, channels]`.
         seed: int64 `[2]`.
-        bank: Impulse responses, float32 `[rows, taps]`.
-        share: Of the waveforms that are convolved.
+        bank: Bank of impulse responses, float32 `[rows, taps]`.
+        share: Share of the waveforms that are convolved.
 
     Returns:
         float32 of the same shape.
     """
-    bank = _outside(bank)
+    bank = _share_constant(bank)
     batch = tf.shape(waveforms)[0]
     row = tf.random.stateless_uniform(
         [batch], fold_in(seed, 0), 0, bank.shape[0], tf.int32
     )
     if share >= 1:
-        return _convolved(waveforms, tf.gather(bank, row))
-    # Only what is drawn is computed: this is the dearest of the augmentations.
-    is_drawn = happens(fold_in(seed, 1), share, [batch])
+        return _convolve_each(waveforms, tf.gather(bank, row))
+    # Only the drawn waveforms are convolved: no other augmentation takes as long.
+    is_drawn = draw_bernoulli(fold_in(seed, 1), share, [batch])
     drawn, others = (tf.where(which)[:, 0] for which in (is_drawn, ~is_drawn))
 
-    def changed() -> tf.Tensor:
+    def convolve_drawn() -> tf.Tensor:
         impulses = tf.gather(bank, tf.gather(row, drawn))
-        parts = [_convolved(tf.gather(waveforms, drawn), impulses)]
+        parts = [_convolve_each(tf.gather(waveforms, drawn), impulses)]
         parts.append(tf.gather(waveforms, others))
         indices = [tf.cast(which, tf.int32) for which in (drawn, others)]
-        # Rows are copied whole; scattering them takes as long as convolving all.
+        # Whole rows are copied: to scatter them takes as long as to convolve all.
         return tf.ensure_shape(tf.dynamic_stitch(indices, parts), waveforms.shape)
 
     # The FFT refuses to pad an empty batch.
-    return tf.cond(tf.reduce_any(is_drawn), changed, lambda: tf.identity(waveforms))
+    return tf.cond(
+        tf.reduce_any(is_drawn), convolve_drawn, lambda: tf.identity(waveforms)
+    )
 
 
-def _convolved(waveforms: tf.Tensor, impulses: tf.Tensor) -> tf.Tensor:
-    """Each waveform with its own `[batch, taps]`, by one FFT of the whole.
+def _convolve_each(waveforms: tf.Tensor, impulses: tf.Tensor) -> tf.Tensor:
+    """Convolve each waveform with its own row of `[batch, taps]`, by one FFT.
 
-    That is as fast as overlapping blocks are at their best, for 500 to 32,000 taps.
+    For 500 to 32,000 taps that is as fast as overlapping blocks of the best length.
     """
     samples, shape = tf.shape(waveforms)[1], waveforms.shape
     needed = samples + impulses.shape[1] - 1
@@ -288,8 +290,8 @@ def _convolved(waveforms: tf.Tensor, impulses: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(result, shape)
 
 
-def _outside(bank: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """A bank as a tensor that a graph refers to, instead of holding a copy."""
+def _share_constant(bank: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """Convert a bank once so that all graphs refer to one tensor instead of copies."""
     if tf.is_tensor(bank):
         return bank
     with tf.init_scope(), tf.device("CPU:0"):

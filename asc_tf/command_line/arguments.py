@@ -1,4 +1,4 @@
-"""The arguments of a command: configuration keys as flags, and words without a flag."""
+"""Arguments of a command: configuration keys as flags, and words without a flag."""
 
 import dataclasses
 import os
@@ -15,7 +15,7 @@ from asc_tf.core.errors import UsageError
 
 
 def define_configuration(values: flags.FlagValues, keys: Sequence[str]) -> None:
-    """Make a flag of each configuration key; a flag not given stays None."""
+    """Define a flag for each configuration key; a flag that is not given stays None."""
     for key in keys:
         item = config.FIELDS[key]
         if isinstance(item.default, bool):
@@ -51,7 +51,7 @@ def define_workdir(
 
 
 class _FieldParser(flags.ArgumentParser):
-    """Turns a flag's text into a value of the field, with the field's own check."""
+    """Converts a flag's text to a value of its field, with the field's own check."""
 
     def __init__(self, key: str, item: dataclasses.Field) -> None:
         self._key, self._item = key, item
@@ -59,16 +59,14 @@ class _FieldParser(flags.ArgumentParser):
     def parse(self, argument: Any) -> Any:
         if not isinstance(argument, str):
             return argument
-        return config.coerce(
-            self._key, self._item, config.from_text(self._item, argument)
-        )
+        return config.parse_text(self._key, self._item, argument)
 
     def flag_type(self) -> str:
         return type(self._item.default).__name__
 
 
 class _SwitchParser(flags.BooleanParser):
-    """Turns what follows a switch's `=` into true or false."""
+    """Converts the text behind a switch's `=` to true or false."""
 
     def __init__(self, key: str, item: dataclasses.Field) -> None:
         self._key, self._item = key, item
@@ -77,7 +75,7 @@ class _SwitchParser(flags.BooleanParser):
         try:
             return super().parse(argument)
         except (TypeError, ValueError):
-            return config.coerce(self._key, self._item, argument)
+            return config.parse_text(self._key, self._item, str(argument))
 
 
 def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -91,13 +89,13 @@ def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         rest = values(["asc-tf", *arguments])
     except flags.UnrecognizedFlagError as error:
         raise UsageError(
-            usage_errors.unknown_flag(values, error.flagname, error.flagvalue)
+            usage_errors.describe_unknown_flag(values, error.flagname, error.flagvalue)
         ) from error
     except flags.IllegalFlagValueError as error:
-        raise UsageError(usage_errors.illegal_value(values, error)) from error
+        raise UsageError(usage_errors.describe_illegal_value(values, error)) from error
     except (flags.Error, ValueError) as error:
         raise UsageError(str(error)) from error
-    # Only now, so that it is no flag that can be given.
+    # Defined only now, so that --positional cannot be given.
     flags.DEFINE_list("positional", rest[1:], "", flag_values=values)
 
 
@@ -118,13 +116,13 @@ def assign_word(values: flags.FlagValues, names: Sequence[str]) -> None:
     if more or not names:
         shown = " ".join(more if names else values.positional)
         raise UsageError(f"unexpected argument {shown} (write --flag=value)")
-    flag = values[_meant(word, names, values)]
+    flag = values[_choose_flag(word, names, values)]
     if flag.name == "workdir":
-        # The model.keras of a run stands for its run.
+        # The model.keras of a run stands for the run folder.
         path = Path(word).expanduser()
         run = find_run(path)
         word = str(run) if run and run != path else word
-    if flag.present and absolute(flag.value) != absolute(word):
+    if flag.present and make_absolute(flag.value) != make_absolute(word):
         again = ""
         if "config" in names and flag.name == "workdir":
             again = f"; to begin a new run with its configuration, --config={word}"
@@ -136,8 +134,8 @@ def assign_word(values: flags.FlagValues, names: Sequence[str]) -> None:
     values.positional = []
 
 
-def _meant(word: str, names: Sequence[str], values: flags.FlagValues) -> str:
-    """The one of some flags that a word stands for."""
+def _choose_flag(word: str, names: Sequence[str], values: flags.FlagValues) -> str:
+    """Choose the flag that a word stands for."""
     if len(names) == 1:
         return names[0]
     is_shipped = word in config.shipped()
@@ -152,6 +150,6 @@ def _meant(word: str, names: Sequence[str], values: flags.FlagValues) -> str:
     return "workdir"
 
 
-def absolute(folder: str) -> str:
-    """A folder as it can be found from elsewhere, `~` expanded."""
+def make_absolute(folder: str) -> str:
+    """Make the path of a folder absolute, `~` expanded and links followed."""
     return os.path.realpath(os.path.expanduser(folder))

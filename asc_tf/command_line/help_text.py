@@ -3,21 +3,28 @@
 import itertools
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from asc_tf import config
+from asc_tf.config.options import Value, describe_need
 from asc_tf.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from asc_tf.command_line.command import Command
 
 WIDTH = 80
 COLUMN = 30
-"""Where the explanations of the flags begin."""
+"""Column at which the explanations of the flags begin."""
 
 HELP = ("--help", "-help", "-h")
 FULL = ("--helpfull", "-helpfull")
 ALL = "all"
+
+Defaults = Mapping[str, Value]
+"""Values of the configuration that a command starts from, by key; none where it starts
+from the configuration of a run or a model."""
 
 _KINDS = {int: "N", float: "X", str: "TEXT", tuple: "A,B"}
 _PLACES = {
@@ -32,11 +39,11 @@ _PLACES = {
 }
 
 
-def requested_topic(arguments: Sequence[str]) -> str | None:
-    """What is asked of `--help`: a section, a flag, `all`, or nothing in particular.
+def find_topic(arguments: Sequence[str]) -> str | None:
+    """Find the topic of `--help`: a section, a flag, `all`, or empty for none.
 
     Returns:
-        None where no help is asked for.
+        The topic; None where no help is asked for.
     """
     if "--" in arguments:
         arguments = arguments[: [*arguments].index("--")]
@@ -51,113 +58,109 @@ def requested_topic(arguments: Sequence[str]) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class HelpText:
-    """What the help of a command is made of.
+def format_help(command: "Command", topic: str = "") -> str:
+    """Write the help on a topic, in 80 columns.
 
-    Attributes:
-        name: Program and command, like `asc-tf train`.
-        usage: What it does, and examples.
-        values: All its flags.
-        keys: Those of them that are keys of the configuration.
-        common: The keys that are shown where no section is asked for; none: all.
-        defaults: The configuration that the command starts from, by key; None where it
-            is that of a run or a model.
+    Args:
+        command: The command.
+        topic: A section, a flag, `all`, or empty for the flags needed most.
+
+    Raises:
+        UsageError: If there is no such topic, naming those there are.
     """
-
-    name: str
-    usage: str
-    values: flags.FlagValues
-    keys: Sequence[str]
-    common: Sequence[str]
-    defaults: Mapping[str, Any] | None
-
-    def text(self, topic: str = "") -> str:
-        """The help on a topic, in 80 columns.
-
-        Args:
-            topic: A section, a flag, `all`, or empty for the flags needed most.
-
-        Raises:
-            UsageError: If there is no such topic, naming those there are.
-        """
-        if not topic:
-            return "\n".join([*self._beginning(), *self._most_needed()])
-        if topic == ALL:
-            return "\n".join([*self._beginning(), *self._sections(self.keys)])
-        if topic in self._counts():
-            mine = [key for key in self.keys if _section(key) == topic]
-            return "\n".join(self._sections(mine)).strip()
-        if topic in self.values:
-            return "\n".join(self._entry(topic))
-        known = [*self._counts(), ALL]
-        near = config.suggestion(topic, [*known, *self.values])
-        raise UsageError(
-            f"--help={topic}: unknown section{near} (sections: {', '.join(known)})"
+    values, keys = command.flag_values(), command.keys
+    defaults: Defaults = {}
+    if command.begins_with is not None:
+        name = command.begins_with
+        start = config.read(config.find(name)) if name else config.Config()
+        defaults = start.flat()
+    sections = _count_keys(keys)
+    if not topic or topic == ALL:
+        is_short = bool(command.common) and not topic
+        return "\n".join(
+            [
+                *_format_usage(command, values),
+                *_format_all(keys, defaults, command.common if is_short else ()),
+            ]
         )
+    if topic in sections:
+        own = [key for key in keys if _section(key) == topic]
+        return "\n".join(_format_keys(own, defaults)).strip()
+    if topic in keys:
+        return "\n".join(_format_key(topic, defaults))
+    if topic in values:
+        return "\n".join(_format_flag(values[topic]))
+    known = [*sections, ALL]
+    near = config.suggestion(topic, [*known, *values])
+    raise UsageError(
+        f"--help={topic}: unknown section{near} (sections: {', '.join(known)})"
+    )
 
-    def _beginning(self) -> Iterator[str]:
-        """The usage, and the flags that are no keys of the configuration."""
-        for paragraph in self.usage.strip().split("\n\n"):
-            # Examples are indented and stay as they are.
-            is_text = not paragraph.startswith(" ")
-            yield from _wrapped(paragraph) if is_text else [paragraph]
-            yield ""
-        yield "Flags:"
-        for name in self.values:
-            if name not in self.keys:
-                yield from self._entry(name)
-        yield from _entry("--help", "show this help")
 
-    def _most_needed(self) -> Iterator[str]:
-        shown = self.common or self.keys
-        yield from self._sections(shown, with_limits=not self.common)
-        if len(shown) < len(self.keys):
-            counts = ", ".join(f"{name} ({n})" for name, n in self._counts().items())
-            yield ""
-            yield from _wrapped(
-                "These are the settings needed most. --help=SECTION shows all of a "
-                f"section: {counts}. --helpfull shows all {len(self.keys)}."
-            )
+def _format_usage(command: "Command", values: flags.FlagValues) -> Iterator[str]:
+    """Write the usage, and the flags that are no keys of the configuration."""
+    for paragraph in command.usage.strip().split("\n\n"):
+        # Examples are indented and stay as they are.
+        is_text = not paragraph.startswith(" ")
+        yield from _wrap(paragraph) if is_text else [paragraph]
+        yield ""
+    yield "Flags:"
+    for name in values:
+        if name not in command.keys:
+            yield from _format_flag(values[name])
+    yield from _format_entry("--help", "show this help")
 
-    def _sections(self, keys: Sequence[str], with_limits: bool = True) -> Iterator[str]:
-        if keys and len(keys) == len(self.keys):
-            source = "the same keys as in a TOML file"
-            if self.defaults is None:
-                source = "what is not given is as it was in training"
-            yield from ("", f"Configuration ({source}):")
-        for section, title in config.TITLES.items():
-            mine = [key for key in keys if _section(key) == section]
-            if mine:
-                yield from ("", f"[{section}] {title}")
-            for key in mine:
-                yield from self._entry(key, with_limits)
 
-    def _counts(self) -> dict[str, int]:
-        """How many flags of each section the command has."""
-        names = [_section(key) for key in self.keys]
-        return {each: names.count(each) for each in config.TITLES if each in names}
+def _format_all(
+    keys: Sequence[str], defaults: Defaults, common: Sequence[str]
+) -> Iterator[str]:
+    """Write all keys, or only the common ones and how to see the others."""
+    if common:
+        yield from _format_keys(common, defaults, with_limits=False)
+    if common and len(common) < len(keys):
+        counts = ", ".join(f"{name} ({n})" for name, n in _count_keys(keys).items())
+        yield ""
+        yield from _wrap(
+            "These are the settings needed most. --help=SECTION shows all of a "
+            f"section: {counts}. --helpfull shows all {len(keys)}."
+        )
+    if keys and not common:
+        source = "the same keys as in a TOML file"
+        if not defaults:
+            source = "what is not given is as it was in training"
+        yield from ("", f"Configuration ({source}):")
+        yield from _format_keys(keys, defaults)
 
-    def _entry(self, name: str, with_limits: bool = True) -> list[str]:
-        if name in self.keys:
-            default = self.defaults[name] if self.defaults else ""
-            head, text, notes = _described_key(name, default, with_limits)
-        else:
-            head, text, notes = _described_flag(self.values[name])
-        return _entry(head, f"{text} ({'; '.join(notes)})" if notes else text)
+
+def _format_keys(
+    keys: Sequence[str], defaults: Defaults, with_limits: bool = True
+) -> Iterator[str]:
+    """Write the entries of keys, section by section."""
+    for section, title in config.TITLES.items():
+        own = [key for key in keys if _section(key) == section]
+        if own:
+            yield from ("", f"[{section}] {title}")
+        for key in own:
+            yield from _format_key(key, defaults, with_limits)
+
+
+def _count_keys(keys: Sequence[str]) -> dict[str, int]:
+    """Count the keys of each section."""
+    names = [_section(key) for key in keys]
+    return {each: names.count(each) for each in config.TITLES if each in names}
 
 
 def _section(key: str) -> str:
     return key.partition(".")[0]
 
 
-def _described_key(
-    key: str, default: Any, with_limits: bool
-) -> tuple[str, str, list[str]]:
-    """A configuration key's flag, its explanation, and notes on its values."""
+def _format_key(key: str, defaults: Defaults, with_limits: bool = True) -> list[str]:
+    """Write the flag of a configuration key, its explanation and its limits."""
     item = config.FIELDS[key]
     limits, notes = item.metadata, []
-    kind, name = type(item.default), key.rpartition(".")[2]
+    default: Any = defaults.get(key, "")
+    kind: type = type(item.default)
+    name = key.rpartition(".")[2]
     value = "FOLDER" if name.endswith("dir") else _PLACES.get(name, _KINDS.get(kind))
     head = f"--{key}={value}"
     if kind is bool:
@@ -168,19 +171,22 @@ def _described_key(
         number = "some" if kind is tuple else "one"
         notes.append(f"{number} of {', '.join(limits['choices'])}")
         head = head.replace("=TEXT", "=NAME")
+    if limits["only_with"]:
+        needs = [describe_need(*need) for need in limits["only_with"].items()]
+        notes.append(f"only with {' and '.join(needs)}")
     if default != "":
         notes.append(f"default: {default}")
     low, high = limits["minimum"], limits["maximum"]
     if with_limits and low is not None:
         notes.append(f"at least {low}" if high is None else f"{low} to {high}")
-    return head, limits["help"], notes
+    return _format_entry(head, limits["help"], notes)
 
 
-def _described_flag(flag: flags.Flag) -> tuple[str, str, list[str]]:
-    """A flag of the command's own, its explanation, and notes on its values."""
+def _format_flag(flag: flags.Flag) -> list[str]:
+    """Write a flag of the command's own, its explanation and its values."""
     text, default = flag.help, flag.default
     if flag.boolean:
-        return f"--{flag.name}", text, []
+        return _format_entry(f"--{flag.name}", text)
     notes = []
     value = _PLACES.get(flag.name, "TEXT")
     if isinstance(flag.parser, flags.EnumParser):
@@ -195,12 +201,14 @@ def _described_flag(flag: flags.Flag) -> tuple[str, str, list[str]]:
         default = ",".join(default or ())
     if default not in (None, ""):
         notes.append(f"default: {default}")
-    return f"--{flag.name}={value}", text, notes
+    return _format_entry(f"--{flag.name}={value}", text, notes)
 
 
-def _entry(head: str, text: str) -> list[str]:
-    """A flag and its explanation beside it, or below where it is long."""
-    lines = _wrapped(text, WIDTH - COLUMN)
+def _format_entry(head: str, text: str, notes: Sequence[str] = ()) -> list[str]:
+    """Write a flag and its explanation beside it, or below where it is long."""
+    if notes:
+        text = f"{text} ({'; '.join(notes)})"
+    lines = _wrap(text, WIDTH - COLUMN)
     beside = f"  {head}".ljust(COLUMN)
     if len(head) + 4 > COLUMN:
         lines = ["", *lines]
@@ -208,7 +216,7 @@ def _entry(head: str, text: str) -> list[str]:
     return [f"{beside}{first}".rstrip(), *(" " * COLUMN + line for line in rest)]
 
 
-def _wrapped(text: str, width: int = WIDTH) -> list[str]:
+def _wrap(text: str, width: int = WIDTH) -> list[str]:
     # A default stays on the line of its name.
     text = text.replace("default: ", "default:\N{NO-BREAK SPACE}")
     lines = textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)

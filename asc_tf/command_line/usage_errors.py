@@ -1,4 +1,4 @@
-"""What to say of a command line that is wrong: what was given, and what is meant."""
+"""Messages on wrong command lines: what was given, and what may be meant."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ _DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 
 
 def refuse_slips(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    """Refuse arguments that would be taken for something else than was meant.
+    """Refuse arguments that would be taken for something else than is meant.
 
     Raises:
         UsageError: Naming the argument, and how it is written.
@@ -22,14 +22,14 @@ def refuse_slips(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if "--" in arguments:
         arguments = arguments[: [*arguments].index("--")]
     for before, word, after in _with_neighbours(arguments):
-        if is_valued(values, word) and (not after or is_flag(values, after)):
+        if _is_valued(values, word) and (not after or _is_flag(values, after)):
             followed = f" (it is followed by {after})" if after else ""
             raise UsageError(
                 f"{word}: a value is missing{followed}; write {word}=VALUE"
             )
-        if word == "=" or (word.startswith("=") and is_valued(values, before)):
+        if word == "=" or (word.startswith("=") and _is_valued(values, before)):
             raise UsageError(f"{before} {word}: write --flag=value without blanks")
-        if is_switch(values, before) and word.lower() in ("true", "false"):
+        if _is_switch(values, before) and word.lower() in ("true", "false"):
             raise UsageError(f"{before} {word}: write {before}={word}")
         if word[:1] in _DASHES and word:
             plain = word.lstrip(_DASHES + "-")
@@ -47,11 +47,11 @@ def _with_neighbours(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def _flag_name(word: str) -> str:
-    """What follows the dashes of an argument, up to a `=`; empty without dashes."""
+    """Name of a flag, without dashes and value; empty for a word without dashes."""
     return word.lstrip("-").partition("=")[0] if word.startswith("-") else ""
 
 
-def is_flag(values: flags.FlagValues, word: str) -> bool:
+def _is_flag(values: flags.FlagValues, word: str) -> bool:
     """Whether an argument is one of the flags, with or without a value."""
     name = _flag_name(word)
     return word.startswith("--") and (
@@ -59,20 +59,20 @@ def is_flag(values: flags.FlagValues, word: str) -> bool:
     )
 
 
-def is_switch(values: flags.FlagValues, word: str) -> bool:
+def _is_switch(values: flags.FlagValues, word: str) -> bool:
     """Whether an argument is a flag for true or false, without a value."""
     name = _flag_name(word)
     return "=" not in word and name in values and values[name].boolean
 
 
-def is_valued(values: flags.FlagValues, word: str) -> bool:
+def _is_valued(values: flags.FlagValues, word: str) -> bool:
     """Whether an argument is a flag that needs a value, and has none behind a `=`."""
     name = _flag_name(word)
     return "=" not in word and name in values and not values[name].boolean
 
 
-def unknown_flag(values: flags.FlagValues, name: str, argument: str) -> str:
-    """The message on a flag that the command does not have.
+def describe_unknown_flag(values: flags.FlagValues, name: str, argument: str) -> str:
+    """Write the message on a flag that the command does not have.
 
     Args:
         values: The flags that it has.
@@ -90,20 +90,20 @@ def unknown_flag(values: flags.FlagValues, name: str, argument: str) -> str:
     names = [each for each in values if each != "positional"]
     if name in config.TITLES and name not in ALIASES:
         return f"{given}: a section, not a flag; --help={name} lists its flags"
-    if near := _initials(name, names) or config.nearest(name, names):
-        return f"{given}: {problem}{config.did_you_mean(_written(near, value))}"
+    if near := _find_by_initial(name, names) or config.nearest(name, names):
+        return f"{given}: {problem}{config.did_you_mean(_write_flags(near, value))}"
     return f"{given}: {problem}; --help lists the flags"
 
 
-def _initials(name: str, names: Sequence[str]) -> list[str]:
-    """The command's own flags that begin with a single letter."""
+def _find_by_initial(name: str, names: Sequence[str]) -> list[str]:
+    """Find the command's own flags that begin with a single letter."""
     if len(name) != 1:
         return []
     return [each for each in names if each.startswith(name) and "." not in each]
 
 
-def _written(names: Sequence[str], value: str) -> list[str]:
-    """Flags as they may be written: with the value given, if they take it."""
+def _write_flags(names: Sequence[str], value: str) -> list[str]:
+    """Write flags with the value given, if they take it, else with an example."""
     if fitting := [name for name in names if value and _takes(name, value)]:
         return [f"--{name}={value}" for name in fitting]
     return [
@@ -116,24 +116,25 @@ def _takes(name: str, value: str) -> bool:
     """Whether a flag takes a value, as far as its declaration says."""
     if name not in config.FIELDS:
         return True
-    item = config.FIELDS[name]
     try:
-        config.coerce(name, item, config.from_text(item, value))
+        config.parse_text(name, config.FIELDS[name], value)
     except UsageError:
         return False
     return True
 
 
-def illegal_value(values: flags.FlagValues, error: flags.IllegalFlagValueError) -> str:
-    """The message on a value that a flag refuses."""
+def describe_illegal_value(
+    values: flags.FlagValues, error: flags.IllegalFlagValueError
+) -> str:
+    """Write the message on a value that a flag refuses."""
     cause = error.__context__
     if isinstance(cause, UsageError):
-        # The field's own check says it better.
+        # The field's own check names key, value and limits.
         return f"--{cause}"
-    found = re.match(r"flag --([^=]+)=(.*?): ", str(error), re.DOTALL)
-    if not found:
+    match = re.match(r"flag --([^=]+)=(.*?): ", str(error), re.DOTALL)
+    if not match:
         return str(error)
-    name, value = found.groups()
+    name, value = match.groups()
     parser = values[name].parser
     if isinstance(parser, flags.EnumParser):
         known = parser.enum_values

@@ -1,12 +1,14 @@
 """Flags to configuration values: the file, then the flags, then absolute folders."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from asc_tf import config as configuration
-from asc_tf.command_line import command
+from asc_tf.command_line.arguments import make_absolute
+from asc_tf.command_line.values import read_changes
 from asc_tf.config import Config
 from asc_tf.config.run_search import suggest_run
 from asc_tf.core.errors import UsageError
@@ -37,30 +39,34 @@ def base_config(name: str | None, workdir: Workdir | None = None) -> Config:
     return Config()
 
 
-def resolve(
-    values: flags.FlagValues, keys: Sequence[str], workdir: Workdir | None = None
-) -> Config:
-    """The configuration that --config and the flags ask for, with absolute folders.
+def resolve(values: flags.FlagValues, workdir: Workdir | None = None) -> Config:
+    """Read the configuration that --config and the flags ask for, folders absolute.
 
     Args:
         values: The flags.
-        keys: The configuration keys that are flags.
         workdir: The run folder, whose configuration stands in for a missing --config.
     """
-    config = base_config(values.config, workdir)
-    config = config.replace(command.changed(values, keys))
-    folders = {place: config.flat()[place] for place in PLACES}
+    config = base_config(values.config, workdir).replace(read_changes(values))
+    flat = config.flat()
+    places = {place: flat[place] for place in PLACES}
     if not config.dataset.dir and config.dataset.name == "synthetic":
-        folders["dataset.dir"] = str(table.default_folder(config.dataset))
+        places["dataset.dir"] = str(table.choose_default_folder(config.dataset))
+    places = make_places_absolute(places)
     if config.model.weights_file:
-        folders["model.weights"] = config.model.weights_file
-    return config.replace(
-        {key: command.absolute(str(path)) for key, path in folders.items() if path}
-    )
+        places["model.weights"] = make_absolute(config.model.weights_file)
+    return config.replace(places)
+
+
+def make_places_absolute(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the folders absolute that some keys name, and leave the rest as it is."""
+    return {
+        key: make_absolute(value) if key in PLACES and value else value
+        for key, value in changes.items()
+    }
 
 
 def parse_splits(flag: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The splits that a flag names, in the order of a manifest.
+    """Parse the splits that a flag names, in the order of a manifest.
 
     Raises:
         UsageError: If one is unknown, or there is none.

@@ -1,8 +1,6 @@
-"""asc-tf datasets: the corpora there are, how to get them, whether they are whole."""
+"""asc-tf datasets: list, describe, download and verify the corpora."""
 
 import json
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,16 +8,17 @@ from absl import flags
 
 from asc_tf import datasets
 from asc_tf.audio.verification import Findings, verify
-from asc_tf.command_line import command
-from asc_tf.config import Config, Dataset, suggestion
-from asc_tf.core.errors import UsageError, UserError
+from asc_tf.command_line.arguments import make_absolute
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_changes, read_required
+from asc_tf.config import Config, Dataset, section_keys, suggestion
+from asc_tf.core.errors import UsageError
+from asc_tf.core.packages import require_package
 from asc_tf.core.text_table import align_columns
-from asc_tf.datasets import description as text
-from asc_tf.datasets.archives import ARCHIVES, SOUNDATA, archives
-from asc_tf.datasets.catalog import CATALOG, Entry
-from asc_tf.datasets.download import Plan, check_free, install, staging_folder
-from asc_tf.datasets.download.progress import reporter
-from asc_tf.manifest import Manifest, count_by_split
+from asc_tf.datasets import description
+from asc_tf.datasets.catalog import CATALOG
+from asc_tf.datasets.download.corpus import download_corpus
+from asc_tf.manifest import count_by_split
 
 USAGE = """
 List the corpora, show one, fetch it, or check that it is whole.
@@ -29,6 +28,9 @@ List the corpora, show one, fetch it, or check that it is whole.
   asc-tf datasets download NAME --dataset.dir=D
   asc-tf datasets verify NAME --dataset.dir=D [--quick] [--json]
 """
+
+MAX_NAMED = 20
+"""Files of each kind that `verify` names at most."""
 
 
 def _define_flags(values: flags.FlagValues) -> None:
@@ -42,11 +44,12 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def _run(values: flags.FlagValues) -> int:
     action, *rest = values.positional or ["list"]
-    if action not in ACTIONS:
-        near = suggestion(action, ACTIONS)
+    actions = ("list", *ACTIONS)
+    if action not in actions:
+        near = suggestion(action, actions)
         if action in CATALOG:
             near = f"; did you mean info {action}?"
-        known = ", ".join(ACTIONS)
+        known = ", ".join(actions)
         raise UsageError(f"{action}: unknown action{near} (known: {known})")
     for name in ("quick", "json"):
         if values[name].value and action != "verify":
@@ -54,16 +57,15 @@ def _run(values: flags.FlagValues) -> int:
     if action == "list":
         if rest:
             raise UsageError(f"unexpected argument {' '.join(rest)} after list")
-        print(text.listing())
+        print(description.format_listing())
         return 0
-    entry = _entry(action, rest, values)
-    changes = command.changed(values, COMMAND.configuration_keys())
-    config = Config().replace(changes | {"dataset.name": entry.name})
-    return ACTIONS[action](entry, config, values)
+    name = _find_name(action, rest, values)
+    config = Config().replace(read_changes(values) | {"dataset.name": name})
+    return ACTIONS[action](config, values)
 
 
-def _entry(action: str, rest: Sequence[str], values: flags.FlagValues) -> Entry:
-    """The corpus that NAME or --dataset.name names."""
+def _find_name(action: str, rest: Sequence[str], values: flags.FlagValues) -> str:
+    """Find the corpus that NAME or --dataset.name names."""
     given = values["dataset.name"].value
     names = list(dict.fromkeys([*rest, *([given] if given else [])]))
     if len(names) != 1:
@@ -76,134 +78,93 @@ def _entry(action: str, rest: Sequence[str], values: flags.FlagValues) -> Entry:
             f"{names[0]}: unknown corpus{suggestion(names[0], CATALOG)} (known: "
             f"{', '.join(CATALOG)})"
         )
-    return CATALOG[names[0]]
+    return names[0]
 
 
-def _info(entry: Entry, config: Config, values: flags.FlagValues) -> int:
-    given = values["dataset.dir"].value
-    manifest = None
-    if given:
-        _existing(entry, config.dataset)
-        manifest = datasets.load(config.dataset)
-    print(text.info(entry, given or "D", _given_flags(values)))
-    if manifest:
-        print(f"\n{text.splits(manifest)}")
-    return 0
-
-
-def _given_flags(values: flags.FlagValues) -> str:
-    """The configuration flags given, but for the corpus and its folder."""
-    named = ("dataset.name", "dataset.dir")
-    keys = [key for key in COMMAND.configuration_keys() if key not in named]
-    changes = command.changed(values, keys)
-    return " ".join(f"--{key}={value}" for key, value in changes.items())
-
-
-def _existing(entry: Entry, dataset: Dataset) -> Path:
-    """The folder of a corpus, which must be there.
+def _find_folder(dataset: Dataset) -> Path:
+    """Find the folder of a corpus, which must be there.
 
     Raises:
         UsageError: If it is not, or if reading it would first write the scenes.
     """
     if not dataset.dir:
-        raise UsageError(f"--dataset.dir is missing: the folder of {entry.name}")
-    folder = Path(command.absolute(dataset.dir))
+        raise UsageError(f"--dataset.dir is missing: the folder of {dataset.name}")
+    folder = Path(make_absolute(dataset.dir))
     if not folder.is_dir():
         raise UsageError(f"--dataset.dir={dataset.dir}: no such folder")
-    if entry.name == "synthetic" and not (folder / "meta.csv").is_file():
-        raise UsageError(f"--dataset.dir={dataset.dir}: no scenes in it; {entry.note}")
+    if dataset.name == "synthetic" and not (folder / "meta.csv").is_file():
+        note = CATALOG[dataset.name].note
+        raise UsageError(f"--dataset.dir={dataset.dir}: no scenes in it; {note}")
     return folder
 
 
-def _download(entry: Entry, config: Config, values: flags.FlagValues) -> int:
-    if entry.name not in ARCHIVES and entry.name not in SOUNDATA:
-        raise UsageError(f"{entry.name} cannot be downloaded: {entry.note}")
-    folder = Path(command.absolute(command.required(values, "dataset.dir")))
-    if folder.is_dir() and any(folder.iterdir()):
-        _say_complete(entry, folder)
-        return 0
-    check_free(folder)
-    plan = Plan(
-        archives(entry.name), entry.unpacked_bytes, entry.download_bytes, entry.strip
+def _info(config: Config, values: flags.FlagValues) -> int:
+    dataset, manifest = config.dataset, None
+    if dataset.dir:
+        _find_folder(dataset)
+        manifest = datasets.load(dataset)
+    others = " ".join(
+        f"--{key}={value}"
+        for key, value in read_changes(values).items()
+        if key not in ("dataset.name", "dataset.dir")
     )
-    print(
-        f"{entry.name}: {text.size_line(entry)}. An interrupted download continues "
-        "when the command is given again.",
-        file=sys.stderr,
-    )
-    with reporter() as progress:
-        install(
-            plan,
-            folder,
-            entry.name,
-            check=lambda unpacked: _check_whole(entry, unpacked),
-            report=progress.report,
-            say=progress.say,
-        )
-    _say_complete(entry, folder)
+    print(description.format_info(CATALOG[dataset.name], dataset.dir or "D", others))
+    if manifest:
+        print(f"\n{description.format_splits(manifest)}")
     return 0
 
 
-def _say_complete(entry: Entry, folder: Path) -> None:
-    """Say that a corpus is there, and what to do next.
-
-    Raises:
-        UsageError: If something else is.
-    """
-    try:
-        manifest = _check_whole(entry, folder)
-    except UserError as error:
-        raise UsageError(
-            f"--dataset.dir={folder} is not empty, and holds no complete {entry.name} "
-            f"({error}); name a new folder"
-        ) from error
-    # What a process that was killed at the very end has left.
-    shutil.rmtree(staging_folder(folder, entry.name), ignore_errors=True)
+def _download(config: Config, values: flags.FlagValues) -> int:
+    entry = CATALOG[config.dataset.name]
+    folder = Path(make_absolute(read_required(values, "dataset.dir")))
+    manifest = download_corpus(entry, folder)
     print(f"{folder}: complete: {count_by_split(manifest)}")
-    print(f"\nNext: {text.train_line(entry, str(folder))}")
+    print(f"\nNext: {description.format_train_command(entry, str(folder))}")
+    return 0
 
 
-def _check_whole(entry: Entry, folder: Path) -> Manifest:
-    """Read a corpus, all files of which must be there.
-
-    Raises:
-        UserError: If they are not.
-    """
-    manifest = datasets.load(Dataset(name=entry.name, dir=str(folder)))
-    paths = {clip.path for clip in manifest.clips}
-    missing = sorted(path for path in paths if not (folder / path).is_file())
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(paths)} files are missing, among them {missing[0]}"
-        )
-    unchecked = any(not each.checksum for each in ARCHIVES.get(entry.name, ()))
-    if unchecked and len(paths) != entry.clips:
-        raise UserError(f"{len(paths)} clips, expected {entry.clips}")
-    return manifest
-
-
-def _verify(entry: Entry, config: Config, values: flags.FlagValues) -> int:
-    folder = _existing(entry, config.dataset)
+def _verify(config: Config, values: flags.FlagValues) -> int:
+    name = config.dataset.name
+    folder = _find_folder(config.dataset)
     if not values.quick:
-        command.need("tensorflow")
+        require_package("tensorflow")
     manifest = datasets.load(config.dataset)
-    found = verify(manifest, folder, config.audio.max_seconds, quick=values.quick)
+    findings = verify(manifest, folder, config.audio.max_seconds, quick=values.quick)
     if values.json:
-        record = {"corpus": entry.name, "dir": str(folder), **found.to_json()}
+        record = {"corpus": name, "dir": str(folder), **findings.to_json()}
         print(json.dumps(record), flush=True)
     else:
-        print(findings(entry, folder, found))
-    return int(not found.whole)
+        print(f"{name} in {folder}\n\n{_format_findings(findings)}")
+    return int(not findings.is_complete)
 
 
-ACTIONS: dict[str, Callable[[Entry, Config, flags.FlagValues], int]] = {
-    "list": lambda entry, config, values: 0,
+def _format_findings(findings: Findings) -> str:
+    """Write the numbers by split, then the first files of each kind."""
+    rows = [["split", "files", "missing", "unreadable"]]
+    for split, row in findings.count_by_split().items():
+        unreadable = "-" if findings.quick else str(row["unreadable"])
+        rows.append([split, str(row["files"]), str(row["missing"]), unreadable])
+    extra = f"{len(findings.extra)} audio files that this protocol does not use"
+    lines = [align_columns(rows, right=(1, 2, 3)), "", extra]
+    named = {
+        "missing": findings.missing,
+        "unreadable": [f"{path}: {why}" for path, why in findings.unreadable.items()],
+        "not used": findings.extra,
+    }
+    for kind, names in named.items():
+        lines += [f"{kind}: {name}" for name in names[:MAX_NAMED]]
+        if len(names) > MAX_NAMED:
+            lines.append(f"{kind}: and {len(names) - MAX_NAMED} more (--json has all)")
+    return "\n".join(lines)
+
+
+ACTIONS: dict[str, Callable[[Config, flags.FlagValues], int]] = {
     "info": _info,
     "download": _download,
     "verify": _verify,
 }
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="datasets",
     usage=USAGE,
     run=_run,
@@ -213,30 +174,5 @@ COMMAND = command.Command(
         *("dataset.name", "dataset.dir", "dataset.protocol", "dataset.fold"),
         *("dataset.validation_share", "dataset.max_missing"),
     ),
-    sections=("dataset",),
-    keys=("audio.max_seconds",),
+    keys=(*section_keys("dataset"), "audio.max_seconds"),
 )
-
-
-SHOWN = 20
-"""Files that are named at most."""
-
-
-def findings(entry: Entry, folder: Path, found: Findings) -> str:
-    """Numbers by split, then the first files of each kind."""
-    rows = [["split", "files", "missing", "unreadable"]]
-    for split, row in found.by_split().items():
-        unreadable = "-" if found.quick else str(row["unreadable"])
-        rows.append([split, str(row["files"]), str(row["missing"]), unreadable])
-    lines = [f"{entry.name} in {folder}", "", align_columns(rows, right=(1, 2, 3)), ""]
-    lines.append(f"{len(found.extra)} audio files that this protocol does not use")
-    named = {
-        "missing": found.missing,
-        "unreadable": [f"{path}: {why}" for path, why in found.unreadable.items()],
-        "not used": found.extra,
-    }
-    for what, names in named.items():
-        lines += [f"{what}: {name}" for name in names[:SHOWN]]
-        if len(names) > SHOWN:
-            lines.append(f"{what}: and {len(names) - SHOWN} more (--json has all)")
-    return "\n".join(lines)

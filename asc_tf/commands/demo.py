@@ -1,4 +1,4 @@
-"""Commands that run other commands: the demo."""
+"""asc-tf demo: every stage on the built-in synthetic scenes."""
 
 import sys
 import time
@@ -8,8 +8,10 @@ from typing import Any
 from absl import flags
 
 from asc_tf import config as configuration
-from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_workdir
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.predictions import format_lines
+from asc_tf.command_line.values import read_changes, read_new_path
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.workdir import Workdir
@@ -32,23 +34,23 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def _run(values: flags.FlagValues) -> int:
     config = configuration.read(configuration.find(CONFIGURATION))
-    config = config.replace(command.changed(values, COMMAND.configuration_keys()))
-    print(demo(config, command.new_path(values, "workdir")))
+    config = config.replace(read_changes(values))
+    print(run_demo(config, read_new_path(values, "workdir")))
     return 0
 
 
-def demo(config: Config, folder: Path) -> str:
+def run_demo(config: Config, folder: Path) -> str:
     """Run every stage on synthetic scenes.
 
     Args:
         config: The configuration; its `dataset.dir` is set here.
-        folder: Gets `scenes/` (the clips), `run/` (the run folder) and `export/`.
+        folder: Folder for `scenes/` (the clips), `run/` (the run folder) and `export/`.
 
     Returns:
-        The closing table, with the path of report.html.
+        Table of the results, with the path of report.html.
     """
     from asc_tf.evaluation.evaluate import evaluate
-    from asc_tf.exporting.export import export, rejections
+    from asc_tf.exporting.export import describe_rejections, export
     from asc_tf.training.train import train
 
     _check_folder(folder)
@@ -58,24 +60,24 @@ def demo(config: Config, folder: Path) -> str:
     workdir = Workdir(folder / "run")
     _say("1/5 write synthetic scenes, 2/5 train")
     train(config, workdir, interactive=sys.stdout.isatty())
-    _say("3/5 evaluate on the test part")
+    _say("3/5 evaluate on the test split")
     report, page = evaluate(workdir)
     _say("4/5 export and try every file")
     described = export(workdir, folder / "export")
     if described["rejected"]:
-        raise UserError("; ".join(rejections(described)))
+        raise UserError("; ".join(describe_rejections(described)))
     _say("5/5 predict one test clip with the int8 file, as a Raspberry Pi would")
     _predict_one(workdir, folder)
     minutes = (time.monotonic() - began) / 60
-    return f"{closing_table(report, described)}\n\n{minutes:.1f} minutes; {page}"
+    return f"{format_table(report, described)}\n\n{minutes:.1f} minutes; {page}"
 
 
 def _check_folder(folder: Path) -> None:
     """Refuse a folder that holds anything but an earlier demo."""
     if folder.is_file():
         raise UsageError(f"--workdir={folder}: a file, not a folder")
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if foreign := sorted(found - {"scenes", "run", "export"}):
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if foreign := sorted(names - {"scenes", "run", "export"}):
         raise UsageError(
             f"--workdir={folder}: holds {foreign[0]}, which is no part of a demo; "
             "name a new folder"
@@ -83,17 +85,16 @@ def _check_folder(folder: Path) -> None:
 
 
 def _predict_one(workdir: Workdir, folder: Path) -> None:
-    from asc_tf.commands import predict
-    from asc_tf.evaluation.predictor import load
+    from asc_tf.evaluation.load import load
 
     clip = workdir.manifest().clips_in("test")[0]
     path = str(folder / "scenes" / clip.path)
     result = load(folder / "export" / "int8.tflite").predict_files([path])[0]
-    print(predict.lines(result, 3, len(path)))
+    print(format_lines(result, 3, len(path)))
 
 
-def closing_table(report: dict[str, Any], described: dict[str, Any]) -> str:
-    """Accuracy, agreement, size and latency of Keras and of each exported file."""
+def format_table(report: dict[str, Any], described: dict[str, Any]) -> str:
+    """Write accuracy, agreement, size and latency of Keras and each exported file."""
     lines = [
         f"{'':12}{'test accuracy':>14}{'agreement':>11}{'kB':>9}{'ms/segment':>12}",
         f"{'Keras':12}{report['accuracy']:>14.1%}{'':>11}{'':>9}{'':>12}",
@@ -111,7 +112,7 @@ def _say(stage: str) -> None:
     print(f"\n== {stage}", flush=True)
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="demo",
     begins_with=CONFIGURATION,
     usage=USAGE,

@@ -1,20 +1,19 @@
-"""asc-tf evaluate: a run folder in, its report out. The first to read the test part."""
+"""asc-tf evaluate: a run folder in, its report out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 
-from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_workdir
-from asc_tf.commands.configuration import parse_splits
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_changes, read_run
+from asc_tf.commands.configuration import make_places_absolute, parse_splits
+from asc_tf.config import section_keys
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.manifest import SPLITS
 from asc_tf.report.headline import headline
-from asc_tf.workdir import PLACES, Workdir
-
-if TYPE_CHECKING:
-    pass
+from asc_tf.workdir import Workdir
 
 USAGE = """
 Evaluate a trained run on one split of its corpus, and write its report folder.
@@ -42,20 +41,17 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def _run(values: flags.FlagValues) -> int:
     splits = parse_splits("split", values.split)
-    workdir = Workdir(command.existing_run(values))
-    changes = command.changed(values, COMMAND.configuration_keys())
-    for key in PLACES:
-        if folder := changes.get(key):
-            changes[key] = command.absolute(folder)
+    workdir = Workdir(read_run(values))
+    changes = make_places_absolute(read_changes(values))
     report, page = evaluate(workdir, splits, changes)
-    for line in _summary(report, page.parent):
+    for line in _summarize(report, page.parent):
         print(line)
     print(page)
     return 0
 
 
-def _summary(report: dict[str, Any], folder: Path) -> list[str]:
-    """The lines that the command prints: a warning of what is missing, then scores."""
+def _summarize(report: dict[str, Any], folder: Path) -> list[str]:
+    """Write a warning of missing clips, then the scores."""
     lines = [f"PARTIAL: {report['partial']}"] if report["partial"] else []
     counted = f"{report['split']}: {report['n_clips']} clips"
     if not report["has_labels"]:
@@ -71,16 +67,15 @@ def _summary(report: dict[str, Any], folder: Path) -> list[str]:
     return lines
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="evaluate",
     usage=USAGE,
     run=_run,
     define_flags=_define_flags,
     begins_with=None,
     word_flags=("workdir",),
-    sections=("evaluate",),
     keys=(
         *("dataset.dir", "dataset.features", "dataset.max_missing"),
-        "audio.cache_dir",
+        *("audio.cache_dir", *section_keys("evaluate")),
     ),
 )

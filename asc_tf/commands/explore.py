@@ -4,17 +4,18 @@ from absl import flags
 
 from asc_tf import config as configuration
 from asc_tf import datasets
-from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_config_file
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_path
 from asc_tf.commands.configuration import resolve
 from asc_tf.core.files import write_text
-from asc_tf.explore.corpus import explore
+from asc_tf.core.packages import require_package
+from asc_tf.explore.content import explore
 from asc_tf.pipeline.corpus_checks import check_found
-from asc_tf.report import explore_page
-from asc_tf.report.explore_page import megabytes
+from asc_tf.report.explore_page import check_output, format_bytes, render
 
 USAGE = """
-Show a corpus as training hears it: labels counted, examples and their augmentation.
+Show what a model is trained on: label counts, examples and their augmentation.
 
   asc-tf explore CONFIG [--output=explore.html] [--flag=value ...]
 
@@ -32,20 +33,20 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    output = command.path(values, "output")
-    explore_page.check_output(output)
-    config = resolve(values, COMMAND.configuration_keys())
-    command.need("tensorflow")
+    output = read_path(values, "output")
+    check_output(output)
+    config = resolve(values)
+    require_package("tensorflow")
     manifest = datasets.load(config.dataset)
     check_found(manifest, config)
-    page = explore_page.render(explore(config, manifest))
+    page = render(explore(config, manifest))
     write_text(output, page)
-    size = megabytes(len(page.encode()))
+    size = format_bytes(len(page.encode()))
     print(f"{output}: {len(manifest.labels)} labels, {size}")
     return 0
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="explore",
     usage=USAGE,
     run=_run,

@@ -4,10 +4,13 @@ from typing import Any
 
 from absl import flags
 
-from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_workdir
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_changes, read_new_path, read_run
+from asc_tf.commands.configuration import make_places_absolute
+from asc_tf.config import section_keys
 from asc_tf.core.errors import UserError
-from asc_tf.exporting.export import checked_split, export, rejections
+from asc_tf.exporting.export import choose_check_split, describe_rejections, export
 from asc_tf.workdir import Workdir
 
 USAGE = """
@@ -20,8 +23,8 @@ Export a trained run for serving and for the edge.
 W is a run folder (--workdir=W is the same), E the folder to write: SavedModel, TFLite
 files, and a page that compares them. Every file is run against the Keras model on
 validation clips before it is accepted (on training clips where the run has no
-validation part). One that does not agree is kept as NAME.rejected beside those that
-do; the exit code is 1.
+validation split). One that does not agree is written as NAME.rejected beside those
+that do; the exit code is 1.
 """
 
 
@@ -32,29 +35,26 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    workdir = Workdir(command.existing_run(values))
-    output = command.new_path(values, "output")
-    changes = command.changed(values, COMMAND.configuration_keys())
-    for key in ("dataset.dir", "audio.cache_dir"):
-        if folder := changes.get(key):
-            changes[key] = command.absolute(folder)
+    workdir = Workdir(read_run(values))
+    output = read_new_path(values, "output")
+    changes = make_places_absolute(read_changes(values))
     if values.formats:
         changes["export.formats"] = values.formats
     described = export(workdir, output, changes)
     for name, row in described["formats"].items():
-        print(summary_line(name, row))
+        print(format_summary(name, row))
     print(output)
     if described["rejected"]:
-        raise UserError("; ".join(rejections(described)))
+        raise UserError("; ".join(describe_rejections(described)))
     return 0
 
 
-def summary_line(name: str, row: dict[str, Any]) -> str:
-    """One line on one exported format."""
+def format_summary(name: str, row: dict[str, Any]) -> str:
+    """Write one line on an exported format."""
     test = row.get("test") or {}
     is_scored = test.get("accuracy") is not None
     accuracy = f"{test['accuracy']:.1%} on test, " if is_scored else ""
-    split = checked_split(row)
+    split = choose_check_split(row)
     return (
         f"{name:12} {row['bytes'] / 1000:8.1f} kB  {row['latency_ms']['p50']:7.2f} "
         f"ms per segment  {accuracy}agreement with Keras "
@@ -63,13 +63,15 @@ def summary_line(name: str, row: dict[str, Any]) -> str:
     )
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="export",
     usage=USAGE,
     run=_run,
     define_flags=_define_flags,
     begins_with=None,
     word_flags=("workdir",),
-    sections=("export", "evaluate"),
-    keys=("dataset.dir", "dataset.max_missing", "audio.cache_dir"),
+    keys=(
+        *("dataset.dir", "dataset.max_missing", "audio.cache_dir"),
+        *section_keys("evaluate", "export"),
+    ),
 )

@@ -1,4 +1,4 @@
-"""asc-tf features: clips in, a folder with their features out, to train from."""
+"""asc-tf features: compute the features of a corpus once, to train from them."""
 
 import shlex
 from typing import Any
@@ -6,17 +6,18 @@ from typing import Any
 from absl import flags
 
 from asc_tf import config as configuration
-from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_config_file
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_changes, read_new_path
 from asc_tf.commands.configuration import parse_splits, resolve
 from asc_tf.config import Augment, Config
-from asc_tf.config.frontend import WAVEFORM_SWITCHES as ON_WAVEFORMS
+from asc_tf.config.augment import WAVEFORM_SWITCHES as ON_WAVEFORMS
 from asc_tf.manifest import SPLITS
-from asc_tf.pipeline.feature_store.contents import FORMATS, SECTIONS
+from asc_tf.pipeline.feature_store.folder import SECTIONS
 from asc_tf.pipeline.store_features import write_features
 
 USAGE = """
-Compute features once and store them, with labels, for each split of a corpus.
+Compute the features of a corpus once and store them as .npy files, to train from.
 
   asc-tf features CONFIG --output=F [--flag=value ...]
 
@@ -25,33 +26,36 @@ Compute features once and store them, with labels, for each split of a corpus.
       --dataset.features=features/esc10 --workdir=runs/esc10
 
 CONFIG is a TOML file, a run folder, or the name of a shipped configuration
-(--config=CONFIG is the same). Features of all segments of each clip are stored,
-audio.hop_seconds apart, not standardized and not augmented. Where a corpus has
-folds, dataset.fold says which is the test split, and each row names its fold. The
-same command goes on where it was stopped, repairs a damaged file, and with other
---splits adds these. All three splits are read, the test split too, unless --splits
-says otherwise.
+(--config=CONFIG is the same). The folder gets the features of all segments of each
+clip, audio.hop_seconds apart, before standardization and augmentation, and
+manifest.csv, which names the label, the split and the fold of each clip. Where a corpus
+has folds, dataset.fold is the test split. All three splits are read, the test split
+too, unless --splits names others.
+
+The same command continues where it was stopped, computes damaged files again, and with
+other --splits adds these.
 """
 
 
 def _define_flags(values: flags.FlagValues) -> None:
     define_config_file(values)
-    flags.DEFINE_string("output", None, "the features folder", flag_values=values)
-    flags.DEFINE_enum(
-        "format", "npz", FORMATS, "the format of the files", flag_values=values
-    )
+    flags.DEFINE_string("output", None, "the folder to write", flag_values=values)
     flags.DEFINE_list(
-        "splits", ",".join(SPLITS), "the parts to read and to store", flag_values=values
+        "splits",
+        ",".join(SPLITS),
+        "the splits to read and store",
+        flag_values=values,
     )
 
 
 def _run(values: flags.FlagValues) -> int:
-    output = command.new_path(values, "output")
+    output = read_new_path(values, "output")
     splits = parse_splits("splits", values.splits)
-    config = resolve(values, COMMAND.configuration_keys())
+    config = resolve(values)
     config = config.replace({"dataset.features": ""})
-    write_features(config, output, values.format, splits)
-    given = command.changed(values, COMMAND.configuration_keys()) | _to_train(config)
+    write_features(config, output, splits)
+    given = read_changes(values)
+    given |= _settings_to_train(config)
     words = [f"--config={values.config}"] * bool(values.config)
     words += [f"--{key}={value}" for key, value in given.items()]
     words += [f"--dataset.features={output}", "--workdir=RUN"]
@@ -59,23 +63,24 @@ def _run(values: flags.FlagValues) -> int:
     return 0
 
 
-def _to_train(config: Config) -> dict[str, Any]:
-    """What has to be otherwise to train from features: nothing acts on waveforms.
+def _settings_to_train(config: Config) -> dict[str, Any]:
+    """Return the settings that must change to train from stored features.
 
-    Without a validation part, the last epoch is kept, and nothing waits for a loss.
+    Nothing may act on waveforms. Without a validation split, the last epoch is kept and
+    nothing depends on a validation loss.
     """
-    off = {f"augment.{name}": getattr(Augment(), name) for name in ON_WAVEFORMS}
-    off["frontend.placement"] = "dataset"
+    changes = {f"augment.{name}": getattr(Augment(), name) for name in ON_WAVEFORMS}
+    changes["frontend.placement"] = "dataset"
     if config.dataset.validation == "none":
-        off["train.keep"] = "last"
-        off["train.patience"] = 0
+        changes["train.keep"] = "last"
+        changes["train.patience"] = 0
         if config.train.schedule == "plateau":
-            off["train.schedule"] = "constant"
-    now = config.flat()
-    return {key: value for key, value in off.items() if now[key] != value}
+            changes["train.schedule"] = "constant"
+    current = config.flat()
+    return {key: value for key, value in changes.items() if current[key] != value}
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="features",
     usage=USAGE,
     run=_run,

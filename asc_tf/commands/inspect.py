@@ -1,11 +1,11 @@
-"""asc-tf inspect: what the decoder sees in files, or why it refuses them."""
+"""asc-tf inspect: properties of audio files, as the decoder sees them."""
 
 import json
 import sys
 
 from absl import flags
 
-from asc_tf.command_line import command
+from asc_tf.command_line.command import Command
 from asc_tf.config import Audio
 from asc_tf.core.errors import UsageError
 
@@ -25,16 +25,16 @@ def _define_flags(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> int:
     if not values.positional:
         raise UsageError("no files; give one or more audio files")
-    from asc_tf.audio.inspect import inspect, missing_decoder
+    from asc_tf.audio.inspect import inspect, name_missing_decoder
 
     seconds = values["audio.max_seconds"].value or Audio().max_seconds
     decoder = values["audio.decoder"].value or Audio().decoder
     failed = False
     for path in values.positional:
-        found = inspect(path, seconds, decoder)
-        record = found.to_json()
-        if missing := missing_decoder(found):
-            record["note"] = "; ".join(filter(None, (found.note, missing)))
+        inspection = inspect(path, seconds, decoder)
+        record = inspection.to_json()
+        if missing := name_missing_decoder(inspection):
+            record["note"] = "; ".join(filter(None, (inspection.note, missing)))
         note = record.get("note", "")
         failed |= "error" in record
         if "error" in record:
@@ -53,7 +53,7 @@ def _run(values: flags.FlagValues) -> int:
     return int(failed)
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="inspect",
     usage=USAGE,
     run=_run,

@@ -1,15 +1,16 @@
-"""asc-tf models: the families of models there are, and what one costs."""
+"""asc-tf models: list the model families, or describe one and its cost."""
 
-import dataclasses
 from collections.abc import Sequence
 
 from absl import flags
 
 from asc_tf import config as configuration
-from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_config_file
-from asc_tf.config import FAMILIES, Config, suggestion
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_changes
+from asc_tf.config import FAMILIES, Config, section_keys, suggestion
 from asc_tf.core.errors import UsageError
+from asc_tf.core.packages import require_package
 from asc_tf.core.text_table import align_columns
 from asc_tf.datasets.catalog import CATALOG
 from asc_tf.dsp.preprocessing import Preprocessing
@@ -47,20 +48,24 @@ def _run(values: flags.FlagValues) -> int:
     if action == "list":
         if rest:
             raise UsageError(f"unexpected argument {' '.join(rest)} after list")
-        print(listing())
+        print(_list_families())
         return 0
-    config = _configuration(rest, values)
+    config = _configure(rest, values)
     labels = values.labels or CATALOG[config.dataset.name].classes or USUAL_LABELS
-    print(info(config, labels))
+    segment = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
+    require_package("tensorflow")
+    from asc_tf.models.description import describe_model
+
+    print(describe_model(config, segment, labels))
     return 0
 
 
-def _configuration(rest: Sequence[str], values: flags.FlagValues) -> Config:
-    """The configuration, with the family that NAME or --model.name names.
+def _configure(rest: Sequence[str], values: flags.FlagValues) -> Config:
+    """Read the configuration, with the family that NAME or --model.name names.
 
-    The numbers that it has for another family are left out.
+    Filters and units that it has for another family are left out.
     """
-    changes = command.changed(values, COMMAND.configuration_keys())
+    changes = read_changes(values)
     given = changes.get("model.name")
     names = list(dict.fromkeys([*rest, *([given] if given else [])]))
     if len(names) > 1:
@@ -81,8 +86,8 @@ def _configuration(rest: Sequence[str], values: flags.FlagValues) -> Config:
     return config.replace(own | changes | {"model.name": name})
 
 
-def listing() -> str:
-    """Two lines per family."""
+def _list_families() -> str:
+    """Write a table with two lines per family."""
     rows = [("name", "filters", "what it is; its source")]
     for family in FAMILIES.values():
         filters = ",".join(map(str, family.filters)) or "-"
@@ -91,49 +96,7 @@ def listing() -> str:
     return f"{table}\n\nasc-tf models info NAME says what one costs."
 
 
-def info(config: Config, labels: int) -> str:
-    """What the model of a configuration is and costs.
-
-    Args:
-        config: The configuration.
-        labels: Number of classes.
-
-    Returns:
-        Lines for the screen.
-
-    Raises:
-        UsageError: If the family cannot be built for the features.
-    """
-    command.need("tensorflow")
-    from asc_tf import models
-    from asc_tf.frontend import FrontendLayer
-    from asc_tf.models import budget, cost
-
-    frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-    segment = Preprocessing.of(config.audio, config.evaluate).segment_shape
-    shape = frontend.compute_output_shape((None, *segment))[1:]
-    # What the backbone has learned is not what it costs.
-    settings = dataclasses.replace(config.model, weights="none")
-    body = models.build(settings, shape, labels)
-    family = settings.family
-    lines = [
-        f"{family.name}: {family.summary}",
-        family.source,
-        f"features {' x '.join(map(str, shape))} (a segment of "
-        f"{config.audio.segment_seconds:g} s), {labels} labels",
-        "",
-        cost.table(cost.layer_costs(body)),
-        "",
-        budget.summary(body, config.frontend),
-        *(
-            f"over {each}"
-            for each in budget.over_budget(body, config.model, config.frontend)
-        ),
-    ]
-    return "\n".join(lines)
-
-
-COMMAND = command.Command(
+COMMAND = Command(
     name="models",
     usage=USAGE,
     run=_run,
@@ -144,6 +107,5 @@ COMMAND = command.Command(
         *("frontend.n_mels", "frontend.image_frames", "frontend.image_bands"),
         *("model.filters", "model.units", "model.backbone", "model.budget_kb"),
     ),
-    sections=("audio", "frontend", "model"),
-    keys=("dataset.name",),
+    keys=("dataset.name", *section_keys("audio", "frontend", "model")),
 )

@@ -2,19 +2,22 @@
 
 import csv
 import io
-import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
-from asc_tf.command_line import command
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.predictions import (
+    Result,
+    define_output,
+    print_predictions,
+    read_model_and_files,
+)
+from asc_tf.command_line.values import read_new_path
 from asc_tf.core.errors import UsageError
 from asc_tf.core.files import write_text
-from asc_tf.edge.cli import define_output, model_path, table, top
 
 USAGE = """
 Classify audio files.
@@ -50,56 +53,31 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    name = model_path(values)
-    if not values.positional:
-        raise UsageError("no files; give one or more audio files")
+    model, files = read_model_and_files(values, "audio")
     if values.json and values.csv:
         raise UsageError("--json and --csv: give one of them")
-    target = command.new_path(values, "csv") if values.csv else None
-    if target and (target.is_dir() or target.resolve() in _resolved(values)):
+    target = read_new_path(values, "csv") if values.csv else None
+    inputs = {Path(name).resolve() for name in files}
+    if target and (target.is_dir() or target.resolve() in inputs):
         raise UsageError(f"--csv={target}: a folder, or one of the inputs")
-    from asc_tf.evaluation.predictor import load
+    from asc_tf.evaluation.load import load
 
-    predictor = load(name)
+    predictor = load(model)
     limit = values["audio.max_seconds"].value or math.inf
-    results = []
-    width = max(map(len, values.positional))
-    for path in values.positional:
-        result = predictor.predict_files([path], limit)[0]
-        results.append(result)
-        if "error" in result:
-            print(f"asc-tf predict: {result['error']}", file=sys.stderr)
-        if "note" in result:
-            print(f"asc-tf predict: {path}: {result['note']}", file=sys.stderr)
-        if values.json:
-            print(json.dumps(json_record(result, values.top_k)), flush=True)
-        elif "error" not in result and not values.csv:
-            print(lines(result, values.top_k, width), flush=True)
+    results = print_predictions(
+        COMMAND.full_name,
+        files,
+        lambda file: predictor.predict_files([file], limit)[0],
+        values.top_k,
+        "json" if values.json else "none" if target else "lines",
+    )
     if target:
-        write_text(target, csv_text(results, predictor.labels))
+        write_text(target, _format_csv(results, predictor.labels))
     return int(any("error" in result for result in results))
 
 
-def _resolved(values: flags.FlagValues) -> set[Path]:
-    return {Path(name).resolve() for name in values.positional}
-
-
-def json_record(result: dict[str, Any], top_k: int) -> dict[str, Any]:
-    """What `--json` prints: the result with its `top` labels instead of all."""
-    if "error" in result:
-        return result
-    kept = {name: value for name, value in result.items() if name != "probabilities"}
-    return kept | {"top": top(result["probabilities"], top_k)}
-
-
-def lines(result: dict[str, Any], top_k: int, width: int) -> str:
-    """What a person sees of a result, the file's name `width` wide."""
-    shares = result["probabilities"]
-    return table(result["file"], top(shares, top_k), width, max(map(len, shares)))
-
-
-def csv_text(results: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
-    """A row per file: label, probability, error, note, every label's probability."""
+def _format_csv(results: Sequence[Result], labels: Sequence[str]) -> str:
+    """Write a row per file: label, probability, error, note, all probabilities."""
     own = ("file", "label", "probability", "error", "note")
     columns = [*own, *(f"p_{label}" for label in labels)]
     text = io.StringIO()
@@ -107,12 +85,13 @@ def csv_text(results: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
     writer.writeheader()
     for result in results:
         row = {name: value for name, value in result.items() if name in own}
-        shares = result.get("probabilities", {})
-        writer.writerow(row | {f"p_{name}": value for name, value in shares.items()})
+        probabilities = result.get("probabilities", {})
+        row |= {f"p_{name}": value for name, value in probabilities.items()}
+        writer.writerow(row)
     return text.getvalue()
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="predict",
     usage=USAGE,
     run=_run,

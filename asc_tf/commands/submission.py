@@ -4,15 +4,16 @@ from pathlib import Path
 
 from absl import flags
 
-from asc_tf.command_line import command
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_new_path
 from asc_tf.core.errors import UsageError
 from asc_tf.core.files import write_text
 from asc_tf.evaluation.submission import (
     average_predictions,
     describe_scores,
-    left_out,
+    format_table,
+    read_excluded,
     read_predictions,
-    table,
 )
 from asc_tf.workdir import Workdir
 
@@ -25,7 +26,7 @@ Each W is a run folder that asc-tf evaluate has been through; its test clips nee
 labels. The average is geometric.
 The table is that of FSDKaggle2018's competition: fname, and label, whose guesses are
 apart by a blank, the most probable one first (other blanks in labels become _). Clips
-that the evaluation left out are in it too, with what is most probable for any clip.
+that the evaluation left out get the labels that are most probable for any clip.
 """
 
 
@@ -37,30 +38,33 @@ def _define_flags(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> int:
     if not values.positional:
         raise UsageError("no runs; give one or more run folders")
-    output = command.new_path(values, "output")
+    output = read_new_path(values, "output")
     if output.is_dir():
         raise UsageError(f"--output={output}: a folder; name a file")
     names = [Path(name).resolve() for name in values.positional]
     if twice := [str(name) for name in names if names.count(name) > 1]:
         raise UsageError(f"{twice[0]}: given twice; name each run once")
     runs = [Workdir(Path(name)) for name in values.positional]
-    found = average_predictions(
+    average = average_predictions(
         [read_predictions(run) for run in runs], values.positional
     )
-    lost = left_out(runs)
-    write_text(output, table(found, values.top_k, lost))
-    runs_and_clips = f"{len(runs)} run{'s'[: len(runs) - 1]}, {len(found.files)} clips"
-    print(f"{runs_and_clips}: {describe_scores(found)}")
+    lost = read_excluded(runs)
+    write_text(output, format_table(average, values.top_k, lost))
+    runs_and_clips = (
+        f"{len(runs)} run{'s'[: len(runs) - 1]}, {len(average.files)} clips"
+    )
+    print(f"{runs_and_clips}: {describe_scores(average)}")
     if lost:
         print(
             f"{len(lost)} without a prediction ({', '.join(lost[:3])}"
-            f"{', ...' * (len(lost) > 3)}): they get what is most probable for any clip"
+            f"{', ...' * (len(lost) > 3)}): they get the labels that are most probable "
+            "for any clip"
         )
     print(output)
     return 0
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="submission",
     usage=USAGE,
     run=_run,

@@ -1,19 +1,16 @@
 """asc-tf train: clips in, a run folder with a trained model out."""
 
 import sys
-from typing import TYPE_CHECKING
 
 from absl import flags
 
 from asc_tf import config as configuration
-from asc_tf.command_line import command
 from asc_tf.command_line.arguments import define_config_file, define_workdir
+from asc_tf.command_line.command import Command
+from asc_tf.command_line.values import read_new_path
 from asc_tf.commands.configuration import base_config, resolve
 from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
-
-if TYPE_CHECKING:
-    pass
 
 USAGE = """
 Train a classifier.
@@ -38,8 +35,8 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def _run(values: flags.FlagValues) -> int:
     base_config(values.config)  # Names a mistyped run before the missing --workdir.
-    workdir = Workdir(command.new_path(values, "workdir"))
-    config = resolve(values, COMMAND.configuration_keys(), workdir)
+    workdir = Workdir(read_new_path(values, "workdir"))
+    config = resolve(values, workdir)
     train(config, workdir, interactive=sys.stdout.isatty())
     if (workdir.report / "report.json").is_file():
         print(f"{workdir.report} is of the model before this training")
@@ -47,7 +44,7 @@ def _run(values: flags.FlagValues) -> int:
     return 0
 
 
-COMMAND = command.Command(
+COMMAND = Command(
     name="train",
     usage=USAGE,
     run=_run,
@@ -59,5 +56,5 @@ COMMAND = command.Command(
         *("augment.frequency_masks", "model.name", "train.epochs"),
         *("train.batch_size", "train.learning_rate"),
     ),
-    sections=tuple({key.split(".")[0]: None for key in configuration.FIELDS}),
+    keys=tuple(configuration.FIELDS),
 )

@@ -12,18 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asc_tf.config.audio import Audio
+from asc_tf.config.augment import Augment
 from asc_tf.config.checks import check
+from asc_tf.config.dataset import Dataset
+from asc_tf.config.evaluate import Evaluate
+from asc_tf.config.export import Export
 from asc_tf.config.families import FAMILIES, Family
-from asc_tf.config.frontend import Augment, Frontend
-from asc_tf.config.inputs import Audio, Dataset
-from asc_tf.config.options import (
-    Section,
-    Value,
-    coerce,
-    from_text,
-    section_name,
-)
-from asc_tf.config.sections import Evaluate, Export, Model, Train
+from asc_tf.config.frontend import Frontend
+from asc_tf.config.model import Model
+from asc_tf.config.options import Section, Value, parse_text, section_name
+from asc_tf.config.train import Train
 from asc_tf.core.errors import UsageError
 from asc_tf.core.suggestions import did_you_mean, nearest, suggestion
 
@@ -40,12 +39,12 @@ __all__ = [
     "Frontend",
     "Model",
     "Train",
-    "coerce",
     "did_you_mean",
     "find",
-    "from_text",
     "nearest",
+    "parse_text",
     "read",
+    "section_keys",
     "shipped",
     "suggestion",
 ]
@@ -69,11 +68,17 @@ FIELDS: dict[str, dataclasses.Field] = {
 }
 """Every key, like `frontend.n_mels`, in the order of the data flow."""
 
+
+def section_keys(*sections: str) -> tuple[str, ...]:
+    """List the keys of some sections, in the order of the data flow."""
+    return tuple(key for key in FIELDS if key.partition(".")[0] in sections)
+
+
 TITLES = {
     section_name(section): (section.__doc__ or "").partition(".")[0]
     for section in SECTIONS
 }
-"""What each section is about."""
+"""The title of each section."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ class Config:
         }
 
     def to_toml(self) -> str:
-        """The configuration as TOML text that `read` reads back equal."""
+        """Write the configuration as TOML text that `read` reads back equal."""
         import tomli_w
 
         return tomli_w.dumps(dataclasses.asdict(self))
@@ -129,8 +134,8 @@ class Config:
 def read(path: Path) -> Config:
     """Read a configuration from a TOML file.
 
-    What it does not say has the value of the configuration that its `base` names, or
-    its default. A base is a shipped configuration, or a file, relative to this one.
+    Missing keys come from the configuration that its `base` names, then from the
+    defaults. A base is a shipped configuration, or a file, relative to this one.
 
     Raises:
         UsageError: Naming the file, the key, the value received and what is allowed.
@@ -138,13 +143,13 @@ def read(path: Path) -> Config:
     changes: dict[str, Any] = {}
     files, base = [path], path
     while True:
-        tables = _tables(base)
+        tables = _read_tables(base)
         name = tables.pop("base", None)
-        # What a file says goes before what its base says.
-        changes = _changes(tables, base) | changes
+        # A file overrides its base.
+        changes = _flatten(tables, base) | changes
         if name is None:
             break
-        base = _base(name, files[-1])
+        base = _find_base(name, files[-1])
         if base.resolve() in [file.resolve() for file in files]:
             raise UsageError(f"{files[-1]}: base = {name!r}: is based on this file")
         files.append(base)
@@ -154,7 +159,7 @@ def read(path: Path) -> Config:
         raise UsageError(f"{path}: {error}") from error
 
 
-def _tables(path: Path) -> dict[str, Any]:
+def _read_tables(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
@@ -163,8 +168,8 @@ def _tables(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
 
 
-def _changes(tables: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """What the tables of a file say, keyed like `frontend.n_mels`."""
+def _flatten(tables: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Flatten the tables of a file to keys like `frontend.n_mels`."""
     changes: dict[str, Any] = {}
     known = tuple(section_name(section) for section in SECTIONS)
     for section, table in tables.items():
@@ -178,15 +183,15 @@ def _changes(tables: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return changes
 
 
-def _base(name: Any, path: Path) -> Path:
-    """The file that the `base` of another names."""
+def _find_base(name: Any, path: Path) -> Path:
+    """Find the file that a configuration names as its `base`."""
     if not isinstance(name, str) or not name:
         raise UsageError(f"{path}: base = {name!r}: must be a file or a shipped name")
     beside = path.parent / name
     if beside.is_file():
         return beside
     try:
-        return _shipped(name)
+        return _find_shipped(name)
     except UsageError as error:
         raise UsageError(f"{path}: base = {name!r}: {error}") from error
 
@@ -210,7 +215,7 @@ def find(name: str) -> Path:
             "is to hold a new run"
         )
     try:
-        return _shipped(name)
+        return _find_shipped(name)
     except UsageError as error:
         raise UsageError(f"--config={name}: {error}") from error
 
@@ -221,10 +226,10 @@ def shipped() -> dict[str, Path]:
     # Inside the package when installed; beside it in a clone.
     installed, cloned = here / "configs", here.parent / "configs"
     folder = installed if installed.is_dir() else cloned
-    return {found.stem: found for found in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def _shipped(name: str) -> Path:
+def _find_shipped(name: str) -> Path:
     known = shipped()
     if name in known:
         return known[name]

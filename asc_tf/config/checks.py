@@ -1,15 +1,18 @@
-"""What must hold between the fields of a configuration."""
+"""Checks between the fields of a configuration."""
 
 from typing import TYPE_CHECKING
 
-from asc_tf.config.frontend import WAVEFORM_SWITCHES, Augment, Frontend
-from asc_tf.config.inputs import Audio
-from asc_tf.config.model_checks import check_model, model_without_effect
-from asc_tf.config.sections import Train
+from asc_tf.config.audio import Audio
+from asc_tf.config.augment import WAVEFORM_SWITCHES, Augment
+from asc_tf.config.frontend import Frontend
+from asc_tf.config.model import Model
 from asc_tf.core.errors import UsageError
 
 if TYPE_CHECKING:
     from asc_tf.config import Config
+
+SMALLEST_IMAGE = {"inception_v3": 75, "mobilenet_v2": 32, "efficientnet_v2_b0": 32}
+"""Pixels that a backbone needs in each direction."""
 
 
 def check(config: "Config") -> None:
@@ -18,18 +21,18 @@ def check(config: "Config") -> None:
     Raises:
         UsageError: Naming the fields, their values and what to do.
     """
-    _check_audio(config.audio)
     _check_spectrum(config.frontend, config.audio)
     _check_features(config.frontend, config.audio)
     _check_augment(config.augment, config.frontend, config.audio)
-    _check_stored(config)
-    check_model(config.model, config.frontend)
+    _check_stored_features(config)
+    _check_model(config.model)
+    _check_image(config.model, config.frontend)
 
 
 def check_training(config: "Config") -> None:
     """Refuse settings under which no run can be trained.
 
-    Commands that do not train, `asc-tf features` for one, take them.
+    Commands that do not train, `asc-tf features` for one, accept them.
 
     Raises:
         UsageError: Naming the fields, their values and what to do.
@@ -37,36 +40,80 @@ def check_training(config: "Config") -> None:
     dataset, train = config.dataset, config.train
     if dataset.validation != "none":
         return
-    refused = {
-        f"train.keep = {train.keep}": (train.keep != "last", "use train.keep = last"),
-        f"train.patience = {train.patience}": (
-            train.patience > 0,
-            "use train.patience = 0",
-        ),
-        f"train.schedule = {train.schedule}": (
-            train.schedule == "plateau",
-            "use constant, inverse_time or cosine",
-        ),
-    }
-    for setting, (is_refused, remedy) in refused.items():
-        if is_refused:
+    needs_loss = (
+        ("keep", train.keep == "best", "train.keep = last"),
+        ("patience", train.patience > 0, "train.patience = 0"),
+        ("schedule", train.schedule == "plateau", "constant, inverse_time or cosine"),
+    )
+    for name, is_set, remedy in needs_loss:
+        if is_set:
             raise UsageError(
-                f"{setting}: needs a validation loss, and dataset.validation = none "
-                f"leaves no validation part; {remedy}, or dataset.validation = split"
+                f"train.{name} = {getattr(train, name)}: needs a validation loss, and "
+                "dataset.validation = none leaves no validation split; use "
+                f"{remedy}, or dataset.validation = split"
             )
     if dataset.validation_share:
         raise UsageError(
             f"dataset.validation_share = {dataset.validation_share}: "
-            "dataset.validation = none leaves no validation part; leave one of them out"
+            "dataset.validation = none leaves no validation split; leave one of them "
+            "out"
         )
 
 
-def _check_audio(audio: Audio) -> None:
-    if audio.hop_samples < 1:
-        raise UsageError(f"audio.hop_seconds = {audio.hop_seconds}: less than a sample")
+def find_unused_settings(config: "Config") -> list[str]:
+    """Name settings that change nothing, or hardly what was meant, a sentence each."""
+    sections = (
+        *(config.dataset, config.audio, config.frontend, config.augment, config.model),
+        *(config.train, config.evaluate, config.export),
+    )
+    return [
+        *(sentence for section in sections for sentence in section.find_unused()),
+        *_describe_level(config.frontend, config.augment),
+        *_describe_weights(config.model),
+    ]
+
+
+def _describe_level(frontend: Frontend, augment: Augment) -> list[str]:
+    """Name augmentations that features relative to the clip's level undo or distort."""
+    sentences = []
+    in_decibels = frontend.kind != "pcen" and frontend.logarithm == "decibel"
+    is_relative = in_decibels and frontend.db_reference == "clip_max"
+    if augment.gain_db and (is_relative or frontend.waveform_range == "min_max"):
+        cause = "db_reference = clip_max" if is_relative else "waveform_range = min_max"
+        sentences.append(
+            f"augment.gain_db changes nothing: frontend.{cause} takes the level out"
+        )
+    has_masks = augment.time_masks or augment.frequency_masks
+    is_loud = is_relative and frontend.standardize == "none" and frontend.kind != "mfcc"
+    if has_masks and augment.mask_fill == "zero" and is_loud:
+        sentences.append(
+            "augment.mask_fill = zero fills masks with the loudest value, 0 dB "
+            "(frontend.standardize = none): mean or minimum may be meant"
+        )
+    return sentences
+
+
+def _describe_weights(model: Model) -> list[str]:
+    """Name weights of a backbone that are replaced, or that stay random."""
+    if model.name != "imagenet":
+        return []
+    if model.init_from and model.weights != "none":
+        return [
+            f"model.weights = {model.weights} changes nothing: those of "
+            "model.init_from take its place; use none"
+        ]
+    if not model.init_from and model.weights == "none":
+        start = model.train_from or "the last layer"
+        return [
+            f"model.weights = none trains from {start} on: random weights below it "
+            "stay as they are"
+        ]
+    return []
 
 
 def _check_spectrum(frontend: Frontend, audio: Audio) -> None:
+    if audio.hop_samples < 1:
+        raise UsageError(f"audio.hop_seconds = {audio.hop_seconds}: less than a sample")
     n_fft, nyquist = frontend.n_fft, audio.sample_rate / 2
     if n_fft & (n_fft - 1):
         raise UsageError(
@@ -132,8 +179,8 @@ def _check_features(frontend: Frontend, audio: Audio) -> None:
             f"frontend.image_frames = {frontend.image_frames}, frontend.image_bands = "
             f"{frontend.image_bands}: give both, or neither"
         )
-    two = audio.channels in ("stereo", "mid_side")
-    channels = (2 if two else 1) * (1 + frontend.deltas)
+    is_stereo = audio.channels in ("stereo", "mid_side")
+    channels = (2 if is_stereo else 1) * (1 + frontend.deltas)
     if frontend.image_frames and channels not in (1, 3):
         raise UsageError(
             f"frontend.image_frames = {frontend.image_frames}: an image has three "
@@ -158,8 +205,8 @@ def _check_augment(augment: Augment, frontend: Frontend, audio: Audio) -> None:
             f"augment.random_channel: needs audio.channels = mono, which is "
             f"{audio.channels}"
         )
-    logarithmic = frontend.kind in ("log_mel", "linear") and not frontend.image_frames
-    if augment.eq_tilt_db and not logarithmic:
+    is_log = frontend.kind in ("log_mel", "linear") and not frontend.image_frames
+    if augment.eq_tilt_db and not is_log:
         raise UsageError(
             f"augment.eq_tilt_db = {augment.eq_tilt_db}: needs log features "
             "(frontend.kind = log_mel or linear, no image)"
@@ -177,77 +224,8 @@ def _check_augment(augment: Augment, frontend: Frontend, audio: Audio) -> None:
             )
 
 
-def without_effect(config: "Config") -> list[str]:
-    """What is set and changes nothing, or hardly what was meant, a sentence each."""
-    frontend, augment = config.frontend, config.augment
-    said = [
-        f"frontend.{name} changes nothing with frontend.{because}"
-        for because, names in _unused(frontend).items()
-        for name in names
-        if getattr(frontend, name) != getattr(Frontend(), name)
-    ]
-    in_decibels = frontend.kind != "pcen" and frontend.logarithm == "decibel"
-    levelled = in_decibels and frontend.db_reference == "clip_max"
-    if augment.gain_db and (levelled or frontend.waveform_range == "min_max"):
-        cause = "db_reference = clip_max" if levelled else "waveform_range = min_max"
-        said.append(
-            f"augment.gain_db changes nothing: frontend.{cause} takes the level out"
-        )
-    masks = augment.time_masks or augment.frequency_masks
-    loud = levelled and frontend.standardize == "none" and frontend.kind != "mfcc"
-    if masks and augment.mask_fill == "zero" and loud:
-        said.append(
-            "augment.mask_fill = zero fills masks with the loudest value, 0 dB "
-            "(frontend.standardize = none): mean or minimum may be meant"
-        )
-    return (
-        said + _train_without_effect(config.train) + model_without_effect(config.model)
-    )
-
-
-def _train_without_effect(train: Train) -> list[str]:
-    needed = {
-        "momentum": ("optimizer", "sgd"),
-        "decay_rate": ("schedule", "inverse_time"),
-        "plateau_factor": ("schedule", "plateau"),
-        "plateau_patience": ("schedule", "plateau"),
-        "focal_gamma": ("loss", "focal"),
-    }
-    said = [
-        f"train.{name} changes nothing with train.{other} = {getattr(train, other)}"
-        for name, (other, value) in needed.items()
-        if getattr(train, name) != getattr(Train(), name)
-        and getattr(train, other) != value
-    ]
-    if train.energy_country and not train.energy:
-        said.append("train.energy_country changes nothing with train.energy = false")
-    if train.steps and train.epochs != Train().epochs:
-        said.append(f"train.epochs changes nothing with train.steps = {train.steps}")
-    return said
-
-
-def _unused(frontend: Frontend) -> dict[str, tuple[str, ...]]:
-    """Fields that a setting makes idle, by that setting."""
-    decibel = ("db_reference", "db_reference_value", "top_db")
-    pcen = tuple(name for name in vars(frontend) if name.startswith("pcen_"))
-    idle: dict[str, tuple[str, ...]] = {}
-    if frontend.kind == "pcen":
-        idle["kind = pcen"] = ("frequency_axis", "logarithm", "log_offset", *decibel)
-    else:
-        idle[f"kind = {frontend.kind}"] = ("frequency_axis", *pcen)
-        if frontend.logarithm == "natural":
-            idle["logarithm = natural"] = decibel
-        else:
-            idle["logarithm = decibel"] = ("log_offset",)
-    if frontend.kind == "linear":
-        idle["kind = linear"] = (*pcen, "n_mels", "mel_scale", "mel_norm")
-    if not frontend.center:
-        idle["center = false"] = ("pad_mode",)
-    return idle
-
-
-def _check_stored(config: "Config") -> None:
-    """Features that are stored leave nothing to do on waveforms."""
+def _check_stored_features(config: "Config") -> None:
+    """Refuse what acts on waveforms where features are read from a folder."""
     if not config.dataset.features:
         return
     for name in WAVEFORM_SWITCHES:
@@ -260,10 +238,46 @@ def _check_stored(config: "Config") -> None:
     if config.evaluate.segments != "all":
         raise UsageError(
             f"evaluate.segments = {config.evaluate.segments}: dataset.features holds "
-            "all segments; use all, or take --dataset.features= away to hear audio"
+            "all segments; use all, or --dataset.features= to evaluate from audio"
         )
     if config.frontend.placement == "model":
         raise UsageError(
             "frontend.placement = model: dataset.features holds features that are "
             "computed; use dataset"
+        )
+
+
+def _check_model(model: Model) -> None:
+    family = model.family
+    if model.filters and not family.filters:
+        raise UsageError(
+            f"model.filters = {model.filters}: model.name = {model.name} has no "
+            "filters to choose; leave them out"
+        )
+    if not family.accepts(len(model.family_filters)):
+        raise UsageError(
+            f"model.filters = {model.filters}: model.name = {model.name} needs "
+            f"{family.needs} of them, like its own {family.filters}"
+        )
+    if model.freeze and not (model.init_from or model.name == "imagenet"):
+        raise UsageError(
+            f"model.freeze = {model.freeze}: new weights would stay random; give "
+            "model.init_from too, or leave it out"
+        )
+    if model.keep_head and not model.init_from:
+        raise UsageError(
+            "model.keep_head = true: there is no earlier run; give model.init_from "
+            "too, or leave it out"
+        )
+
+
+def _check_image(model: Model, frontend: Frontend) -> None:
+    if model.name != "imagenet":
+        return
+    smallest = SMALLEST_IMAGE[model.backbone]
+    if min(frontend.image_frames, frontend.image_bands) < smallest:
+        raise UsageError(
+            f"frontend.image_frames = {frontend.image_frames}, frontend.image_bands = "
+            f"{frontend.image_bands}: model.name = imagenet takes images, and "
+            f"model.backbone = {model.backbone} none below {smallest}"
         )

@@ -1,4 +1,4 @@
-"""The model families: what each is, whose numbers it has, which settings it takes."""
+"""Model families: descriptions, sources, and the settings that each takes."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,14 @@ class Family:
     """One choice of `model.name`.
 
     Attributes:
-        name: The choice.
-        summary: The network in a line.
-        source: Where it was published, or what it follows.
-        filters: What `model.filters = ()` stands for; empty: it has no such numbers.
+        name: Value of `model.name`.
+        summary: Description of the network in a line.
+        source: Publication that it is from or follows.
+        filters: Filters where `model.filters` gives none; empty: it has no such
+            setting.
         fewest: Filters that must be given at least.
-        most: Filters that may be given; 0: any number.
-        units: What `model.units = 0` stands for; 0: it has no such layers.
+        most: Filters that may be given at most; 0: any number.
+        units: Units where `model.units` is 0; 0: it has no such layers.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Family:
 
     @property
     def needs(self) -> str:
-        """How many filters it needs, in words."""
+        """Number of filters that it needs, in words."""
         if not self.most:
             return f"at least {self.fewest}"
         return f"{self.fewest}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
@@ -22,16 +23,20 @@ def option(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
     items: type | None = None,
+    only_with: Mapping[str, Value] | None = None,
 ) -> Any:
     """Declare a configuration field with its help text and its limits.
 
     Args:
-        default: The value where nothing else is said; its type is the field's type.
+        default: Value of a field that is not given; its type is the field's type.
         help_text: One sentence, with the unit.
         minimum: Smallest number allowed, for each item of a list.
         maximum: Largest number allowed.
         choices: The only strings allowed, for each item of a list.
         items: Type of the items of a list that may be empty, and is by default.
+        only_with: Fields of the same section without which this one changes nothing,
+            each with the value (or a tuple of the values) that it needs; True: any
+            value but 0, "" and false.
 
     Returns:
         A dataclass field.
@@ -42,6 +47,7 @@ def option(
         "maximum": maximum,
         "choices": choices,
         "items": items,
+        "only_with": only_with or {},
     }
     return field(default=default, metadata=metadata)
 
@@ -54,6 +60,37 @@ class Section:
             key = f"{section_name(type(self))}.{item.name}"
             value = coerce(key, item, getattr(self, item.name))
             object.__setattr__(self, item.name, value)
+
+    def find_unused(self) -> list[str]:
+        """Name the fields that are set and change nothing, a sentence each."""
+        section, sentences = section_name(type(self)), []
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            if getattr(self, item.name) == item.default:
+                continue
+            for other, needed in item.metadata["only_with"].items():
+                value = getattr(self, other)
+                if not _is_met(needed, value):
+                    cause = f"with {section}.{other} = {value}; it needs"
+                    cause = "without" if needed is True else cause
+                    need = describe_need(f"{section}.{other}", needed)
+                    key = f"{section}.{item.name}"
+                    sentences.append(f"{key} changes nothing {cause} {need}")
+                    break
+        return sentences
+
+
+def _is_met(needed: Value, value: Value) -> bool:
+    if needed is True:
+        return bool(value)
+    return value in needed if isinstance(needed, tuple) else value == needed
+
+
+def describe_need(key: str, needed: Value) -> str:
+    """Write the values that a field needs of another: `kind = log_mel or mfcc`."""
+    if needed is True:
+        return key
+    *others, last = map(str, needed if isinstance(needed, tuple) else (needed,))
+    return f"{key} = {', '.join(others)}{' or ' if others else ''}{last}"
 
 
 def section_name(section: type) -> str:
@@ -84,22 +121,25 @@ def item_type(item: dataclasses.Field) -> type:
     return item.metadata["items"] or type(default[0])
 
 
-def from_text(item: dataclasses.Field, text: str) -> Any:
-    """The value that a text stands for, in the field's type where it can be.
+def parse_text(key: str, item: dataclasses.Field, text: str) -> Value:
+    """Convert a flag's text to a value of its field.
 
-    Items of a list are separated by commas. A text that is no value of the type stays
-    as it is, for the field's check to refuse.
+    Items of a list are separated by commas.
+
+    Raises:
+        UsageError: Naming the key, the value received and what is allowed.
     """
     default: Any = item.default
     if not isinstance(default, tuple):
-        return _scalar(type(default), text)
+        return coerce(key, item, _parse_scalar(type(default), text))
     words = [word.strip() for word in text.split(",")]
     if not text and not default:
         words = []
-    return [_scalar(item_type(item), word) for word in words]
+    return coerce(key, item, [_parse_scalar(item_type(item), word) for word in words])
 
 
-def _scalar(kind: type, word: str) -> Any:
+def _parse_scalar(kind: type, word: str) -> Any:
+    """Convert a word where it can be; `coerce` refuses what stays a text."""
     if kind is bool:
         return {"true": True, "false": False}.get(word.lower(), word)
     try:
@@ -111,7 +151,7 @@ def _scalar(kind: type, word: str) -> Any:
 def _coerce_scalar(key: str, item: dataclasses.Field, kind: type, value: Any) -> Any:
     if kind is float and type(value) is int and abs(value) < _LARGEST:
         value = float(value)
-    if type(value) is not kind or not _is_sound(value):
+    if type(value) is not kind or not _is_storable(value):
         raise UsageError(f"{key} = {value!r}: must be {_NAMES[kind]}")
     limits = item.metadata
     if limits["choices"] and value not in limits["choices"]:
@@ -136,11 +176,11 @@ _NAMES = {
 }
 
 
-def _is_sound(value: Any) -> bool:
-    """Whether a scalar can be written and read back, and computed with."""
+def _is_storable(value: Any) -> bool:
+    """Whether a scalar can be computed with, and written to TOML and read back."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, str):
-        # Names of files may hold bytes that are no text; TOML cannot.
+        # File names may hold bytes that are not Unicode, which TOML cannot hold.
         return "\0" not in value and value == value.encode(errors="replace").decode()
     return True

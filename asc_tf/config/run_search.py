@@ -1,4 +1,4 @@
-"""Run folders: how one is recognized, and those near a path that is none."""
+"""Run folders: recognized, and searched near a path that is none."""
 
 import difflib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from asc_tf.config import did_you_mean
 
 MAX_DEPTH = 3
 MAX_FOLDERS = 500
-"""Folders that are looked at for runs, so that a message never takes long."""
+"""Folders that are searched for runs, so that a message never takes long."""
 
 
 def is_run(path: Path) -> bool:
@@ -17,7 +17,7 @@ def is_run(path: Path) -> bool:
 
 
 def find_run(path: Path) -> Path | None:
-    """The run folder that a path means: itself, or the folder of its `model.keras`."""
+    """Find the run folder that a path means: itself, or that of its `model.keras`."""
     if is_run(path):
         return path
     if path.name == "model.keras" and path.is_file() and is_run(path.parent):
@@ -25,33 +25,33 @@ def find_run(path: Path) -> Path | None:
     return None
 
 
-def runs_below(folder: Path) -> list[Path]:
-    """The run folders in a folder, those nearest to it first."""
-    return [path for path in _folders_below(folder) if is_run(path)]
+def list_runs(folder: Path) -> list[Path]:
+    """List the run folders in a folder, the nearest first."""
+    return [path for path in _walk_folders(folder) if is_run(path)]
 
 
 def suggest_run(path: Path) -> str:
-    """`; did you mean ...?` for runs in a folder, around it, or of a similar name."""
-    if below := runs_below(path):
+    """Write `; did you mean ...?` for runs in a folder, around it, or named alike."""
+    if below := list_runs(path):
         return did_you_mean(map(str, below))
     if around := [each for each in path.parents if is_run(each)]:
         return did_you_mean([str(around[0])])
     if path.exists():
         return ""
     place = next((each for each in path.parents if each.is_dir()), Path())
-    runs = {str(each): each.name for each in runs_below(place)}
+    runs = {str(each): each.name for each in list_runs(place)}
     alike = difflib.get_close_matches(path.name, runs.values(), n=3)
     return did_you_mean(name for name, end in runs.items() if end in alike)
 
 
-def _folders_below(folder: Path) -> Iterator[Path]:
-    """Folders by depth, none of them hidden or inside a run."""
+def _walk_folders(folder: Path) -> Iterator[Path]:
+    """Walk folders by depth, except hidden ones and those inside a run."""
     level = [folder]
     looked_at = 0
     for _ in range(MAX_DEPTH):
         below: list[Path] = []
         for parent in level:
-            for path in _folders_in(parent):
+            for path in _list_folders(parent):
                 looked_at += 1
                 if looked_at > MAX_FOLDERS:
                     return
@@ -61,7 +61,7 @@ def _folders_below(folder: Path) -> Iterator[Path]:
         level = below
 
 
-def _folders_in(folder: Path) -> list[Path]:
+def _list_folders(folder: Path) -> list[Path]:
     try:
         return sorted(
             path

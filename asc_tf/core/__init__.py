@@ -1,1 +1,1 @@
-"""What every other part may use: errors, files, quiet imports, text tables, version."""
+"""Basics for all other packages: errors, files, cache, quiet imports, text tables."""

@@ -1,18 +1,18 @@
-"""Errors that a user can mend: they become one line on stderr and an exit code."""
+"""Errors that a user can fix: they become one line on stderr and an exit code."""
 
 
 class UserError(ValueError):
-    """Something failed that the message explains; exit code 1."""
+    """A failure that the message explains; exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(UserError):
-    """A flag, key or value is wrong; exit code 2."""
+    """A wrong flag, key or value; exit code 2."""
 
     exit_code = 2
 
 
 def install_hint(extra: str) -> str:
-    """How to install an optional part of the package, as the README says it."""
+    """Say how to install an extra of the package, in the README's words."""
     return f"install it with pip install '.[{extra}]' in the source folder of asc_tf"

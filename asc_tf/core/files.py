@@ -1,36 +1,33 @@
-"""Outputs that are whole or absent: written beside their name, then renamed."""
+"""Files: atomic writes, CSV tables, locks, checksums."""
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import os
 import shutil
-import time
-import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asc_tf.core.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-ABANDONED = 3600.0
-"""Seconds after which a half-written file belongs to a process that was killed."""
-
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 SAYS_FULL = ("the disk is full", *map(os.strerror, sorted(FULL)))
-"""What messages say on a full disk: our own, and those of the system."""
+"""Texts by which a message says that the disk is full: ours and the system's."""
 
 
 class DiskFullError(UserError):
     """The disk is full; the message says what has become of the output.
 
     Args:
-        path: The file or folder that was to be written.
+        path: File or folder that was to be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,10 +39,10 @@ class DiskFullError(UserError):
 
 
 def is_disk_full(error: Exception | str) -> bool:
-    """Whether an error says that the disk is full.
+    """Check whether an error says that the disk is full.
 
     Args:
-        error: An error, or the last line that another process wrote to stderr.
+        error: Exception, or the last line that another process wrote to stderr.
     """
     # TensorFlow's errors have a message only.
     return getattr(error, "errno", None) in FULL or any(
@@ -54,19 +51,19 @@ def is_disk_full(error: Exception | str) -> bool:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path) -> Iterator[Path]:
     """Give a temporary path that takes the name `path` when the block succeeds.
 
-    The temporary name keeps the suffix of `path`, which some writers go by. A file
-    or folder already at `path` stays until then. When the block fails, `path` is as
-    it was and the temporary file or folder is gone. A link stays, and what it points
-    to is replaced; a device or pipe like `/dev/stdout` is written to as it is.
+    The temporary name keeps the suffix of `path`, which some writers go by. A file or
+    folder already at `path` stays until then. When the block fails, `path` is as it was
+    and the temporary file or folder is removed. A link stays, and its target is
+    replaced; a device or pipe like `/dev/stdout` is written to directly.
 
     Args:
-        path: The file or folder to write.
+        path: File or folder to write.
 
     Yields:
-        The path to write to, in the same folder (so that the rename is atomic).
+        Temporary path, in the same folder (so that the rename is atomic).
 
     Raises:
         DiskFullError: If the disk is full. For a file within a folder that is being
@@ -79,7 +76,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    # What a killed process has left; one name for all, so that it does not pile up.
+    # Every process uses the same name, so that leftovers of killed ones do not pile up.
     _remove(temporary)
     try:
         yield temporary
@@ -100,7 +97,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _swap(new: Path, path: Path) -> None:
-    """Replace what is at `path` by a folder, which no single rename can."""
+    """Replace whatever is at `path` by a folder, which no single rename can do."""
     outgoing = path.with_name(f".{path.name}.old")
     _remove(outgoing)
     path.rename(outgoing)
@@ -113,9 +110,33 @@ def _swap(new: Path, path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text to `path`, whole or not at all."""
-    with replacing(path) as temporary:
+    """Write UTF-8 text to a file atomically."""
+    with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def format_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Format rows as CSV with a header and Unix line ends.
+
+    Args:
+        columns: Column names, in order.
+        rows: Values by column; a missing value and None become an empty cell.
+
+    Raises:
+        ValueError: If a row has a key that is not among the columns.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> None:
+    """Write rows to a CSV file atomically; see `format_csv`."""
+    write_text(path, format_csv(columns, rows))
 
 
 def write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
@@ -125,8 +146,8 @@ def write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
     the exception has been handled.
 
     Args:
-        path: The file, which is replaced.
-        arrays: The arrays by name.
+        path: File to write; it is replaced.
+        arrays: Arrays by name.
 
     Raises:
         OSError: If it cannot be written.
@@ -140,55 +161,59 @@ def write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
 
 
 @contextlib.contextmanager
-def sharing(path: Path) -> Iterator[Path]:
-    """As `replacing`, for a file that another process may be writing too.
+def lock_file(path: Path, refusal: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file; it is released when the process ends.
 
-    Each has a temporary name of its own, `.NAME.UNIQUE.partial`; see
-    `remove_abandoned`.
+    Windows has no such locks: there nothing is locked.
 
     Args:
-        path: The file to write.
+        path: Lock file; created if missing, with its folder, and never removed.
+        refusal: Message of the error if another process holds the lock.
 
-    Yields:
-        The path to write to.
+    Raises:
+        UserError: If another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        import fcntl
+    except ModuleNotFoundError:
+        yield
+        return
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(refusal) from error
+        yield
 
 
-def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes have left of `sharing`, one folder down."""
-    for partial in folder.glob("??/.*.partial"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - partial.stat().st_mtime > ABANDONED:
-                partial.unlink()
+def hash_bytes(content: bytes) -> str:
+    """Compute the SHA-256 of bytes, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
-def sha256(path: Path) -> str:
-    """The checksum of a file, in hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def hash_path(path: Path) -> str:
+    """Compute the SHA-256 of a file, or of all files below a folder in sorted order.
 
+    Args:
+        path: File or folder; the names in a folder do not count.
 
-def tree_bytes(path: Path) -> int:
-    """The size of a file, or of all files below a folder."""
-    return sum(file.stat().st_size for file in _files(path))
-
-
-def tree_sha256(path: Path) -> str:
-    """The checksum of a file, or of all files below a folder, one after the other."""
+    Returns:
+        The checksum in hexadecimal digits.
+    """
     digest = hashlib.sha256()
-    for file in _files(path):
-        digest.update(file.read_bytes())
+    for file in _list_files(path):
+        with file.open("rb") as stream:
+            hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()
 
 
-def _files(path: Path) -> list[Path]:
+def count_bytes(path: Path) -> int:
+    """Compute the size of a file, or of all files below a folder."""
+    return sum(file.stat().st_size for file in _list_files(path))
+
+
+def _list_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     return sorted(each for each in path.rglob("*") if each.is_file())

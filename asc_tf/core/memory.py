@@ -1,4 +1,4 @@
-"""Memory of this process: the machine's, or the limit of its container."""
+"""Memory limit of this process: that of the machine or of its container."""
 
 import contextlib
 import os
@@ -9,30 +9,30 @@ CGROUP_FILES = {
     "": ("sys/fs/cgroup", "memory.max"),
     "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
 }
-"""Where a control group states its limit: version 2, and version 1, by controller."""
+"""Folder and file with a control group's limit, by controller ("" in version 2)."""
 
 
 def fits_memory(size: float) -> bool:
-    """Whether so many bytes are at most half of the memory of this process."""
-    return size <= memory_limit() / 2
+    """Check whether a size in bytes is at most half of this process's memory."""
+    return size <= find_memory_limit() / 2
 
 
-def memory_limit(root: Path = Path("/")) -> int:
-    """Bytes of memory that this process may use.
+def find_memory_limit(root: Path = Path("/")) -> int:
+    """Find how much memory this process may use.
 
     Args:
-        root: The folder that holds `proc` and `sys`.
+        root: Folder that holds `proc` and `sys`.
 
     Returns:
-        The smallest of the machine's memory and the limits of the process's control
-        groups.
+        Bytes: the smallest of the machine's memory and the limits of the process's
+        control groups.
     """
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([machine, *_cgroup_limits(root)])
+    return min([machine, *_find_cgroup_limits(root)])
 
 
-def _cgroup_limits(root: Path) -> Iterator[int]:
-    """The limits of the control groups of this process, and of those around them."""
+def _find_cgroup_limits(root: Path) -> Iterator[int]:
+    """Yield the limits of this process's control groups and of their parents."""
     lines: list[str] = []
     with contextlib.suppress(OSError):
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -43,7 +43,7 @@ def _cgroup_limits(root: Path) -> Iterator[int]:
                 continue
             base, name = CGROUP_FILES[controller]
             folder = root / base
-            # In a container the path may be the host's: then only the first is there.
+            # In a container the path may be the host's: then only the root exists.
             for part in ("", *Path(path).parts[1:]):
                 folder /= part
                 # Version 2 writes `max` where there is no limit.

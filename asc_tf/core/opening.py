@@ -1,4 +1,4 @@
-"""Opening files that anyone may have sent: what goes wrong names the file."""
+"""Opening of untrusted files; the messages of errors name the file."""
 
 import contextlib
 import os
@@ -11,25 +11,28 @@ from asc_tf.core.errors import UserError
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular file for reading, as `open_regular`, and name it in errors.
+def open_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file for reading, and name it in errors.
+
+    Yields:
+        The open file, and its size in bytes.
 
     Raises:
-        UserError: If it cannot be opened, or the block raised OSError or UserError;
+        UserError: If it cannot be opened, or the block raises OSError or UserError;
             the message begins with the path.
     """
-    with naming(path), open_regular(path) as found:
-        yield found
+    with name_in_errors(path), open_regular_file(path) as file_and_size:
+        yield file_and_size
 
 
 @contextlib.contextmanager
-def naming(path: str | Path) -> Iterator[None]:
-    """Begin the messages of errors with the path of a file.
+def name_in_errors(path: str | Path) -> Iterator[None]:
+    """Put the path of a file before the messages of errors.
 
     Raises:
-        UserError: If the block raised OSError or UserError.
+        UserError: If the block raises OSError or UserError.
     """
-    # A NUL in the name would end the line for some terminals.
+    # Some terminals would end the line at a NUL in the name.
     name = str(path) if "\0" not in str(path) else repr(str(path))
     try:
         yield
@@ -42,18 +45,18 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def open_regular_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file for reading.
 
     Args:
-        path: The file. A folder, pipe or device is refused: reading it could wait
-            for ever.
+        path: Path of the file. A folder, pipe or device is refused, because reading it
+            could wait for ever.
 
     Yields:
-        The file, and its size in bytes.
+        The open file, and its size in bytes.
 
     Raises:
-        UserError: If it is no regular file; the message does not name it.
+        UserError: If it is not a regular file; the message does not name it.
         OSError: If it cannot be opened.
     """
     try:

@@ -1,4 +1,4 @@
-"""Keeps the notes of TensorFlow and LiteRT off the screen, and nothing else."""
+"""Suppression of the INFO lines of TensorFlow and LiteRT, and of nothing else."""
 
 import contextlib
 import importlib.abc
@@ -16,11 +16,11 @@ _NOTE = re.compile(rb"INFO:|I\d{4} |WARNING: All log messages before absl::Init"
 
 
 @contextlib.contextmanager
-def without_notes() -> Iterator[None]:
+def suppress_notes() -> Iterator[None]:
     """Keep INFO lines off stderr while a library or a model loads.
 
-    They come from C++, which has neither a setting nor a function for it: stderr goes
-    to a file meanwhile, and every other line of it is passed on.
+    They come from C++ code that has no setting for this: stderr goes to a file
+    meanwhile, and every other line is passed on at the end.
     """
     try:
         original = os.dup(2)
@@ -38,21 +38,21 @@ def without_notes() -> Iterator[None]:
 
 
 def quiet_tensorflow() -> None:
-    """Keep TensorFlow's start-up notes off the screen; call before its import."""
+    """Suppress TensorFlow's start-up messages; call before its import."""
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    known = any(isinstance(finder, _QuietFinder) for finder in sys.meta_path)
-    if level != "0" and "tensorflow" not in sys.modules and not known:
+    is_installed = any(isinstance(finder, _QuietFinder) for finder in sys.meta_path)
+    if level != "0" and "tensorflow" not in sys.modules and not is_installed:
         sys.meta_path.insert(0, _QuietFinder())
 
 
 class _QuietFinder(importlib.abc.MetaPathFinder):
-    """Finds TensorFlow as Python does, and keeps the notes of its import back.
+    """Import finder that suppresses the messages of TensorFlow's import.
 
-    Newer ones write them before they look at TF_CPP_MIN_LOG_LEVEL. Whichever module
-    imports TensorFlow first, this is the one place that knows.
+    Newer versions write them before they read TF_CPP_MIN_LOG_LEVEL. A finder works
+    whichever module imports TensorFlow first.
     """
 
     def find_spec(
@@ -62,15 +62,15 @@ class _QuietFinder(importlib.abc.MetaPathFinder):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec and spec.loader:
-            spec.loader.exec_module = _quietly(spec.loader)  # type: ignore[method-assign]
+            spec.loader.exec_module = _wrap_quietly(spec.loader)  # type: ignore[method-assign]
         return spec
 
 
-def _quietly(loader: Any) -> Any:
+def _wrap_quietly(loader: Any) -> Any:
     execute = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
-        with without_notes():
+        with suppress_notes():
             execute(module)
 
     return exec_module

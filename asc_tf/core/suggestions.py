@@ -1,4 +1,4 @@
-"""Suggestions for a name that is unknown: the nearest one, or the one that is meant."""
+"""Suggestions for an unknown name: the most similar one, or a known synonym."""
 
 import difflib
 from collections.abc import Iterable
@@ -75,7 +75,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "windowsize": ("frontend.win_length",),
     "workdir": ("model", "output"),
 }
-"""What other programs call a setting, without - and _, and its names here."""
+"""Names that other programs give a setting, without - and _, and its names here."""
 
 EXAMPLES = {
     "augment.frequency_masks": "2",
@@ -93,12 +93,12 @@ MAX_SUGGESTED = 3
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """`; did you mean A or B?` for the names that `nearest` gives, or nothing."""
+    """Format the names that `nearest` finds as `; did you mean A or B?`."""
     return did_you_mean(nearest(word, known))
 
 
 def did_you_mean(names: Iterable[str]) -> str:
-    """`; did you mean A, B or C?`, or nothing without names."""
+    """Format names as `; did you mean A, B or C?`; empty without names."""
     *others, last = [*names][:MAX_SUGGESTED] or [""]
     if not last:
         return ""
@@ -106,10 +106,10 @@ def did_you_mean(names: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> list[str]:
-    """The known names that an unknown one may stand for, none if all are too far.
+    """Find the known names that an unknown one may stand for; none if all differ.
 
-    `n_mels` and `model.n_mels` stand for `frontend.n_mels`: the part after the dot
-    counts most. `seed` stands for every seed, `lr` for what it means.
+    `n_mels` and `model.n_mels` stand for `frontend.n_mels`: the text after the dot
+    counts most. `seed` stands for every seed, `lr` for its synonym.
     """
     names = list(known)
     end = _end(word)

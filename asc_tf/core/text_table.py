@@ -1,10 +1,15 @@
-"""Rows of text in columns, for the screen."""
+"""Text tables for the screen."""
 
 from collections.abc import Collection, Sequence
 
 
 def align_columns(rows: Sequence[Sequence[str]], right: Collection[int]) -> str:
-    """Rows of text in columns; those in `right` are set to the right."""
+    """Format rows of text in columns.
+
+    Args:
+        rows: Cells of each row; all rows have equally many.
+        right: Indices of the columns that are aligned to the right.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

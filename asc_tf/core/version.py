@@ -1,3 +1,3 @@
-"""The version, read by packaging without importing anything else."""
+"""Version of the package, read by setuptools without importing anything else."""
 
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
-"""Corpora: a folder on disk and its official protocol become a manifest.
+"""Corpora: from a folder on disk and its official protocol to a manifest.
 
-An adapter is a function from the dataset settings to `Corpus`. It reads names and
+An adapter is a function from the dataset settings to a `Corpus`. It reads names and
 tables, never audio.
 """
 
@@ -29,50 +29,50 @@ from asc_tf.manifest import Clip, Manifest, check_names, split_off
 __all__ = ["Corpus", "load", "split_table", "usable_folds"]
 
 ADAPTERS: dict[str, Callable[[Dataset, Path], Corpus]] = {
-    "synthetic": table.synthetic,
-    "folder": folder.folder,
-    "csv": table.csv_table,
-    "esc10": esc.esc10,
-    "esc50": esc.esc50,
-    "urbansound8k": urbansound8k.urbansound8k,
-    "asc_mini": asc_mini.asc_mini,
-    "tut2018": dcase.tut2018,
-    "tau2019": dcase.tau2019,
-    "tau2020_mobile": dcase.tau2020_mobile,
-    "tau2020_3class": dcase.tau2020_3class,
-    "tau2022_mobile": dcase.tau2022_mobile,
-    "fsdkaggle2018": fsdkaggle.fsdkaggle2018,
+    "synthetic": table.read_synthetic,
+    "folder": folder.read_folder,
+    "csv": table.read_csv,
+    "esc10": esc.read_esc10,
+    "esc50": esc.read_esc50,
+    "urbansound8k": urbansound8k.read_urbansound8k,
+    "asc_mini": asc_mini.read_asc_mini,
+    "tut2018": dcase.read_tut2018,
+    "tau2019": dcase.read_tau2019,
+    "tau2020_mobile": dcase.read_tau2020_mobile,
+    "tau2020_3class": dcase.read_tau2020_3class,
+    "tau2022_mobile": dcase.read_tau2022_mobile,
+    "fsdkaggle2018": fsdkaggle.read_fsdkaggle2018,
 }
 PROTOCOLS: dict[str, tuple[str, ...]] = {
     "urbansound8k": ("two_folds",),
     "fsdkaggle2018": ("kfold", "stratified_kfold"),
 }
-"""What a corpus has beside `official` and `random`."""
+"""Protocols of a corpus besides `official` and `random`."""
 
 UNPUBLISHED = ("synthetic", "folder", "csv")
-"""Corpora without an official split; their own one is described in its place."""
+"""Corpora without an official split; the protocol says how they are split instead."""
 
 USUAL_SHARE = 0.15
 USUAL_SHARE_BY_LOCATION = 0.30
-"""DCASE's own; with about three locations per city it has each city on both sides."""
+"""DCASE's share: with about three locations per city, each city is in both splits."""
 
 
 def load(dataset: Dataset) -> Manifest:
     """Read a corpus and split it; the clips are not scanned yet.
 
-    A corpus without a test part gives up `test_share` of its recordings for one, and
-    one without a validation part `validation_share` of its training recordings; where
-    recordings are places in cities, of its training clips, by whole places of each
-    city. The protocol `random` divides clips instead, whatever recording they are of.
-    A published split is followed also where it divides a recording. With
-    `dataset.validation = none` no validation part is drawn: all training clips stay in
+    Where a corpus has no test split, `test_share` of its recordings are drawn for it.
+    Where it has no validation split, `validation_share` of the training recordings are
+    drawn, or of the training clips by whole locations of each city where recordings are
+    locations. The protocol `random` draws clips instead, whatever their recording. A
+    published split is followed also where it divides a recording. With
+    `dataset.validation = none` no validation split is drawn: all training clips stay in
     training.
 
     Args:
-        dataset: The dataset settings.
+        dataset: Dataset settings.
 
     Returns:
-        The manifest, every row with a split.
+        Manifest in which every row has a split.
 
     Raises:
         UsageError: If the folder is missing or empty, or a setting does not fit it.
@@ -86,9 +86,9 @@ def load(dataset: Dataset) -> Manifest:
         raise UsageError(
             f"dataset.dir is missing: the folder of the {dataset.name} corpus"
         )
-    corpus = _read(dataset, directory)
+    corpus = _read_corpus(dataset, directory)
     check_names(corpus.clips)
-    _check_used(dataset, corpus)
+    _check_unused_settings(dataset, corpus)
     name = {"corpus": dataset.name, "protocol": _describe_split(dataset, corpus)}
     if dataset.validation == "none":
         name["validation"] = "none"
@@ -99,7 +99,7 @@ def load(dataset: Dataset) -> Manifest:
         clips = _split_by_clip(corpus.clips, dataset, share)
         protocol = name | {"fold": None, "leaky": True}
     else:
-        clips = _fill_in(corpus, dataset, share)
+        clips = _draw_missing_splits(corpus, dataset, share)
         shared = find_shared(clips, corpus.published)
         if dataset.drop_shared_recordings:
             clips = drop_shared(clips, shared)
@@ -108,29 +108,29 @@ def load(dataset: Dataset) -> Manifest:
     return Manifest(clips, corpus.labels, protocol)
 
 
-def _read(dataset: Dataset, directory: Path) -> Corpus:
-    """The clips of a corpus.
+def _read_corpus(dataset: Dataset, directory: Path) -> Corpus:
+    """Read the clips of a corpus.
 
     Raises:
-        UsageError: If there are none, or the folder is another one's: with a remedy.
-        UserError: As the adapter does.
+        UsageError: With a remedy, if there are no clips or the folder does not fit.
+        UserError: If the adapter cannot read the folder.
     """
     place = f"dataset.dir = {dataset.dir}"
     try:
         corpus = ADAPTERS[dataset.name](dataset, directory)
     except ForeignFolderError as error:
-        if not (remedy := remedies.for_other_layouts(directory, ADAPTERS)):
+        if not (remedy := remedies.suggest_name(directory, ADAPTERS)):
             raise UserError(str(error)) from error
         raise UsageError(f"{error}; {remedy}") from error
     except MissingTableError as error:
-        remedy = remedies.deeper_folder(dataset, directory, ADAPTERS)
+        remedy = remedies.suggest_inner_folder(dataset, directory, ADAPTERS)
         raise UsageError(f"{error}{'; ' * bool(remedy)}{remedy}") from error
     if len(corpus.labels) > 1:
         return corpus
-    remedy = remedies.deeper_folder(dataset, directory, ADAPTERS)
+    remedy = remedies.suggest_inner_folder(dataset, directory, ADAPTERS)
     if not corpus.clips:
         if dataset.name == "folder":
-            remedy = remedy or remedies.flat_folder(directory)
+            remedy = remedy or remedies.explain_flat_folder(directory)
         raise UsageError(
             f"{place}: no clips found; expected {corpus.layout}"
             f"{'; ' * bool(remedy)}{remedy}"
@@ -144,10 +144,10 @@ def _read(dataset: Dataset, directory: Path) -> Corpus:
 
 
 def usable_folds(manifest: Manifest, dataset: Dataset) -> list[int]:
-    """The folds that can be `dataset.fold` with the files that are there.
+    """List the folds that can be `dataset.fold` with the files that exist.
 
     Returns:
-        Those of the corpus's folds with which no part lacks all of its files.
+        Those of the corpus's folds with which every split has some of its files.
     """
     root = Path(os.path.expanduser(dataset.dir))
     usable = []
@@ -181,13 +181,13 @@ def _check_settings(dataset: Dataset) -> None:
         )
 
 
-def _check_used(dataset: Dataset, corpus: Corpus) -> None:
-    """Refuse a setting that this corpus, so split, has no use for."""
+def _check_unused_settings(dataset: Dataset, corpus: Corpus) -> None:
+    """Refuse a setting that has no effect with this corpus and protocol."""
     is_random = dataset.protocol == "random"
     has_validation = any(clip.split == "validation" for clip in corpus.clips)
     if dataset.validation == "none" and has_validation and not is_random:
         raise UsageError(
-            f"dataset.validation = none: {dataset.name} has a validation part of its "
+            f"dataset.validation = none: {dataset.name} has a validation split of its "
             f"own under dataset.protocol = {dataset.protocol}; use dataset.validation "
             "= split, or a protocol (or table) that has none"
         )
@@ -209,7 +209,7 @@ def _check_used(dataset: Dataset, corpus: Corpus) -> None:
 
 
 def _describe_split(dataset: Dataset, corpus: Corpus) -> str:
-    """Name the protocol, or say how a corpus that has no published one is split."""
+    """Name the protocol, or describe the split of a corpus without a published one."""
     if dataset.protocol != "official" or dataset.name not in UNPUBLISHED:
         return dataset.protocol
     if dataset.name == "synthetic":
@@ -222,12 +222,14 @@ def _describe_split(dataset: Dataset, corpus: Corpus) -> str:
     if len(lacking) == len(wanted):
         return drawn
     kind = "split" if corpus.protocol.get("fold") is None else "folds"
-    drawn = f", {lacking[0]} part {drawn}" if lacking else ""
+    drawn = f", {lacking[0]} split {drawn}" if lacking else ""
     return f"{kind} of the table{drawn}"
 
 
-def _fill_in(corpus: Corpus, dataset: Dataset, share: float) -> tuple[Clip, ...]:
-    """Draw the parts that a corpus does not have, by recording."""
+def _draw_missing_splits(
+    corpus: Corpus, dataset: Dataset, share: float
+) -> tuple[Clip, ...]:
+    """Draw the splits that a corpus does not have, by recording."""
     clips = corpus.clips
     have = {clip.split for clip in clips}
     if "test" not in have:
@@ -242,7 +244,7 @@ def _fill_in(corpus: Corpus, dataset: Dataset, share: float) -> tuple[Clip, ...]
 def _split_by_clip(
     clips: Sequence[Clip], dataset: Dataset, share: float
 ) -> tuple[Clip, ...]:
-    """Split by clip, of each label, as if each were a recording of its own: leaky."""
+    """Split the clips of each label as if each were a recording of its own (leaky)."""
     drawn = tuple(
         dataclasses.replace(clip, identifier=str(number), split="train")
         for number, clip in enumerate(clips)

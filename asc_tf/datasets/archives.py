@@ -1,8 +1,8 @@
-"""Where the official archives of each corpus are, with sizes and checksums.
+"""Addresses, sizes and checksums of the official archives of each corpus.
 
-What soundata knows is asked of soundata, so that a corrected address arrives with its
-next release. The rest is here, each table with its source. A checksum that nobody
-publishes is left empty, never guessed.
+Where soundata has the addresses, they are taken from soundata, so that a corrected one
+arrives with its next release. The others are here, each table with its source. A
+checksum that nobody publishes is left empty, never guessed.
 """
 
 import importlib
@@ -66,13 +66,13 @@ audio_test 0 f85c8665c3fc39311ea1b748e194a81d
 """
 
 
-def _zenodo(record: int, stem: str, table: str) -> tuple[Archive, ...]:
-    """The zip archives of one Zenodo record, from lines of part, bytes, MD5."""
+def _list_zenodo_archives(record: int, stem: str, table: str) -> tuple[Archive, ...]:
+    """List the zip archives of a Zenodo record, from lines of suffix, bytes, MD5."""
     archives = []
     for line in table.split("\n"):
         if line:
-            part, size, md5 = line.split()
-            name = f"{stem}.{part}.zip"
+            suffix, size, md5 = line.split()
+            name = f"{stem}.{suffix}.zip"
             url = f"{_ZENODO}/{record}/files/{name}?download=1"
             archives.append(Archive(name, url, md5, int(size)))
     return tuple(archives)
@@ -98,13 +98,13 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
             "071b44018315e034b2c6e8064543d19c",
         ),
     ),
-    "tut2018": _zenodo(
+    "tut2018": _list_zenodo_archives(
         1228142, "TUT-urban-acoustic-scenes-2018-development", _TUT_2018
     ),
-    "tau2020_3class": _zenodo(
+    "tau2020_3class": _list_zenodo_archives(
         3670185, "TAU-urban-acoustic-scenes-2020-3class-development", _TAU_2020_3CLASS
     ),
-    "fsdkaggle2018": _zenodo(2552860, "FSDKaggle2018", _FSDKAGGLE_2018),
+    "fsdkaggle2018": _list_zenodo_archives(2552860, "FSDKaggle2018", _FSDKAGGLE_2018),
 }
 
 SOUNDATA: dict[str, tuple[str, str]] = {
@@ -113,15 +113,14 @@ SOUNDATA: dict[str, tuple[str, str]] = {
     "tau2020_mobile": ("tau2020uas_mobile", "development"),
     "tau2022_mobile": ("tau2022uas_mobile", "development"),
 }
-"""Corpus: its module in soundata, and how the names of the parts we use begin."""
+"""By corpus: module in soundata, and start of the names of the archives to use."""
 
 
-def archives(name: str) -> tuple[Archive, ...]:
-    """The official archives of a corpus; none where it has no address.
+def find_archives(name: str) -> tuple[Archive, ...]:
+    """Find the official archives of a corpus; none if it has no address.
 
     Raises:
-        UserError: If they have to be asked of soundata, which is missing or no longer
-            has them.
+        UserError: If they are in soundata, which is missing or no longer has them.
     """
     if name not in SOUNDATA:
         return ARCHIVES.get(name, ())

@@ -1,9 +1,8 @@
-"""A tutorial corpus: 80 clips of 2.5 s, eight of each of the ten urban scenes.
+"""Tutorial corpus asc_mini: 80 clips of 2.5 s, eight of each of the ten urban scenes.
 
-The scene is what precedes the first `_` of a file name, in one word, in two, or with a
-`_` of its own (`metrostation_1.wav`, `metro station_1.wav`, `metro_station_1.wav`). A
-number from 1 to 8 follows the last `_`: numbers 1 to 5 are the training part, 6 to 8
-the test part.
+A file name begins with the scene, in one word, in two, or with a `_` of its own
+(`metrostation_1.wav`, `metro station_1.wav`, `metro_station_1.wav`). A number from 1 to
+8 follows the last `_`: numbers 1 to 5 are the training split, 6 to 8 the test split.
 """
 
 import re
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UserError
-from asc_tf.datasets.corpus import Corpus, files_below, in_order, is_audio
+from asc_tf.datasets.corpus import Corpus, is_audio, list_files, sort_clips
 from asc_tf.datasets.dcase import SCENES
 from asc_tf.manifest import Clip
 
@@ -30,21 +29,21 @@ _NAME = re.compile(
 _LABELS = {scene.replace("_", ""): scene for scene in SCENES}
 
 
-def asc_mini(dataset: Dataset, directory: Path) -> Corpus:
-    """The tutorial corpus; clips of one scene and number count as one recording.
+def read_asc_mini(dataset: Dataset, directory: Path) -> Corpus:
+    """Read the tutorial corpus; clips of one scene and number are one recording.
 
     Raises:
         UserError: Naming a file whose name has no scene, or no number from 1 to 8.
     """
-    paths = [path for path in files_below(directory) if is_audio(path, directory)]
-    clips = in_order((str(path), _clip(path, directory)) for path in paths)
-    found = {clip.label for clip in clips}
-    labels = tuple(scene for scene in SCENES if scene in found)
+    paths = [path for path in list_files(directory) if is_audio(path, directory)]
+    clips = sort_clips((str(path), _make_clip(path, directory)) for path in paths)
+    present = {clip.label for clip in clips}
+    labels = tuple(scene for scene in SCENES if scene in present)
     protocol = {"corpus": "asc_mini", "fold": None, "leaky": False}
     return Corpus(clips, labels, LAYOUT, protocol)
 
 
-def _clip(path: Path, directory: Path) -> Clip:
+def _make_clip(path: Path, directory: Path) -> Clip:
     match = _NAME.fullmatch(path.stem)
     number = int(match["number"]) if match else 0
     if not match or (number not in TRAIN_NUMBERS and number not in TEST_NUMBERS):

@@ -1,6 +1,6 @@
-"""What each corpus is, by whom, under which licence and how it is meant to be used.
+"""Catalogue of the corpora: title, authors, licence, official protocol, size.
 
-Sizes are decimal and about; where the archives are is in `archives`.
+Sizes are decimal and rounded; the addresses are in `archives`.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _PICZAK = (
     "Multimedia 2015."
 )
 _BY_LOCATION = (
-    "The lists are those of the authors; a validation part is drawn from the training "
+    "The lists are those of the authors; a validation split is drawn from the training "
     "list by whole recording locations."
 )
 _NON_COMMERCIAL = "non-commercial (Tampere University; its text is in the archives)"
@@ -35,23 +35,23 @@ _SCENES_CLIP = "airport-barcelona-0-0-a.wav     scene-city-location-recording-de
 
 @dataclass(frozen=True)
 class Entry:
-    """One choice of `dataset.name`.
+    """Description of a corpus.
 
     Attributes:
-        name: The choice.
-        title: Its full name; from ` (` on not in lists, nor is it in `licence`.
-        licence: In short.
-        page: The official page; empty where there is none.
-        citation: What to cite; empty where there is nothing.
-        protocol: The official protocol, in a sentence or two.
-        layout: The folder that `dataset.dir` has to name, here `D`, as a tree.
-        clips: Audio files in the corpus; 0: the user's own, or as configured.
-        classes: Labels; 0 likewise.
-        download_bytes: Of all archives.
-        unpacked_bytes: Of the folder.
-        strip: Whether its archives have one folder around everything.
-        note: What else one has to know.
-        flags: What `asc-tf train` needs besides the name and the folder.
+        name: Value of `dataset.name`.
+        title: Full name; lists show it up to ` (`.
+        licence: Short name of the licence; lists show it up to ` (`.
+        page: Address of the official page; empty if there is none.
+        citation: Publication to cite; empty if there is none.
+        protocol: Official protocol, in a sentence or two.
+        layout: Tree of the folder that `dataset.dir` has to name, here `D`.
+        clips: Number of audio files; 0 for the user's own, or as configured.
+        classes: Number of labels; 0 for the user's own.
+        download_bytes: Size of all archives in bytes.
+        unpacked_bytes: Size of the folder in bytes.
+        strip: Whether the archives have one folder around everything.
+        note: Further remarks.
+        flags: Flags that `asc-tf train` needs besides the name and the folder.
     """
 
     name: str
@@ -75,8 +75,8 @@ _ENTRIES = (
         name="synthetic",
         title="Synthetic scenes, made here",
         licence="none needed",
-        protocol="A quarter of the locations is the test part, with one device more "
-        "than the training part.",
+        protocol="A quarter of the locations is the test split, with one device more "
+        "than the training split.",
         layout="D/\n  meta.csv\n  audio/\n    park-vienna-5-0-a.wav",
         classes=10,
         note="asc-tf train --dataset.name=synthetic writes it; nothing to download.",
@@ -85,7 +85,7 @@ _ENTRIES = (
         name="folder",
         title="Your clips, one folder per label",
         licence="yours",
-        protocol="Test and validation parts are drawn by whole recordings; "
+        protocol="Test and validation splits are drawn by whole recordings; "
         "dataset.identifier_pattern finds the recording in a clip's path.",
         layout="D/\n  label/\n    clip.wav\n  another label/\n    clip.flac",
         note="These are your own recordings; nothing to download.",
@@ -150,7 +150,7 @@ _ENTRIES = (
         classes=10,
         download_bytes=6_023_741_708,
         unpacked_bytes=7_100_000_000,
-        note="Five Freesound recordings stand in two folds; "
+        note="Five Freesound recordings are in two folds; "
         "dataset.drop_shared_recordings leaves them out of training and validation.",
     ),
     Entry(
@@ -158,7 +158,7 @@ _ENTRIES = (
         title="A tutorial's ten urban scenes",
         licence="not stated",
         protocol="Of the eight clips of each scene numbers 1 to 5 are the training "
-        "part, 6 to 8 the test part.",
+        "split, 6 to 8 the test split.",
         page="https://github.com/machinelistening/machinelistening.github.io",
         layout="D/\n  airport_1.wav ... airport_8.wav\n  metrostation_1.wav ...   or "
         "metro station_1.wav, metro_station_1.wav",

@@ -1,4 +1,4 @@
-"""What an adapter returns, and how adapters read their tables."""
+"""Result type of the adapters, and the reading of their folders and tables."""
 
 import csv
 import io
@@ -17,31 +17,31 @@ AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".m4a", ".aac"),
     *(".aif", ".aiff", ".aifc", ".snd", ".voc", ".w64", ".rf64", ".caf", ".au"),
 )
-"""What counts as a clip in a folder; the scan decides whether it can be decoded."""
+"""Suffixes of clips in a folder; the scan decides whether they can be decoded."""
 
 
 class MissingTableError(UsageError):
-    """The folder lacks the tables by which the corpus is read."""
+    """The folder lacks the tables that describe the corpus."""
 
 
 class ForeignFolderError(UserError):
-    """The folder holds something else, which nothing may be written to."""
+    """The folder holds other files, so that nothing may be written to it."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The clips of a corpus, each with split `train`, or with its official split.
+    """Clips of a corpus, each with split `train` or with its official split.
 
     Attributes:
-        clips: The rows, sorted.
+        clips: Rows, sorted.
         labels: Class order.
-        layout: The folder layout that the adapter expects, for error messages.
+        layout: Folder layout that the adapter expects, for error messages.
         protocol: `corpus`, `fold` (None without folds) and `leaky`; with several folds
-            also `folds`, those there are.
-        published: The splits that are the corpus's own, and so followed also where
-            they divide a recording; the others are drawn from the training part.
-        by_location: Whether identifiers are places in cities, so that a validation
-            part is drawn by `locations.split_by_location`.
+            also `folds`, the list of them.
+        published: Splits made by the authors, which are followed also where they divide
+            a recording; the others are drawn from the training split.
+        by_location: Whether identifiers are locations in cities, so that a validation
+            split is drawn by `locations.split_by_location`.
     """
 
     clips: tuple[Clip, ...]
@@ -57,7 +57,7 @@ HEADER_ONLY = "has a header but no row; add one for each clip"
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table and where it stands, like `meta.csv: line 3`."""
+    """Row of a table with its place in the file, like `meta.csv: line 3`."""
 
     where: str
     values: dict[str, str]
@@ -66,15 +66,15 @@ class Row:
         return self.values[column]
 
     def get(self, column: str) -> str:
-        """The value, or the empty string where the table has no such column."""
+        """Give the value, or the empty string if the table has no such column."""
         return self.values.get(column, "")
 
 
-def files_below(folder: Path) -> list[Path]:
-    """All files below a folder, sorted; links to folders are not followed.
+def list_files(folder: Path) -> list[Path]:
+    """List all files below a folder, sorted; links to folders are not followed.
 
     Raises:
-        UserError: If a folder cannot be read: a class would be lost in silence.
+        UserError: If a folder cannot be read, so that no class is lost silently.
     """
 
     def refuse(error: OSError) -> None:
@@ -85,17 +85,17 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def is_audio(path: Path, directory: Path) -> bool:
-    """Whether a path below the corpus folder is a clip: by its name, and not hidden."""
+    """Check whether a path below the corpus folder is a clip, by its name."""
     parts = path.relative_to(directory).parts
-    named = path.suffix.lower() in AUDIO_SUFFIXES
-    return named and not any(p.startswith(".") for p in parts) and not path.is_dir()
+    is_hidden = any(part.startswith(".") for part in parts)
+    return path.suffix.lower() in AUDIO_SUFFIXES and not is_hidden and not path.is_dir()
 
 
 def choose_fold(dataset: Dataset, folds: Collection[int], owner: str) -> int:
-    """The fold that `dataset.fold` names; -1 is the last.
+    """Choose the fold that `dataset.fold` names; -1 is the last.
 
     Raises:
-        UsageError: If `owner` does not have it, naming the folds it has.
+        UsageError: Naming the folds that `owner` has, if it is none of them.
     """
     if dataset.fold == -1 and folds:
         return max(folds)
@@ -108,10 +108,10 @@ def choose_fold(dataset: Dataset, folds: Collection[int], owner: str) -> int:
 
 
 def find_table(directory: Path, names: Sequence[str], layout: str) -> Path:
-    """The first of some tables that is there.
+    """Find the first of some tables that exists.
 
     Raises:
-        MissingTableError: If there is none of them.
+        MissingTableError: If none of them exists.
     """
     for name in names:
         if path := find_file(directory, name):
@@ -122,18 +122,18 @@ def find_table(directory: Path, names: Sequence[str], layout: str) -> Path:
 
 
 def find_file(directory: Path, name: str) -> Path | None:
-    """A file by its path below a folder; capitals and small letters are the same."""
+    """Find a file by its path below a folder, ignoring case."""
     path = directory / name
     if path.is_file():
         return path
     places = [directory]
     for part in Path(name).parts:
         places = [
-            found
+            path
             for place in places
             if place.is_dir()
-            for found in sorted(place.iterdir())
-            if found.name.lower() == part.lower()
+            for path in sorted(place.iterdir())
+            if path.name.lower() == part.lower()
         ]
     return next((place for place in places if place.is_file()), None)
 
@@ -145,13 +145,13 @@ def read_rows(
     delimiter: str = ",",
     without_header: Sequence[str] = (),
 ) -> list[Row]:
-    """Read a table; a byte order mark, CRLF and empty lines do no harm.
+    """Read a table; a byte order mark, CRLF and empty lines are accepted.
 
     Args:
-        path: The table.
-        columns: The columns that must be there, each with a value in each row.
-        delimiter: What separates the columns.
-        without_header: The column names of a table whose first line is no header.
+        path: Path of the table.
+        columns: Required columns, each with a value in each row.
+        delimiter: Character between two columns.
+        without_header: Column names of a table whose first line is not a header.
 
     Raises:
         UserError: Naming the table and the line, if it cannot be read, lacks a column
@@ -190,10 +190,10 @@ def read_rows(
 
 
 def read_table(path: Path) -> str:
-    """The text of a table, without a byte order mark.
+    """Read the text of a table, without a byte order mark.
 
     Raises:
-        UserError: If it cannot be read, or is not UTF-8, with the way to convert it.
+        UserError: If it cannot be read, or is not UTF-8, with a command to convert it.
     """
     try:
         content = path.read_bytes()
@@ -211,8 +211,8 @@ def read_table(path: Path) -> str:
         ) from error
 
 
-def clip_path(text: str, where: str) -> str:
-    """A path from a table, relative to the corpus folder, with forward slashes.
+def parse_clip_path(text: str, where: str) -> str:
+    """Normalize a path from a table: relative to the corpus folder, forward slashes.
 
     Raises:
         UserError: If it leads out of the corpus folder.
@@ -226,11 +226,11 @@ def clip_path(text: str, where: str) -> str:
     return posixpath.normpath(path)
 
 
-def in_order(rows: Iterable[tuple[str, Clip]]) -> tuple[Clip, ...]:
-    """Sort clips by path, each given with the place that names it.
+def sort_clips(rows: Iterable[tuple[str, Clip]]) -> tuple[Clip, ...]:
+    """Sort clips by path, each given with its place in a table.
 
     Raises:
-        UserError: If a file is named twice, naming both places.
+        UserError: Naming both places, if a file is in the tables twice.
     """
     first: dict[str, str] = {}
     clips = []

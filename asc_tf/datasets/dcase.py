@@ -1,9 +1,9 @@
-"""The TUT and TAU Urban Acoustic Scenes development sets, by their official lists.
+"""Adapters for the TUT and TAU Urban Acoustic Scenes development sets.
 
-One list names the training clips and one the test clips; clips in neither are left out.
-An identifier is a recording location: its clips, from all devices, share a split. The
-lists have no validation part (`valid.csv` of some copies is the test list again), so
-that one is drawn from the training part by whole locations.
+One official list names the training clips and one the test clips; clips in neither are
+left out. An identifier is a recording location: its clips, from all devices, share a
+split. The lists have no validation split (`valid.csv` of some copies is the test list
+again), so that one is drawn from the training split by whole locations.
 
 Sources: A. Mesaros, T. Heittola and T. Virtanen, "A multi-device dataset for urban
 acoustic scene classification", DCASE 2018; T. Heittola, A. Mesaros and T. Virtanen,
@@ -22,10 +22,10 @@ from asc_tf.datasets.corpus import (
     MissingTableError,
     Row,
     choose_fold,
-    clip_path,
     find_file,
-    in_order,
+    parse_clip_path,
     read_rows,
+    sort_clips,
 )
 from asc_tf.manifest import Clip
 
@@ -39,14 +39,14 @@ GROUPS = {
     "transportation": ("bus", "metro", "tram"),
 }
 SUBSETS = (5, 10, 25, 50, 100)
-"""Per cent of the training clips in the lists of DCASE 2024, task 1."""
+"""Percentages of the training clips in the lists of DCASE 2024, task 1."""
 
 _FOLDERS = ("evaluation_setup", "split_setup", ".")
 _META = ("meta.csv", "total.csv")
 _META_COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 _LIST_COLUMNS = ("filename", "scene_label")
 _TRAIN = ("fold1_train.csv", "fold1_train.txt", "train.csv")
-# Of the official pair the second has no labels; its clips are those of the first.
+# fold1_test has the clips of fold1_evaluate without the labels, so it comes last.
 _TEST = (
     *("fold1_evaluate.csv", "fold1_evaluate.txt", "test.csv", "valid.csv"),
     *("fold1_test.csv", "fold1_test.txt"),
@@ -55,7 +55,7 @@ _TEST = (
 
 @dataclass(frozen=True)
 class _Corpus:
-    """What differs between the corpora: labels of the scenes, and file names."""
+    """Differences between the corpora: labels of the scenes, and file names."""
 
     name: str
     labels: dict[str, str]
@@ -86,28 +86,28 @@ _TEN = {scene: scene for scene in SCENES}
 _THREE = {scene: label for label, scenes in GROUPS.items() for scene in scenes}
 
 
-def tut2018(dataset: Dataset, directory: Path) -> Corpus:
-    """TUT Urban Acoustic Scenes 2018: 8640 clips of 10 s, one device."""
+def read_tut2018(dataset: Dataset, directory: Path) -> Corpus:
+    """Read TUT Urban Acoustic Scenes 2018: 8640 clips of 10 s, one device."""
     return _read(dataset, directory, _Corpus("tut2018", _TEN))
 
 
-def tau2019(dataset: Dataset, directory: Path) -> Corpus:
-    """TAU Urban Acoustic Scenes 2019: ten scenes in ten cities, one device."""
+def read_tau2019(dataset: Dataset, directory: Path) -> Corpus:
+    """Read TAU Urban Acoustic Scenes 2019: ten scenes in ten cities, one device."""
     return _read(dataset, directory, _Corpus("tau2019", _TEN))
 
 
-def tau2020_mobile(dataset: Dataset, directory: Path) -> Corpus:
-    """TAU Urban Acoustic Scenes 2020 Mobile: nine devices, three of them test only."""
+def read_tau2020_mobile(dataset: Dataset, directory: Path) -> Corpus:
+    """Read TAU Urban Acoustic Scenes 2020 Mobile: nine devices, three only in test."""
     return _read(dataset, directory, _Corpus("tau2020_mobile", _TEN))
 
 
-def tau2020_3class(dataset: Dataset, directory: Path) -> Corpus:
-    """TAU Urban Acoustic Scenes 2020 3Class: indoor, outdoor, transportation."""
+def read_tau2020_3class(dataset: Dataset, directory: Path) -> Corpus:
+    """Read TAU Urban Acoustic Scenes 2020 3Class: indoor, outdoor, transportation."""
     return _read(dataset, directory, _Corpus("tau2020_3class", _THREE))
 
 
-def tau2022_mobile(dataset: Dataset, directory: Path) -> Corpus:
-    """TAU Urban Acoustic Scenes 2022 Mobile: the clips of 2020, cut to 1 s.
+def read_tau2022_mobile(dataset: Dataset, directory: Path) -> Corpus:
+    """Read TAU Urban Acoustic Scenes 2022 Mobile: the clips of 2020, cut to 1 s.
 
     `dataset.subset` chooses one of the training lists of DCASE 2024.
     """
@@ -134,9 +134,11 @@ def _read(
     for split, names in (("train", train), ("test", _TEST)):
         table = _find_list(directory, names, corpus)
         for row in _read_list(table):
-            path = clip_path(row["filename"], row.where)
-            rows.append((row.where, _clip(row, path, meta.get(path), split, corpus)))
-    clips = in_order(rows)
+            path = parse_clip_path(row["filename"], row.where)
+            rows.append(
+                (row.where, _make_clip(row, path, meta.get(path), split, corpus))
+            )
+    clips = sort_clips(rows)
     protocol = {"corpus": corpus.name, "fold": fold, "leaky": False}
     if corpus.segments:
         protocol["subset"] = dataset.subset
@@ -169,21 +171,23 @@ def _read_list(table: Path) -> list[Row]:
 
 
 def _read_meta(directory: Path) -> dict[str, Row]:
-    """The rows of the table of all clips, by path; nothing where there is none."""
+    """Read the table of all clips, by path; empty if there is none."""
     table = next((t for t in (find_file(directory, n) for n in _META) if t), None)
     if not table:
         return {}
     meta: dict[str, Row] = {}
     for row in read_rows(table, _META_COLUMNS, delimiter="\t"):
-        path = clip_path(row["filename"], row.where)
+        path = parse_clip_path(row["filename"], row.where)
         if path in meta:
             raise UserError(f"{row.where}: {path} is there already, {meta[path].where}")
         meta[path] = row
     return meta
 
 
-def _clip(row: Row, path: str, meta: Row | None, split: str, corpus: _Corpus) -> Clip:
-    """A clip from its row in a list, its row in the table of all, and its name."""
+def _make_clip(
+    row: Row, path: str, meta: Row | None, split: str, corpus: _Corpus
+) -> Clip:
+    """Make a clip from its row in a list, its row in the meta table, and its name."""
     label = row.get("scene_label") or (meta["scene_label"] if meta else "")
     known = sorted(set(corpus.labels.values()))
     if label not in known:
@@ -208,7 +212,7 @@ def _clip(row: Row, path: str, meta: Row | None, split: str, corpus: _Corpus) ->
 def _check_facts(
     row: Row, label: str, meta: Row | None, match: re.Match, corpus: _Corpus
 ) -> None:
-    """Refuse a clip of which its name, its list and the table of all differ."""
+    """Refuse a clip whose name, list and meta table contradict each other."""
     facts = [(row.where, "scene_label", label, corpus.labels.get(match["scene"]))]
     if meta:
         # Some tables name the recording too, as in lisbon-1000-40000.

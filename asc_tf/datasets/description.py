@@ -1,4 +1,4 @@
-"""What `asc-tf datasets` prints: tables and descriptions."""
+"""Text output of `asc-tf datasets`: tables and descriptions."""
 
 import shlex
 import textwrap
@@ -11,8 +11,8 @@ from asc_tf.datasets.shared import shared_note
 from asc_tf.manifest import SPLITS, Manifest
 
 
-def listing() -> str:
-    """One line per corpus."""
+def format_listing() -> str:
+    """Format the table of all corpora, one line each."""
     rows = [("name", "title", "clips", "size", "licence", "protocols")]
     for entry in CATALOG.values():
         rows.append(
@@ -20,7 +20,7 @@ def listing() -> str:
                 entry.name,
                 entry.title.partition(" (")[0],
                 f"{entry.clips}" if entry.clips else "-",
-                size_text(entry.download_bytes),
+                format_size(entry.download_bytes),
                 entry.licence.partition(" (")[0],
                 ", ".join(("official", *datasets.PROTOCOLS.get(entry.name, ()))),
             )
@@ -32,19 +32,25 @@ def listing() -> str:
     )
 
 
-def size_text(size: float) -> str:
-    """Bytes for people: `647 MB`; `-` for none."""
+def format_size(size: float) -> str:
+    """Format a size in bytes like `647 MB`; `-` for 0."""
     if not size:
         return "-"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def info(entry: Entry, folder: str, given: str = "") -> str:
-    """All that is known of a corpus; the command to train has `folder` and `given`."""
+def format_info(entry: Entry, folder: str, given: str = "") -> str:
+    """Format the description of a corpus, with the command to train on it.
+
+    Args:
+        entry: Description of the corpus.
+        folder: Folder of the corpus in the command.
+        given: Flags of the command, in place of those of the entry.
+    """
     facts = {
         "source": entry.page,
         "licence": entry.licence,
-        "size": size_line(entry),
+        "size": format_download_size(entry),
         "clips": f"{entry.clips} of {entry.classes} labels" if entry.clips else "",
         "cite": entry.citation,
         "protocol": entry.protocol,
@@ -62,38 +68,38 @@ def info(entry: Entry, folder: str, given: str = "") -> str:
                 break_on_hyphens=False,
             )
     lines += ["", "folder", textwrap.indent(entry.layout, "  "), ""]
-    lines += [train_line(entry, folder, given)]
+    lines += [format_train_command(entry, folder, given)]
     return "\n".join(lines)
 
 
-def size_line(entry: Entry) -> str:
-    """How much there is to download and to keep."""
+def format_download_size(entry: Entry) -> str:
+    """Format the size of a corpus: to download, and unpacked."""
     if not entry.download_bytes:
         return ""
-    whole, unpacked = size_text(entry.download_bytes), size_text(entry.unpacked_bytes)
-    return f"about {whole} to download, {unpacked} unpacked"
+    download = format_size(entry.download_bytes)
+    return f"about {download} to download, {format_size(entry.unpacked_bytes)} unpacked"
 
 
-def train_line(entry: Entry, folder: str, given: str = "") -> str:
-    """The command that trains on it, with the flags given."""
+def format_train_command(entry: Entry, folder: str, given: str = "") -> str:
+    """Format the command that trains on a corpus; see `format_info`."""
     name = f"--dataset.name={entry.name} --dataset.dir={shlex.quote(folder)}"
     words = [name, given or entry.flags, "--workdir=W"]
     return f"asc-tf train {' '.join(word for word in words if word)}"
 
 
-def splits(manifest: Manifest) -> str:
-    """Locations and clips of each label in each split, with totals and shares."""
+def format_splits(manifest: Manifest) -> str:
+    """Format the locations and clips of each label in each split, with totals."""
     rows = [["locations / clips", *SPLITS, "all", "held out"]]
     for row in datasets.split_table(manifest):
         cells = [(row[f"{s}_locations"], row[f"{s}_clips"]) for s in SPLITS]
         whole = {c.identifier for c in manifest.clips if c.label == row["label"]}
         cells.append((len(whole), sum(clips for _, clips in cells)))
         shown = [f"{a} / {b}" for a, b in cells]
-        rows.append([row["label"], *shown, _held_out(cells)])
-    parts = [manifest.clips_in(split) for split in SPLITS]
-    parts.append(tuple(clip for part in parts for clip in part))
-    cells = [(len({clip.identifier for clip in part}), len(part)) for part in parts]
-    rows.append(["total", *(f"{a} / {b}" for a, b in cells), _held_out(cells)])
+        rows.append([row["label"], *shown, _format_held_out(cells)])
+    columns = [manifest.clips_in(split) for split in SPLITS]
+    columns.append(tuple(clip for clips in columns for clip in clips))
+    cells = [(len({c.identifier for c in clips}), len(clips)) for clips in columns]
+    rows.append(["total", *(f"{a} / {b}" for a, b in cells), _format_held_out(cells)])
     of = [max(number, 1) for number in cells[-1]]
     shares = [f"{100 * a / of[0]:.1f} / {100 * b / of[1]:.1f} %" for a, b in cells]
     rows.append(["share", *shares, ""])
@@ -108,7 +114,7 @@ def splits(manifest: Manifest) -> str:
     return f"{align_columns(rows, right=range(1, 6))}\n{legend}\n\n{notes}"
 
 
-def _held_out(cells: Sequence[tuple[int, int]]) -> str:
-    """Share of the validation clips among training and validation, in per cent."""
+def _format_held_out(cells: Sequence[tuple[int, int]]) -> str:
+    """Format the percentage of validation clips among training and validation."""
     (_, train), (_, validation), *_ = cells
     return f"{100 * validation / max(train + validation, 1):.1f} %"

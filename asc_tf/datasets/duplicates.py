@@ -1,59 +1,58 @@
-"""Files that are copies of each other, byte by byte.
+"""Duplicate files: exact copies, byte by byte.
 
-A copy in training of a clip that validates, or is tested, makes the result too good,
-whatever the identifiers say; a copy under another label is a wrong label.
+A copy of a validation or test clip in training makes the result too good, whatever the
+identifiers say; of two copies with different labels one label is wrong.
 """
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asc_tf.core.files import sha256
+from asc_tf.core.files import hash_bytes, hash_path
 from asc_tf.manifest import Clip
 
 PIECE_BYTES = 4096
 """Bytes in the middle of a file that are compared before whole files are."""
 
 MAX_NAMED = 3
-"""Copies that a note names."""
+"""Most pairs of copies that a note names."""
 
 Group = tuple[Clip, ...]
-"""The clips of files that are copies of each other."""
+"""Clips of files that are copies of each other."""
 
 
 def find_duplicates(clips: Sequence[Clip], root: Path) -> list[Group]:
     """Find clips whose files are copies of each other.
 
-    Of most files only the size is compared, which the scan noted, then a piece; whole
-    files are read where both agree.
+    Of most files only the size is compared, which the scan noted, and of some a piece;
+    whole files are read only if both agree.
 
     Args:
-        clips: Scanned clips; those without a size, or of a file that cannot be read,
-            are copies of nothing.
-        root: The corpus folder.
+        clips: Scanned clips; clips without a size, or of a file that cannot be read,
+            are ignored.
+        root: Folder of the corpus.
 
     Returns:
-        The groups, each with two files or more; the clips of each in their order.
+        Groups with two files or more each; their clips are in the given order.
     """
     by_path: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         if clip.size:
             by_path[clip.path].append(clip)
     groups = _divide([list(by_path)], lambda path: by_path[path][0].size)
-    groups = _divide(groups, lambda path: _hash(root / path, _piece))
-    groups = _divide(groups, lambda path: _hash(root / path, sha256))
+    groups = _divide(groups, lambda path: _hash(root / path, _hash_piece))
+    groups = _divide(groups, lambda path: _hash(root / path, hash_path))
     return [tuple(clip for path in group for clip in by_path[path]) for group in groups]
 
 
-def duplicate_notes(groups: Iterable[Group], splits: Sequence[str]) -> list[str]:
-    """Say which copies spoil a result, and what to do.
+def describe_duplicates(groups: Iterable[Group], splits: Sequence[str]) -> list[str]:
+    """Describe the copies that falsify a result, and what to do.
 
     Args:
-        groups: What `find_duplicates` returned.
-        splits: Groups without a clip in one of these splits are passed over.
+        groups: Groups from `find_duplicates`.
+        splits: Splits of interest; groups without a clip in them are ignored.
 
     Returns:
         A sentence each for copies in different splits, copies with different labels,
@@ -65,7 +64,7 @@ def duplicate_notes(groups: Iterable[Group], splits: Sequence[str]) -> list[str]
             continue
         if len({clip.split for clip in group}) > 1:
             divided.append(group)
-        # Clips of a test part may have no labels.
+        # Clips of a test split may have no labels.
         if len({clip.label for clip in group if clip.label}) > 1:
             contradicting.append(group)
         if len({(clip.split, clip.label) for clip in group}) == 1:
@@ -73,20 +72,21 @@ def duplicate_notes(groups: Iterable[Group], splits: Sequence[str]) -> list[str]
     notes = []
     if divided:
         notes.append(
-            f"{len(divided)} files have an exact copy in another part "
-            f"({_named(divided, splits, 'split')}): the result is too good; remove "
-            "the copies, or give copies one recording (dataset.identifier_pattern or "
-            "dataset.identifier_column), which keeps them in one part"
+            f"{len(divided)} files have an exact copy in another split "
+            f"({_name_pairs(divided, splits, 'split')}): the result is too good; "
+            "remove the copies, or give copies one recording "
+            "(dataset.identifier_pattern or dataset.identifier_column), which keeps "
+            "them in one split"
         )
     if contradicting:
         notes.append(
             f"{len(contradicting)} files have an exact copy with another label "
-            f"({_named(contradicting, splits, 'label')}): remove the wrong one"
+            f"({_name_pairs(contradicting, splits, 'label')}): remove the wrong one"
         )
     if repeated:
         notes.append(
-            f"{len(repeated)} files have an exact copy in the same part "
-            f"({_named(repeated, splits, 'split')}), and so count more than once; "
+            f"{len(repeated)} files have an exact copy in the same split "
+            f"({_name_pairs(repeated, splits, 'split')}), and so count more than once; "
             "remove the copies if that is not meant"
         )
     return notes
@@ -95,7 +95,7 @@ def duplicate_notes(groups: Iterable[Group], splits: Sequence[str]) -> list[str]
 def _divide(
     groups: Iterable[Sequence[str]], key: Callable[[str], Hashable]
 ) -> list[list[str]]:
-    """Divide groups of paths by a key; single paths, and those without a key, go."""
+    """Divide groups of paths by a key; drop single paths and empty keys."""
     groups = [list(group) for group in groups]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         keys = iter(list(pool.map(key, [path for group in groups for path in group])))
@@ -110,21 +110,21 @@ def _divide(
 
 
 def _hash(path: Path, digest: Callable[[Path], str]) -> str:
-    """A hash of a file; empty if it cannot be read."""
+    """Hash a file; empty if it cannot be read."""
     try:
         return digest(path)
     except OSError:
         return ""
 
 
-def _piece(path: Path) -> str:
+def _hash_piece(path: Path) -> str:
     with path.open("rb") as stream:
         stream.seek(max(os.fstat(stream.fileno()).st_size - PIECE_BYTES, 0) // 2)
-        return hashlib.sha256(stream.read(PIECE_BYTES)).hexdigest()
+        return hash_bytes(stream.read(PIECE_BYTES))
 
 
-def _named(groups: Sequence[Group], splits: Sequence[str], field: str) -> str:
-    """Two files of the first groups, the second of these splits, and where they are."""
+def _name_pairs(groups: Sequence[Group], splits: Sequence[str], field: str) -> str:
+    """Name two files of each of the first groups, the second one in these splits."""
     shown = []
     for group in groups[:MAX_NAMED]:
         ordered = sorted(group, key=lambda clip: clip.split in splits)

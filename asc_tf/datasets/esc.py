@@ -1,7 +1,8 @@
-"""ESC-10 and ESC-50 by their official folds, five; `dataset.fold` is the test part.
+"""Adapters for ESC-10 and ESC-50 by their five official folds.
 
-The clips of one source recording share a fold. Source: K. J. Piczak, "ESC: Dataset for
-Environmental Sound Classification", ACM Multimedia 2015.
+`dataset.fold` is the test split. The clips of one source recording share a fold.
+Source: K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM
+Multimedia 2015.
 """
 
 import re
@@ -12,10 +13,10 @@ from asc_tf.core.errors import UserError
 from asc_tf.datasets.corpus import (
     Corpus,
     choose_fold,
-    clip_path,
     find_file,
-    in_order,
+    parse_clip_path,
     read_rows,
+    sort_clips,
 )
 from asc_tf.manifest import Clip
 
@@ -38,7 +39,7 @@ ESC10_TARGETS = {
     40: "helicopter",
     41: "chainsaw",
 }
-"""ESC-50's target numbers and names of the ten classes."""
+"""Names of the ten classes of ESC-10, by ESC-50's target numbers."""
 
 FOLDER_NAMES = {
     "dog bark": "dog",
@@ -46,22 +47,22 @@ FOLDER_NAMES = {
     "baby cry": "crying_baby",
     "person sneeze": "sneezing",
 }
-"""Folder names whose class has another name in ESC-50's table."""
+"""Names of classes in ESC-50's table, by folder names that differ."""
 
 _CLIP_NAME = re.compile(r"(?P<fold>[1-5])-(?P<source>\d+)-(?P<take>[A-Z]+)(-\d+)?\.\w+")
 
 
-def esc10(dataset: Dataset, directory: Path) -> Corpus:
-    """ESC-10, in the layout of ESC-50 or in one folder per class."""
-    return _corpus(dataset, directory, "esc10")
+def read_esc10(dataset: Dataset, directory: Path) -> Corpus:
+    """Read ESC-10, in the layout of ESC-50 or in one folder per class."""
+    return _read(dataset, directory, "esc10")
 
 
-def esc50(dataset: Dataset, directory: Path) -> Corpus:
-    """ESC-50, in its own layout or in one folder per class."""
-    return _corpus(dataset, directory, "esc50")
+def read_esc50(dataset: Dataset, directory: Path) -> Corpus:
+    """Read ESC-50, in its own layout or in one folder per class."""
+    return _read(dataset, directory, "esc50")
 
 
-def _corpus(dataset: Dataset, directory: Path, name: str) -> Corpus:
+def _read(dataset: Dataset, directory: Path, name: str) -> Corpus:
     if meta := find_file(directory, "meta/esc50.csv"):
         rows, order = _read_table(meta, name)
     else:
@@ -70,7 +71,7 @@ def _corpus(dataset: Dataset, directory: Path, name: str) -> Corpus:
         return Corpus((), (), LAYOUT)
     folds = sorted({int(match["fold"]) for _, _, _, match in rows})
     test = choose_fold(dataset, folds, name)
-    clips = in_order(
+    clips = sort_clips(
         (
             where,
             Clip(
@@ -92,7 +93,7 @@ _Rows = list[tuple[str, str, str, re.Match]]
 
 
 def _read_table(meta: Path, name: str) -> tuple[_Rows, list[str]]:
-    """Rows of `meta/esc50.csv`; the class order is that of its target numbers."""
+    """Read `meta/esc50.csv`; the classes are in the order of their target numbers."""
     targets: dict[str, int] = {}
     rows: _Rows = []
     for row in read_rows(meta, COLUMNS):
@@ -101,8 +102,8 @@ def _read_table(meta: Path, name: str) -> tuple[_Rows, list[str]]:
         if not row["target"].isdecimal():
             raise UserError(f"{row.where}: target {row['target']} is no whole number")
         targets[row["category"]] = int(row["target"])
-        path = clip_path(f"audio/{row['filename']}", row.where)
-        match = _match(path, row.where)
+        path = parse_clip_path(f"audio/{row['filename']}", row.where)
+        match = _match_name(path, row.where)
         if row["fold"] != match["fold"]:
             raise UserError(
                 f"{row.where}: fold {row['fold']}, but {path} is of fold "
@@ -113,7 +114,7 @@ def _read_table(meta: Path, name: str) -> tuple[_Rows, list[str]]:
 
 
 def _read_folders(directory: Path, name: str) -> tuple[_Rows, list[str]]:
-    """Clips below folders like `001 - Dog bark`."""
+    """Read clips below folders like `001 - Dog bark`."""
     rows: _Rows = []
     labels: list[str] = []
     for folder in sorted(path for path in directory.iterdir() if path.is_dir()):
@@ -131,13 +132,13 @@ def _read_folders(directory: Path, name: str) -> tuple[_Rows, list[str]]:
         labels.append(label)
         for path in clips:
             relative = path.relative_to(directory).as_posix()
-            rows.append((str(path), relative, label, _match(relative, relative)))
+            rows.append((str(path), relative, label, _match_name(relative, relative)))
     if name == "esc10":
         labels = [label for label in ESC10_TARGETS.values() if label in labels]
     return rows, labels
 
 
-def _match(path: str, where: str) -> re.Match:
+def _match_name(path: str, where: str) -> re.Match:
     match = _CLIP_NAME.fullmatch(Path(path).name)
     if not match:
         raise UserError(

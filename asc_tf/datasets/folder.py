@@ -1,4 +1,4 @@
-"""One folder per label; a regular expression says which clips belong together."""
+"""Adapter for one folder per label; a regular expression finds the recordings."""
 
 import re
 from pathlib import Path
@@ -6,39 +6,39 @@ from typing import Any
 
 from asc_tf.config import Dataset, suggestion
 from asc_tf.core.errors import UsageError
-from asc_tf.datasets.corpus import Corpus, files_below, is_audio
+from asc_tf.datasets.corpus import Corpus, is_audio, list_files
 from asc_tf.manifest import Clip
 
 GROUPS = ("identifier", "city", "device")
 LAYOUT = "one folder per label with clips below it (WAV, FLAC, Ogg, MP3, AIFF ...)"
 
 
-def folder(dataset: Dataset, directory: Path) -> Corpus:
-    """Clips below one folder per label; the split is made here, by recording.
+def read_folder(dataset: Dataset, directory: Path) -> Corpus:
+    """Read clips below one folder per label.
 
-    With `dataset.identifier_pattern` the first group found in a clip's path (below the
-    corpus folder) is its identifier, or the named groups `identifier`, `city` and
-    `device` are. Without it each clip is a recording of its own.
+    `dataset.identifier_pattern` is searched in a clip's path below the corpus folder:
+    its first group is the identifier, or the named groups `identifier`, `city` and
+    `device` are used. Without it each clip is a recording of its own.
 
     Raises:
-        UsageError: If the pattern is no regular expression, has no group or an unknown
-            one, or finds no identifier in a clip's path.
+        UsageError: If the pattern is not a regular expression, has no group or an
+            unknown one, or finds no identifier in a clip's path.
     """
-    pattern = _compile(dataset.identifier_pattern)
+    pattern = _compile_pattern(dataset.identifier_pattern)
     clips = []
     for home in sorted(path for path in directory.iterdir() if path.is_dir()):
-        for path in files_below(home):
+        for path in list_files(home):
             if is_audio(path, directory):
                 name = path.relative_to(directory).as_posix()
                 clips.append(
-                    Clip(name, home.name, split="train", **_name(name, pattern))
+                    Clip(name, home.name, split="train", **_parse_name(name, pattern))
                 )
     labels = tuple(sorted({clip.label for clip in clips}))
     protocol = {"corpus": "folder", "fold": None, "leaky": False}
     return Corpus(tuple(clips), labels, LAYOUT, protocol)
 
 
-def _compile(text: str) -> re.Pattern | None:
+def _compile_pattern(text: str) -> re.Pattern | None:
     if not text:
         return None
     try:
@@ -61,8 +61,8 @@ def _compile(text: str) -> re.Pattern | None:
     return pattern
 
 
-def _name(path: str, pattern: re.Pattern | None) -> dict[str, Any]:
-    """The identifier of a clip, with its city and device where the pattern has them."""
+def _parse_name(path: str, pattern: re.Pattern | None) -> dict[str, Any]:
+    """Find the identifier, city and device of a clip in its path."""
     if pattern is None:
         return {"identifier": path}
     match = pattern.search(path)

@@ -1,4 +1,4 @@
-"""FSDKaggle2018: Freesound clips of 41 sounds, some with labels that nobody checked.
+"""Adapter for FSDKaggle2018: Freesound clips of 41 sounds, some labels unverified.
 
 Source: E. Fonseca et al., "General-purpose Tagging of Freesound Audio with AudioSet
 Labels: Task Description, Dataset, and Baseline", DCASE 2018.
@@ -16,11 +16,11 @@ from asc_tf.datasets.corpus import (
     Corpus,
     Row,
     choose_fold,
-    clip_path,
     find_file,
     find_table,
-    in_order,
+    parse_clip_path,
     read_rows,
+    sort_clips,
 )
 from asc_tf.manifest import Clip
 
@@ -31,7 +31,7 @@ LAYOUT = (
     "labels, sample_submission.csv) beside audio_train and audio_test"
 )
 _META = "FSDKaggle2018.meta"
-# The first has a column with the Freesound recording, which Kaggle's has not.
+# The first table has a column with the Freesound recording, unlike Kaggle's.
 _TRAIN = (
     f"{_META}/train_post_competition.csv",
     "train_post_competition.csv",
@@ -45,16 +45,17 @@ _TEST = (
     "test.csv",
     "sample_submission.csv",
 )
-# Its labels are the same guess for each clip, to show the form.
+# Its labels only show the format: the same guess for each clip.
 _WITHOUT_LABELS = "sample_submission.csv"
 
 
-def fsdkaggle2018(dataset: Dataset, directory: Path) -> Corpus:
-    """The official training and test clips; rows that only padded the test are none.
+def read_fsdkaggle2018(dataset: Dataset, directory: Path) -> Corpus:
+    """Read the official training and test clips, without rows that pad the test table.
 
-    A test table without labels, as the competition gave it, makes a test part without
-    labels. With the protocols `kfold` and `stratified_kfold` the training recordings
-    make `dataset.folds` folds, of which `dataset.fold` is the validation part.
+    A test table without labels, as published in the competition, gives a test split
+    without labels. With the protocols `kfold` and `stratified_kfold` the training
+    recordings make `dataset.folds` folds, of which `dataset.fold` is the validation
+    split.
 
     Raises:
         UsageError: If a table is missing, or the folds do not fit.
@@ -62,14 +63,14 @@ def fsdkaggle2018(dataset: Dataset, directory: Path) -> Corpus:
     """
     train_table = find_table(directory, _TRAIN, LAYOUT)
     test_table = _find_test_table(dataset, directory)
-    train_home = _home(directory, train_table, "audio_train")
-    test_home = _home(directory, test_table, "audio_test")
+    train_prefix = _find_prefix(directory, train_table, "audio_train")
+    test_prefix = _find_prefix(directory, test_table, "audio_test")
     train_rows = read_rows(train_table, ("fname", "label", "manually_verified"))
-    train = [_train_clip(row, f"{train_home}audio_train") for row in train_rows]
+    train = [_make_train_clip(row, f"{train_prefix}audio_train") for row in train_rows]
     labels = sorted({clip.label for _, clip in train})
     test_rows = _read_test_rows(test_table)
     used = [row for row in test_rows if not _is_padding(row)]
-    test = [_test_clip(row, f"{test_home}audio_test", labels) for row in used]
+    test = [_make_test_clip(row, f"{test_prefix}audio_test", labels) for row in used]
     protocol: dict[str, Any] = {
         "corpus": "fsdkaggle2018",
         "fold": None,
@@ -82,7 +83,7 @@ def fsdkaggle2018(dataset: Dataset, directory: Path) -> Corpus:
         train = _assign_folds(train, dataset, fold)
         protocol |= {"fold": fold, "folds": folds}
     return Corpus(
-        in_order((*train, *test)),
+        sort_clips((*train, *test)),
         tuple(labels),
         LAYOUT,
         protocol,
@@ -101,7 +102,7 @@ def _find_test_table(dataset: Dataset, directory: Path) -> Path:
 
 
 def _read_test_rows(table: Path) -> list[Row]:
-    """The rows of a test table; those without labels have the label "".
+    """Read the rows of a test table; rows without labels have the label "".
 
     Raises:
         UserError: If some rows have a label and some have none.
@@ -115,53 +116,53 @@ def _read_test_rows(table: Path) -> list[Row]:
     if without and len(without) < len(rows):
         raise UserError(
             f"{without[0].where}: no label, but other lines have one; give all clips "
-            "of the test part their labels, or none"
+            "of the test split their labels, or none"
         )
     return rows
 
 
-def _home(directory: Path, table: Path, part: str) -> str:
-    """What the folder of a table's clips begins with, `FSDKaggle2018.` or nothing."""
-    for home in ("FSDKaggle2018.", ""):
-        if (directory / f"{home}{part}").is_dir():
-            return home
+def _find_prefix(directory: Path, table: Path, folder: str) -> str:
+    """Find the prefix of the folder of a table's clips, `FSDKaggle2018.` or none."""
+    for prefix in ("FSDKaggle2018.", ""):
+        if (directory / f"{prefix}{folder}").is_dir():
+            return prefix
     return "FSDKaggle2018." if table.parent.name == _META else ""
 
 
-def _train_clip(row: Row, folder: str) -> tuple[str, Clip]:
+def _make_train_clip(row: Row, folder: str) -> tuple[str, Clip]:
     verified = row["manually_verified"]
     if verified not in ("0", "1"):
         raise UserError(f"{row.where}: manually_verified {verified!r} is not 0 or 1")
-    return row.where, _clip(row, folder, split="train", verified=verified)
+    return row.where, _make_clip(row, folder, split="train", verified=verified)
 
 
 def _is_padding(row: Row) -> bool:
     return row.get("usage").lower() == "ignored" or row.get("label") == "None"
 
 
-def _test_clip(row: Row, folder: str, labels: list[str]) -> tuple[str, Clip]:
+def _make_test_clip(row: Row, folder: str, labels: list[str]) -> tuple[str, Clip]:
     label = row.get("label")
     if label and label not in labels:
         raise UserError(
             f"{row.where}: label {label!r} is not among the {len(labels)} of the "
             "training table"
         )
-    return row.where, _clip(row, folder, split="test", usage=row.get("usage"))
+    return row.where, _make_clip(row, folder, split="test", usage=row.get("usage"))
 
 
-def _clip(row: Row, folder: str, **columns: str) -> Clip:
+def _make_clip(row: Row, folder: str, **columns: str) -> Clip:
     identifier = row.get("freesound_id") or row["fname"]
-    path = clip_path(f"{folder}/{row['fname']}", row.where)
+    path = parse_clip_path(f"{folder}/{row['fname']}", row.where)
     return Clip(path, row.get("label"), identifier, **columns)  # type: ignore[arg-type]
 
 
 def _assign_folds(
     train: Sequence[tuple[str, Clip]], dataset: Dataset, fold: int
 ) -> list[tuple[str, Clip]]:
-    """Give every training clip a fold; that of `fold` becomes the validation part.
+    """Give every training clip a fold; `fold` becomes the validation split.
 
-    The folds are those of scikit-learn, unshuffled, as published: of the recordings in
-    the order of the table, in which each clip is a recording of its own.
+    The folds are those of scikit-learn, unshuffled as published, on the recordings in
+    the order of the table.
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -171,7 +172,8 @@ def _assign_folds(
     names = list(labels)
     mains = [labels[name].most_common(1)[0][0] for name in names]
     stratified = dataset.protocol == "stratified_kfold"
-    sizes = Counter(mains) if stratified else Counter({"the training part": len(names)})
+    whole = {"the training split": len(names)}
+    sizes = Counter(mains if stratified else whole)
     least, size = min(sizes.items(), key=lambda item: item[1])
     if size < dataset.folds:
         raise UsageError(

@@ -1,8 +1,8 @@
-"""A validation part by whole recording locations, of every scene and every city.
+"""Validation split by whole recording locations, with every scene and every city.
 
-Neighbouring clips of one location are nearly alike: a location in both parts would let
-a model score by remembering places. The cities of a scene sound different: a part that
-lacks some says little about them.
+Neighbouring clips of one location are nearly alike: with a location in both splits a
+model could score by remembering places. The cities of a scene sound different: a split
+that lacks some says little about them.
 """
 
 import dataclasses
@@ -17,27 +17,27 @@ import numpy as np
 from asc_tf.manifest import SPLITS, Clip, Manifest
 
 SLACK = 0.1
-"""How far a scene's share may be off so that its cities are on both sides, if a share
-below 30 or above 70 per cent is asked.
+"""Largest deviation of a scene's share that is accepted to have its cities in both
+splits, for shares below 30 or above 70 per cent.
 
-Three locations per city are usual: 25 per cent has them, and 15 cannot.
+With three locations per city, as is usual, 25 per cent can have them all, 15 cannot.
 """
 
 
 def split_by_location(
     clips: Sequence[Clip], share: float, seed: int
 ) -> tuple[Clip, ...]:
-    """Move about a share of each scene's training clips to the validation part.
+    """Move about a share of each scene's training clips to the validation split.
 
-    Locations (identifiers) move whole. A scene with two locations has one on each side
-    at least, and so has each city of a scene; with a share below 30 or above 70 per
-    cent only as long as the scene's share is then within `SLACK` of what is asked. A
-    location with several scenes counts for that of most of its clips.
+    Locations (identifiers) move whole. A scene with two or more locations has at least
+    one in each split, and so has each city of a scene; with a share below 30 or above
+    70 per cent only if the scene's share is then within `SLACK` of `share`. A location
+    with several scenes counts for the scene of most of its clips.
 
     Args:
-        clips: All rows; only those of the training part are moved.
+        clips: All rows; only those of the training split are moved.
         share: Share of clips to move, 0 to 1.
-        seed: The same seed moves the same locations.
+        seed: Random seed; the same seed moves the same locations.
 
     Returns:
         All rows, in their order.
@@ -69,7 +69,7 @@ def split_by_location(
 
 @dataclass(frozen=True)
 class _Scene:
-    """The locations of a scene in random order, their clips, and the share to move."""
+    """Locations of a scene in random order, their clips, and the share to move."""
 
     order: list[str]
     sizes: dict[str, int]
@@ -77,7 +77,7 @@ class _Scene:
     share: float
 
     def choose(self) -> set[str]:
-        """Begin with a location of each city; add, drop and swap while it helps."""
+        """Choose the locations to move: one of each city, then a local search."""
         chosen = self._begin()
         while True:
             best = min(self._neighbours(chosen), key=self._distance, default=chosen)
@@ -87,7 +87,7 @@ class _Scene:
 
     @cached_property
     def groups(self) -> list[set[str]]:
-        """Sets of locations that must each be on both sides: the scene, its cities."""
+        """Sets of locations that must each be in both splits: the scene, its cities."""
         scene = set(self.order)
         if len(scene) < 2:
             return []
@@ -95,13 +95,13 @@ class _Scene:
         for name in self.order:
             by_city[self.cities[name]].add(name)
         cities = [names for names in by_city.values() if len(names) > 1]
-        # The least that one side can have: the smallest location of each city.
-        edge = sum(min(self.sizes[name] for name in names) for names in cities)
+        # The fewest clips of a split: those of the smallest location of each city.
+        fewest = sum(min(self.sizes[name] for name in names) for names in cities)
         smaller = min(self.share, 1 - self.share)
-        reachable = smaller >= 0.3 - 1e-9 or (
-            edge <= (smaller + SLACK) * sum(self.sizes.values())
+        is_possible = smaller >= 0.3 - 1e-9 or (
+            fewest <= (smaller + SLACK) * sum(self.sizes.values())
         )
-        return [scene, *cities] if reachable else [scene]
+        return [scene, *cities] if is_possible else [scene]
 
     def _begin(self) -> set[str]:
         chosen: set[str] = set()
@@ -112,7 +112,7 @@ class _Scene:
         return chosen
 
     def _neighbours(self, chosen: set[str]) -> Iterator[set[str]]:
-        """One location more or less, or one for another of its city."""
+        """Yield the choices with one location more, less, or swapped within a city."""
         for name in self.order:
             swaps = (
                 {name, other}
@@ -136,14 +136,14 @@ class _Scene:
 
 
 def split_table(manifest: Manifest) -> list[dict[str, Any]]:
-    """How many clips and locations of each label are in each split.
+    """Count the clips and locations of each label in each split.
 
     Returns:
         A dictionary per label, in class order: `label`, then `train_clips`,
-        `train_locations`, and the same of `validation` and `test`; `test_clip_share`,
-        of all clips of the label, and `validation_location_share`, of its locations
-        that are not for the test, each None without such clips. Clips that are left
-        out do not count.
+        `train_locations`, and the same for `validation` and `test`; `test_clip_share`,
+        the share of the label's clips, and `validation_location_share`, the share of
+        its locations that are not for the test, each None without such clips. Excluded
+        clips do not count.
     """
     clips: Counter[tuple[str, str]] = Counter()
     locations: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -158,15 +158,15 @@ def split_table(manifest: Manifest) -> list[dict[str, Any]]:
             row[f"{split}_clips"] = clips[label, split]
             row[f"{split}_locations"] = len(locations[label, split])
         held_out = locations[label, "validation"]
-        row["test_clip_share"] = _share(
+        row["test_clip_share"] = _compute_share(
             row["test_clips"], sum(row[f"{split}_clips"] for split in SPLITS)
         )
-        row["validation_location_share"] = _share(
+        row["validation_location_share"] = _compute_share(
             len(held_out), len(held_out | locations[label, "train"])
         )
         table.append(row)
     return table
 
 
-def _share(part: int, whole: int) -> float | None:
+def _compute_share(part: int, whole: int) -> float | None:
     return part / whole if whole else None

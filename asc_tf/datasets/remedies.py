@@ -1,57 +1,57 @@
-"""What to do when a corpus is not where, or not what, the settings say it is."""
+"""Advice for a corpus that is elsewhere, or another one, than the settings say."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UserError
-from asc_tf.datasets.corpus import Corpus, files_below, is_audio
+from asc_tf.datasets.corpus import Corpus, is_audio, list_files
 
 Adapters = dict[str, Callable[[Dataset, Path], Corpus]]
 
 TABLES = (".csv", ".tsv")
 MAX_FOLDERS = 20
-"""Folders of a folder that are looked into."""
+"""Most subfolders that are searched."""
 
 
-def for_other_layouts(directory: Path, adapters: Adapters) -> str:
-    """Say which `dataset.name` fits a folder of no scenes; empty if none does."""
+def suggest_name(directory: Path, adapters: Adapters) -> str:
+    """Suggest a `dataset.name` for a folder without scenes; empty if none fits."""
     if not directory.is_dir() or (directory / "settings.json").is_file():
         return ""
-    named = [name for name in adapters if name not in ("synthetic", "folder", "csv")]
-    if fitting := [name for name in named if _fits(name, directory, adapters)]:
+    corpora = [name for name in adapters if name not in ("synthetic", "folder", "csv")]
+    if fitting := [name for name in corpora if _is_corpus(name, directory, adapters)]:
         flags = " or ".join(f"--dataset.name={name}" for name in fitting)
         return f"this looks like {' or '.join(fitting)}: add {flags}"
-    if _fits("folder", directory, adapters):
+    if _is_corpus("folder", directory, adapters):
         return "this looks like one folder per label: add --dataset.name=folder"
     if inner := _find_inner("folder", directory, adapters):
         return (
             f"its folder {inner.name} looks like one folder per label: add "
             f"--dataset.name=folder --dataset.dir={inner}"
         )
-    if tables := _tables(directory):
+    if tables := _find_tables(directory):
         return (
             f"there is a table in it: add --dataset.name=csv --dataset.csv_file="
             f"{tables[0].name}"
         )
-    return flat_folder(directory)
+    return explain_flat_folder(directory)
 
 
-def deeper_folder(dataset: Dataset, directory: Path, adapters: Adapters) -> str:
-    """Say which folder of a folder holds the corpus; empty if none does."""
+def suggest_inner_folder(dataset: Dataset, directory: Path, adapters: Adapters) -> str:
+    """Suggest the subfolder that holds the corpus; empty if none does."""
     inner = _find_inner(dataset.name, directory, adapters)
     return f"its folder {inner.name} does: use --dataset.dir={inner}" if inner else ""
 
 
-def flat_folder(directory: Path) -> str:
-    """Say what to do with clips that are in no folder of a label; empty without any."""
+def explain_flat_folder(directory: Path) -> str:
+    """Say what to do with clips outside of any label's folder; empty without any."""
     clips = [path for path in directory.iterdir() if is_audio(path, directory)]
     if not clips:
         return ""
     others = [
         path.name
-        for path in _folders(directory.parent)
+        for path in _find_folders(directory.parent)
         if path != directory and _has_clips(path)
     ]
     above = ""
@@ -67,64 +67,64 @@ def flat_folder(directory: Path) -> str:
     )
 
 
-def missing_table(directory: Path, name: str) -> str:
-    """Say where a table was looked for, and where one of its name is."""
+def explain_missing_table(directory: Path, name: str) -> str:
+    """Say where a table was looked for, and where a table of its name is."""
     given = Path(os.path.expanduser(name))
-    looked = directory / given
     places = [Path.cwd() / given, directory.parent / given, directory / given.name]
     places += [directory.parent / given.name]
-    found = next((place for place in places if place.is_file()), None)
-    said = f"looked for {looked}"
+    other = next((place for place in places if place.is_file()), None)
+    message = f"looked for {directory / given}"
     if not given.is_absolute():
-        said += ", as it is relative to dataset.dir"
-    if found:
-        return f"{said}; there is one here: --dataset.csv_file={found.absolute()}"
-    return f"{said}{list_tables(directory)}"
+        message += ", as it is relative to dataset.dir"
+    if other:
+        return f"{message}; there is one here: --dataset.csv_file={other.absolute()}"
+    return f"{message}{list_tables(directory)}"
 
 
 def list_tables(directory: Path) -> str:
     """Say which tables a folder holds; empty without any."""
-    tables: Sequence[Path] = _tables(directory)
+    tables = _find_tables(directory)
     if not tables:
         return ""
     return f"; {directory} holds {', '.join(path.name for path in tables[:5])}"
 
 
-def missing_file(directory: Path, path: str, table: str = "") -> str:
+def explain_missing_file(directory: Path, path: str, table: str = "") -> str:
     """Say where a clip was looked for, and where a file of its name is.
 
     Args:
-        directory: The corpus folder.
-        path: The clip's path, relative to it.
-        table: `dataset.csv_file`, if the corpus is the user's own table.
+        directory: Folder of the corpus.
+        path: Path of the clip, relative to the folder.
+        table: Value of `dataset.csv_file`, if the corpus is the user's own table.
     """
-    found = _find(directory, path, directory / os.path.expanduser(table))
-    if not found:
-        return f"looked for {directory / path}"
-    said = f"looked for {directory / path}; the file is {found}"
-    if not found.as_posix().endswith(f"/{path}"):
-        return f"{said}: correct the paths in the table" if table else said
-    base = found.as_posix().removesuffix(f"/{path}")
-    there = (directory / os.path.expanduser(table)).absolute()
-    also = f" --dataset.csv_file={there}" if table else ""
-    return f"{said}: use --dataset.dir={base}{also}"
+    other = _find_file(directory, path, directory / os.path.expanduser(table))
+    message = f"looked for {directory / path}"
+    if not other:
+        return message
+    message += f"; the file is {other}"
+    if not other.as_posix().endswith(f"/{path}"):
+        return f"{message}: correct the paths in the table" if table else message
+    base = other.as_posix().removesuffix(f"/{path}")
+    absolute = (directory / os.path.expanduser(table)).absolute()
+    also = f" --dataset.csv_file={absolute}" if table else ""
+    return f"{message}: use --dataset.dir={base}{also}"
 
 
-def _find(directory: Path, path: str, table: Path) -> Path | None:
-    """A file at the end of that path: from another folder on, or of the same name."""
+def _find_file(directory: Path, path: str, table: Path) -> Path | None:
+    """Find a file by its path below another folder, or by its name."""
     above = [table.parent, Path.cwd(), *list(directory.absolute().parents)[:3]]
-    for place in (*above, *_folders(directory)):
+    for place in (*above, *_find_folders(directory)):
         if (place / path).is_file():
             return (place / path).absolute()
     name = Path(path).name
     try:
-        return next((p for p in files_below(directory) if p.name == name), None)
+        return next((p for p in list_files(directory) if p.name == name), None)
     except UserError:
         return None
 
 
-def _fits(name: str, directory: Path, adapters: Adapters) -> bool:
-    """Whether a folder is a corpus of that name, by names and tables alone."""
+def _is_corpus(name: str, directory: Path, adapters: Adapters) -> bool:
+    """Check whether a folder is a corpus of that name, by names and tables alone."""
     try:
         corpus = adapters[name](Dataset(name=name, dir=str(directory)), directory)
     except (UserError, OSError):
@@ -133,16 +133,16 @@ def _fits(name: str, directory: Path, adapters: Adapters) -> bool:
 
 
 def _find_inner(name: str, directory: Path, adapters: Adapters) -> Path | None:
-    folders = _folders(directory)
-    return next((f for f in folders if _fits(name, f, adapters)), None)
+    folders = _find_folders(directory)
+    return next((f for f in folders if _is_corpus(name, f, adapters)), None)
 
 
-def _folders(directory: Path) -> list[Path]:
+def _find_folders(directory: Path) -> list[Path]:
     try:
-        found = sorted(path for path in directory.iterdir() if path.is_dir())
+        folders = sorted(path for path in directory.iterdir() if path.is_dir())
     except OSError:
         return []
-    return [path for path in found if not path.name.startswith(".")][:MAX_FOLDERS]
+    return [path for path in folders if not path.name.startswith(".")][:MAX_FOLDERS]
 
 
 def _has_clips(directory: Path) -> bool:
@@ -152,6 +152,6 @@ def _has_clips(directory: Path) -> bool:
         return False
 
 
-def _tables(directory: Path) -> list[Path]:
+def _find_tables(directory: Path) -> list[Path]:
     files: Iterable[Path] = directory.iterdir() if directory.is_dir() else ()
     return sorted(path for path in files if path.suffix.lower() in TABLES)

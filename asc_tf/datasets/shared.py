@@ -1,8 +1,8 @@
-"""Recordings that a published split has on both sides.
+"""Shared recordings: recordings that a published split divides.
 
-An official split is followed as published, also where clips of one recording stand in
+An official split is followed as published, also where clips of one recording are in
 two of its splits: another split would give results that nobody can compare. Such
-recordings are counted and named, and can be left out of training and validation. A
+recordings are counted and named, and can be excluded from training and validation. A
 split that is drawn here never divides a recording.
 """
 
@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asc_tf.manifest import DROPPED, SPLITS, Clip, divided_recordings
+from asc_tf.manifest import DROPPED, SPLITS, Clip, find_divided_recordings
 
 MAX_NAMED = 5
-"""Recordings that the note names."""
+"""Most recordings that the note names."""
 
 SharedRecordings = Mapping[str, tuple[str, ...]]
-"""The splits of each recording that a published split divides."""
+"""Splits of each recording that a published split divides."""
 
 
 def find_shared(clips: Sequence[Clip], published: Collection[str]) -> SharedRecordings:
@@ -25,15 +25,15 @@ def find_shared(clips: Sequence[Clip], published: Collection[str]) -> SharedReco
 
     Args:
         clips: All rows, each with its split.
-        published: The splits that the corpus's authors made. The others were drawn
-            here, from the training part.
+        published: Splits that the corpus's authors made. The others were drawn here,
+            from the training split.
 
     Returns:
-        Their splits, by name. A recording that is divided by the drawing too is not
-        among them, so that `Manifest.check` refuses it.
+        Splits of the recordings, by name. A recording that is also divided by the
+        drawing is not among them, so that `Manifest.check` refuses it.
     """
     shared = {}
-    for name, splits in divided_recordings(clips).items():
+    for name, splits in find_divided_recordings(clips).items():
         sides = {split if split in published else "train" for split in splits}
         if len(sides) == len(splits):
             shared[name] = splits
@@ -41,22 +41,22 @@ def find_shared(clips: Sequence[Clip], published: Collection[str]) -> SharedReco
 
 
 def drop_shared(clips: Sequence[Clip], shared: SharedRecordings) -> tuple[Clip, ...]:
-    """Leave out the training and validation clips of shared recordings.
+    """Exclude the training and validation clips of shared recordings.
 
-    A training clip goes if its recording is also in the validation or the test part,
-    a validation clip if it is also in the test part. Test clips stay.
+    A training clip is excluded if its recording is also in the validation or the test
+    split, a validation clip if it is also in the test split. Test clips stay.
 
     Returns:
-        All rows, those left out with a reason.
+        All rows, the excluded ones with a reason.
     """
 
-    def checked(clip: Clip) -> Clip:
-        last = _splits_of(clip, shared)[-1:]
+    def exclude(clip: Clip) -> Clip:
+        last = _find_splits(clip, shared)[-1:]
         if not last or clip.split == last[0]:
             return clip
-        return dataclasses.replace(clip, reason=f"{DROPPED}{last[0]} part")
+        return dataclasses.replace(clip, reason=f"{DROPPED}{last[0]} split")
 
-    return tuple(checked(clip) for clip in clips)
+    return tuple(exclude(clip) for clip in clips)
 
 
 def describe_shared(
@@ -66,38 +66,38 @@ def describe_shared(
 
     Args:
         clips: All rows.
-        shared: The shared recordings.
-        directory: The corpus folder; only files of these recordings are looked for.
+        shared: Shared recordings.
+        directory: Folder of the corpus; only files of these recordings are looked for.
 
     Returns:
-        For protocol.json: `clips` and `recordings` in the table, `clips_present` and
-        `recordings_present` of those that are on both sides with files that are there,
-        `left_out` and the splits by recording as `names`; empty if none is shared.
+        Entry of protocol.json: `clips` and `recordings` in the table, `clips_present`
+        and `recordings_present` of recordings that are still shared among the existing
+        files, `left_out`, and `names`, the splits by recording; empty if none is
+        shared.
     """
     if not shared:
         return {}
-    mine = [clip for clip in clips if _splits_of(clip, shared)]
-    present = [clip for clip in mine if (directory / clip.path).is_file()]
-    still = divided_recordings(present)
+    own = [clip for clip in clips if _find_splits(clip, shared)]
+    files = [clip for clip in own if (directory / clip.path).is_file()]
+    still_shared = find_divided_recordings(files)
+    present = [clip for clip in files if _find_splits(clip, still_shared)]
     return {
-        "clips": len(mine),
-        "recordings": len(_recordings(mine)),
-        "clips_present": sum(bool(_splits_of(clip, still)) for clip in present),
-        "recordings_present": len(
-            _recordings([clip for clip in present if _splits_of(clip, still)])
-        ),
-        "left_out": sum(clip.is_dropped for clip in mine),
+        "clips": len(own),
+        "recordings": len({clip.identifier for clip in own}),
+        "clips_present": len(present),
+        "recordings_present": len({clip.identifier for clip in present}),
+        "left_out": sum(clip.is_dropped for clip in own),
         "names": {name: list(splits) for name, splits in shared.items()},
     }
 
 
 def shared_note(protocol: Mapping[str, Any]) -> str:
-    """Say in a sentence what `describe_shared` has counted; empty if there is none."""
+    """Format the result of `describe_shared` as a sentence; empty if none is shared."""
     if not (shared := protocol.get("shared_recordings")):
         return ""
     whose = "the table's" if protocol.get("corpus") == "csv" else "official"
-    total = _count(shared["clips"], shared["recordings"])
-    present = _count(shared["clips_present"], shared["recordings_present"])
+    total = _format_count(shared["clips"], shared["recordings"])
+    present = _format_count(shared["clips_present"], shared["recordings_present"])
     names = list(shared["names"].items())
     named = ", ".join(f"{name} in {' and '.join(s)}" for name, s in names[:MAX_NAMED])
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
@@ -115,17 +115,13 @@ def shared_note(protocol: Mapping[str, Any]) -> str:
     return f"{whose} split; {total} are on both sides ({named}{more}){among}; {remedy}"
 
 
-def _splits_of(clip: Clip, shared: SharedRecordings) -> tuple[str, ...]:
-    """The splits of a clip's shared recording; none if it is not shared."""
-    found = {*shared.get(clip.identifier, ()), *shared.get(clip.path, ())}
-    return tuple(sorted(found, key=SPLITS.index))
+def _find_splits(clip: Clip, shared: SharedRecordings) -> tuple[str, ...]:
+    """Find the splits of a clip's shared recording; none if it is not shared."""
+    splits = {*shared.get(clip.identifier, ()), *shared.get(clip.path, ())}
+    return tuple(sorted(splits, key=SPLITS.index))
 
 
-def _recordings(clips: Sequence[Clip]) -> set[str]:
-    return {clip.identifier for clip in clips}
-
-
-def _count(clips: int, recordings: int) -> str:
+def _format_count(clips: int, recordings: int) -> str:
     return (
         f"{clips} clip{'s' * (clips != 1)} of {recordings} "
         f"recording{'s' * (recordings != 1)}"

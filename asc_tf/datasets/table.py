@@ -1,4 +1,4 @@
-"""Corpora that a table describes: the user's own CSV, and the synthetic scenes."""
+"""Adapters for corpora that a table describes: the user's CSV, the synthetic scenes."""
 
 import csv
 import dataclasses
@@ -24,11 +24,11 @@ from asc_tf.datasets.corpus import (
 from asc_tf.manifest import SPLITS, Clip
 
 
-def csv_table(dataset: Dataset, directory: Path) -> Corpus:
-    """Clips of a CSV or tab-separated table whose columns flags name.
+def read_csv(dataset: Dataset, directory: Path) -> Corpus:
+    """Read a CSV or tab-separated table whose columns are named by the settings.
 
     With a split column the split is the table's own; with a fold column the clips of
-    `dataset.fold` are the test part; with neither, recordings are drawn for it. The
+    `dataset.fold` are the test split; with neither, recordings are drawn for it. The
     table's own split is followed also where it divides a recording.
 
     Raises:
@@ -44,9 +44,9 @@ def csv_table(dataset: Dataset, directory: Path) -> Corpus:
     if not path.is_file():
         raise UsageError(
             f"dataset.csv_file = {dataset.csv_file}: no such file; "
-            f"{remedies.missing_table(directory, dataset.csv_file)}"
+            f"{remedies.explain_missing_table(directory, dataset.csv_file)}"
         )
-    clips = _read(dataset, path)
+    clips = _read_clips(dataset, path)
     if not clips:
         raise UserError(f"{path}: {HEADER_ONLY}")
     protocol: dict[str, Any] = {"corpus": "csv", "fold": None, "leaky": False}
@@ -67,16 +67,16 @@ def csv_table(dataset: Dataset, directory: Path) -> Corpus:
     )
 
 
-def default_folder(dataset: Dataset) -> Path:
-    """Where synthetic scenes go when no folder is named: one for each setting."""
+def choose_default_folder(dataset: Dataset) -> Path:
+    """Choose the folder of synthetic scenes if none is named: one for each setting."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     seconds = str(dataset.seconds).removesuffix(".0")
     name = f"scenes-{dataset.locations}x{dataset.takes}-{seconds}s"
     return cache / "asc_tf" / f"{name}-seed{dataset.seed}"
 
 
-def synthetic(dataset: Dataset, directory: Path) -> Corpus:
-    """The built-in scenes, written into the folder unless they are there already."""
+def read_synthetic(dataset: Dataset, directory: Path) -> Corpus:
+    """Read the synthetic scenes, after writing them unless the folder has them."""
 
     def progress(done: int, of: int) -> None:
         end = "\n" if done == of else ""
@@ -103,14 +103,14 @@ def synthetic(dataset: Dataset, directory: Path) -> Corpus:
         split_column="split",
     )
     return Corpus(
-        clips=_read(columns, meta),
+        clips=_read_clips(columns, meta),
         labels=scenes.SCENES,
         layout="an empty or new folder",
         protocol={"corpus": "synthetic", "fold": None, "leaky": False},
     )
 
 
-def _read(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
+def _read_clips(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
     columns = {
         "path": dataset.path_column,
         "label": dataset.label_column,
@@ -136,7 +136,7 @@ def _read(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
         for row in reader:
             values = {field: row[name] or "" for field, name in used.items()}
             where = f"{path}: line {reader.line_num}"
-            clip = _clip(values, where)
+            clip = _make_clip(values, where)
             if first := lines.get((clip.path, clip.start, clip.duration)):
                 raise UserError(f"{where}: {clip.path} is there already, line {first}")
             lines[clip.path, clip.start, clip.duration] = reader.line_num
@@ -155,8 +155,8 @@ def _check_columns(used: dict[str, str], path: Path, known: Sequence[str]) -> No
             )
 
 
-def _clip(values: dict[str, str], where: str) -> Clip:
-    """One row as a clip; without a column of identifiers its file is its recording."""
+def _make_clip(values: dict[str, str], where: str) -> Clip:
+    """Make a clip of a row; without an identifier column the file is the recording."""
     values = {field: text.strip() for field, text in values.items()}
     for field in ("path", "label", "identifier"):
         if values.get(field) == "":
@@ -172,23 +172,23 @@ def _clip(values: dict[str, str], where: str) -> Clip:
             identifier=values.get("identifier") or path,
             city=values.get("city", ""),
             device=values.get("device", ""),
-            fold=_fold(values["fold"]) if "fold" in values else None,
+            fold=_parse_fold(values["fold"]) if "fold" in values else None,
             split=split,
-            start=_seconds("start", values.get("start", "")),
-            duration=_seconds("duration", values.get("duration", "")),
+            start=_parse_seconds("start", values.get("start", "")),
+            duration=_parse_seconds("duration", values.get("duration", "")),
         )
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
 
 
-def _fold(text: str) -> int:
+def _parse_fold(text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
         raise ValueError(f"fold {text!r} is not a whole number") from error
 
 
-def _seconds(field: str, text: str) -> float:
+def _parse_seconds(field: str, text: str) -> float:
     try:
         value = float(text or 0)
     except ValueError:

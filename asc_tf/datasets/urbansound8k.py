@@ -1,6 +1,6 @@
-"""UrbanSound8K by its ten official folds.
+"""Adapter for UrbanSound8K by its ten official folds.
 
-Five Freesound recordings stand in two folds each, every time with another class; the
+Five Freesound recordings are in two folds each, every time with another class; the
 folds are followed as published (see `shared`).
 
 Source: J. Salamon, C. Jacoby and J. P. Bello, "A Dataset and Taxonomy for Urban Sound
@@ -15,10 +15,10 @@ from asc_tf.datasets.corpus import (
     Corpus,
     Row,
     choose_fold,
-    clip_path,
     find_table,
-    in_order,
+    parse_clip_path,
     read_rows,
+    sort_clips,
 )
 from asc_tf.manifest import SPLITS, Clip
 
@@ -29,15 +29,15 @@ CLASSES = (
     *("air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling"),
     *("engine_idling", "gun_shot", "jackhammer", "siren", "street_music"),
 )
-"""In the order of `classID`."""
+"""Classes in the order of `classID`."""
 
 
-def urbansound8k(dataset: Dataset, directory: Path) -> Corpus:
-    """Test on `dataset.fold`, validate on the fold before it.
+def read_urbansound8k(dataset: Dataset, directory: Path) -> Corpus:
+    """Read the corpus: test on `dataset.fold`, validate on the fold before it.
 
-    The official protocol trains on all other folds. `two_folds` trains on the two
-    before the validation fold, and leaves the clips of the other folds out: train f
-    and f + 1, validate f + 2, test f + 3. Both go round the folds that the table has.
+    The official protocol trains on all other folds. `two_folds` trains on the two folds
+    before the validation fold and leaves out the others: train on f and f + 1, validate
+    on f + 2, test on f + 3. Both wrap around the folds that the table has.
 
     Raises:
         UsageError: If the table is missing, or has too few folds or not that one.
@@ -47,18 +47,18 @@ def urbansound8k(dataset: Dataset, directory: Path) -> Corpus:
     rows = read_rows(table, COLUMNS)
     if not rows:
         return Corpus((), (), LAYOUT)
-    folds = sorted({_fold(row) for row in rows})
+    folds = sorted({_parse_fold(row) for row in rows})
     test = choose_fold(dataset, folds, "the table")
-    splits = _splits(folds, test, dataset.protocol)
+    splits = _assign_splits(folds, test, dataset.protocol)
     # Some copies have the folders fold1 ... fold10 beside the table.
     audio = "audio" if table.parent != directory or _has_audio(directory) else "."
-    clips = in_order(
-        (row.where, _clip(row, audio, splits[_fold(row)]))
+    clips = sort_clips(
+        (row.where, _make_clip(row, audio, splits[_parse_fold(row)]))
         for row in rows
-        if _fold(row) in splits
+        if _parse_fold(row) in splits
     )
-    found = {clip.label for clip in clips}
-    labels = tuple(label for label in CLASSES if label in found)
+    present = {clip.label for clip in clips}
+    labels = tuple(label for label in CLASSES if label in present)
     protocol = {"corpus": "urbansound8k", "fold": test, "leaky": False, "folds": folds}
     return Corpus(clips, labels, LAYOUT, protocol, published=SPLITS)
 
@@ -67,28 +67,28 @@ def _has_audio(directory: Path) -> bool:
     return (directory / "audio").is_dir()
 
 
-def _splits(folds: list[int], test: int, protocol: str) -> dict[int, str]:
-    """The split of each fold that takes part."""
+def _assign_splits(folds: list[int], test: int, protocol: str) -> dict[int, str]:
+    """Assign a split to each fold that is used."""
     needed = 4 if protocol == "two_folds" else 3
     if len(folds) < needed:
         raise UsageError(
             f"dataset.protocol = {protocol}: needs {needed} folds or more, the table "
             f"has {', '.join(map(str, folds))}"
         )
-    # Negative places count from the end, so that the folds go round.
+    # Negative places count from the end, so that the folds wrap around.
     place = folds.index(test)
     training = (place - 3, place - 2) if protocol == "two_folds" else range(len(folds))
     splits = {folds[number]: "train" for number in training}
     return splits | {folds[place - 1]: "validation", test: "test"}
 
 
-def _fold(row: Row) -> int:
+def _parse_fold(row: Row) -> int:
     if not row["fold"].isdecimal():
         raise UserError(f"{row.where}: fold {row['fold']!r} is not a whole number")
     return int(row["fold"])
 
 
-def _clip(row: Row, audio: str, split: str) -> Clip:
+def _make_clip(row: Row, audio: str, split: str) -> Clip:
     number = row["classID"]
     known = number.isdecimal() and int(number) < len(CLASSES)
     if not known or CLASSES[int(number)] != row["class"]:
@@ -97,11 +97,11 @@ def _clip(row: Row, audio: str, split: str) -> Clip:
             f"{row.where}: classID {number} with class {row['class']!r} is no class of "
             f"UrbanSound8K, whose classes are {classes}"
         )
-    path = f"{audio}/fold{_fold(row)}/{row['slice_file_name']}"
+    path = f"{audio}/fold{_parse_fold(row)}/{row['slice_file_name']}"
     return Clip(
-        path=clip_path(path, row.where),
+        path=parse_clip_path(path, row.where),
         label=row["class"],
         identifier=row["fsID"],
-        fold=_fold(row),
+        fold=_parse_fold(row),
         split=split,
     )

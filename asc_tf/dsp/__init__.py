@@ -1,1 +1,1 @@
-"""Signal processing in NumPy that the TensorFlow graph and the edge share."""
+"""Signal processing in NumPy, shared by the TensorFlow graph and the edge runtime."""

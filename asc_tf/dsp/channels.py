@@ -1,7 +1,7 @@
-"""The law of channels: what a model hears of a file, in NumPy.
+"""Reference for channels in NumPy: the views of a file that a model gets.
 
-A view is one waveform made of a file's channels. The graph (`asc_tf.audio.decode`)
-follows this law; tests hold it to that.
+A view is one waveform made of a file's channels. Tests compare the graph
+(`asc_tf.audio.decode`) with this module.
 """
 
 from collections.abc import Iterator
@@ -9,47 +9,47 @@ from collections.abc import Iterator
 import numpy as np
 
 SPLIT = ("left", "right", "mono")
-"""The views that are examples of their own under the setting `split`."""
+"""Views that are separate examples under `audio.channels = split`."""
 
 
-def views(setting: str, channels: int) -> tuple[str, ...]:
-    """The views of a file that a model hears one by one.
+def list_views(setting: str, channels: int) -> tuple[str, ...]:
+    """List the views of a file, each of which is a separate example.
 
     Args:
-        setting: `audio.channels`.
-        channels: Channels of the file; a mono file is one example, also when split.
+        setting: Value of `audio.channels`.
+        channels: Number of channels of the file; a mono file always is one example.
 
     Returns:
-        Names for `view`.
+        Names of the views, as `select_view` takes them.
     """
     if setting != "split":
         return (setting,)
     return SPLIT if channels > 1 else ("mono",)
 
 
-def count(setting: str) -> int:
-    """Channels of a model's input."""
+def count_channels(setting: str) -> int:
+    """Count the channels of a model's input under `audio.channels = setting`."""
     return 2 if setting in ("stereo", "mid_side") else 1
 
 
-def view(waveform: np.ndarray, name: str) -> np.ndarray:
-    """One view of a waveform.
+def select_view(waveform: np.ndarray, name: str) -> np.ndarray:
+    """Compute one view of a waveform.
 
     Args:
-        waveform: float32 `[samples, channels]`; of more than two channels `left` and
-            `right` are the first two, and one channel is both.
+        waveform: float32 `[samples, channels]`. With more than two channels, `left` and
+            `right` are the first two; with one channel, both are that channel.
         name: `mono` (mean of all channels), `left`, `right`, `stereo` (left, right) or
             `mid_side` (their mean, half their difference).
 
     Returns:
         float32 `[samples]`, or `[samples, 2]` for `stereo` and `mid_side`.
     """
-    parts = list(columns(waveform, name))
+    parts = list(split_channels(waveform, name))
     return np.stack(parts, axis=1) if len(parts) > 1 else parts[0]
 
 
-def columns(waveform: np.ndarray, name: str) -> Iterator[np.ndarray]:
-    """The channels of a view, one after the other: float32 `[samples]` each."""
+def split_channels(waveform: np.ndarray, name: str) -> Iterator[np.ndarray]:
+    """Yield the channels of a view one by one: float32 `[samples]` each."""
     left, right = waveform[:, 0], waveform[:, min(1, waveform.shape[1] - 1)]
     if name == "mono":
         yield waveform.mean(axis=1, dtype=np.float32)
@@ -58,11 +58,11 @@ def columns(waveform: np.ndarray, name: str) -> Iterator[np.ndarray]:
     if name in ("right", "stereo"):
         yield right
     if name == "mid_side":
-        yield _half(np.add, left, right)
-        yield _half(np.subtract, left, right)
+        yield _halve(np.add, left, right)
+        yield _halve(np.subtract, left, right)
 
 
-def _half(part: np.ufunc, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    values = part(left, right)
+def _halve(operation: np.ufunc, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    values = operation(left, right)
     values /= 2
     return values

@@ -1,7 +1,7 @@
-"""How a trained model listens to a clip: channels, rate, segments, pooling.
+"""Inference preprocessing: sample rate, channels, segments, pooling.
 
-The predictor (`asc_tf.evaluation.predictor`) and the edge runtime (`asc_tf.edge`) both
-use it.
+The predictor (`asc_tf.evaluation.predictor`) and the edge runtime (`asc_tf.edge`)
+share it.
 """
 
 from collections.abc import Iterator
@@ -13,15 +13,20 @@ import numpy as np
 from asc_tf.config import Audio, Evaluate
 from asc_tf.core.errors import UserError
 from asc_tf.dsp import channels, resampling, segments
-from asc_tf.dsp.streaming import BAD_SAMPLES, MAX_PEAK, AudioStream, hear_blocks
+from asc_tf.dsp.streaming import (
+    BAD_SAMPLES,
+    MAX_PEAK,
+    AudioStream,
+    downmix_and_resample_blocks,
+)
 
 MAX_CHANNELS = 256
-"""More are taken for samples: other libraries put the channels first."""
+"""Largest number of channels; a longer axis must be samples in the wrong place."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The settings; the names are those of the configuration."""
+    """Settings of the preprocessing, named as in the configuration."""
 
     sample_rate: int
     segment_samples: int
@@ -33,8 +38,8 @@ class Preprocessing:
     last_segment: str = "align"
 
     @classmethod
-    def of(cls, audio: Audio, evaluate: Evaluate) -> "Preprocessing":
-        """The settings of a configuration."""
+    def from_config(cls, audio: Audio, evaluate: Evaluate) -> "Preprocessing":
+        """Take the settings from a configuration."""
         return cls(
             sample_rate=audio.sample_rate,
             segment_samples=audio.segment_samples,
@@ -48,50 +53,50 @@ class Preprocessing:
 
     @property
     def segment_shape(self) -> tuple[int, ...]:
-        """Shape of a segment: `[samples]`, or `[samples, 2]`."""
-        width = channels.count(self.channels)
+        """Shape of one segment: `[samples]`, or `[samples, 2]`."""
+        width = channels.count_channels(self.channels)
         return (self.segment_samples, width)[: 2 if width > 1 else 1]
 
     def cut(self, waveform: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
-        """The segments of a clip that the model hears, one at a time.
+        """Cut a clip into the segments of the model's input.
 
         Args:
             waveform: Floats in [-1, 1], `[samples]` or `[samples, channels]`.
-            sample_rate: Its rate, Hz.
+            sample_rate: Sample rate of the waveform in Hz.
 
         Yields:
             float32 of `segment_shape`.
 
         Raises:
             UserError: If the waveform is empty, not finite, far beyond full scale or of
-                another shape or type, or the rate is out of range.
+                another shape or type, or the sample rate is out of range.
         """
-        waveform, rate = checked_waveform(waveform), checked_rate(sample_rate)
-        yield from self.cut_stream(AudioStream.of_waveform(waveform, rate))
+        waveform, rate = check_waveform(waveform), check_rate(sample_rate)
+        yield from self.cut_stream(AudioStream.from_waveform(waveform, rate))
 
     def cut_stream(self, stream: AudioStream) -> Iterator[np.ndarray]:
-        """The segments of a clip that comes in blocks, one at a time.
+        """Cut a clip that comes in blocks into the segments of the model's input.
 
-        The clip is read once for each view, and once more where only that tells its
-        length and the segment in its middle is wanted.
+        The clip is read once for each view, and once more to find its length where
+        the centre segment is wanted and the file does not tell its length.
 
         Args:
-            stream: The clip.
+            stream: Stream of the clip.
 
         Yields:
             float32 of `segment_shape`.
 
         Raises:
-            UserError: If the clip cannot be read or is none that a model can hear.
+            UserError: If the clip cannot be read, or its samples cannot be classified.
         """
         samples = None
         if self.segments == "centre":
-            samples = resampling.output_samples(
+            samples = resampling.count_output_samples(
                 stream.count_samples(), stream.sample_rate, self.sample_rate
             )
-        for view in channels.views(self.channels, stream.channels):
+        for view in channels.list_views(self.channels, stream.channels):
             yield from segments.cut_blocks(
-                hear_blocks(stream, view, self.sample_rate),
+                downmix_and_resample_blocks(stream, view, self.sample_rate),
                 samples,
                 self.segment_samples,
                 self.hop_samples,
@@ -100,21 +105,21 @@ class Preprocessing:
                 self.last_segment,
             )
 
-    def checked_segments(self, waveforms: Any) -> np.ndarray:
-        """Check segments that are given as they are.
+    def check_segments(self, waveforms: Any) -> np.ndarray:
+        """Check segments that are the model's input already.
 
         Args:
-            waveforms: Floats in [-1, 1], `[n, *segment_shape]` at the model's rate; `n`
-                may be 0.
+            waveforms: Floats in [-1, 1], `[n, *segment_shape]` at the model's sample
+                rate; `n` may be 0.
 
         Returns:
-            The same as float32.
+            The segments as float32.
 
         Raises:
-            UserError: If they are of another shape or type, not finite, or far beyond
-                full scale.
+            UserError: If they have another shape or type, are not finite, or are far
+                beyond full scale.
         """
-        waveforms, shape = finite_float32("waveforms", waveforms), self.segment_shape
+        waveforms, shape = check_floats("waveforms", waveforms), self.segment_shape
         if waveforms.ndim != 1 + len(shape) or waveforms.shape[1:] != shape:
             raise UserError(
                 f"waveforms has shape {waveforms.shape}; give [n, "
@@ -123,7 +128,7 @@ class Preprocessing:
         return waveforms
 
     def pool(self, probabilities: np.ndarray) -> np.ndarray:
-        """Probabilities `[segments, labels]` of one clip to float32 `[labels]`."""
+        """Pool the probabilities `[segments, labels]` of one clip to `[labels]`."""
         one_clip = np.zeros(len(probabilities), np.int64)
         pooled = segments.pool(probabilities, one_clip, 1, self.pooling)
         return pooled[0].astype(np.float32)
@@ -132,36 +137,39 @@ class Preprocessing:
 def downmix_and_resample(
     waveform: np.ndarray, rate: int, view: str, rate_out: int
 ) -> np.ndarray:
-    """One view of a waveform at another rate.
+    """Compute one view of a waveform at another sample rate.
 
     Args:
         waveform: float32 `[samples, channels]`.
-        rate: Its rate, Hz.
-        view: Of `asc_tf.dsp.channels.view`.
-        rate_out: The rate wanted, Hz.
+        rate: Sample rate of the waveform in Hz.
+        view: Name of the view, as `asc_tf.dsp.channels.select_view` takes it.
+        rate_out: Sample rate of the result in Hz.
 
     Returns:
         float32 `[samples]` or `[samples, 2]`.
     """
-    # Channel by channel, because a long file leaves no room for copies of itself.
-    columns = channels.columns(waveform, view)
-    if channels.count(view) == 1:
+    # Channel by channel, because a long file leaves no memory for copies of itself.
+    columns = channels.split_channels(waveform, view)
+    if channels.count_channels(view) == 1:
         return resampling.resample(next(columns), rate, rate_out)
-    length = resampling.output_samples(len(waveform), rate, rate_out)
-    made = np.empty((length, 2), np.float32)
+    length = resampling.count_output_samples(len(waveform), rate, rate_out)
+    resampled = np.empty((length, 2), np.float32)
     for number, column in enumerate(columns):
-        made[:, number] = resampling.resample(column, rate, rate_out)
+        resampled[:, number] = resampling.resample(column, rate, rate_out)
         del column
-    return made
+    return resampled
 
 
-def checked_waveform(waveform: Any) -> np.ndarray:
-    """Floats `[samples]` or `[samples, channels]` as float32 `[samples, channels]`.
+def check_waveform(waveform: Any) -> np.ndarray:
+    """Check a waveform and give it as float32 `[samples, channels]`.
+
+    Args:
+        waveform: Floats `[samples]` or `[samples, channels]`.
 
     Raises:
-        UserError: If the values or the shape cannot be a waveform's.
+        UserError: If the values or the shape are not those of a waveform.
     """
-    waveform = finite_float32("waveform", waveform)
+    waveform = check_floats("waveform", waveform)
     if waveform.ndim not in (1, 2):
         raise UserError(
             f"waveform has shape {waveform.shape}; give [samples] or "
@@ -180,16 +188,16 @@ def checked_waveform(waveform: Any) -> np.ndarray:
 SILENCE = "silent: every sample is 0, so that the answer says nothing about a sound"
 
 
-def silence_note(stream: AudioStream) -> dict[str, str]:
-    """Part of a file's result: a `note` where the clip is silent, else nothing."""
+def note_silence(stream: AudioStream) -> dict[str, str]:
+    """Make the `note` of a file's result if the clip is silent, else an empty dict."""
     return {"note": SILENCE} if stream.is_silent() else {}
 
 
-def finite_float32(name: str, values: Any) -> np.ndarray:
-    """An array of floats as float32.
+def check_floats(name: str, values: Any) -> np.ndarray:
+    """Check an array of floats and give it as float32.
 
     Raises:
-        UserError: If they are no floats, not finite, or beyond `MAX_PEAK`.
+        UserError: If the values are not floats, not finite, or beyond `MAX_PEAK`.
     """
     values = np.asarray(values)
     if not np.issubdtype(values.dtype, np.floating):
@@ -197,17 +205,17 @@ def finite_float32(name: str, values: Any) -> np.ndarray:
     with np.errstate(over="ignore"):
         values = values.astype(np.float32)
     # Both comparisons are false for NaN too.
-    is_sound = values.max(initial=0) <= MAX_PEAK and values.min(initial=0) >= -MAX_PEAK
-    if not is_sound:
+    is_valid = values.max(initial=0) <= MAX_PEAK and values.min(initial=0) >= -MAX_PEAK
+    if not is_valid:
         raise UserError(f"{name} holds {BAD_SAMPLES}; give floats in [-1, 1]")
     return values
 
 
-def checked_rate(rate: Any) -> int:
-    """A sample rate as a whole number of Hz.
+def check_rate(rate: Any) -> int:
+    """Check a sample rate and give it as an int in Hz.
 
     Raises:
-        UserError: If it is none, or outside `resampling.RATES`.
+        UserError: If it is not a whole number, or outside `resampling.RATES`.
     """
     try:
         whole = int(rate)

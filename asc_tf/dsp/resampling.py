@@ -1,15 +1,16 @@
-"""Polyphase resampling: one filter, shared by the graph and the edge.
+"""Polyphase resampling in NumPy; the graph uses the same filter.
 
-The filter is a Kaiser-windowed sinc, kept as a finely sampled table, so that the kernel
-of any pair of rates is a look-up with linear interpolation, in NumPy and in TensorFlow
-alike (J. O. Smith, "Digital Audio Resampling Home Page", CCRMA).
+The filter is a Kaiser-windowed sinc, stored as a finely sampled table, so that the
+kernel of any pair of rates is a look-up with linear interpolation, in NumPy and in
+TensorFlow alike (J. O. Smith, "Digital Audio Resampling Home Page", CCRMA).
 
 In a block of `down` inputs and `up` outputs (44,100 -> 32,000 Hz: 441 and 320), output
 sample `block * up + phase` lies at input position `block * down + phase * down / up`.
 Every block is the same linear map of its window, so all blocks are one matrix product.
-Far phases share few inputs: they are split into groups, each with a product of its own.
+Distant phases share few inputs: phases are divided into groups, each with a matrix
+product of its own.
 
-When the block would be too large, the rates are awkward (11,024 -> 22,050 is 5512 :
+Where the block would be too large, the rates are awkward (11,024 -> 22,050 is 5512 :
 11,025). A block is then a few outputs, and begins anywhere between two input samples:
 its outputs are interpolated between those of `NODES` fixed beginnings, by the Chebyshev
 polynomial through them (C. W. Farrow, "A continuously variable digital delay element",
@@ -29,42 +30,42 @@ ZERO_CROSSINGS = 48
 """Half the filter's length, in samples of the lower rate."""
 
 CUTOFF = 0.95
-"""Half-amplitude point, as a share of the lower rate's Nyquist frequency."""
+"""Half-amplitude point relative to the lower rate's Nyquist frequency."""
 
 KAISER_BETA = 7.0
 """About 70 dB of stop-band attenuation; the transition is 0.09 of Nyquist wide."""
 
 STEPS = 512
-"""Table entries per sample; linear interpolation between them errs by -100 dB."""
+"""Table entries per sample; the error of linear interpolation is -100 dB."""
 
 MIN_BLOCK = 32
-"""Inputs and outputs per block at least: fewer make no efficient matrix product."""
+"""Fewest inputs and outputs per block, for an efficient matrix product."""
 
 GROUP = 80
-"""Phases per matrix product; more multiply by zeros, fewer are less efficient."""
+"""Phases per matrix product: more multiply by zeros, fewer are less efficient."""
 
 MAX_GROUPS = 8
-"""Then the groups grow instead: each of them costs the graph a few operations."""
+"""Most groups of phases, because each costs the graph a few operations."""
 
 MAX_KERNEL_VALUES = 2**20
-"""A larger kernel (4 MB) is not built."""
+"""Largest kernel of a block (4 MB); with a larger one the rates are awkward."""
 
 NODES = 8
-"""Beginnings that awkward rates interpolate between, which errs by -100 dB."""
+"""Block beginnings to interpolate between; the error is -100 dB."""
 
 MAX_AWKWARD_BLOCK = 64
-"""Outputs per block of awkward rates."""
+"""Most outputs per block of awkward rates."""
 
 MAX_WORKING_VALUES = 2**18
-"""Values that are computed at a time (1 MB), unless one block alone has more."""
+"""Values that are computed at a time (1 MB), unless a single block has more."""
 
 RATES = (1000, 768_000)
-"""Sample rates of files, Hz; outside, the filter or its output is huge."""
+"""Lowest and highest sample rate in Hz; outside, the filter or its output is huge."""
 
 
 @lru_cache(maxsize=1)
-def table() -> np.ndarray:
-    """The right half of the filter, at `1 / STEPS` sample steps of the lower rate.
+def make_filter_table() -> np.ndarray:
+    """Compute the right half of the filter, at `1 / STEPS` samples of the lower rate.
 
     Returns:
         float32 `[ZERO_CROSSINGS * STEPS + 2]`; the last entries are 0.
@@ -78,19 +79,19 @@ def table() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Plan:
-    """One block: `down` input samples become `up` output samples."""
+    """Block of a pair of rates: `down` input samples become `up` output samples."""
 
     down: int
     up: int
 
     @property
     def scale(self) -> float:
-        """Lower rate over input rate: filter samples per input sample."""
+        """Lower rate divided by the input rate: filter samples per input sample."""
         return min(1.0, self.up / self.down)
 
     @property
     def half(self) -> int:
-        """Input samples that the filter reaches to either side."""
+        """Input samples that the filter reaches on either side."""
         return math.ceil(ZERO_CROSSINGS / self.scale)
 
     @property
@@ -110,9 +111,11 @@ class Plan:
 
 
 class Product(NamedTuple):
-    """A group of phases: columns of a block's window times `kernel` give `outputs`.
+    """Matrix product of a group of phases.
 
-    The window is `Plan.width` long and begins `Plan.half` samples before its block.
+    Columns `inputs` of a block's window times `kernel` give the columns `outputs` of
+    the block. The window is `Plan.width` long and begins `Plan.half` samples before its
+    block.
     """
 
     inputs: slice
@@ -120,8 +123,8 @@ class Product(NamedTuple):
     kernel: np.ndarray
 
 
-class Drift(NamedTuple):
-    """How awkward rates are resampled: `Plan` does not hold what depends on it.
+class Interpolation(NamedTuple):
+    """Interpolation for awkward rates: outputs per block, inputs per window, kernels.
 
     `kernels` are float32 `[width, NODES * block]`.
     """
@@ -132,24 +135,26 @@ class Drift(NamedTuple):
 
 
 def plan(rate_in: int, rate_out: int) -> Plan:
-    """The smallest block of at least `MIN_BLOCK` for a pair of rates, Hz."""
+    """Plan the smallest block of at least `MIN_BLOCK` for a pair of rates in Hz."""
     common = math.gcd(rate_in, rate_out)
     repeats = -(-MIN_BLOCK * common // min(rate_in, rate_out))
     return Plan(repeats * rate_in // common, repeats * rate_out // common)
 
 
-def output_samples(samples: int, rate_in: int, rate_out: int) -> int:
-    """Length after resampling: the ceiling of `samples * rate_out / rate_in`."""
+def count_output_samples(samples: int, rate_in: int, rate_out: int) -> int:
+    """Compute the length after resampling: `ceil(samples * rate_out / rate_in)`."""
     return -(-samples * rate_out // rate_in)
 
 
-def weights(inputs: np.ndarray, outputs: np.ndarray, scale: float) -> np.ndarray:
-    """How much each input counts for each output.
+def compute_weights(
+    inputs: np.ndarray, outputs: np.ndarray, scale: float
+) -> np.ndarray:
+    """Compute the filter weight of each input for each output.
 
     Args:
         inputs: Positions of inputs, float64 `[inputs]`.
         outputs: Positions of outputs, in input samples, float64 `[outputs]`.
-        scale: `Plan.scale`.
+        scale: Value of `Plan.scale`.
 
     Returns:
         float32 `[inputs, outputs]`.
@@ -159,59 +164,63 @@ def weights(inputs: np.ndarray, outputs: np.ndarray, scale: float) -> np.ndarray
     position = np.minimum(position, ZERO_CROSSINGS * STEPS)
     index = position.astype(np.int32)
     share = (position - index).astype(np.float32)
-    values = table() * np.float32(scale)
+    values = make_filter_table() * np.float32(scale)
     return values[index] + share * np.diff(values)[index]
 
 
 @lru_cache(maxsize=16)
-def products(rates: Plan) -> tuple[Product, ...]:
-    """The matrix products that make one block."""
+def make_products(rates: Plan) -> tuple[Product, ...]:
+    """Make the matrix products of one block."""
     groups = min(-(-rates.up // GROUP), MAX_GROUPS)
-    found = []
+    products = []
     for first, end in pairwise(g * rates.up // groups for g in range(groups + 1)):
         start = first * rates.down // rates.up
         stop = -(-(end - 1) * rates.down // rates.up) + 2 * rates.half
         inputs = np.arange(start, min(stop, rates.width)) - rates.half
         outputs = np.arange(first, end, dtype=np.int64) * rates.down / rates.up
-        part = weights(inputs, outputs, rates.scale)
-        found.append(Product(slice(start, start + len(part)), slice(first, end), part))
-    return tuple(found)
+        kernel = compute_weights(inputs, outputs, rates.scale)
+        columns = slice(start, start + len(kernel))
+        products.append(Product(columns, slice(first, end), kernel))
+    return tuple(products)
 
 
-def nodes() -> np.ndarray:
-    """The Chebyshev nodes of [0, 1]: float64 `[NODES]`."""
+def make_chebyshev_nodes() -> np.ndarray:
+    """Compute the Chebyshev nodes of [0, 1]: float64 `[NODES]`."""
     return 0.5 - 0.5 * np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
 
 
-def from_cosines() -> np.ndarray:
-    """What turns `cos(k * acos(1 - 2 * phase))`, k < NODES, into shares of the nodes.
+def make_cosine_matrix() -> np.ndarray:
+    """Make the matrix from `cos(k * acos(1 - 2 * phase))`, k < NODES, to node weights.
 
     Returns:
         float64 `[NODES, NODES]`.
     """
-    angles = np.arange(NODES)[:, np.newaxis] * np.arccos(1 - 2 * nodes())
+    angles = np.arange(NODES)[:, np.newaxis] * np.arccos(1 - 2 * make_chebyshev_nodes())
     matrix = 2 * np.cos(angles) / NODES
     matrix[0] /= 2
     return matrix
 
 
 @lru_cache(maxsize=16)
-def drift(rates: Plan) -> Drift:
-    """Blocks and kernels for awkward rates; the graph computes the same."""
+def make_interpolation(rates: Plan) -> Interpolation:
+    """Make the kernels for awkward rates; the graph computes the same ones."""
     block = MAX_KERNEL_VALUES // (4 * NODES * rates.half)
     block = min(max(block, 1), MAX_AWKWARD_BLOCK)
     width = (block - 1) * rates.down // rates.up + 2 * rates.half + 2
     inputs = np.arange(width) - rates.half
     outputs = np.arange(block, dtype=np.int64) * rates.down / rates.up
-    kernels = [weights(inputs, outputs + node, rates.scale) for node in nodes()]
-    return Drift(block, width, np.concatenate(kernels, axis=1))
+    kernels = [
+        compute_weights(inputs, outputs + node, rates.scale)
+        for node in make_chebyshev_nodes()
+    ]
+    return Interpolation(block, width, np.concatenate(kernels, axis=1))
 
 
 class Resampler:
     """Resampler of one channel of a clip that comes in blocks.
 
-    Outputs are computed in batches at fixed places of the clip. So they do not depend,
-    to the last bit, on where the clip was cut into blocks.
+    Outputs are computed in batches at fixed positions of the clip, so that they are the
+    same to the last bit wherever the clip was cut into blocks.
 
     Args:
         rate_in: Sample rate of the clip in Hz.
@@ -222,7 +231,7 @@ class Resampler:
         self._rate_in, self._rate_out = rate_in, rate_out
         self._plan = plan(rate_in, rate_out)
         if self._plan.is_awkward:
-            self._block, self._width, _ = drift(self._plan)
+            self._block, self._width, _ = make_interpolation(self._plan)
             values = max(self._width, NODES * self._block)
         else:
             self._block, self._width = self._plan.up, self._plan.width
@@ -239,7 +248,7 @@ class Resampler:
             samples: Samples of the clip, float32 `[samples]`.
 
         Returns:
-            The outputs that can be computed now, float32 `[outputs]`; maybe none.
+            Outputs that can be computed now, float32 `[outputs]`; possibly none.
         """
         if self._plan.down == self._plan.up:
             return samples
@@ -254,10 +263,10 @@ class Resampler:
         """End the clip.
 
         Returns:
-            The outputs that are left, float32 `[outputs]`.
+            Remaining outputs, float32 `[outputs]`.
         """
         parts = [np.empty(0, np.float32)]
-        length = output_samples(self._samples, self._rate_in, self._rate_out)
+        length = count_output_samples(self._samples, self._rate_in, self._rate_out)
         while (left := length - self._first * self._block) > 0:
             blocks = min(self._batch, -(-left // self._block))
             missing = max(self._reach(blocks) - len(self._pending), 0)
@@ -266,24 +275,26 @@ class Resampler:
         return np.concatenate(parts)
 
     def _start(self, block: int) -> int:
-        """First input in the window of a block; 0 is the first of all windows."""
+        """Compute the first input in a block's window; 0 is that of the first block."""
         return block * self._block * self._plan.down // self._plan.up
 
     def _reach(self, blocks: int) -> int:
-        """Pending inputs that the next blocks depend on."""
+        """Count the pending inputs that the next blocks depend on."""
         last = self._first + blocks - 1
         return self._start(last) - self._start(self._first) + self._width
 
     def _compute(self, blocks: int) -> np.ndarray:
-        """The outputs of the next blocks, whose inputs are there."""
+        """Compute the outputs of the next blocks, whose inputs are all pending."""
         if self._plan.is_awkward:
-            made = _drifting(self._pending, self._plan, self._first, blocks)
+            outputs = _interpolate_blocks(
+                self._pending, self._plan, self._first, blocks
+            )
         else:
-            made = _in_blocks(self._pending, self._plan, blocks)
+            outputs = _multiply_blocks(self._pending, self._plan, blocks)
         before = self._start(self._first)
         self._first += blocks
         self._pending = self._pending[self._start(self._first) - before :]
-        return made.reshape(-1)
+        return outputs.reshape(-1)
 
 
 def resample(waveform: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
@@ -291,35 +302,36 @@ def resample(waveform: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
 
     Args:
         waveform: float32 `[samples]`.
-        rate_in: Its rate, Hz.
-        rate_out: The rate wanted, Hz.
+        rate_in: Sample rate of the waveform in Hz.
+        rate_out: Sample rate of the result in Hz.
 
     Returns:
-        float32 `[output_samples(samples, rate_in, rate_out)]`; the waveform itself
-        where the rates are equal.
+        float32 `[ceil(samples * rate_out / rate_in)]`; the waveform itself where the
+        rates are equal.
     """
     waveform = np.asarray(waveform, np.float32)
     if rate_in == rate_out or not len(waveform):
         return waveform
     resampler = Resampler(rate_in, rate_out)
-    # In parts, because a long waveform leaves no room for copies of itself.
-    made, length = 0, output_samples(len(waveform), rate_in, rate_out)
+    # In blocks, because a long waveform leaves no memory for copies of itself.
+    done, length = 0, count_output_samples(len(waveform), rate_in, rate_out)
     result = np.empty(length, np.float32)
     for first in range(0, len(waveform), MAX_WORKING_VALUES):
-        part = resampler.push(waveform[first : first + MAX_WORKING_VALUES])
-        result[made : made + len(part)] = part
-        made += len(part)
-    result[made:] = resampler.finish()
+        block = resampler.push(waveform[first : first + MAX_WORKING_VALUES])
+        result[done : done + len(block)] = block
+        done += len(block)
+    result[done:] = resampler.finish()
     return result
 
 
-def _in_blocks(padded: np.ndarray, rates: Plan, blocks: int) -> np.ndarray:
-    """Whole blocks: float32 `[blocks, up]`; the first one's window begins at 0.
+def _multiply_blocks(padded: np.ndarray, rates: Plan, blocks: int) -> np.ndarray:
+    """Compute whole blocks, float32 `[blocks, up]`; the first window begins at 0.
 
-    BLAS takes a matrix whose rows do not overlap. Windows do, but not every `turns`-th.
+    BLAS takes a matrix whose rows do not overlap. Windows do overlap, but every
+    `turns`-th ones do not.
     """
     result = np.empty((blocks, rates.up), np.float32)
-    for inputs, outputs, kernel in products(rates):
+    for inputs, outputs, kernel in make_products(rates):
         turns = -(-len(kernel) // rates.down)
         for turn in range(min(turns, blocks)):
             own = result[turn::turns, outputs]
@@ -333,17 +345,19 @@ def _in_blocks(padded: np.ndarray, rates: Plan, blocks: int) -> np.ndarray:
     return result
 
 
-def _drifting(padded: np.ndarray, rates: Plan, first: int, blocks: int) -> np.ndarray:
-    """Blocks that begin between two input samples: float32 `[blocks, block]`.
+def _interpolate_blocks(
+    padded: np.ndarray, rates: Plan, first: int, blocks: int
+) -> np.ndarray:
+    """Compute blocks that begin between two input samples: float32 `[blocks, block]`.
 
     The window of block `first` begins at 0.
     """
-    block, width, kernels = drift(rates)
+    block, width, kernels = make_interpolation(rates)
     position = (first + np.arange(blocks, dtype=np.int64)) * block * rates.down
     starts = position // rates.up
     windows = sliding_window_view(padded, width)[starts - starts[0]]
     angle = np.arccos(1 - 2 * (position % rates.up) / rates.up)
     cosines = np.cos(angle[:, np.newaxis] * np.arange(NODES))
-    shares = (cosines @ from_cosines()).astype(np.float32)
+    shares = (cosines @ make_cosine_matrix()).astype(np.float32)
     parts = (windows @ kernels).reshape(-1, NODES, block)
     return np.einsum("bn,bno->bo", shares, parts)

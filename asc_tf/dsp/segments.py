@@ -1,6 +1,6 @@
-"""The law of segments, stated once: where they start, and how they pool to clips.
+"""Reference segmentation and pooling in NumPy.
 
-The graph (`asc_tf.audio`) and the edge follow this law; tests hold them to it.
+Tests compare the graph (`asc_tf.audio.segment`) with this module.
 """
 
 import sys
@@ -11,29 +11,28 @@ import numpy as np
 from asc_tf.core.errors import UserError
 
 SMALLEST = 1e-12
-"""Probabilities are at least this before their logarithm is taken."""
+"""Lower bound of a probability before its logarithm is taken."""
 
 
-def starts(
+def find_starts(
     samples: int,
     length: int,
     hop: int,
     which: str = "all",
     last_segment: str = "align",
 ) -> np.ndarray:
-    """First sample of each segment of a clip.
+    """Find the first sample of each segment of a clip.
 
     A clip up to one segment long is one segment. In a longer clip a segment starts
     every `hop` samples, and nothing is padded.
 
     Args:
-        samples: Length of the clip.
-        length: Length of a segment.
-        hop: Step between segments, at least 1.
+        samples: Samples in the clip.
+        length: Samples in a segment.
+        hop: Samples between the starts of neighbouring segments, at least 1.
         which: `all`, or `centre` for the one in the middle.
-        last_segment: What happens to samples behind the last of these segments:
-            `align` adds a segment that ends where the clip ends, `drop` leaves them
-            out.
+        last_segment: Treatment of samples after the last of these segments: `align`
+            adds a segment that ends where the clip ends, `drop` leaves them out.
 
     Returns:
         int64 `[segments]`, rising.
@@ -46,13 +45,15 @@ def starts(
     return np.minimum(np.arange(count, dtype=np.int64) * hop, last)
 
 
-def filled(waveform: np.ndarray, length: int, short_clips: str = "pad") -> np.ndarray:
-    """A waveform of at least `length` samples.
+def pad_or_loop(
+    waveform: np.ndarray, length: int, short_clips: str = "pad"
+) -> np.ndarray:
+    """Extend a waveform that is shorter than `length` samples.
 
     Args:
         waveform: float32 `[samples, ...]`.
-        length: Samples wanted.
-        short_clips: `pad` adds zeros at the end of a shorter one, `loop` repeats it.
+        length: Smallest number of samples of the result.
+        short_clips: `pad` adds zeros at the end, `loop` repeats the waveform.
 
     Returns:
         float32 `[max(samples, length), ...]`.
@@ -73,7 +74,7 @@ def cut(
     short_clips: str = "pad",
     last_segment: str = "align",
 ) -> Iterator[np.ndarray]:
-    """The segments of a waveform, one at a time; see `cut_blocks`."""
+    """Cut a waveform into its segments; see `cut_blocks`."""
     samples = len(waveform)
     return cut_blocks(
         [waveform], samples, length, hop, which, short_clips, last_segment
@@ -89,84 +90,86 @@ def cut_blocks(
     short_clips: str = "pad",
     last_segment: str = "align",
 ) -> Iterator[np.ndarray]:
-    """The segments of a waveform that comes in blocks, one at a time.
+    """Cut a waveform that comes in blocks into its segments.
 
-    Memory holds a segment and a block.
+    Memory holds one segment and one block.
 
     Args:
-        blocks: The waveform, float32 `[samples, ...]` each; all of them are taken.
-        samples: Length of the waveform; needed where `which` is `centre`.
+        blocks: Blocks of the waveform, float32 `[samples, ...]` each; all are read.
+        samples: Samples in the waveform; needed where `which` is `centre`.
         length: Samples in a segment.
         hop: Samples between the starts of neighbouring segments.
-        which: As in `starts`.
-        short_clips: As in `filled`.
-        last_segment: As in `starts`.
+        which: As in `find_starts`.
+        short_clips: As in `pad_or_loop`.
+        last_segment: As in `find_starts`.
 
     Yields:
         float32 `[length, ...]`.
 
     Raises:
-        UserError: If the blocks have not `samples` samples.
+        UserError: If the blocks do not have `samples` samples in all.
     """
     start, step = 0, hop
     if which == "centre":
         start, step = max((samples or 0) - length, 0) // 2, sys.maxsize
-    held: list[np.ndarray] = []  # the samples from `begin` to `end`
-    begin = end = taken = 0
+    pending: list[np.ndarray] = []  # the samples from `begin` to `end`
+    begin = end = count = 0
     for block in blocks:
-        held.append(block)
+        pending.append(block)
         end += len(block)
         if end >= start + length:
-            held = [np.concatenate(held)]
+            pending = [np.concatenate(pending)]
         while end >= start + length:
-            yield held[0][start - begin : start - begin + length]
-            taken, start = taken + 1, start + step
+            yield pending[0][start - begin : start - begin + length]
+            count, start = count + 1, start + step
         # A segment that is aligned with the end may begin before the next one.
         needed = min(start, end - length)
-        while held and begin + len(held[0]) <= needed:
-            begin += len(held.pop(0))
+        while pending and begin + len(pending[0]) <= needed:
+            begin += len(pending.pop(0))
         if begin < needed:
-            held[0], begin = held[0][needed - begin :], needed
+            pending[0], begin = pending[0][needed - begin :], needed
     if samples is not None and samples != end:
         raise UserError("changed while it was read; try again")
-    if not taken:
-        yield filled(np.concatenate(held), length, short_clips)
+    if not count:
+        yield pad_or_loop(np.concatenate(pending), length, short_clips)
     elif which == "all" and last_segment == "align" and start - hop < end - length:
-        yield np.concatenate(held)[end - length - begin :]
+        yield np.concatenate(pending)[end - length - begin :]
 
 
 def pool(
     probabilities: np.ndarray, clip_ids: np.ndarray, clips: int, pooling: str = "mean"
 ) -> np.ndarray:
-    """Segment probabilities to clip probabilities.
+    """Pool segment probabilities to clip probabilities.
 
     Args:
-        probabilities: `[segments, labels]`.
-        clip_ids: int `[segments]`, the clip of each segment.
+        probabilities: Probabilities of the segments, `[segments, labels]`.
+        clip_ids: Index of the clip of each segment, int `[segments]`.
         clips: Number of clips; each has at least one segment.
-        pooling: `mean`; `mean_log`, the mean of the logarithms (a geometric mean), its
-            sum made 1; or `majority`, the share of segments for which a label is the
-            most probable, the mean counting as one segment more, which decides ties. A
-            single segment speaks for its clip under each.
+        pooling: `mean`; `mean_log`, the geometric mean, scaled to the sum 1; or
+            `majority`, the share of segments for which a label is the most probable,
+            where the mean counts as one more segment and so decides ties. The
+            probabilities of a single segment do not change.
 
     Returns:
         float64 `[clips, labels]`.
     """
     counts = np.bincount(clip_ids, minlength=clips)[:, np.newaxis]
     if pooling == "mean_log":
-        logs = _sums(np.log(np.maximum(probabilities, SMALLEST)), clip_ids, clips)
+        logs = _sum_by_clip(
+            np.log(np.maximum(probabilities, SMALLEST)), clip_ids, clips
+        )
         logs /= counts
         powers = np.exp(logs - logs.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
-    means = _sums(probabilities, clip_ids, clips) / counts
+    means = _sum_by_clip(probabilities, clip_ids, clips) / counts
     if pooling == "majority":
         votes = np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)]
-        voted = (_sums(votes, clip_ids, clips) + means) / (counts + 1)
+        voted = (_sum_by_clip(votes, clip_ids, clips) + means) / (counts + 1)
         return np.where(counts > 1, voted, means)
     return means
 
 
-def _sums(values: np.ndarray, clip_ids: np.ndarray, clips: int) -> np.ndarray:
+def _sum_by_clip(values: np.ndarray, clip_ids: np.ndarray, clips: int) -> np.ndarray:
     sums = np.zeros((clips, values.shape[1]))
     np.add.at(sums, clip_ids, values)
     return sums

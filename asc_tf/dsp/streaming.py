@@ -1,4 +1,4 @@
-"""Clips as streams of blocks, whose length the memory need not hold.
+"""Clips as streams of blocks, which need not fit the memory as a whole.
 
 The file readers (`asc_tf.dsp.wav_file`, `asc_tf.audio.sndfile`) return an
 `AudioStream`, which `asc_tf.dsp.preprocessing` cuts into segments.
@@ -15,30 +15,30 @@ from asc_tf.dsp import channels
 from asc_tf.dsp.resampling import Resampler
 
 BLOCK_VALUES = 2**18
-"""Samples of all channels that are read at a time: 1 MB of float32."""
+"""Samples of all channels in a block: 1 MB of float32."""
 
 MAX_PEAK = 1e6
-"""Full scale is 1: beyond this a float file overflows the arithmetic that follows."""
+"""Largest sample value, full scale being 1; larger ones overflow later arithmetic."""
 
 BAD_SAMPLES = "samples that are not finite, or far beyond full scale"
-"""The reason for which the edge, the predictor and the SavedModel refuse audio."""
+"""Reason with which the edge, the predictor and the SavedModel refuse audio."""
 
 NO_SAMPLES = "no samples: the file is empty or cut off; record or copy it again"
 
 
 @dataclass(frozen=True)
 class AudioStream:
-    """One clip, read in blocks as often as is needed.
+    """Clip that can be read in blocks, as often as needed.
 
-    Messages of errors do not name the file: whoever opened it knows its name.
+    Messages of errors do not name the file: the caller that opened it knows its name.
 
     Attributes:
         sample_rate: Sample rate of the clip in Hz.
-        channels: Number of its channels.
-        samples: Length of the clip; None where only reading it tells.
-        read: Begins at the start of the clip and yields float32 `[samples, channels]`,
-            unchecked.
-        max_seconds: Longest clip that is not refused, in seconds.
+        channels: Number of channels.
+        samples: Samples per channel; None if only reading the clip tells.
+        read: Function that reads the clip from its start and yields float32
+            `[samples, channels]`, unchecked.
+        max_seconds: Longest duration that is accepted, in seconds.
     """
 
     sample_rate: int
@@ -48,10 +48,10 @@ class AudioStream:
     max_seconds: float = math.inf
 
     @classmethod
-    def of_waveform(cls, waveform: np.ndarray, sample_rate: int) -> "AudioStream":
-        """The stream of a waveform in memory, float32 `[samples, channels]`."""
+    def from_waveform(cls, waveform: np.ndarray, sample_rate: int) -> "AudioStream":
+        """Make a stream of a waveform in memory, float32 `[samples, channels]`."""
         samples, n_channels = waveform.shape
-        size = block_samples(n_channels)
+        size = choose_block_size(n_channels)
 
         def read() -> Iterator[np.ndarray]:
             for first in range(0, samples, size):
@@ -60,7 +60,7 @@ class AudioStream:
         return cls(sample_rate, n_channels, samples, read)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All samples of the clip, checked.
+        """Read and check all samples of the clip.
 
         Yields:
             float32 `[samples, channels]`.
@@ -80,11 +80,11 @@ class AudioStream:
             raise UserError(NO_SAMPLES)
 
     def count_samples(self) -> int:
-        """Length of the clip, which is read where it does not tell."""
+        """Count the samples per channel, by reading the clip if necessary."""
         return self.samples or sum(map(len, self.blocks()))
 
     def is_silent(self) -> bool:
-        """Whether every sample is 0; the first block with sound ends the reading."""
+        """Check whether every sample is 0; reading ends at the first other one."""
         return not any(map(np.any, self.blocks()))
 
     def _check_length(self, samples: int) -> None:
@@ -92,13 +92,13 @@ class AudioStream:
             raise UserError(f"longer than audio.max_seconds = {self.max_seconds:g}")
 
 
-def block_samples(n_channels: int) -> int:
-    """Samples per channel that are read at a time."""
+def choose_block_size(n_channels: int) -> int:
+    """Choose the samples per channel of a block."""
     return max(BLOCK_VALUES // n_channels, 1)
 
 
 def check_block(block: np.ndarray) -> None:
-    """Refuse samples that no model can hear.
+    """Refuse samples that cannot be classified.
 
     Args:
         block: Samples, float32 of any shape.
@@ -115,29 +115,33 @@ def check_block(block: np.ndarray) -> None:
         raise UserError(f"a peak of {peak:.1e}, far beyond full scale")
 
 
-def hear_blocks(stream: AudioStream, view: str, rate_out: int) -> Iterator[np.ndarray]:
-    """One view of a clip at another rate, block by block.
+def downmix_and_resample_blocks(
+    stream: AudioStream, view: str, rate_out: int
+) -> Iterator[np.ndarray]:
+    """Compute one view of a clip at another sample rate, block by block.
 
-    The result is `asc_tf.dsp.preprocessing.heard` of the whole clip, to the last bit.
+    The result equals that of `asc_tf.dsp.preprocessing.downmix_and_resample` for the
+    whole clip, to the last bit.
 
     Args:
-        stream: The clip.
-        view: Name of the view, as in `asc_tf.dsp.channels.view`.
+        stream: Stream of the clip.
+        view: Name of the view, as `asc_tf.dsp.channels.select_view` takes it.
         rate_out: Sample rate of the result in Hz.
 
     Yields:
         float32 `[samples]`, or `[samples, 2]` where the view has two channels.
     """
     resamplers = [
-        Resampler(stream.sample_rate, rate_out) for _ in range(channels.count(view))
+        Resampler(stream.sample_rate, rate_out)
+        for _ in range(channels.count_channels(view))
     ]
     for block in stream.blocks():
-        columns = channels.columns(block, view)
-        yield _joined(
+        columns = channels.split_channels(block, view)
+        yield _stack(
             [own.push(column) for own, column in zip(resamplers, columns, strict=True)]
         )
-    yield _joined([own.finish() for own in resamplers])
+    yield _stack([own.finish() for own in resamplers])
 
 
-def _joined(columns: list[np.ndarray]) -> np.ndarray:
+def _stack(columns: list[np.ndarray]) -> np.ndarray:
     return np.stack(columns, axis=1) if len(columns) > 1 else columns[0]

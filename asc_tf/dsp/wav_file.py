@@ -1,7 +1,7 @@
-"""WAV files of any origin in blocks of float32, with NumPy alone.
+"""WAV reader in NumPy for untrusted files, in blocks of float32.
 
-The scale is libsndfile's. A header is a claim, not a fact: what is read is bounded by
-the bytes that are there. (Microsoft and IBM, "Multimedia Programming Interface and Data
+The scale is libsndfile's. The sizes in a header are not trusted: reading is bounded by
+the bytes of the file. (Microsoft and IBM, "Multimedia Programming Interface and Data
 Specifications 1.0", 1991; Microsoft, "Multiple Channel Audio Data and WAVE Files",
 2001.)
 """
@@ -15,10 +15,10 @@ from typing import BinaryIO
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.opening import open_regular
+from asc_tf.core.opening import open_regular_file
 from asc_tf.dsp import wav_format
 from asc_tf.dsp.resampling import RATES
-from asc_tf.dsp.streaming import NO_SAMPLES, AudioStream, block_samples
+from asc_tf.dsp.streaming import NO_SAMPLES, AudioStream, choose_block_size
 
 CONVERT = "convert it to PCM WAV, e.g. ffmpeg -i IN OUT.wav"
 
@@ -37,7 +37,7 @@ _STARTS = {
 
 @dataclass(frozen=True)
 class _Format:
-    """What the fmt part says of a sample."""
+    """Sample format of the fmt part."""
 
     channels: int
     sample_rate: int
@@ -53,46 +53,46 @@ class _Format:
 def open_stream(path: str | Path) -> AudioStream:
     """Open a WAV file to read it in blocks.
 
-    PCM of 8, 16, 24 and 32 bits (other depths in the next larger container) and floats
-    of 32 and 64 bits, plain or WAVE_FORMAT_EXTENSIBLE. A data size that exceeds the
-    file stands for what is there, and so does 0 in a file that was never closed (RIFF
-    size 0 or 8); a last frame that is cut short is dropped.
+    It may hold PCM of 8, 16, 24 or 32 bits (other depths in the next larger container)
+    or floats of 32 or 64 bits, plain or WAVE_FORMAT_EXTENSIBLE. A data size beyond the
+    end of the file means the rest of the file, and so does 0 in a file that was never
+    closed (RIFF size 0 or 8); an incomplete last frame is dropped.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Returns:
-        Integers scaled to [-1, 1), floats as they are.
+        Stream of the clip: integers scaled to [-1, 1), floats unchanged.
 
     Raises:
-        UserError: If it is anything else, or has no samples; the message says what it
+        UserError: If it is another file, or has no samples; the message says what it
             is and what to do, but does not name the file.
         OSError: If it cannot be opened.
     """
-    with open_regular(Path(path)) as (file, size):
-        header, start, available = _scan(file, size)
+    with open_regular_file(Path(path)) as (file, size):
+        header, start, available = _find_parts(file, size)
     form = _parse_format(header)
     samples = available // form.frame_bytes
     if not samples:
         raise UserError(NO_SAMPLES)
 
     def read() -> Iterator[np.ndarray]:
-        with open_regular(Path(path)) as (file, _):
+        with open_regular_file(Path(path)) as (file, _):
             file.seek(start)
             yield from _read_samples(file, form, samples)
 
     return AudioStream(form.sample_rate, form.channels, samples, read)
 
 
-def _scan(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
-    """The fmt part's bytes, and where the samples start and how many bytes they are.
+def _find_parts(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
+    """Find the fmt part, and the start and size of the samples in bytes.
 
     The two parts may come in either order, with others anywhere.
     """
     riff_bytes = _check_start(file.read(12))
     header = data = None
     position = 12
-    # Once more than there may be parts, to see that the last one was enough.
+    # One turn more than the limit, to see that the last part was enough.
     for _ in range(wav_format.MAX_PARTS + 1):
         file.seek(position)
         head = file.read(8)
@@ -118,7 +118,7 @@ def _scan(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
 
 
 def _check_start(start: bytes) -> int:
-    """Refuse what does not begin as a WAV file; the RIFF part's size, bytes."""
+    """Refuse a file that is not WAV, else return the size of the RIFF part in bytes."""
     if not start:
         raise UserError("is empty; record or copy it again")
     if start[:4] in _STARTS:
@@ -129,7 +129,7 @@ def _check_start(start: bytes) -> int:
 
 
 def _parse_format(header: bytes) -> _Format:
-    """The fmt part, checked."""
+    """Parse and check the fmt part."""
     if len(header) < 16:
         raise UserError(f"its fmt part has {len(header)} bytes of 16; {CONVERT}")
     tag, channels, rate, _, align, bits = struct.unpack("<HHIIHH", header[:16])
@@ -154,18 +154,18 @@ def _parse_format(header: bytes) -> _Format:
         raise UserError(
             f"a sample rate of {rate} Hz, outside {RATES[0]} to {RATES[1]}; {CONVERT}"
         )
-    width = _container_bytes(bits, align, channels)
+    width = _compute_sample_bytes(bits, align, channels)
     if width not in ((4, 8) if tag == wav_format.FLOAT else (1, 2, 3, 4)):
         kind = "float" if tag == wav_format.FLOAT else "PCM"
         raise UserError(f"{bits}-bit {kind} samples are not read; {CONVERT}")
     return _Format(channels, rate, width, tag == wav_format.FLOAT)
 
 
-def _container_bytes(bits: int, align: int, channels: int) -> int:
-    """Bytes that one sample takes.
+def _compute_sample_bytes(bits: int, align: int, channels: int) -> int:
+    """Compute the bytes per sample.
 
-    Whole bytes are believed against a block size that differs, as libsndfile does; a
-    depth like 12 sits in what the block size leaves it, if that is room enough.
+    A depth of whole bytes wins against a block size that differs, as in libsndfile; a
+    depth such as 12 bits takes the bytes that the block size gives it, if they suffice.
     """
     least = -(-bits // 8)
     if bits % 8 and align % channels == 0 and least <= align // channels <= 4:
@@ -174,8 +174,8 @@ def _container_bytes(bits: int, align: int, channels: int) -> int:
 
 
 def _read_samples(file: BinaryIO, form: _Format, samples: int) -> Iterator[np.ndarray]:
-    """Samples of all channels in blocks: float32 `[samples, channels]`."""
-    step = block_samples(form.channels)
+    """Read samples of all channels in blocks: float32 `[samples, channels]`."""
+    step = choose_block_size(form.channels)
     for first in range(0, samples, step):
         count = min(samples - first, step)
         raw = file.read(count * form.frame_bytes)
@@ -185,7 +185,7 @@ def _read_samples(file: BinaryIO, form: _Format, samples: int) -> Iterator[np.nd
 
 
 def _decode(raw: bytes, form: _Format) -> np.ndarray:
-    """Interleaved samples: float32 `[samples * channels]`."""
+    """Convert interleaved samples to float32 `[samples * channels]`."""
     if form.is_float:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.frombuffer(raw, f"<f{form.width}").astype(np.float32)

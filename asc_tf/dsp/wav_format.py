@@ -1,4 +1,4 @@
-"""Numbers of the WAV format, which the graph and the edge read alike."""
+"""Constants of the WAV format, shared by the graph and the edge."""
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 
@@ -18,9 +18,9 @@ GUID_TAILS = (
     bytes.fromhex("000000001000800000aa00389b71"),
     bytes.fromhex("00002107d3118644c8c1ca000000"),  # ambisonic B-format
 )
-"""What follows the format tag in the sub-format of an EXTENSIBLE file."""
+"""Bytes after the format tag in the sub-format of an EXTENSIBLE file."""
 
 MAX_PARTS = 1000
-"""Real files have some tens of parts (RIFF calls them chunks); millions of empty ones
-would take minutes to walk.
+"""Most parts (RIFF calls them chunks) in a file: real files have some tens, and
+millions of empty ones would take minutes to walk.
 """

@@ -1,4 +1,4 @@
-"""What a .tflite says of itself: a zip archive behind the flatbuffer.
+"""Metadata of a .tflite: a zip archive behind the flatbuffer.
 
 TensorFlow Lite ignores bytes behind the flatbuffer, and `zipfile` finds an archive from
 the end of a file (so does `unzip -p MODEL.tflite model.json`). TensorFlow's own model
@@ -6,7 +6,6 @@ metadata packs its files likewise.
 """
 
 import dataclasses
-import hashlib
 import io
 import json
 import zipfile
@@ -17,8 +16,8 @@ from typing import Any
 
 from asc_tf.config import FIELDS
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import replacing
-from asc_tf.core.opening import opened
+from asc_tf.core.files import hash_bytes, write_atomically
+from asc_tf.core.opening import open_file
 from asc_tf.core.version import __version__
 from asc_tf.dsp.preprocessing import Preprocessing
 
@@ -36,69 +35,81 @@ _AGAIN = "copy or export it again"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is needed to run a model, checked."""
+    """Checked metadata of a model.
+
+    Attributes:
+        labels: Class names, in the order of the probabilities.
+        sample_rate: Sample rate of the waveform in Hz.
+        segment_samples: Samples of a segment.
+        hop_samples: Samples between the starts of neighbouring segments.
+        precision: Arithmetic of the model's body, `float32` or `int8`.
+        format_version: Version of these metadata.
+        flatbuffer_bytes: Size of the flatbuffer.
+        sha256: SHA-256 of the flatbuffer, hexadecimal.
+        channels: As in the configuration, as are the next four.
+        short_clips: `pad` or `loop`.
+        segments: `all` or `centre`.
+        pooling: `mean`, `mean_log` or `majority`.
+        last_segment: `align` or `drop`.
+        extra: All other fields, `config` for one.
+    """
 
     labels: tuple[str, ...]
     sample_rate: int
-    """Hz."""
     segment_samples: int
     hop_samples: int
-    """Samples between the starts of neighbouring segments."""
     precision: str
     format_version: int
     flatbuffer_bytes: int
     sha256: str
-    """Of the flatbuffer part, hexadecimal."""
     channels: str = "mono"
     short_clips: str = "pad"
     segments: str = "all"
     pooling: str = "mean"
     last_segment: str = "align"
-    """These five as in the configuration."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever else was written, `config` for one."""
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How the model listens to a clip."""
+        """Inference preprocessing: sample rate, channels, segments, pooling."""
         names = (item.name for item in dataclasses.fields(Preprocessing))
         return Preprocessing(**{name: getattr(self, name) for name in names})
 
 
 def write_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
-    """Append metadata to a .tflite, or replace those that it has.
+    """Append metadata to a .tflite, or replace the metadata in it.
 
     The same model and metadata give the same bytes. The file is replaced as a whole.
 
     Args:
         path: The .tflite.
         metadata: `labels`, `sample_rate` (Hz), `segment_samples`, `hop_samples`,
-            `precision`, how it listens (`channels`, `short_clips`, `segments`,
+            `precision`, its preprocessing (`channels`, `short_clips`, `segments`,
             `pooling`, `last_segment`), and anything else that JSON can hold.
             `format_version`, `flatbuffer_bytes` and `sha256` are added.
 
     Raises:
-        UserError: If the file is no .tflite, or a value is not a sane one.
+        UserError: If the file is no .tflite, or a value is of the wrong type or range.
     """
     if zipfile.is_zipfile(path):
         flatbuffer = load(path)[1]
     else:
-        with opened(path) as (file, _):
+        with open_file(path) as (file, _):
             flatbuffer = file.read()
             _check_start(flatbuffer)
-    described = {
+    fields = {
         **metadata,
         "format_version": FORMAT_VERSION,
         "flatbuffer_bytes": len(flatbuffer),
-        "sha256": hashlib.sha256(flatbuffer).hexdigest(),
+        "sha256": hash_bytes(flatbuffer),
     }
-    text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False)
     _parse(json.loads(text))
-    # A fixed time: ZipFile.writestr(name, ...) would take the clock's.
+    # A fixed time, because equal metadata must give equal bytes.
     member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
     member.create_system = 3
     member.external_attr = 0o644 << 16
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with write_atomically(path) as temporary, temporary.open("wb") as file:
         file.write(flatbuffer)
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr(member, text.encode())
@@ -110,22 +121,20 @@ def read_metadata(path: str | Path) -> Metadata:
     Args:
         path: The .tflite.
 
-    Returns:
-        The metadata. The flatbuffer is the one that they were written for.
-
     Raises:
-        UserError: If it is no .tflite of ours, or damaged, or of a newer version.
+        UserError: If asc-tf did not export the file, it is damaged, or its format is
+            newer than this version reads.
     """
     return load(path)[0]
 
 
 def load(path: str | Path) -> tuple[Metadata, bytes]:
-    """Read a .tflite once: its metadata, and the flatbuffer that they were checked for.
+    """Read a .tflite: its metadata, and the flatbuffer that they belong to.
 
     Raises:
         UserError: As `read_metadata`.
     """
-    with opened(Path(path)) as (file, size):
+    with open_file(Path(path)) as (file, size):
         start = file.read(8)
         _check_start(start)
         if size > _MAX_FILE_BYTES:
@@ -139,7 +148,7 @@ def load(path: str | Path) -> tuple[Metadata, bytes]:
                 f"{metadata.flatbuffer_bytes}; {_AGAIN}"
             )
         flatbuffer = content[:archive_start]
-        if hashlib.sha256(flatbuffer).hexdigest() != metadata.sha256:
+        if hash_bytes(flatbuffer) != metadata.sha256:
             raise UserError(f"damaged: its checksum differs; {_AGAIN}")
         return metadata, flatbuffer
 
@@ -150,13 +159,13 @@ def _check_start(content: bytes) -> None:
 
 
 def _read_member(content: bytes) -> tuple[bytes, int]:
-    """The text of `model.json`, and the offset at which the archive begins."""
+    """Read the text of `model.json`, and the offset at which the archive begins."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             info = archive.getinfo(MEMBER)
             with archive.open(info) as member:
                 text = member.read(_MAX_JSON_BYTES + 1)
-    # Damaged archives raise a dozen kinds, struct.error and zlib.error among them.
+    # Damaged archives raise many exceptions, struct.error and zlib.error among them.
     except Exception as error:
         raise UserError(
             "no metadata: cut short, or not exported by asc-tf export "
@@ -178,7 +187,7 @@ def _parse_json(text: bytes) -> dict[str, Any]:
 
 
 def _parse(fields: dict[str, Any]) -> Metadata:
-    """The fields, checked; what is not known goes to `extra`."""
+    """Check the fields; unknown ones go to `extra`."""
     rest = dict(fields)
     version = rest.pop("format_version", None)
     if type(version) is not int or version != FORMAT_VERSION:
@@ -187,41 +196,41 @@ def _parse(fields: dict[str, Any]) -> Metadata:
             f"{FORMAT_VERSION}; install a newer asc-tf"
         )
     return Metadata(
-        labels=checked_labels(rest.pop("labels", None)),
-        sample_rate=_integer(rest, "sample_rate", *_RATES),
-        segment_samples=_integer(rest, "segment_samples", 1, _MAX_SAMPLES),
-        hop_samples=_integer(rest, "hop_samples", 1, _MAX_SAMPLES),
-        precision=_text(rest, "precision"),
+        labels=check_labels(rest.pop("labels", None)),
+        sample_rate=_take_integer(rest, "sample_rate", *_RATES),
+        segment_samples=_take_integer(rest, "segment_samples", 1, _MAX_SAMPLES),
+        hop_samples=_take_integer(rest, "hop_samples", 1, _MAX_SAMPLES),
+        precision=_take_text(rest, "precision"),
         format_version=FORMAT_VERSION,
-        flatbuffer_bytes=_integer(rest, "flatbuffer_bytes", 8, _MAX_FILE_BYTES),
-        sha256=_text(rest, "sha256"),
-        channels=_choice(rest, "audio.channels"),
-        short_clips=_choice(rest, "audio.short_clips"),
-        segments=_choice(rest, "evaluate.segments"),
-        pooling=_choice(rest, "evaluate.pooling"),
-        last_segment=_choice(rest, "audio.last_segment"),
+        flatbuffer_bytes=_take_integer(rest, "flatbuffer_bytes", 8, _MAX_FILE_BYTES),
+        sha256=_take_text(rest, "sha256"),
+        channels=_take_choice(rest, "audio.channels"),
+        short_clips=_take_choice(rest, "audio.short_clips"),
+        segments=_take_choice(rest, "evaluate.segments"),
+        pooling=_take_choice(rest, "evaluate.pooling"),
+        last_segment=_take_choice(rest, "audio.last_segment"),
         extra=rest,
     )
 
 
-def config_section(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """One section of the configuration that metadata hold; empty if they hold none.
+def read_config_section(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Read one section of the configuration in metadata; empty if they have none.
 
     Raises:
-        UserError: If it is there and is no section.
+        UserError: If it is there and is not a table.
     """
     value: Any = metadata
     for key in ("config", name):
         value = value.get(key, {})
         if not isinstance(value, dict):
             raise UserError(f"metadata: {key} is {value!r:.60}, not a table; {_AGAIN}")
-    return value
+    return dict(value)
 
 
-def checked_labels(value: Any) -> tuple[str, ...]:
-    """Labels of metadata, checked.
+def check_labels(value: Any) -> tuple[str, ...]:
+    """Check the labels of metadata.
 
-    They are printed on a terminal: control characters have no place in them.
+    Control characters are refused, because labels are printed on a terminal.
 
     Raises:
         UserError: If they are not a list of different names.
@@ -236,7 +245,7 @@ def checked_labels(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _integer(fields: dict[str, Any], name: str, low: int, high: int) -> int:
+def _take_integer(fields: dict[str, Any], name: str, low: int, high: int) -> int:
     value = fields.pop(name, None)
     if type(value) is not int or not low <= value <= high:
         raise UserError(
@@ -246,16 +255,19 @@ def _integer(fields: dict[str, Any], name: str, low: int, high: int) -> int:
     return value
 
 
-def _choice(fields: dict[str, Any], key: str) -> str:
-    """A setting of the configuration; files of before it was there lack it."""
+def _take_choice(fields: dict[str, Any], key: str) -> str:
+    """Take a setting of the configuration; older files may lack it."""
     name, item = key.split(".")[1], FIELDS[key]
     value = fields.pop(name, item.default)
     if value not in item.metadata["choices"]:
-        raise UserError(f"metadata: {name} is {value!r:.60}, which is none; {_AGAIN}")
-    return value
+        raise UserError(
+            f"metadata: {name} is {value!r:.60}, not one of "
+            f"{', '.join(item.metadata['choices'])}; {_AGAIN}"
+        )
+    return str(value)
 
 
-def _text(fields: dict[str, Any], name: str) -> str:
+def _take_text(fields: dict[str, Any], name: str) -> str:
     value = fields.pop(name, None)
     if not isinstance(value, str) or not value.isprintable():
         raise UserError(f"metadata: {name} is {value!r:.60}, not a name; {_AGAIN}")

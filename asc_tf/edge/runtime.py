@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from asc_tf.core.errors import UserError, install_hint
-from asc_tf.core.opening import naming
+from asc_tf.core.opening import name_in_errors
 from asc_tf.dsp import wav_file
-from asc_tf.dsp.preprocessing import silence_note
+from asc_tf.dsp.preprocessing import note_silence
 from asc_tf.edge import container
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "waveform", "probabilities"
@@ -19,14 +19,12 @@ MAX_THREADS = 64
 
 
 class EdgeModel:
-    """A .tflite that asc-tf exported, run by LiteRT.
-
-    Not for use by several threads at once.
+    """An exported .tflite, run by LiteRT; not for several threads at once.
 
     Attributes:
-        metadata: What the file says of itself.
+        metadata: Metadata of the file.
         labels: Class names, in the order of the probabilities.
-        sample_rate: What the model takes, Hz; other rates are resampled.
+        sample_rate: Sample rate of the model in Hz; other rates are resampled.
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
@@ -34,7 +32,7 @@ class EdgeModel:
 
         Args:
             path: The .tflite.
-            threads: CPU threads that one inference may use, 1 to 64.
+            threads: CPU threads of one inference, 1 to 64.
 
         Raises:
             UserError: If the file is no such model, is damaged, or does not fit its
@@ -46,7 +44,7 @@ class EdgeModel:
         self.labels = self.metadata.labels
         self.sample_rate = self.metadata.sample_rate
         try:
-            self._runner = _signature_runner(flatbuffer, threads)
+            self._runner = _load_runner(flatbuffer, threads)
             _check_signature(self._runner, self.metadata)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
@@ -56,7 +54,7 @@ class EdgeModel:
 
         Args:
             waveform: Floats in [-1, 1], `[samples]` or `[samples, channels]`.
-            sample_rate: Its rate, Hz, 1000 to 768000.
+            sample_rate: Sample rate of the waveform in Hz, 1000 to 768000.
 
         Returns:
             float32 `[labels]`.
@@ -66,15 +64,15 @@ class EdgeModel:
                 another shape or type, or the rate is out of range.
         """
         segments = self.metadata.preprocessing.cut(waveform, sample_rate)
-        return self._clip(segments)[0]
+        return self._predict_clip(segments)[0]
 
     def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
-        """Classify segments, each by itself.
+        """Classify each segment on its own.
 
         Args:
             waveforms: Floats `[n, segment_samples]` at the model's rate; `[n,
-                segment_samples, 2]` for a model that hears two channels: left and
-                right, or half their sum and half their difference (`mid_side`).
+                segment_samples, 2]` for a model of two channels: left and right, or
+                half their sum and half their difference (`mid_side`).
 
         Returns:
             float32 `[n, labels]`.
@@ -83,7 +81,7 @@ class EdgeModel:
             UserError: If the segments are not finite, far beyond full scale, or of
                 another shape or type.
         """
-        return self._run(self.metadata.preprocessing.checked_segments(waveforms))[0]
+        return self._run(self.metadata.preprocessing.check_segments(waveforms))[0]
 
     def predict_files(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
         """Classify WAV files of any length; a bad one does not stop the others.
@@ -97,15 +95,15 @@ class EdgeModel:
             of audio, `ms` of inference per segment and a `note` if it is silent; or
             `file` and `error`.
         """
-        return [self._file(path) for path in paths]
+        return [self._predict_file(path) for path in paths]
 
-    def _file(self, path: str | Path) -> dict[str, Any]:
+    def _predict_file(self, path: str | Path) -> dict[str, Any]:
         try:
-            with naming(path):
+            with name_in_errors(path):
                 stream = wav_file.open_stream(path)
                 segments = self.metadata.preprocessing.cut_stream(stream)
-                probabilities, ms = self._clip(segments)
-                note = silence_note(stream)
+                probabilities, ms = self._predict_clip(segments)
+                note = note_silence(stream)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(np.argmax(probabilities))
@@ -121,16 +119,16 @@ class EdgeModel:
             **note,
         }
 
-    def _clip(self, segments: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
-        """Probabilities of a clip, and milliseconds per segment."""
+    def _predict_clip(self, segments: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
+        """Compute the probabilities of a clip, and milliseconds per segment."""
         probabilities, seconds = self._run(segments)
         pooled = self.metadata.preprocessing.pool(probabilities)
         return pooled, 1000 * seconds / len(probabilities)
 
     def _run(self, waveforms: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
-        """One inference per segment: float32 `[n, labels]`, and the seconds it took.
+        """Run one inference per segment: float32 `[n, labels]`, and the seconds taken.
 
-        The segments come one at a time: a Raspberry Pi has little memory.
+        The segments come one at a time, because a Raspberry Pi has little memory.
         """
         rows, seconds = [np.empty((0, len(self.labels)), np.float32)], 0.0
         for waveform in waveforms:
@@ -148,7 +146,7 @@ class EdgeModel:
         return probabilities, seconds
 
 
-def _signature_runner(flatbuffer: bytes, threads: int) -> Any:
+def _load_runner(flatbuffer: bytes, threads: int) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -173,13 +171,13 @@ def _check_signature(runner: Any, metadata: container.Metadata) -> None:
         ("input", runner.get_input_details(), inputs),
         ("output", runner.get_output_details(), outputs),
     ):
-        found = {
+        actual = {
             name: (tuple(map(int, item["shape"])), np.dtype(item["dtype"]).name)
             for name, item in details.items()
         }
         wanted = {name: (shape, "float32") for name, shape in expected.items()}
-        if found != wanted:
+        if actual != wanted:
             raise UserError(
-                f"the model's {kind} is {found}, its metadata say {wanted}; "
+                f"the model's {kind} is {actual}, its metadata say {wanted}; "
                 "export it again"
             )

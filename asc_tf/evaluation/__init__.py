@@ -1,1 +1,1 @@
-"""Trained models applied to clips, and scored."""
+"""Prediction and scoring with trained models."""

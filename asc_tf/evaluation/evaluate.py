@@ -9,21 +9,17 @@ from asc_tf import datasets
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
 from asc_tf.evaluation.scoring import (
-    describe_kept,
     describe_left_out,
+    describe_model_epoch,
+    find_model_epoch,
     join_predictions,
-    kept_epoch,
-    prediction_rows,
+    make_prediction_rows,
     score,
     score_segments,
     score_splits,
 )
 from asc_tf.manifest import SPLITS, Clip, Manifest
-from asc_tf.pipeline.corpus_checks import (
-    check_left_out,
-    corpus_notes,
-    oddities,
-)
+from asc_tf.pipeline.corpus_checks import check_left_out, corpus_notes, oddities
 from asc_tf.pipeline.evaluation_data import scan_splits
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.run import Run
@@ -41,12 +37,12 @@ def evaluate(
     """Evaluate the model of a run.
 
     Args:
-        workdir: The run folder.
-        split: The part to evaluate, or several that are reported together.
+        workdir: Run folder.
+        split: Split to evaluate, or several that are reported together.
         changes: Configuration keys to use instead of the run's.
 
     Returns:
-        The content of report.json, and the path of report.html.
+        Content of report.json, and path of report.html.
 
     Raises:
         UsageError: If the run has no such split.
@@ -58,16 +54,29 @@ def evaluate(
     run = Run.open(workdir, changes)
     _check_splits(run, splits)
     run, predictions = _predict_splits(run, splits)
-    config, manifest = run.config, run.manifest
+    report = _make_report(run, splits, predictions)
+    clips = run.manifest.clips_in(*splits)
+    rows = make_prediction_rows(run.manifest.labels, clips, predictions.clips)
+    is_test = splits == ("test",)
+    folder = workdir.report if is_test else workdir.report / "_".join(splits)
+    page = write_report(folder, report, rows, history=workdir.history_file)
+    return report, page
+
+
+def _make_report(
+    run: Run, splits: Sequence[str], predictions: "ClipPredictions"
+) -> dict[str, Any]:
+    """Make the content of report.json; print what is unusual about the corpus."""
+    config, manifest, workdir = run.config, run.manifest, run.workdir
     clips = manifest.clips_in(*splits)
     notes = corpus_notes(manifest, Path(config.dataset.dir), SPLITS, splits)
     for note in notes:
         print(note, file=sys.stderr)
-    kept = kept_epoch(workdir, config)
-    report: dict[str, Any] = {
+    epoch = find_model_epoch(workdir, config)
+    return {
         "split": ", ".join(splits),
         "partial": describe_left_out(manifest, splits),
-        "model_epoch": kept,
+        "model_epoch": epoch,
         **score(manifest, splits, predictions.clips),
         "per_split": score_splits(manifest, splits, predictions.clips),
         "segments": score_segments(
@@ -85,23 +94,18 @@ def evaluate(
         "workdir": workdir.path.name,
         "notes": [
             *notes,
-            *describe_kept(kept),
-            *_notes(clips, config),
-            *_excluded_notes(manifest, splits),
+            *describe_model_epoch(epoch),
+            *_describe_clips(clips, config),
+            *_describe_excluded(manifest, splits),
         ],
     }
-    rows = prediction_rows(manifest.labels, clips, predictions.clips)
-    is_test = splits == ("test",)
-    folder = workdir.report if is_test else workdir.report / "_".join(splits)
-    page = write_report(folder, report, rows, history=workdir.history_file)
-    return report, page
 
 
 def _check_splits(run: Run, splits: Sequence[str]) -> None:
     """Refuse splits that the run lacks, and clips with and without labels together.
 
     Raises:
-        UsageError: Naming the split.
+        UsageError: If a split is refused; the message names it.
     """
     settings = run.config.dataset
     for name in splits:
@@ -121,9 +125,10 @@ def _predict_splits(run: Run, splits: Sequence[str]) -> tuple[Run, "ClipPredicti
     """Run the model of a run on splits, from stored features where the run uses them.
 
     Returns:
-        The run with the manifest that the predictions are of, and the predictions.
+        The run with the manifest of the predictions, and the predictions.
     """
-    from asc_tf.evaluation.predictor import load_workdir, predict_stored
+    from asc_tf.evaluation.load import load_workdir
+    from asc_tf.evaluation.predictor import predict_stored
 
     config, workdir = run.config, run.workdir
     if not config.dataset.features:
@@ -144,7 +149,7 @@ def _check_same_corpus(stored: StoredFeatures, manifest: Manifest, split: str) -
     """Refuse features of other labels, or of clips that the run has in other splits.
 
     Raises:
-        UsageError: Naming what differs.
+        UsageError: If they differ; the message names a difference.
     """
     place = f"dataset.features = {stored.path}"
     if stored.labels != manifest.labels:
@@ -162,7 +167,8 @@ def _check_same_corpus(stored: StoredFeatures, manifest: Manifest, split: str) -
             )
 
 
-def _notes(clips: Sequence[Clip], config: Config) -> list[str]:
+def _describe_clips(clips: Sequence[Clip], config: Config) -> list[str]:
+    """Describe unusual clips, and a corpus that does not name its recordings."""
     notes = oddities(clips, config.audio)
     if all(clip.identifier == clip.path for clip in clips):
         notes.append(
@@ -172,8 +178,8 @@ def _notes(clips: Sequence[Clip], config: Config) -> list[str]:
     return notes
 
 
-def _excluded_notes(manifest: Manifest, splits: Sequence[str]) -> list[str]:
-    """Notes on excluded training and validation clips, if these are not reported."""
+def _describe_excluded(manifest: Manifest, splits: Sequence[str]) -> list[str]:
+    """Describe excluded training and validation clips of splits without a report."""
     notes = []
     for split in ("train", "validation"):
         if split in splits:

@@ -1,10 +1,8 @@
-"""Scores of a scene classifier: arrays in, JSON-ready numbers out.
+"""Scores of a classifier, computed from arrays.
 
-Every score is per clip: segment probabilities are pooled to clips before they come
-here. To score segments, give their labels and probabilities instead.
+The rows of the arrays are clips, whose probabilities have been pooled from segments, or
+the segments themselves.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 ROW_SUM_TOLERANCE = 1e-3
 
 
-def evaluate(
+def compute_metrics(
     labels: Sequence[str],
     truth: np.ndarray,
     probabilities: np.ndarray,
@@ -22,88 +20,87 @@ def evaluate(
     devices: Sequence[str] | None = None,
     cities: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Scores the probabilities of a set of clips against their true scenes.
+    """Compute the scores of clips whose true labels are known.
 
     Args:
-      labels: scene labels in the order of the model's outputs; two or more, unique.
-      truth: true label ids, integers of shape [n_clips], each in [0, n_labels).
-      probabilities: shape [n_clips, n_labels], finite, not negative, each row summing
-        to 1 within 1e-3. Rows are scaled to sum to exactly 1 before the log loss.
-      devices: recording device of each clip, '' where unknown.
-      cities: city of each clip, '' where unknown.
+        labels: Labels in the order of the model's outputs; two or more, unique.
+        truth: True label ids, integers `[clips]` in [0, number of labels).
+        probabilities: Finite and not negative, `[clips, labels]`; each row sums to 1
+            within 1e-3 and is scaled to sum to exactly 1 before the log loss.
+        devices: Recording device of each clip, empty where unknown.
+        cities: City of each clip, empty where unknown.
 
     Returns:
-      A dict of plain Python values that `json.dumps(allow_nan=False)` accepts:
+        Plain Python values that `json.dumps(allow_nan=False)` accepts:
 
-      * `n_clips`, `has_labels` (True).
-      * `accuracy`: share of clips whose most probable label (the first one, if there
-        is a tie) is the true one, in [0, 1].
-      * `macro_accuracy`: mean of the per-class accuracies of the classes that have
-        clips, the headline number of the DCASE scene classification tasks.
-      * `log_loss`: mean cross-entropy in nats. Probabilities are clipped to the
-        machine epsilon of float64, so that a clip adds at most 36.04.
-      * `micro_f1`: the F1 score of all decisions together. Where each clip has one
-        label it is the accuracy; published tables name it beside it.
-      * `roc_auc`: area under the ROC curve of each label that has clips against all
-        other labels, their mean; None where all clips have one label.
-      * `map_at_3`: mean average precision of the three most probable labels: 1, 1/2
-        or 1/3 where the true label is the first, second or third, else 0.
-      * `per_class`: one dict per label with `label`, `n_clips`, `accuracy`,
-        `precision`, `recall`, `f1`, `log_loss`. The accuracy of a class is its
-        recall: the share of its own clips that were recognised, as DCASE reports it.
-        All scores of a class without clips are None; the precision of a class with
-        clips that was never predicted is 0.
-      * `per_device`, `per_city`: one dict per name, sorted by name, with `device` or
-        `city`, `n_clips`, `accuracy`, `macro_accuracy`, `log_loss`. Clips without a
-        name form the group ''; if no clip has a name the list is empty.
-      * `confusion_matrix`: `counts` and `row_normalized`, both n_labels lists of
-        n_labels values, rows are the true scene and columns the predicted one. The
-        normalized row of a class without clips is all None.
-      * `labels`.
+        - `n_clips`, `has_labels` (True).
+        - `accuracy`: Share of clips whose most probable label (the first one, if there
+          is a tie) is the true one, 0 to 1.
+        - `macro_accuracy`: Mean of the accuracies of the classes that have clips, the
+          headline score of the DCASE tasks of scene classification.
+        - `log_loss`: Mean cross-entropy in nats. Probabilities are clipped to the
+          machine epsilon of float64, so that a clip adds at most 36.04.
+        - `micro_f1`: F1 score of all decisions together. It equals the accuracy where
+          each clip has one label; published tables name both.
+        - `roc_auc`: Mean over the labels that have clips of the area under the ROC
+          curve of the label against all others; None if all clips have one label.
+        - `map_at_3`: Mean average precision of the three most probable labels: 1, 1/2
+          or 1/3 where the true label is the first, second or third, else 0.
+        - `per_class`: One dict per label with `label`, `n_clips`, `accuracy`,
+          `precision`, `recall`, `f1`, `log_loss`. The accuracy of a class is its
+          recall, as DCASE reports it. All scores of a class without clips are None; the
+          precision of a class with clips that was never predicted is 0.
+        - `per_device`, `per_city`: One dict per name, sorted by name, with `device` or
+          `city`, `n_clips`, `accuracy`, `macro_accuracy`, `log_loss`. Clips without a
+          name form the group ''; if no clip has a name the list is empty.
+        - `confusion_matrix`: `counts` and `row_normalized`, lists of rows; rows are the
+          true labels and columns the predicted ones. The normalized row of a class
+          without clips is all None.
+        - `labels`.
 
     Raises:
-      ValueError: an argument has the wrong shape, type or values. The message names
-        the argument and what was received.
+        ValueError: If an argument has the wrong shape, type or values; the message
+            names the argument and what was received.
     """
-    labels = _checked_labels(labels)
-    truth = _checked_truth(truth, len(labels))
-    probabilities = _checked_probabilities(probabilities, len(truth), len(labels))
+    labels = _check_labels(labels)
+    truth = _check_truth(truth, len(labels))
+    probabilities = _check_probabilities(probabilities, len(truth), len(labels))
     groups = {
-        "device": _checked_names("devices", devices, len(truth)),
-        "city": _checked_names("cities", cities, len(truth)),
+        "device": _check_names("devices", devices, len(truth)),
+        "city": _check_names("cities", cities, len(truth)),
     }
     return {
         "n_clips": len(truth),
         "has_labels": True,
-        **_overall(truth, probabilities),
-        **_rankings(truth, probabilities),
-        "per_class": _per_class(labels, truth, probabilities),
-        "per_device": _per_group("device", groups["device"], truth, probabilities),
-        "per_city": _per_group("city", groups["city"], truth, probabilities),
-        "confusion_matrix": _confusion_matrix(truth, probabilities),
+        **_score_overall(truth, probabilities),
+        **_score_rankings(truth, probabilities),
+        "per_class": _score_classes(labels, truth, probabilities),
+        "per_device": _score_groups("device", groups["device"], truth, probabilities),
+        "per_city": _score_groups("city", groups["city"], truth, probabilities),
+        "confusion_matrix": _count_confusions(truth, probabilities),
         "labels": labels,
     }
 
 
-def without_labels(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, Any]:
-    """Says what there is to say of clips whose true scenes are not known.
+def summarize_unlabelled(
+    labels: Sequence[str], probabilities: np.ndarray
+) -> dict[str, Any]:
+    """Summarize the predictions of clips whose true labels are unknown.
 
     Args:
-      labels: as in `evaluate`.
-      probabilities: as in `evaluate`.
+        labels: Labels, as for `compute_metrics`.
+        probabilities: Probabilities, as for `compute_metrics`.
 
     Returns:
-      The keys of `evaluate`, with None for scores and confusion matrix, empty lists
-      for the tables, `has_labels` False, and `n_predicted`: how many clips each label
-      is the most probable one of, by label.
+        The keys of `compute_metrics`, with None for scores and confusion matrix, empty
+        lists for the tables, `has_labels` False, and `n_predicted`: the number of clips
+        for which each label is the most probable one, by label.
 
     Raises:
-      ValueError: as `evaluate` does.
+        ValueError: As `compute_metrics` does.
     """
-    labels = _checked_labels(labels)
-    probabilities = _checked_probabilities(
-        probabilities, len(probabilities), len(labels)
-    )
+    labels = _check_labels(labels)
+    probabilities = _check_probabilities(probabilities, len(probabilities), len(labels))
     scores = ("accuracy", "macro_accuracy", "log_loss", "micro_f1", "roc_auc")
     counts = np.bincount(probabilities.argmax(axis=1), minlength=len(labels)).tolist()
     return {
@@ -119,22 +116,24 @@ def without_labels(labels: Sequence[str], probabilities: np.ndarray) -> dict[str
     }
 
 
-def _overall(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+def _score_overall(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     from sklearn.metrics import accuracy_score, recall_score
 
     predicted = probabilities.argmax(axis=1)
     return {
         "accuracy": float(accuracy_score(truth, predicted)),
-        # Not balanced_accuracy_score: it warns of every label that a group of clips
-        # does not have, which here is normal.
+        # balanced_accuracy_score would warn of each label that a group of clips lacks,
+        # which is normal here.
         "macro_accuracy": float(
             recall_score(truth, predicted, labels=np.unique(truth), average="macro")
         ),
-        "log_loss": _log_loss(truth, probabilities),
+        "log_loss": _compute_log_loss(truth, probabilities),
     }
 
 
-def _rankings(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
+def _score_rankings(
+    truth: np.ndarray, probabilities: np.ndarray
+) -> dict[str, float | None]:
     from sklearn.metrics import f1_score, roc_auc_score
 
     present = np.unique(truth)
@@ -144,7 +143,7 @@ def _rankings(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float |
         if len(present) > 1
         else None
     )
-    # Of equal probabilities the first is the more probable one, as in the accuracy.
+    # A stable sort resolves ties in favour of the first label, as the accuracy does.
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :3]
     hits = order == truth[:, np.newaxis]
     return {
@@ -154,15 +153,15 @@ def _rankings(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float |
     }
 
 
-def _log_loss(truth: np.ndarray, probabilities: np.ndarray) -> float:
+def _compute_log_loss(truth: np.ndarray, probabilities: np.ndarray) -> float:
     from sklearn.metrics import log_loss
 
-    # `labels` lets scikit-learn accept clips that do not cover every class.
+    # With `labels`, scikit-learn accepts clips that do not cover every class.
     ids = np.arange(probabilities.shape[1])
     return float(log_loss(truth, probabilities, labels=ids))
 
 
-def _per_class(
+def _score_classes(
     labels: list[str], truth: np.ndarray, probabilities: np.ndarray
 ) -> list[dict[str, Any]]:
     from sklearn.metrics import precision_recall_fscore_support
@@ -184,13 +183,13 @@ def _per_class(
                 "precision": float(precision[index]),
                 "recall": float(recall[index]),
                 "f1": float(f1[index]),
-                "log_loss": _log_loss(truth[own], probabilities[own]),
+                "log_loss": _compute_log_loss(truth[own], probabilities[own]),
             }
         rows.append(row | scores)
     return rows
 
 
-def _per_group(
+def _score_groups(
     key: str, names: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
 ) -> list[dict[str, Any]]:
     if not any(names):
@@ -198,12 +197,12 @@ def _per_group(
     rows = []
     for name in sorted(set(names)):
         own = names == name
-        scores = _overall(truth[own], probabilities[own])
+        scores = _score_overall(truth[own], probabilities[own])
         rows.append({key: str(name), "n_clips": int(own.sum()), **scores})
     return rows
 
 
-def _confusion_matrix(
+def _count_confusions(
     truth: np.ndarray, probabilities: np.ndarray
 ) -> dict[str, list[list[Any]]]:
     from sklearn.metrics import confusion_matrix
@@ -216,7 +215,7 @@ def _confusion_matrix(
     return {"counts": counts, "row_normalized": normalized}
 
 
-def _checked_labels(labels: Sequence[str]) -> list[str]:
+def _check_labels(labels: Sequence[str]) -> list[str]:
     names = [str(label) for label in labels]
     if len(names) < 2:
         raise ValueError(f"labels: expected two or more, received {names}")
@@ -226,7 +225,7 @@ def _checked_labels(labels: Sequence[str]) -> list[str]:
     return names
 
 
-def _checked_truth(truth: np.ndarray, n_labels: int) -> np.ndarray:
+def _check_truth(truth: np.ndarray, n_labels: int) -> np.ndarray:
     truth = np.asarray(truth)
     if truth.ndim != 1 or not len(truth):
         raise ValueError(
@@ -244,7 +243,7 @@ def _checked_truth(truth: np.ndarray, n_labels: int) -> np.ndarray:
     return truth.astype(np.int64)
 
 
-def _checked_probabilities(
+def _check_probabilities(
     probabilities: np.ndarray, n_clips: int, n_labels: int
 ) -> np.ndarray:
     probabilities = np.asarray(probabilities)
@@ -258,7 +257,7 @@ def _checked_probabilities(
         raise ValueError(
             f"probabilities: expected floats, received dtype {probabilities.dtype}"
         )
-    # float64 gives the same epsilon, so the same log loss, whatever the model's dtype.
+    # The epsilon of the log loss is then the same for all types.
     probabilities = probabilities.astype(np.float64)
     bad = np.argwhere(~np.isfinite(probabilities) | (probabilities < 0))
     if len(bad):
@@ -278,7 +277,7 @@ def _checked_probabilities(
     return probabilities / sums[:, np.newaxis]
 
 
-def _checked_names(
+def _check_names(
     parameter: str, names: Sequence[str] | None, n_clips: int
 ) -> np.ndarray:
     if names is None:

@@ -1,12 +1,10 @@
-"""One way to run a trained model, whatever it was saved as.
+"""Predictor of a trained model, in whatever format the model was saved.
 
-`load` takes a run folder, an export folder, a SavedModel or a .tflite; what comes back
-takes waveforms and files. A .tflite runs through `asc_tf.edge`, as on a Raspberry Pi.
+`asc_tf.evaluation.load` makes predictors of run folders, SavedModels and .tflite files.
 """
 
 import dataclasses
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asc_tf.audio.stream import open_stream
-from asc_tf.config import Audio, Evaluate
-from asc_tf.config.run_search import find_run, suggest_run
-from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.opening import naming
-from asc_tf.core.quiet import quiet_tensorflow, without_notes
+from asc_tf.config import Evaluate
+from asc_tf.core.errors import UserError
+from asc_tf.core.opening import name_in_errors
 from asc_tf.dsp import segments
-from asc_tf.dsp.preprocessing import Preprocessing, silence_note
+from asc_tf.dsp.preprocessing import Preprocessing, note_silence
 from asc_tf.pipeline.feature_store import StoredFeatures
 
 if TYPE_CHECKING:
@@ -29,20 +25,17 @@ if TYPE_CHECKING:
     from asc_tf.pipeline.waveforms import Waveforms
 
 BATCH = 32
-"""Segments of a clip that run at a time."""
-
-METADATA = Path("assets.extra") / "model.json"
-"""Where an exported SavedModel says what it takes."""
+"""Number of segments of a clip that run at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipPredictions:
-    """Probabilities of a part of the manifest.
+    """Probabilities of the clips of a split and of their segments.
 
     Attributes:
-        clips: `[clips, labels]`, pooled from each clip's segments.
-        segments: `[segments, labels]`.
-        clip_ids: `[segments]`, the clip of each segment.
+        clips: Probabilities of clips, pooled from their segments, `[clips, labels]`.
+        segments: Probabilities of segments, `[segments, labels]`.
+        clip_ids: Position of the clip of each segment, `[segments]`.
     """
 
     clips: np.ndarray
@@ -107,7 +100,7 @@ class Predictor:
             UserError: If the segments are not finite, far beyond full scale, or of
                 another shape or type.
         """
-        waveforms = self.preprocessing.checked_segments(waveforms)
+        waveforms = self.preprocessing.check_segments(waveforms)
         if not len(waveforms):
             return np.empty((0, len(self.labels)), np.float32)
         return _normalize(self.predict_batch(waveforms))
@@ -117,12 +110,12 @@ class Predictor:
         paths: Iterable[str | Path] | str | Path,
         max_seconds: float = math.inf,
     ) -> list[dict[str, Any]]:
-        """Classify files; a bad file has an error and ends nothing.
+        """Classify files; the result of an unusable file is an error message.
 
-        Memory holds a few segments of a file, however long it is.
+        Only a few segments of a file are in memory at a time, however long it is.
 
         Args:
-            paths: The files.
+            paths: Paths of one or more files.
             max_seconds: Longest clip that is not refused, in seconds.
 
         Returns:
@@ -135,12 +128,12 @@ class Predictor:
 
     def _predict_file(self, path: str | Path, max_seconds: float) -> dict[str, Any]:
         try:
-            with naming(path):
+            with name_in_errors(path):
                 stream = open_stream(path, max_seconds)
                 probabilities = self._predict_clip(
                     self.preprocessing.cut_stream(stream)
                 )
-                note = silence_note(stream)
+                note = note_silence(stream)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(probabilities.argmax())
@@ -242,112 +235,5 @@ def _normalize(probabilities: np.ndarray) -> np.ndarray:
     """
     if not np.isfinite(probabilities).all():
         raise UserError("the model gave probabilities that are not finite")
-    # Float rounding; scikit-learn wants exact sums.
+    # Float rounding leaves other sums, and scikit-learn requires exact ones.
     return probabilities / probabilities.sum(axis=1, keepdims=True)
-
-
-def load(path: str | Path) -> Predictor:
-    """Load a trained model.
-
-    Args:
-        path: A run folder (or the model.keras in it), an export folder, a SavedModel
-            or a .tflite.
-
-    Returns:
-        The predictor.
-
-    Raises:
-        UsageError: If there is no such file, or it is none of these.
-        UserError: If the model is damaged.
-    """
-    quiet_tensorflow()
-    path = Path(path).expanduser()
-    path = find_run(path) or path
-    if path.is_file() and path.suffix == ".tflite":
-        return _load_tflite(path)
-    for folder in (path, path / "1", path / "saved_model" / "1"):
-        if (folder / "saved_model.pb").is_file():
-            return _load_saved_model(folder)
-    if (path / "config.toml").is_file():
-        return load_workdir(path)
-    if path.is_dir() and len(found := sorted(path.glob("*.tflite"))) == 1:
-        return _load_tflite(found[0])
-    found_here = "no such file" if not path.exists() else "none of these"
-    raise UsageError(
-        f"{path}: {found_here}; a model is a run folder, an export folder, a "
-        f"SavedModel or a .tflite{_suggest_model(path)}"
-    )
-
-
-def _suggest_model(path: Path) -> str:
-    """The models that a path may be meant for, as the end of a sentence."""
-    if path.suffix == ".keras" and path.is_file():
-        return "; outside its run folder a .keras file lacks its settings and labels"
-    if path.is_dir() and (found := sorted(path.glob("*.tflite"))):
-        return f"; did you mean {' or '.join(map(str, found))}?"
-    return suggest_run(path)
-
-
-def load_workdir(path: str | Path) -> Predictor:
-    """Load the model of a run folder."""
-    from asc_tf.models.precision import allow_tensor_float_32
-    from asc_tf.training.model_file import load_whole
-    from asc_tf.workdir import Workdir
-
-    allow_tensor_float_32(False)
-    workdir = Workdir(Path(path))
-    config = workdir.config()
-    model, labels = load_whole(workdir.require_model()), workdir.labels()
-    if model.output_shape[-1] != len(labels):
-        raise UserError(
-            f"{workdir.labels_file}: {len(labels)} labels, but the model has "
-            f"{model.output_shape[-1]}; restore the file or train again"
-        )
-    preprocessing = Preprocessing.of(config.audio, config.evaluate)
-    return Predictor(labels, preprocessing, model.predict_on_batch)
-
-
-def _load_saved_model(path: Path) -> Predictor:
-    import tensorflow as tf
-
-    from asc_tf.edge.container import checked_labels, config_section
-    from asc_tf.models.precision import allow_tensor_float_32
-
-    allow_tensor_float_32(False)
-    try:
-        described = json.loads((path / METADATA).read_text(encoding="utf-8"))
-        if not isinstance(described, dict) or "config" not in described:
-            raise UserError(f"{METADATA} has no config")
-        preprocessing = Preprocessing.of(
-            Audio(**config_section(described, "audio")),
-            Evaluate(**config_section(described, "evaluate")),
-        )
-        labels = checked_labels(described.get("labels"))
-        model = tf.saved_model.load(str(path))
-        serve = model.signatures["serving_default"]
-        width = serve.structured_outputs["probabilities"].shape[-1]
-        if len(labels) != width:
-            raise UserError(f"{len(labels)} labels, but the model has {width}")
-    except (
-        *(OSError, LookupError, ValueError, TypeError, RecursionError),
-        tf.errors.OpError,
-    ) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(
-            f"{path}: not a SavedModel of asc-tf export, or damaged: {reason}"
-        ) from error
-
-    def predict_batch(waveforms: np.ndarray) -> np.ndarray:
-        return serve(waveform=tf.constant(waveforms))["probabilities"].numpy()
-
-    # A signature alone does not keep its model's variables alive.
-    predict_batch.model = model  # type: ignore[attr-defined]
-    return Predictor(labels, preprocessing, predict_batch)
-
-
-def _load_tflite(path: Path) -> Predictor:
-    from asc_tf.edge.runtime import EdgeModel
-
-    with without_notes():
-        model = EdgeModel(path)
-    return Predictor(model.labels, model.metadata.preprocessing, model.predict_segments)

@@ -1,4 +1,4 @@
-"""Manifest rows and probabilities to what report.json and predictions.csv hold."""
+"""Content of report.json and predictions.csv: scores, predictions and notes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,25 +15,26 @@ if TYPE_CHECKING:
     from asc_tf.evaluation.predictor import ClipPredictions
 
 SEGMENT_SCORES = ("accuracy", "micro_f1", "roc_auc", "log_loss")
-"""Scores that are given for segments too."""
+"""Scores that are reported for segments too."""
 
 MAX_LABELS = 12
-"""Labels that are named as incomplete."""
+"""Largest number of labels that are named as incomplete."""
 
 
 def score(
     manifest: Manifest, split: str | Sequence[str], probabilities: np.ndarray
 ) -> dict[str, Any]:
-    """Compute the metrics of the clips of one or more splits; see `metrics.evaluate`.
+    """Compute the metrics of the clips of one or more splits.
 
-    Clips without labels have no scores: see `metrics.without_labels`.
+    See `metrics.compute_metrics`, and `metrics.summarize_unlabelled` for clips without
+    labels.
     """
     clips = manifest.clips_in(*([split] if isinstance(split, str) else split))
     if not all(clip.label for clip in clips):
-        return metrics.without_labels(manifest.labels, probabilities)
-    return metrics.evaluate(
+        return metrics.summarize_unlabelled(manifest.labels, probabilities)
+    return metrics.compute_metrics(
         manifest.labels,
-        truth_of(manifest.labels, clips),
+        get_label_ids(manifest.labels, clips),
         probabilities,
         devices=[clip.device for clip in clips],
         cities=[clip.city for clip in clips],
@@ -43,7 +44,7 @@ def score(
 def score_splits(
     manifest: Manifest, splits: Sequence[str], probabilities: np.ndarray
 ) -> list[dict[str, Any]]:
-    """The main scores of each part, where there are several."""
+    """Compute the main scores of each split, if there are several."""
     rows = []
     first = 0
     for split in splits if len(splits) > 1 else ():
@@ -55,8 +56,8 @@ def score_splits(
     return rows
 
 
-def truth_of(labels: Sequence[str], clips: Sequence[Clip]) -> np.ndarray:
-    """Label ids of clips: int64 `[clips]`."""
+def get_label_ids(labels: Sequence[str], clips: Sequence[Clip]) -> np.ndarray:
+    """Return the label ids of clips, int64 `[clips]`."""
     ids = {label: index for index, label in enumerate(labels)}
     return np.array([ids[clip.label] for clip in clips])
 
@@ -67,18 +68,18 @@ def score_segments(
     predictions: "ClipPredictions",
     settings: Evaluate,
 ) -> dict[str, Any]:
-    """Number of segments, how they are pooled, and scores of labelled ones."""
+    """Count the segments, score them if they have labels, and name their pooling."""
     described = {"which": settings.segments, "pooling": settings.pooling}
-    counted = {"n_segments": len(predictions.segments)}
+    count = {"n_segments": len(predictions.segments)}
     if not all(clip.label for clip in clips):
-        return counted | described
-    truth = truth_of(labels, clips)[predictions.clip_ids]
-    scores = metrics.evaluate(labels, truth, predictions.segments)
-    return counted | {name: scores[name] for name in SEGMENT_SCORES} | described
+        return count | described
+    truth = get_label_ids(labels, clips)[predictions.clip_ids]
+    scores = metrics.compute_metrics(labels, truth, predictions.segments)
+    return count | {name: scores[name] for name in SEGMENT_SCORES} | described
 
 
 def describe_left_out(manifest: Manifest, splits: Sequence[str]) -> str | None:
-    """A sentence on the clips that a report lacks, by label; None if it has all."""
+    """Describe how many clips a report lacks, by label; None if it has all."""
     listed = [c for c in manifest.clips if c.split in splits and not c.is_dropped]
     lost = [clip for clip in listed if clip.reason]
     if not lost:
@@ -96,10 +97,16 @@ def describe_left_out(manifest: Manifest, splits: Sequence[str]) -> str | None:
     )
 
 
-def prediction_rows(
+def make_prediction_rows(
     labels: Sequence[str], clips: Sequence[Clip], probabilities: np.ndarray
 ) -> list[dict[str, Any]]:
-    """A row of predictions.csv for each clip; probabilities are `[clips, labels]`."""
+    """Make a row of predictions.csv for each clip.
+
+    Args:
+        labels: Class order.
+        clips: Clips.
+        probabilities: Probabilities, `[clips, labels]`.
+    """
     rows = []
     for clip, values in zip(clips, probabilities, strict=True):
         best, second = np.argsort(-values, kind="stable")[:2]
@@ -122,29 +129,29 @@ def prediction_rows(
     return rows
 
 
-def join_predictions(parts: Sequence["ClipPredictions"]) -> "ClipPredictions":
-    """The predictions of several parts, one after the other."""
+def join_predictions(splits: Sequence["ClipPredictions"]) -> "ClipPredictions":
+    """Concatenate the predictions of several splits."""
     from asc_tf.evaluation.predictor import ClipPredictions
 
-    sizes = [len(part.clips) for part in parts]
+    sizes = [len(each.clips) for each in splits]
     firsts = np.cumsum([0, *sizes[:-1]])
-    ids = [part.clip_ids + first for part, first in zip(parts, firsts, strict=True)]
+    ids = [each.clip_ids + first for each, first in zip(splits, firsts, strict=True)]
     return ClipPredictions(
-        np.concatenate([part.clips for part in parts]),
-        np.concatenate([part.segments for part in parts]),
+        np.concatenate([each.clips for each in splits]),
+        np.concatenate([each.segments for each in splits]),
         np.concatenate(ids),
     )
 
 
-def kept_epoch(workdir: Workdir, config: Config) -> dict[str, Any] | None:
-    """Find the epoch whose model `model.keras` is.
+def find_model_epoch(workdir: Workdir, config: Config) -> dict[str, Any] | None:
+    """Find the epoch of the model in `model.keras`.
 
     Returns:
-        `keep` (best or last), `epoch` and `epochs` (trained so far); None where the run
-        has no history.
+        `keep` (best or last), `epoch` and `epochs` (number of trained ones); None if
+        the run has no history.
     """
     from asc_tf.report.history import read_history
-    from asc_tf.training.model_file import kept_row
+    from asc_tf.training.model_file import select_row
 
     if not workdir.history_file.is_file():
         return None
@@ -153,7 +160,7 @@ def kept_epoch(workdir: Workdir, config: Config) -> dict[str, Any] | None:
         dict(zip(columns, values, strict=True))
         for values in zip(*columns.values(), strict=True)
     ]
-    row = kept_row(rows, config.train.keep)
+    row = select_row(rows, config.train.keep)
     if row is None:
         return None
     return {
@@ -163,12 +170,12 @@ def kept_epoch(workdir: Workdir, config: Config) -> dict[str, Any] | None:
     }
 
 
-def describe_kept(kept: dict[str, Any] | None) -> list[str]:
-    """A sentence on the epoch that `kept_epoch` gives, if it gives one."""
-    if kept is None:
+def describe_model_epoch(epoch: dict[str, Any] | None) -> list[str]:
+    """Describe the result of `find_model_epoch` in a sentence, if there is one."""
+    if epoch is None:
         return []
     why = {"best": "the one with the lowest validation loss", "last": "the last one"}
     return [
-        f"The model is that of epoch {kept['epoch']} of {kept['epochs']}, "
-        f"{why[kept['keep']]}."
+        f"The model is that of epoch {epoch['epoch']} of {epoch['epochs']}, "
+        f"{why[epoch['keep']]}."
     ]

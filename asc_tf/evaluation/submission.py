@@ -1,7 +1,6 @@
 """Average the predictions of runs and rank the labels of each clip."""
 
 import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,19 +9,20 @@ from typing import NamedTuple
 import numpy as np
 
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.files import format_csv
 from asc_tf.dsp.segments import SMALLEST
 from asc_tf.evaluation import metrics
 from asc_tf.workdir import Workdir
 
 
 class Predictions(NamedTuple):
-    """What one run says of the test part.
+    """Predictions of a run for the test split.
 
     Attributes:
         files: Paths of the clips.
         labels: Class order.
-        truth: Label of each clip, or the empty string for all of them.
-        probabilities: float64 `[clips, labels]`.
+        truth: Label of each clip; empty for all of them if they have no labels.
+        probabilities: Probabilities, float64 `[clips, labels]`.
     """
 
     files: tuple[str, ...]
@@ -31,21 +31,21 @@ class Predictions(NamedTuple):
     probabilities: np.ndarray
 
 
-def describe_scores(found: Predictions) -> str:
-    """The scores of the averaged predictions, if the clips have labels."""
-    if not all(found.truth):
+def describe_scores(predictions: Predictions) -> str:
+    """Format the scores of predictions, if the clips have labels."""
+    _, labels, truth, probabilities = predictions
+    if not all(truth):
         return "they have no labels, so there are no scores"
-    ids = {label: index for index, label in enumerate(found.labels)}
-    truth = np.array([ids[label] for label in found.truth])
-    scores = metrics.evaluate(found.labels, truth, found.probabilities)
+    ids = np.array([labels.index(label) for label in truth])
+    scores = metrics.compute_metrics(labels, ids, probabilities)
     return f"mAP@3 {scores['map_at_3']:.3f}, accuracy {scores['accuracy']:.1%}"
 
 
 def read_predictions(run: Workdir) -> Predictions:
-    """The predictions of the test part that `asc-tf evaluate` has written.
+    """Read the predictions for the test split that `asc-tf evaluate` wrote.
 
     Raises:
-        UsageError: If there are none.
+        UsageError: If the run has no predictions.
         UserError: If the table is damaged.
     """
     path = run.report / "predictions.csv"
@@ -63,46 +63,46 @@ def read_predictions(run: Workdir) -> Predictions:
         files = tuple(row["file"] for row in rows)
         known = all(label in labels for label in truth) or not any(truth)
         if not rows or not known or not np.isfinite(values).all():
-            raise ValueError("no rows" if not rows else "values that are none")
+            raise ValueError("no rows" if not rows else "unknown labels or values")
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(
-            f"{path}: no table of predictions ({error}); run asc-tf evaluate "
+            f"{path}: not a table of predictions ({error}); run asc-tf evaluate "
             f"--workdir={run.path} again"
         ) from error
     return Predictions(files, labels, truth, np.array(values))
 
 
-def left_out(runs: Sequence[Workdir]) -> tuple[str, ...]:
-    """Paths of the test clips that an evaluation left out, by its report.
+def read_excluded(runs: Sequence[Workdir]) -> tuple[str, ...]:
+    """Read from the reports which test clips the evaluations left out.
 
     Raises:
         UserError: If a report is damaged.
     """
-    found: set[str] = set()
+    paths: set[str] = set()
     for run in runs:
         path = run.report / "report.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            found.update(str(clip["file"]) for clip in content["excluded"])
+            paths.update(str(clip["file"]) for clip in content["excluded"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path}: no report ({error}); run asc-tf evaluate "
+                f"{path}: not a report ({error}); run asc-tf evaluate "
                 f"--workdir={run.path} again"
             ) from error
-    return tuple(sorted(found))
+    return tuple(sorted(paths))
 
 
 def average_predictions(
     runs: Sequence[Predictions], names: Sequence[str]
 ) -> Predictions:
-    """The normalized geometric mean of the runs' probabilities.
+    """Average predictions: normalized geometric mean of the probabilities.
 
     Args:
-        runs: What each run says.
-        names: Their folders, for messages.
+        runs: Predictions of each run.
+        names: Folder of each run, for messages.
 
     Raises:
-        UserError: If two of them are not of the same clips and labels.
+        UserError: If two runs do not have the same clips and labels.
     """
     first = runs[0]
     for name, run in zip(names[1:], runs[1:], strict=True):
@@ -113,7 +113,7 @@ def average_predictions(
             about = f", {odd[0]} for one" if odd else ""
             raise UserError(
                 f"{name}: its test clips are not those of {names[0]}{about}; runs of "
-                "folds that validate on different clips share a test part, those of "
+                "folds that validate on different clips share a test split, those of "
                 "folds that test on different clips do not"
             )
     logs = [np.log(np.maximum(run.probabilities, SMALLEST)) for run in runs]
@@ -121,22 +121,23 @@ def average_predictions(
     return first._replace(probabilities=mean / mean.sum(axis=1, keepdims=True))
 
 
-def table(found: Predictions, top_k: int, lost: Sequence[str] = ()) -> str:
-    """The text of the table: a row per clip, its `top_k` most probable labels.
+def format_table(
+    predictions: Predictions, top_k: int, excluded: Sequence[str] = ()
+) -> str:
+    """Format a CSV table with the `top_k` most probable labels of each clip.
 
     Args:
-        found: The predictions.
-        top_k: Guesses per clip.
-        lost: Paths of clips without a prediction; theirs is the mean of all.
+        predictions: Averaged predictions.
+        top_k: Number of labels per clip.
+        excluded: Paths of clips without a prediction, which get the mean of all.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["fname", "label"])
-    words = [label.replace(" ", "_") for label in found.labels]
-    usual = np.tile(found.probabilities.mean(axis=0), (len(lost), 1))
-    probabilities = np.concatenate([found.probabilities, usual])
+    words = [label.replace(" ", "_") for label in predictions.labels]
+    mean = predictions.probabilities.mean(axis=0)
+    means = np.tile(mean, (len(excluded), 1))
+    probabilities = np.concatenate([predictions.probabilities, means])
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
-    for file, best in zip((*found.files, *lost), order, strict=True):
-        guesses = " ".join(words[index] for index in best)
-        writer.writerow([Path(file).name, guesses])
-    return text.getvalue()
+    rows = [
+        {"fname": Path(file).name, "label": " ".join(words[index] for index in best)}
+        for file, best in zip((*predictions.files, *excluded), order, strict=True)
+    ]
+    return format_csv(("fname", "label"), rows)

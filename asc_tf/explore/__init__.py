@@ -1,1 +1,1 @@
-"""A corpus on one page: choose clips, compute what is drawn and played."""
+"""explore.html of a corpus: choose clips, compute features, draw them."""

@@ -1,1 +1,1 @@
-"""Trained models to SavedModel and TFLite files, each checked against Keras."""
+"""Export of trained models to SavedModel and TFLite, each file compared with Keras."""

@@ -10,27 +10,28 @@ import numpy as np
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import DiskFullError, tree_bytes, tree_sha256
+from asc_tf.core.files import DiskFullError, count_bytes, hash_path
 from asc_tf.edge.container import FORMAT_VERSION
-from asc_tf.evaluation.predictor import Predictor, load
+from asc_tf.evaluation.load import load
+from asc_tf.evaluation.predictor import Predictor
 from asc_tf.evaluation.scoring import score
-from asc_tf.manifest import Manifest, evenly
+from asc_tf.manifest import Manifest, pick_evenly
 from asc_tf.pipeline.evaluation_data import scan_splits
 from asc_tf.pipeline.run import Run
-from asc_tf.workdir import environment
+from asc_tf.workdir import describe_environment
 
 FILES = {
     "saved_model": "saved_model/1",
     "float32": "float32.tflite",
     "int8": "int8.tflite",
 }
-"""The file of each format in an export folder."""
+"""File of each format in an export folder."""
 
 REJECTED = ".rejected"
-"""What is added to the name of a file that is not accepted."""
+"""Suffix of the names of rejected files."""
 
 MAX_FLOAT_DIFFERENCE = 1e-3
-"""Largest accepted difference of the probabilities of a float file and Keras."""
+"""Largest accepted difference between the probabilities of a float file and Keras."""
 
 WARM_UP, LATENCY_RUNS = 5, 50
 
@@ -41,7 +42,7 @@ def compare_with_keras(
     """Compare every file of an export folder with the Keras model.
 
     Args:
-        model: The Keras model.
+        model: Keras model.
         run: The run, with the clips of `split` scanned.
         split: Split on which files have to agree; scores on the test split are
             reported too.
@@ -49,12 +50,12 @@ def compare_with_keras(
         missing: Reason why a format has no file.
 
     Returns:
-        The content of export.json.
+        Content of export.json.
     """
-    from asc_tf.models.cost import macs
+    from asc_tf.models.cost import count_macs
 
     config = run.config
-    chosen = tuple(evenly(run.manifest.clips_in(split), config.export.check_clips))
+    chosen = tuple(pick_evenly(run.manifest.clips_in(split), config.export.check_clips))
     runs = {split: run.with_manifest(dataclasses.replace(run.manifest, clips=chosen))}
     try:
         runs["test"] = scan_splits(run, "test")
@@ -66,13 +67,15 @@ def compare_with_keras(
     references = {
         name: keras_model.predict_split(each, name).clips for name, each in runs.items()
     }
-    described: dict[str, Any] = {
+    content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "model": config.model.name,
         "parameters": model.count_params(),
-        "macs": macs(model),
+        "macs": count_macs(model),
         "macs_note": "one segment, without the front-end",
-        "environment": {k: v for k, v in environment().items() if k != "command"},
+        "environment": {
+            k: v for k, v in describe_environment().items() if k != "command"
+        },
         "keras": {
             name: {
                 "n_clips": len(reference),
@@ -87,8 +90,8 @@ def compare_with_keras(
         row = {"file": "", "reason": missing}
         if (folder / FILES[name]).exists():
             row = _check_file(name, folder, runs, references)
-        described["rejected" if "reason" in row else "formats"][name] = row
-    return described
+        content["rejected" if "reason" in row else "formats"][name] = row
+    return content
 
 
 def _check_file(
@@ -109,8 +112,8 @@ def _check_file(
         Row of export.json; it has a `reason` if the file is rejected.
     """
     path = folder / FILES[name]
-    row: dict[str, Any] = {"file": FILES[name], "bytes": tree_bytes(path)}
-    row["sha256"] = tree_sha256(path)
+    row: dict[str, Any] = {"file": FILES[name], "bytes": count_bytes(path)}
+    row["sha256"] = hash_path(path)
     try:
         predictor = load(path)
         for split, run in runs.items():

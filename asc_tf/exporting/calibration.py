@@ -6,7 +6,7 @@ import numpy as np
 
 from asc_tf.dsp import channels
 from asc_tf.dsp.preprocessing import Preprocessing
-from asc_tf.manifest import evenly
+from asc_tf.manifest import pick_evenly
 from asc_tf.pipeline.evaluation_data import load_waveforms, scan_splits
 from asc_tf.pipeline.run import Run
 
@@ -28,10 +28,10 @@ def calibration_segments(run: Run) -> np.ndarray:
     config = run.config
     count = config.export.calibration_segments
     run = scan_splits(run, "train")
-    clips = tuple(evenly(run.manifest.clips_in("train"), count))
+    clips = tuple(pick_evenly(run.manifest.clips_in("train"), count))
     run = run.with_manifest(dataclasses.replace(run.manifest, clips=clips))
     waveforms = load_waveforms(run, "train")
-    preprocessing = Preprocessing.of(config.audio, config.evaluate)
+    preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
     by_clip: list[list[np.ndarray]] = [[] for _ in clips]
     with reading():
         for batch in segment_batches(
@@ -40,12 +40,12 @@ def calibration_segments(run: Run) -> np.ndarray:
             for segment, clip in zip(batch["waveform"], batch["clip"], strict=True):
                 by_clip[int(clip)].append(segment.numpy())
     share = -(-count // len(clips))
-    segments = [each for drawn in by_clip for each in evenly(drawn, share)][:count]
+    segments = [each for drawn in by_clip for each in pick_evenly(drawn, share)][:count]
     if segments[0].ndim == 2:
         # A model of two channels will meet mono files too.
         segments += [
             _as_mono(segment, config.audio.channels)
-            for segment in evenly(segments, MONO_SEGMENTS)
+            for segment in pick_evenly(segments, MONO_SEGMENTS)
         ]
     return np.stack(segments)
 
@@ -53,4 +53,4 @@ def calibration_segments(run: Run) -> np.ndarray:
 def _as_mono(segment: np.ndarray, setting: str) -> np.ndarray:
     """Return a segment of two channels as a file with both channels alike gives it."""
     mono = segment[:, 0] if setting == "mid_side" else segment.mean(axis=1)
-    return channels.view(mono[:, np.newaxis], setting)
+    return channels.select_view(mono[:, np.newaxis], setting)

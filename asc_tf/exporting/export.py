@@ -10,7 +10,7 @@ from typing import Any
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import replacing, write_text
+from asc_tf.core.files import write_atomically, write_text
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.container import FORMAT_VERSION
 from asc_tf.evaluation.scoring import describe_left_out
@@ -18,20 +18,20 @@ from asc_tf.exporting.acceptance import FILES, compare_with_keras
 from asc_tf.exporting.calibration import calibration_segments
 from asc_tf.pipeline.evaluation_data import scan_splits
 from asc_tf.pipeline.run import Run
-from asc_tf.workdir import Workdir, without_places
+from asc_tf.workdir import Workdir, remove_paths
 
 
-def checked_split(parts: Collection[str]) -> str:
-    """The split whose clips every file is checked on."""
-    return "validation" if "validation" in parts else "train"
+def choose_check_split(splits: Collection[str]) -> str:
+    """Choose the split on whose clips the files are compared with Keras."""
+    return "validation" if "validation" in splits else "train"
 
 
-def rejections(described: dict[str, Any]) -> list[str]:
-    """The name of each rejected format, where it is kept, and the reason."""
+def describe_rejections(content: dict[str, Any]) -> list[str]:
+    """Describe each rejected format of export.json: its file and the reason."""
     return [
         f"{name} is rejected{' and kept as ' * bool(row['file'])}{row['file']}: "
         f"{row['reason']}"
-        for name, row in described["rejected"].items()
+        for name, row in content["rejected"].items()
     ]
 
 
@@ -41,16 +41,17 @@ def export(
     """Export the model of a run.
 
     Args:
-        workdir: The run folder.
-        output: The folder to write: new, or an earlier export, which is replaced.
+        workdir: Run folder.
+        output: Folder to write: a new one, or an earlier export, which is replaced.
         changes: Configuration keys to use instead of the run's.
 
     Returns:
-        The content of export.json: what was measured of each of the `formats`, and of
-        each that is `rejected`, with the reason.
+        Content of export.json: the measurements of accepted `formats` and of `rejected`
+        ones, which have a reason too.
 
     Raises:
-        UserError: If every format is rejected where an earlier export is, which stays.
+        UserError: If every format is rejected and `output` has an earlier export, which
+            stays.
         DiskFullError: If the disk is full; an earlier export stays.
     """
     from asc_tf.report import write_export_page
@@ -60,58 +61,63 @@ def export(
     config = run.config
     _check_output(output)
     model = load_whole(workdir.require_model())
-    split = checked_split(config.dataset.training_splits)
+    split = choose_check_split(config.dataset.training_splits)
     if split == "train":
         print("no validation split: files are checked on training clips")
     run = scan_splits(run, split, max_left_out=config.dataset.max_missing)
     if lacking := describe_left_out(run.manifest, [split]):
         print(f"PARTIAL: {lacking}")
-    with replacing(output) as folder:
+    with write_atomically(output) as folder:
         folder.mkdir()
-        metadata = _metadata(config, workdir.labels())
-        failed = _write_formats(model, run, metadata, folder)
-        described = compare_with_keras(model, run, split, folder, failed)
-        if not described["formats"] and _exported_files(output):
-            reasons = [row["reason"] for row in described["rejected"].values()]
+        metadata = _make_metadata(config, workdir.labels())
+        missing = _write_formats(model, run, metadata, folder)
+        content = compare_with_keras(model, run, split, folder, missing)
+        if not content["formats"] and _read_exported_files(output):
+            reasons = [row["reason"] for row in content["rejected"].values()]
             raise UserError(
                 f"no format is accepted, and {output} is as it was: "
                 f"{'; '.join(reasons)}"
             )
-        files = {row["file"]: row["sha256"] for row in described["formats"].values()}
+        files = {row["file"]: row["sha256"] for row in content["formats"].values()}
         text = json.dumps(metadata | {"files": files}, indent=2)
         write_text(folder / "model.json", text + "\n")
-        write_text(folder / "export.json", json.dumps(described, indent=2) + "\n")
-        write_export_page(folder / "export.html", described)
-    return described
+        write_text(folder / "export.json", json.dumps(content, indent=2) + "\n")
+        write_export_page(folder / "export.html", content)
+    return content
 
 
 def _check_output(output: Path) -> None:
-    """Refuse to replace a folder that is no export."""
+    """Refuse to replace a folder that is not an export.
+
+    Raises:
+        UsageError: If `output` is a file, or a folder with other content.
+    """
     if output.is_file():
         raise UsageError(f"--output={output}: a file, not a folder")
-    if output.is_dir() and any(output.iterdir()) and _exported_files(output) is None:
+    is_used = output.is_dir() and any(output.iterdir())
+    if is_used and _read_exported_files(output) is None:
         raise UsageError(
             f"--output={output}: not empty and not an export; name a new folder"
         )
 
 
-def _exported_files(folder: Path) -> Any:
-    """The files that an earlier export lists; None where there is no export."""
+def _read_exported_files(folder: Path) -> Any:
+    """Read the list of files of an earlier export; None if the folder is not one."""
     try:
-        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        is_export = {"format_version", "labels", "files"} <= set(described)
-        return described["files"] if is_export else None
+        metadata = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        is_export = {"format_version", "labels", "files"} <= set(metadata)
+        return metadata["files"] if is_export else None
     except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 
-def _metadata(config: Config, labels: Sequence[str]) -> dict[str, Any]:
-    """Return the metadata that every file of an export carries."""
+def _make_metadata(config: Config, labels: Sequence[str]) -> dict[str, Any]:
+    """Make the metadata that each file of an export contains."""
     return {
         "format_version": FORMAT_VERSION,
         "labels": list(labels),
-        **dataclasses.asdict(Preprocessing.of(config.audio, config.evaluate)),
-        "config": without_places(config),
+        **dataclasses.asdict(Preprocessing.from_config(config.audio, config.evaluate)),
+        "config": remove_paths(config),
     }
 
 
@@ -119,12 +125,12 @@ def _write_formats(model: Any, run: Run, metadata: dict[str, Any], folder: Path)
     """Write the model files of an export folder.
 
     Returns:
-        The reason why a file could not be written; empty if all were.
+        Reason to report for formats without a file.
     """
     from asc_tf.edge.container import write_metadata
     from asc_tf.exporting import saved_model, tflite
 
-    config, failed = run.config, ""
+    config, reason = run.config, ""
     formats = config.export.formats
     if "saved_model" in formats:
         path = folder / FILES["saved_model"]
@@ -136,9 +142,9 @@ def _write_formats(model: Any, run: Run, metadata: dict[str, Any], folder: Path)
             source = Path(temporary) / "one_segment"
             saved_model.write_one_segment(model, source)
             body = model.layers[-1].name
-            drawn = calibration_segments(run)
-            converted, failed = tflite.convert(source, edge_formats, drawn, body)
+            segments = calibration_segments(run)
+            converted, reason = tflite.convert(source, edge_formats, segments, body)
             for name, path in converted.items():
                 shutil.move(path, folder / FILES[name])
                 write_metadata(folder / FILES[name], metadata | {"precision": name})
-    return failed
+    return reason

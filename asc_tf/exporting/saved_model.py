@@ -1,4 +1,4 @@
-"""The SavedModel: waveforms or encoded WAV bytes in, probabilities and labels out."""
+"""SavedModel from waveforms or encoded WAV files to probabilities and labels."""
 
 import contextlib
 import json
@@ -9,12 +9,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from asc_tf.audio.decode import decode_wav, is_sound
-from asc_tf.audio.segment import all_segments, pool
+from asc_tf.audio.decode import decode_wav, has_valid_samples
+from asc_tf.audio.segment import cut_segments, pool
 from asc_tf.config import Audio, Evaluate
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.dsp.streaming import BAD_SAMPLES
-from asc_tf.evaluation.predictor import METADATA
+from asc_tf.evaluation.load import METADATA
 from asc_tf.frontend import FrontendLayer
 
 
@@ -28,49 +28,70 @@ def write_saved_model(
 ) -> None:
     """Write a SavedModel of core TensorFlow operations.
 
-    Signatures, with the outputs `probabilities` float32 `[batch, labels]` and `label`
-    string `[batch]`:
+    It has two signatures, with the outputs `probabilities` float32 `[batch, labels]`
+    and `label` string `[batch]`:
 
     - `serving_default`: `waveform` float32 `[batch, samples]` in [-1, 1], at
-      `audio.sample_rate`; `[batch, samples, 2]` where the model hears two channels, as
-      `asc_tf.dsp.channels.view` makes them (left and right, or mid and side). Any
-      length; longer ones are cut into segments, whose probabilities are pooled.
-    - `encoded`: `encoded` string `[batch]`, the bytes of WAV files of any rate and
-      length.
+      `audio.sample_rate`; `[batch, samples, 2]` for a model of two channels, as
+      `asc_tf.dsp.channels.select_view` makes them (left and right, or mid and side).
+      Any length; longer ones are cut into segments, whose probabilities are pooled.
+    - `encoded`: `encoded` string `[batch]`, the bytes of WAV files of any sample rate
+      and length.
 
     A row that cannot be classified (no samples, samples that are not finite or far
     beyond full scale, bytes that cannot be decoded) fails the request with an
-    InvalidArgumentError that names the row and says why. A batch without rows gives
+    InvalidArgumentError that names the row and the reason. A batch without rows gives
     outputs without rows.
 
     Args:
-        model: Waveform of one segment to probabilities.
-        audio: The audio settings.
-        evaluate: Which segments are heard, and how they are pooled.
+        model: Model from the waveform of one segment to probabilities.
+        audio: Audio settings.
+        evaluate: Settings of segments and pooling.
         labels: Class order.
-        metadata: What `model.json` shall say.
-        path: The folder to write; it must not exist.
+        metadata: Content of `model.json`.
+        path: Folder to write; it must not exist.
     """
-    by_segment, shape = (
-        _segment_probabilities(model, audio, evaluate),
-        model.input_shape,
-    )
+    from_waveform, from_encoded = _make_signatures(model, audio, evaluate, labels)
+    # The model is not tracked: its variables come with the endpoints, and would be
+    # written twice otherwise.
+    archive = keras.export.ExportArchive()
+    shape = [None, None, *model.input_shape[2:]]
+    waveforms = tf.TensorSpec(shape, tf.float32, name="waveform")
+    archive.add_endpoint("serving_default", from_waveform, [waveforms])
+    files = tf.TensorSpec([None], tf.string, name="encoded")
+    archive.add_endpoint("encoded", from_encoded, [files])
+    archive.write_out(path, verbose=False)
+    (path / METADATA).parent.mkdir(exist_ok=True)
+    (path / METADATA).write_text(json.dumps(metadata, indent=2), encoding="utf-8")
+    one_segment = [1, *Preprocessing.from_config(audio, evaluate).segment_shape]
+    _write_warmup(path / "assets.extra" / "tf_serving_warmup_requests", one_segment)
+
+
+def _make_signatures(
+    model: keras.Model, audio: Audio, evaluate: Evaluate, labels: Sequence[str]
+) -> tuple[Callable, Callable]:
+    """Make the functions from waveforms and from encoded files to the outputs."""
     names = tf.constant(list(labels))
 
-    def answer(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+    def classify(waveforms: tf.Tensor) -> tf.Tensor:
+        return _classify_segments(model, waveforms, audio, evaluate)
+
+    def make_outputs(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
         best = tf.argmax(probabilities, axis=1)
         return {"probabilities": probabilities, "label": tf.gather(names, best)}
 
     def from_waveform(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.control_dependencies(_check_rows(waveform)):
-            return answer(pool(by_segment(tf.identity(waveform)), evaluate.pooling))
+            by_segment = classify(tf.identity(waveform))
+            return make_outputs(pool(by_segment, evaluate.pooling))
 
     def from_file(file: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         contents, row = file
         name = tf.strings.join(["row ", tf.strings.as_string(row), " of encoded"])
         # The views of a file are examples of their own, pooled as its segments are.
-        found = by_segment(decode_wav(contents, audio, name))
-        return pool(tf.reshape(found, [1, -1, len(labels)]), evaluate.pooling)[0]
+        by_view = classify(decode_wav(contents, audio, name))
+        by_segment = tf.reshape(by_view, [1, -1, len(labels)])
+        return pool(by_segment, evaluate.pooling)[0]
 
     def from_encoded(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = tf.map_fn(
@@ -78,42 +99,32 @@ def write_saved_model(
             (encoded, tf.range(tf.size(encoded))),
             fn_output_signature=tf.TensorSpec([len(labels)], tf.float32),
         )
-        return answer(probabilities)
+        return make_outputs(probabilities)
 
-    # What is tracked would be written twice; the endpoints bring their variables.
-    archive = keras.export.ExportArchive()
-    waveforms = tf.TensorSpec([None, None, *shape[2:]], tf.float32, name="waveform")
-    archive.add_endpoint("serving_default", from_waveform, [waveforms])
-    files = tf.TensorSpec([None], tf.string, name="encoded")
-    archive.add_endpoint("encoded", from_encoded, [files])
-    archive.write_out(path, verbose=False)
-    (path / METADATA).parent.mkdir(exist_ok=True)
-    (path / METADATA).write_text(json.dumps(metadata, indent=2), encoding="utf-8")
-    one_segment = [1, *Preprocessing.of(audio, evaluate).segment_shape]
-    _write_warmup(path / "assets.extra" / "tf_serving_warmup_requests", one_segment)
+    return from_waveform, from_encoded
 
 
 def write_one_segment(model: keras.Model, path: Path) -> None:
-    """Write the SavedModel of one segment that becomes a .tflite.
+    """Write the SavedModel of one segment that is converted to a .tflite.
 
     Its only signature, `serving_default`, takes `waveform` float32 `[1, samples]` (or
-    `[1, samples, 2]`) and gives `probabilities` float32 `[1, labels]`. The batch is
-    fixed because LiteRT plans its memory once.
+    `[1, samples, 2]`) and returns `probabilities` float32 `[1, labels]`. The batch size
+    is fixed because LiteRT plans its memory once.
     """
     archive = keras.export.ExportArchive()
-    with portable(model):
+    with use_portable_operations(model):
         archive.add_endpoint(
             "serving_default",
             lambda waveform: {"probabilities": model(waveform)},
             [tf.TensorSpec([1, *model.input_shape[1:]], tf.float32, name="waveform")],
         )
-        # It traces the endpoint.
+        # The endpoint is traced here, so the call belongs in the block.
         archive.write_out(path, verbose=False)
 
 
 @contextlib.contextmanager
-def portable(model: keras.Model) -> Iterator[None]:
-    """Let the front-end of a model use only operations that LiteRT has."""
+def use_portable_operations(model: keras.Model) -> Iterator[None]:
+    """Restrict the front-end of a model to operations that LiteRT has."""
     layers = [layer for layer in model.layers if isinstance(layer, FrontendLayer)]
     for layer in layers:
         layer.portable = True
@@ -124,35 +135,40 @@ def portable(model: keras.Model) -> Iterator[None]:
             layer.portable = False
 
 
-def _segment_probabilities(
-    model: keras.Model, audio: Audio, evaluate: Evaluate
-) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Waveforms `[batch, samples, ...]` to `[batch, segments, labels]`."""
+def _classify_segments(
+    model: keras.Model, waveforms: tf.Tensor, audio: Audio, evaluate: Evaluate
+) -> tf.Tensor:
+    """Classify the segments of waveforms.
 
-    def probabilities(waveforms: tf.Tensor) -> tf.Tensor:
-        length, hop = audio.segment_samples, audio.hop_samples
-        segments = all_segments(
-            waveforms,
-            length,
-            hop,
-            evaluate.segments,
-            audio.short_clips,
-            audio.last_segment,
-        )
-        shape = tf.shape(segments)
-        rows = tf.reshape(segments, [-1, *model.input_shape[1:]])
-        # Convolutions fail on an empty batch: a row of silence stands in for it.
-        is_empty = tf.cast(tf.shape(rows)[0] == 0, tf.int32)
-        filled = tf.pad(rows, [[0, is_empty]] + [[0, 0]] * (rows.shape.rank - 1))
-        found = model(filled)[: tf.shape(rows)[0]]
-        return tf.reshape(found, [shape[0], shape[1], found.shape[-1]])
+    Args:
+        model: Model from the waveform of one segment to probabilities.
+        waveforms: float32 `[batch, samples, ...]`.
+        audio: Audio settings.
+        evaluate: Settings of segments.
 
-    return probabilities
+    Returns:
+        Probabilities, float32 `[batch, segments, labels]`.
+    """
+    segments = cut_segments(
+        waveforms,
+        audio.segment_samples,
+        audio.hop_samples,
+        evaluate.segments,
+        audio.short_clips,
+        audio.last_segment,
+    )
+    shape = tf.shape(segments)
+    rows = tf.reshape(segments, [-1, *model.input_shape[1:]])
+    # Convolutions fail on an empty batch, so that it gets a row of silence.
+    is_empty = tf.cast(tf.shape(rows)[0] == 0, tf.int32)
+    filled = tf.pad(rows, [[0, is_empty]] + [[0, 0]] * (rows.shape.rank - 1))
+    probabilities = model(filled)[: tf.shape(rows)[0]]
+    return tf.reshape(probabilities, [shape[0], shape[1], probabilities.shape[-1]])
 
 
 def _check_rows(waveforms: tf.Tensor) -> list[tf.Operation]:
-    """Assertions that every row of `[batch, samples, ...]` can be classified."""
-    sound = is_sound(waveforms, list(range(1, waveforms.shape.rank)))
+    """Make the assertions that each row of `[batch, samples, ...]` is usable."""
+    sound = has_valid_samples(waveforms, list(range(1, waveforms.shape.rank)))
     bad = tf.strings.as_string(tf.where(~sound)[:, 0])
     rows = tf.strings.reduce_join(bad, separator=", ")
     reason = tf.strings.join(["row ", rows, f" of waveform: {BAD_SAMPLES}"])
@@ -163,7 +179,7 @@ def _check_rows(waveforms: tf.Tensor) -> list[tf.Operation]:
 
 
 def _write_warmup(path: Path, shape: Sequence[int]) -> None:
-    """A request that TF Serving sends itself at its start: the first is not slow."""
+    """Write a request that TF Serving runs at its start, so that the first is fast."""
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     request = predict_pb2.PredictRequest()

@@ -1,7 +1,7 @@
-"""SavedModel to .tflite, in a process of its own.
+"""Conversion of a SavedModel to .tflite files, in a child process.
 
-The converter and the quantizer can end their process on a network they dislike; here
-that is an error message and nothing more.
+The converter and the quantizer can crash their process on some networks. In a child
+process this is an error message and nothing more.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asc_tf.core.files import DiskFullError, is_disk_full, replacing
+from asc_tf.core.files import DiskFullError, is_disk_full, write_atomically
 
 CALIBRATION = "calibration.float32"
 
@@ -22,23 +22,24 @@ CALIBRATION = "calibration.float32"
 def convert(
     saved_model: Path, formats: Sequence[str], segments: np.ndarray, body: str
 ) -> tuple[dict[str, Path], str]:
-    """Convert a one-segment SavedModel, beside which the results are written.
+    """Convert a SavedModel of one segment; the .tflite files are written beside it.
 
     Args:
-        saved_model: Written by `asc_tf.exporting.saved_model.write_one_segment`.
-        formats: `float32` and `int8`, or one of them.
-        segments: Calibration data, float32 `[n, samples]`, of the training part.
-        body: Name of the model without its front-end; only this part becomes int8,
-            because a quantized logarithm of a spectrum is ruined.
+        saved_model: Folder that `asc_tf.exporting.saved_model.write_one_segment` wrote.
+        formats: `float32`, `int8` or both.
+        segments: Representative data of the training split, float32 `[n, samples]`.
+        body: Name of the model without its front-end. Only the body becomes int8,
+            because quantization ruins the logarithm of a spectrum.
 
     Returns:
-        The .tflite of each format that could be made, and why another could not.
+        The .tflite of each format that was converted, and the reason to report for the
+        others.
 
     Raises:
         DiskFullError: If the disk is full.
     """
     folder = saved_model.parent
-    # Raw bytes, because on a full disk the error of `np.save` does not say so.
+    # Raw bytes, because the error of `np.save` does not tell that the disk is full.
     (folder / CALIBRATION).write_bytes(np.ascontiguousarray(segments, np.float32).data)
     task = {
         "saved_model": str(saved_model),
@@ -46,22 +47,23 @@ def convert(
         "body": body,
         "calibration_shape": segments.shape,
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "asc_tf.exporting.tflite", json.dumps(task)],
         capture_output=True,
         text=True,
         errors="replace",
     )
     paths = {name: folder / f"{name}.tflite" for name in formats}
-    made = {name: path for name, path in paths.items() if path.is_file()}
-    last = (done.stderr.strip() or "no message").split("\n")[-1]
-    if len(made) < len(paths) and is_disk_full(last):
+    converted = {name: path for name, path in paths.items() if path.is_file()}
+    message = (process.stderr.strip() or "no message").split("\n")[-1]
+    if len(converted) < len(paths) and is_disk_full(message):
         raise DiskFullError(folder)
-    return made, f"the conversion failed (exit code {done.returncode}): {last}"
+    code = process.returncode
+    return converted, f"the conversion failed (exit code {code}): {message}"
 
 
 def main(task: str) -> None:
-    """The child process: does what `task`, a JSON object, says."""
+    """Run the task of `convert`, a JSON object, in the child process."""
     settings = json.loads(task)
     saved_model = Path(settings["saved_model"])
     import tensorflow as tf
@@ -79,23 +81,23 @@ def main(task: str) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that is whole if it is there, however this process may end."""
-    with replacing(path) as temporary:
+    """Write a file that is complete if it exists, even if this process crashes."""
+    with write_atomically(path) as temporary:
         temporary.write_bytes(content)
 
 
 def _quantize(content: bytes, segments: np.ndarray, body: str) -> bytes:
     """Quantize the body to int8; front-end and softmax stay in float.
 
-    What is inside a loop, the steps of a recurrent layer, has int8 weights and computes
+    Operations in a loop, the steps of a recurrent layer, have int8 weights and compute
     in float.
     """
     from ai_edge_quantizer import qtyping, quantizer
     from ai_edge_quantizer.calibrator import CalibrationMode
 
-    content, has_loops = _loops_named(content)
-    work = quantizer.Quantizer(content)
-    work.add_static_config(
+    content, has_loops = _rename_loop_tensors(content)
+    quantization = quantizer.Quantizer(content)
+    quantization.add_static_config(
         regex=rf".*/{body}(_\d+)?/.*",
         operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
         activation_num_bits=8,
@@ -103,29 +105,32 @@ def _quantize(content: bytes, segments: np.ndarray, body: str) -> bytes:
     )
     mode = CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS
     if has_loops:
-        work.add_dynamic_config(
+        quantization.add_dynamic_config(
             regex=rf"{LOOP}\d+/.*",
             operation_name=qtyping.TFLOperationName.FULLY_CONNECTED,
             num_bits=8,
         )
-        # The other mode reads tensors that a loop has not got.
+        # The other mode reads tensors that a loop does not have.
         mode = CalibrationMode.CALIBRATION_PROFILER_BASED
     with contextlib.redirect_stdout(io.StringIO()):
-        ranges = work.calibrate(
+        ranges = quantization.calibrate(
             {"serving_default": [{"waveform": row[np.newaxis]} for row in segments]},
             mode=mode,
         )
-        return bytes(work.quantize(ranges).quantized_model)
+        return bytes(quantization.quantize(ranges).quantized_model)
 
 
 LOOP = "loop"
 
 
-def _loops_named(content: bytes) -> tuple[bytes, bool]:
-    """The same model, no two of its tensors named alike, and whether it has loops.
+def _rename_loop_tensors(content: bytes) -> tuple[bytes, bool]:
+    """Give the tensors inside loops unique names.
 
-    The quantizer goes by names, and those inside a loop are numbers like `arg0`, the
-    same in each.
+    The quantizer identifies tensors by their names, which are the same in each loop
+    (`arg0` and so on).
+
+    Returns:
+        The model, and whether it has loops.
     """
     from ai_edge_litert.tools import flatbuffer_utils
 
@@ -134,8 +139,8 @@ def _loops_named(content: bytes) -> tuple[bytes, bool]:
     if not loops:
         return content, False
     for number, graph in enumerate(loops):
-        for place, tensor in enumerate(graph.tensors):
-            tensor.name = f"{LOOP}{number}/{place}/".encode()
+        for index, tensor in enumerate(graph.tensors):
+            tensor.name = f"{LOOP}{number}/{index}/".encode()
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), True
 
 

@@ -1,8 +1,8 @@
 """Waveform to features: the only place where a spectrogram is computed.
 
 One Keras layer serves tf.data, the model, the SavedModel and the .tflite alike. It is
-float32 whatever the model's precision, and takes each segment on its own: what else is
-in the batch changes nothing. `Frontend.frames` states the frame-count law.
+float32 whatever the model's precision, and takes each segment on its own: its
+neighbours in the batch change nothing. `Frontend.frames` gives the number of frames.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ import tensorflow as tf
 
 from asc_tf.config import Frontend
 from asc_tf.frontend import compression
-from asc_tf.frontend.spectrum import bands, spectrum_of
+from asc_tf.frontend.spectrum import count_bands, make_spectrum
 
 MIN_DEVIATION = 0.05
-"""Of a band, as a share of the deviation of all bands: one that hardly changes is not
-blown up into noise."""
+"""Minimum band deviation relative to the RMS deviation, so that a band that hardly
+changes is not amplified to noise."""
 
 
 @keras.saving.register_keras_serializable(package="asc_tf")
@@ -35,12 +35,13 @@ class FrontendLayer(keras.layers.Layer):
     several: those of the waveform, then their deltas. Each has statistics of its own.
 
     Args:
-        sample_rate: Hz.
+        sample_rate: Sample rate of the waveforms in Hz.
         settings: The front-end settings, or their mapping.
-        **kwargs: Of `keras.layers.Layer`.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Attributes:
-        portable: Use only operations that LiteRT has; numbers differ in the last bits.
+        portable: Whether to use only operations that LiteRT has; values differ in the
+            last bits.
     """
 
     def __init__(
@@ -51,9 +52,9 @@ class FrontendLayer(keras.layers.Layer):
             settings = Frontend(**settings)
         self.sample_rate, self.settings = sample_rate, settings
         self.portable = False
-        # XLA cannot take complex numbers for pairs of floats, which spectrum.py does.
+        # spectrum.py reads complex numbers as pairs of floats, which XLA cannot do.
         self.supports_jit = False
-        self._spectrum = spectrum_of(settings, sample_rate)
+        self._spectrum = make_spectrum(settings, sample_rate)
 
     def build(self, input_shape: Any) -> None:
         """Create the statistics: mean 0 and scale 1 until `set_statistics`."""
@@ -67,25 +68,25 @@ class FrontendLayer(keras.layers.Layer):
             setattr(self, name, weight)
 
     def call(self, waveform: tf.Tensor) -> tf.Tensor:
-        """Waveforms to features as the model takes them."""
+        """Compute features as the model takes them."""
         return self.standardize(self.extract(waveform))
 
     def extract(self, waveform: tf.Tensor) -> tf.Tensor:
-        """Waveforms to features before standardization (in dB, for log-mel)."""
+        """Compute features before standardization (in dB, for log-mel)."""
         settings = self.settings
         if settings.waveform_range == "min_max":
-            waveform = _spread(waveform)
-        spectrum = self._spectra(waveform)
+            waveform = _scale_to_range(waveform)
+        spectrum = self._compute_spectra(waveform)
         if settings.kind == "pcen":
-            features = compression.pcen(spectrum, settings, self.sample_rate)
+            features = compression.apply_pcen(spectrum, settings, self.sample_rate)
         else:
-            features = compression.logarithm(spectrum, settings)
+            features = compression.take_logarithm(spectrum, settings)
         if settings.kind == "mfcc":
-            features = compression.cepstrum(features, settings.n_mfcc)
-        return compression.with_deltas(features, settings.deltas, settings.delta_width)
+            features = compression.apply_dct(features, settings.n_mfcc)
+        return compression.stack_deltas(features, settings.deltas, settings.delta_width)
 
-    def _spectra(self, waveform: tf.Tensor) -> tf.Tensor:
-        """Spectrum of each channel: `[batch, frames, bands, ...]`."""
+    def _compute_spectra(self, waveform: tf.Tensor) -> tf.Tensor:
+        """Compute the spectrum of each channel: `[batch, frames, bands, ...]`."""
         if len(waveform.shape) == 2:
             return self._spectrum(waveform, self.portable)
         channels = tf.unstack(waveform, axis=2)
@@ -93,7 +94,7 @@ class FrontendLayer(keras.layers.Layer):
         return tf.stack(spectra, axis=3)
 
     def standardize(self, features: tf.Tensor) -> tf.Tensor:
-        """What `extract` gives to features as the model takes them."""
+        """Standardize the features that `extract` gives, and make an image of them."""
         settings = self.settings
         if settings.standardize == "per_clip":
             mean, variance = tf.nn.moments(features, axes=[1, 2], keepdims=True)
@@ -101,17 +102,18 @@ class FrontendLayer(keras.layers.Layer):
         elif settings.standardize != "none":
             features = (features - self.mean) * self.scale
         if settings.image_frames:
-            features = compression.image(
+            features = compression.make_image(
                 features, settings.image_frames, settings.image_bands
             )
         return features
 
     def set_statistics(self, mean: np.ndarray, deviation: np.ndarray) -> None:
-        """Set what standardizes, as `statistics` gives it.
+        """Set the mean and the deviation that standardize features.
 
         Args:
-            mean: Of the training part, of a shape that broadcasts to the layer's.
-            deviation: Likewise.
+            mean: Mean of the training split, from `compute_statistics`, or of a shape
+                that broadcasts to the layer's.
+            deviation: Standard deviation, likewise.
         """
         shape = self.mean.shape
         deviation = np.broadcast_to(deviation, shape)
@@ -128,39 +130,40 @@ class FrontendLayer(keras.layers.Layer):
 
     @property
     def per_decibel(self) -> tf.Tensor:
-        """How much a decibel more of sound adds to each logarithmic feature.
+        """Change of each logarithmic feature per dB of sound.
 
         float32, of a shape that broadcasts to features; 0 for deltas, which a constant
         level does not change.
         """
-        units = compression.per_decibel(self.settings)
-        values = units * tf.convert_to_tensor(self.scale)
+        change = compression.change_per_decibel(self.settings)
+        values = change * tf.convert_to_tensor(self.scale)
         if not self.settings.deltas:
             return values
         channels = values.shape[-1]
-        static = np.arange(channels) < channels // (1 + self.settings.deltas)
-        return values * static.astype(np.float32)
+        is_static = np.arange(channels) < channels // (1 + self.settings.deltas)
+        return values * is_static.astype(np.float32)
 
     def extracted_shape(self, input_shape: tuple) -> tuple:
-        """Shape of what `extract` gives."""
+        """Compute the shape of the features that `extract` gives."""
         batch, samples, *rest = input_shape
         settings = self.settings
         frames = None if samples is None else settings.frames(samples)
-        cepstral = settings.kind == "mfcc"
-        width = settings.n_mfcc if cepstral else bands(settings, self.sample_rate)
+        width = count_bands(settings, self.sample_rate)
+        if settings.kind == "mfcc":
+            width = settings.n_mfcc
         channels = (rest[0] if rest else 1) * (1 + settings.deltas)
         own_axis = rest or settings.deltas
         return (batch, frames, width, *([channels] if own_axis else []))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        """Shape of the features."""
+        """Compute the shape of the features as the model takes them."""
         batch, *shape = self.extracted_shape(input_shape)
         if self.settings.image_frames:
             shape = [self.settings.image_frames, self.settings.image_bands, 3]
         return (batch, *shape)
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` needs."""
+        """Return the arguments that `from_config` needs."""
         own = {
             "sample_rate": self.sample_rate,
             "settings": dataclasses.asdict(self.settings),
@@ -168,18 +171,19 @@ class FrontendLayer(keras.layers.Layer):
         return super().get_config() | own
 
 
-def statistics(
+def compute_statistics(
     layer: FrontendLayer, batches: Iterable[tf.Tensor]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of the features of the training part.
+    """Compute the mean and the deviation of the features of the training split.
 
     Args:
         layer: The front-end.
         batches: Features as `extract` gives them.
 
     Returns:
-        Mean and deviation, float64, as `standardize` asks: `[bands, ...]`; the same for
-        all bands where it is scalar; `[frames, bands, ...]` where it is per_position.
+        Mean and deviation, float64. Their shape depends on `standardize`: `[frames,
+        bands, ...]` where it is per_position, else `[bands, ...]`, with one band where
+        it is scalar.
     """
     count = 0
     sums: np.ndarray | float = 0.0
@@ -196,7 +200,7 @@ def statistics(
     return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
 
 
-def _spread(waveform: tf.Tensor) -> tf.Tensor:
+def _scale_to_range(waveform: tf.Tensor) -> tf.Tensor:
     """Move each waveform's minimum and maximum to -0.5 and 0.5; silence to 0."""
     own = tuple(range(1, len(waveform.shape)))
     low = tf.reduce_min(waveform, axis=own, keepdims=True)

@@ -13,53 +13,59 @@ import tensorflow as tf
 from asc_tf.config import Frontend
 
 AMIN = 1e-10
-"""Smallest power before the logarithm, librosa's."""
+"""Smallest power before the logarithm, as in librosa."""
 
 NEGLIGIBLE = 1e-9
-"""Share of a frame in PCEN's smoothed energy that is not worth an addition."""
+"""Weight of an earlier frame in PCEN's smoothed energy that is left out."""
 
 
-def logarithm(spectrum: tf.Tensor, settings: Frontend) -> tf.Tensor:
-    """Decibels below a reference, or natural logarithm.
+def take_logarithm(spectrum: tf.Tensor, settings: Frontend) -> tf.Tensor:
+    """Convert a spectrum to decibels below a reference, or to natural logarithms.
 
     Args:
         spectrum: float32 `[batch, frames, bands, ...]`; the channels of a segment share
-            its maximum, so that their difference in level is kept.
-        settings: `logarithm` and what belongs to it.
+            its maximum, so that their difference in level stays.
+        settings: The front-end settings, of which `logarithm`, `log_offset`, the `db_`
+            ones and `top_db` are used.
 
     Returns:
         float32 of the same shape.
     """
     if settings.logarithm == "natural":
         return tf.math.log(spectrum + settings.log_offset)
-    values = _decibels(spectrum)
+    values = _to_decibels(spectrum)
     own = tuple(range(1, len(values.shape)))
     highest = tf.reduce_max(values, axis=own, keepdims=True)
     if settings.db_reference == "clip_max":
         values, highest = values - highest, tf.zeros_like(highest)
     else:
-        reference = _decibels(tf.constant(settings.db_reference_value))
+        reference = _to_decibels(tf.constant(settings.db_reference_value))
         values, highest = values - reference, highest - reference
     if settings.top_db:
         values = tf.maximum(values, highest - settings.top_db)
     return values
 
 
-def _decibels(power: tf.Tensor) -> tf.Tensor:
+def _to_decibels(power: tf.Tensor) -> tf.Tensor:
     return tf.math.log(tf.maximum(power, AMIN)) * np.float32(10 / np.log(10))
 
 
-def per_decibel(settings: Frontend) -> float:
-    """How much one decibel more of sound adds to a logarithmic feature."""
+def change_per_decibel(settings: Frontend) -> float:
+    """Compute the change of a logarithmic feature per dB of sound."""
     if settings.logarithm == "natural":
         return settings.power * math.log(10) / 20
     return settings.power / 2
 
 
-def cepstrum(features: tf.Tensor, coefficients: int) -> tf.Tensor:
-    """The first coefficients of the orthonormal DCT-II over the bands.
+def apply_dct(features: tf.Tensor, coefficients: int) -> tf.Tensor:
+    """Compute the first coefficients of the orthonormal DCT-II over the bands.
 
-    `[batch, frames, bands, ...]` to `[batch, frames, coefficients, ...]`.
+    Args:
+        features: float32 `[batch, frames, bands, ...]`.
+        coefficients: Number of coefficients.
+
+    Returns:
+        float32 `[batch, frames, coefficients, ...]`.
     """
     bands = features.shape[2]
     angles = np.outer(np.arange(bands) + 0.5, np.arange(coefficients)) * np.pi / bands
@@ -73,8 +79,8 @@ def cepstrum(features: tf.Tensor, coefficients: int) -> tf.Tensor:
     )
 
 
-def pcen(spectrum: tf.Tensor, settings: Frontend, sample_rate: int) -> tf.Tensor:
-    """Per-channel energy normalization, equal to `librosa.pcen`.
+def apply_pcen(spectrum: tf.Tensor, settings: Frontend, sample_rate: int) -> tf.Tensor:
+    """Apply per-channel energy normalization, equal to `librosa.pcen`.
 
     The energy is smoothed by a first-order filter that begins at 1. Its sum over the
     past is folded: each of a few steps doubles how far back it reaches, which needs no
@@ -82,8 +88,8 @@ def pcen(spectrum: tf.Tensor, settings: Frontend, sample_rate: int) -> tf.Tensor
 
     Args:
         spectrum: float32 `[batch, frames, bands, ...]`.
-        settings: The `pcen_` settings.
-        sample_rate: Hz.
+        settings: The front-end settings, of which the `pcen_` ones are used.
+        sample_rate: Sample rate of the waveform in Hz.
 
     Returns:
         float32 of the same shape.
@@ -97,7 +103,7 @@ def pcen(spectrum: tf.Tensor, settings: Frontend, sample_rate: int) -> tf.Tensor
         padded = tf.pad(smoothed, [[0, 0], [reach, 0], *others])
         smoothed += (1 - share) ** reach * padded[:, :frames]
         reach *= 2
-    # What is left of the filter's initial state, after t + 1 steps.
+    # Rest of the filter's initial state, after t + 1 steps.
     steps = tf.cast(tf.range(frames), tf.float32) + 1
     start = tf.exp(steps * math.log(1 - share)) if share < 1 else 0 * steps
     # `pcen_scale` comes in only now: numbers near 1 have the most exact logarithms.
@@ -109,7 +115,7 @@ def pcen(spectrum: tf.Tensor, settings: Frontend, sample_rate: int) -> tf.Tensor
     return bias**power * tf.math.expm1(power * tf.math.log1p(ratio))
 
 
-def with_deltas(features: tf.Tensor, orders: int, width: int) -> tf.Tensor:
+def stack_deltas(features: tf.Tensor, orders: int, width: int) -> tf.Tensor:
     """Stack derivatives in time as channels: static ones first, then by order.
 
     A derivative is that of the polynomial (of degree `order`) which fits the `width`
@@ -118,8 +124,8 @@ def with_deltas(features: tf.Tensor, orders: int, width: int) -> tf.Tensor:
 
     Args:
         features: float32 `[batch, frames, bands]` or `[..., channels]`.
-        orders: 0 to 2.
-        width: Frames, odd.
+        orders: Number of derivatives, 0 to 2.
+        width: Frames that a derivative is taken over, odd.
 
     Returns:
         float32 `[batch, frames, bands, channels * (1 + orders)]`; unchanged where
@@ -130,7 +136,7 @@ def with_deltas(features: tf.Tensor, orders: int, width: int) -> tf.Tensor:
     static = features[..., tf.newaxis] if len(features.shape) == 3 else features
     channels = static.shape[3]
     half = width // 2
-    parts = [static]
+    stacked = [static]
     for order in range(1, orders + 1):
         powers = np.vander(np.arange(-half, half + 1.0), order + 1, increasing=True)
         weights = math.factorial(order) * np.linalg.pinv(powers)[order]
@@ -139,17 +145,17 @@ def with_deltas(features: tf.Tensor, orders: int, width: int) -> tf.Tensor:
         inner = tf.nn.depthwise_conv2d(static, kernel, [1, 1, 1, 1], "VALID")
         ends = inner[:, :1], inner[:, -1:]
         first, last = (tf.tile(end, [1, half, 1, 1]) for end in ends)
-        parts.append(tf.concat([first, inner, last], axis=1))
-    return tf.concat(parts, axis=3)
+        stacked.append(tf.concat([first, inner, last], axis=1))
+    return tf.concat(stacked, axis=3)
 
 
-def image(features: tf.Tensor, frames: int, bands: int) -> tf.Tensor:
-    """Features as an image: resized, each segment spread over 0 to 255.
+def make_image(features: tf.Tensor, frames: int, bands: int) -> tf.Tensor:
+    """Make images of features: resize them, spread each segment over 0 to 255.
 
     Args:
         features: float32 `[batch, frames, bands]`, or `[..., 3]`.
-        frames: Height of the image.
-        bands: Width of the image.
+        frames: Height of the image in pixels.
+        bands: Width of the image in pixels.
 
     Returns:
         float32 `[batch, frames, bands, 3]`; one channel is repeated.

@@ -7,22 +7,22 @@ equal steps of Hz, then a unit for each octave, and a row shows the bin that is 
 import numpy as np
 
 C2_HZ = 440.0 * 2 ** (-33 / 12)
-"""Below it, 65.4 Hz, the axis is linear, for it has to reach 0 Hz."""
+"""Frequency, 65.4 Hz, below which the axis is linear so that it reaches 0 Hz."""
 
 
 def hz_to_octaves(frequency: np.ndarray | float) -> np.ndarray:
-    """Frequencies in Hz as places on the axis."""
+    """Convert frequencies in Hz to places on the axis."""
     units = np.asarray(frequency, np.float64) / C2_HZ
     return np.where(units < 1, units, 1 + np.log2(np.maximum(units, 1)))
 
 
 def octaves_to_hz(place: np.ndarray | float) -> np.ndarray:
-    """Places on the axis as frequencies in Hz."""
+    """Convert places on the axis to frequencies in Hz."""
     place = np.asarray(place, np.float64)
     return C2_HZ * np.where(place < 1, place, 2 ** (place - 1))
 
 
-def nearest_bins(frequencies: np.ndarray) -> np.ndarray:
+def find_nearest_bins(frequencies: np.ndarray) -> np.ndarray:
     """Choose the bin that each row of the axis shows.
 
     Args:

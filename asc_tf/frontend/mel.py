@@ -12,7 +12,7 @@ _LOG_STEP = np.log(6.4) / 27.0
 
 
 def hz_to_mel(frequency: np.ndarray | float, scale: str) -> np.ndarray:
-    """Frequencies in Hz as mels of the `slaney` or the `htk` scale."""
+    """Convert frequencies in Hz to mels of the `slaney` or the `htk` scale."""
     frequency = np.asarray(frequency, np.float64)
     if scale == "htk":
         return 2595.0 * np.log10(1.0 + frequency / 700.0)
@@ -22,7 +22,7 @@ def hz_to_mel(frequency: np.ndarray | float, scale: str) -> np.ndarray:
 
 
 def mel_to_hz(mel: np.ndarray | float, scale: str) -> np.ndarray:
-    """Mels of the `slaney` or the `htk` scale as frequencies in Hz."""
+    """Convert mels of the `slaney` or the `htk` scale to frequencies in Hz."""
     mel = np.asarray(mel, np.float64)
     if scale == "htk":
         return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
@@ -30,7 +30,7 @@ def mel_to_hz(mel: np.ndarray | float, scale: str) -> np.ndarray:
     return np.where(mel < _LOG_START_MEL, mel * _LINEAR_STEP, above)
 
 
-def filter_bank(
+def make_filter_bank(
     sample_rate: int,
     n_fft: int,
     n_mels: int,
@@ -39,14 +39,14 @@ def filter_bank(
     scale: str,
     norm: str,
 ) -> np.ndarray:
-    """Triangular filters between neighbouring mel-spaced frequencies.
+    """Compute triangular filters between neighbouring mel-spaced frequencies.
 
     Args:
-        sample_rate: Hz.
-        n_fft: FFT length, samples.
+        sample_rate: Sample rate in Hz.
+        n_fft: FFT length in samples.
         n_mels: Number of bands.
-        fmin: Lower edge of the lowest band, Hz.
-        fmax: Upper edge of the highest band, Hz.
+        fmin: Lower edge of the lowest band in Hz.
+        fmax: Upper edge of the highest band in Hz.
         scale: `slaney` or `htk`.
         norm: `slaney` for bands of equal area, `none` for equal peaks.
 

@@ -1,25 +1,24 @@
 """Waveform to spectrum: frames, window, FFT, mel bands."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from asc_tf.config import Frontend
-from asc_tf.frontend.log_axis import nearest_bins
-from asc_tf.frontend.mel import filter_bank
+from asc_tf.frontend.log_axis import find_nearest_bins
+from asc_tf.frontend.mel import make_filter_bank
 
 MEL_BLOCKS = 8
-"""The mel matrix is nearly all zeros: it is applied in blocks of neighbouring bands.
-`benchmarks/frontend.py` compares other numbers of blocks."""
+"""Blocks of neighbouring bands in which the mel matrix, nearly all zeros, is applied.
+`benchmarks/frontend.py` compares other numbers."""
 
 PORTABLE_BLOCKS = 16
-"""More of them make a smaller .tflite, which is as fast."""
+"""Blocks in a .tflite: more of them make it smaller, and it is as fast."""
 
 
-def window(settings: Frontend) -> np.ndarray:
-    """The periodic window, centred in `n_fft` zeros: float32 `[n_fft]`."""
+def make_window(settings: Frontend) -> np.ndarray:
+    """Compute the periodic window, centred in `n_fft` zeros: float32 `[n_fft]`."""
     length = settings.win_length or settings.n_fft
     phase = 2 * np.pi * np.arange(length) / length
     values = {
@@ -32,49 +31,49 @@ def window(settings: Frontend) -> np.ndarray:
     return padded.astype(np.float32)
 
 
-def bin_frequencies(settings: Frontend, sample_rate: int) -> np.ndarray:
-    """Frequencies of all FFT bins in Hz: `[n_fft // 2 + 1]`."""
+def compute_bin_frequencies(settings: Frontend, sample_rate: int) -> np.ndarray:
+    """Compute the frequencies of all FFT bins in Hz: `[n_fft // 2 + 1]`."""
     return np.arange(settings.n_fft // 2 + 1) * sample_rate / settings.n_fft
 
 
-def kept_bins(settings: Frontend, sample_rate: int) -> slice:
-    """The FFT bins from `fmin` to `fmax`, both included."""
-    frequencies = bin_frequencies(settings, sample_rate)
+def select_bins(settings: Frontend, sample_rate: int) -> slice:
+    """Select the FFT bins from `fmin` to `fmax`, both included."""
+    frequencies = compute_bin_frequencies(settings, sample_rate)
     highest = settings.fmax or sample_rate / 2
     inside = np.flatnonzero((frequencies >= settings.fmin) & (frequencies <= highest))
     return slice(int(inside[0]), int(inside[-1]) + 1)
 
 
-def bands(settings: Frontend, sample_rate: int) -> int:
-    """Bands of the spectrum: mel bands, or as many as FFT bins are kept."""
+def count_bands(settings: Frontend, sample_rate: int) -> int:
+    """Count the bands of the spectrum: mel bands, or the selected FFT bins."""
     if settings.kind != "linear":
         return settings.n_mels
-    kept = kept_bins(settings, sample_rate)
-    return kept.stop - kept.start
+    bins = select_bins(settings, sample_rate)
+    return bins.stop - bins.start
 
 
-def spectrum_of(
-    settings: Frontend, sample_rate: int
-) -> Callable[[tf.Tensor, bool], tf.Tensor]:
-    """What turns waveforms into spectra, its constants computed once.
+Spectrum = Callable[[tf.Tensor, bool], tf.Tensor]
+"""Function of float32 waveforms `[batch, samples]`, and of whether only operations that
+LiteRT has may be used, to `[batch, frames, bands]`."""
+
+
+def make_spectrum(settings: Frontend, sample_rate: int) -> Spectrum:
+    """Make a function from waveforms to spectra, its constants computed once.
 
     Args:
         settings: The front-end settings.
-        sample_rate: Hz.
+        sample_rate: Sample rate of the waveforms in Hz.
 
     Returns:
-        A function of float32 waveforms `[batch, samples]`, and of whether only
-        operations that LiteRT has may be used, to `[batch, frames, bands]`: mel bands
-        or bins of `|STFT| ** power`, or rows of these on a logarithmic axis.
+        A function that gives mel bands or bins of `|STFT| ** power`, or rows of these
+        on a logarithmic axis.
     """
-    shape = window(settings)
-    if settings.kind == "linear":
-        kept = kept_bins(settings, sample_rate)
-        rows = None
-        if settings.frequency_axis == "logarithmic":
-            rows = nearest_bins(bin_frequencies(settings, sample_rate)[kept])
-        return functools.partial(_linear, shape, settings, kept, rows)
-    filters = filter_bank(
+    make = _make_linear if settings.kind == "linear" else _make_mel
+    return make(settings, sample_rate, make_window(settings))
+
+
+def _make_mel(settings: Frontend, sample_rate: int, window: np.ndarray) -> Spectrum:
+    filters = make_filter_bank(
         sample_rate,
         settings.n_fft,
         settings.n_mels,
@@ -83,43 +82,46 @@ def spectrum_of(
         settings.mel_scale,
         settings.mel_norm,
     )
-    # Real and imaginary parts lie side by side: each has its row.
+    # Real and imaginary parts lie side by side, and each has its row.
     twice = np.repeat(filters, 2, axis=0)
 
-    def mel(waveform: tf.Tensor, portable: bool) -> tf.Tensor:
-        transformed = _transform(waveform, shape, settings)
+    def compute(waveform: tf.Tensor, portable: bool) -> tf.Tensor:
+        stft = _compute_stft(waveform, window, settings)
         if settings.power != 2.0 or portable:
             blocks = PORTABLE_BLOCKS if portable else MEL_BLOCKS
-            return _mel(_magnitudes(transformed, settings), filters, blocks)
-        # Their squares need not be added first, for the mel product adds them.
-        parts = tf.square(tf.bitcast(transformed, tf.float32))
+            return _apply_filters(_compute_magnitudes(stft, settings), filters, blocks)
+        # The mel product itself adds the squares of both parts.
+        parts = tf.square(tf.bitcast(stft, tf.float32))
         flat = tf.concat([tf.shape(parts)[:2], [2 * (settings.n_fft // 2 + 1)]], axis=0)
-        return _mel(tf.reshape(parts, flat), twice, MEL_BLOCKS)
+        return _apply_filters(tf.reshape(parts, flat), twice, MEL_BLOCKS)
 
-    return mel
+    return compute
 
 
-def _linear(
-    shape: np.ndarray,
-    settings: Frontend,
-    kept: slice,
-    rows: np.ndarray | None,
-    waveform: tf.Tensor,
-    portable: bool,
+def _make_linear(settings: Frontend, sample_rate: int, window: np.ndarray) -> Spectrum:
+    bins, rows = select_bins(settings, sample_rate), None
+    if settings.frequency_axis == "logarithmic":
+        frequencies = compute_bin_frequencies(settings, sample_rate)
+        rows = find_nearest_bins(frequencies[bins])
+    above = settings.n_fft // 2 + 1 - bins.stop
+
+    def compute(waveform: tf.Tensor, portable: bool) -> tf.Tensor:
+        del portable  # LiteRT has all of these operations.
+        stft = _compute_stft(waveform, window, settings)
+        magnitudes = _compute_magnitudes(stft, settings)
+        # The converter to LiteRT would move a slice before the magnitudes, and LiteRT
+        # cannot slice complex numbers.
+        sizes = [bins.start, bins.stop - bins.start, above]
+        inside = tf.split(magnitudes, sizes, axis=-1)[1]
+        return inside if rows is None else tf.gather(inside, rows, axis=-1)
+
+    return compute
+
+
+def _compute_stft(
+    waveform: tf.Tensor, window: np.ndarray, settings: Frontend
 ) -> tf.Tensor:
-    """The bins that are kept, or the rows of a logarithmic axis, taken from them."""
-    del portable  # LiteRT has all of these operations.
-    magnitudes = _magnitudes(_transform(waveform, shape, settings), settings)
-    above = settings.n_fft // 2 + 1 - kept.stop
-    # A slice would be moved to before the magnitudes by the converter to LiteRT, which
-    # cannot slice complex numbers.
-    sizes = [kept.start, kept.stop - kept.start, above]
-    inside = tf.split(magnitudes, sizes, axis=-1)[1]
-    return inside if rows is None else tf.gather(inside, rows, axis=-1)
-
-
-def _transform(waveform: tf.Tensor, shape: np.ndarray, settings: Frontend) -> tf.Tensor:
-    """STFT: complex64 `[batch, frames, n_fft // 2 + 1]`."""
+    """Compute the STFT: complex64 `[batch, frames, n_fft // 2 + 1]`."""
     if settings.center:
         half = settings.n_fft // 2
         mode = settings.pad_mode.upper()
@@ -127,12 +129,12 @@ def _transform(waveform: tf.Tensor, shape: np.ndarray, settings: Frontend) -> tf
     frames = tf.signal.frame(waveform, settings.n_fft, settings.hop_length)
     if settings.max_frames:
         frames = frames[:, : settings.max_frames]
-    return tf.signal.rfft(frames * shape)
+    return tf.signal.rfft(frames * window)
 
 
-def _magnitudes(transformed: tf.Tensor, settings: Frontend) -> tf.Tensor:
-    """Spectrum to the configured power: float32 of the same shape."""
-    real, imaginary = tf.math.real(transformed), tf.math.imag(transformed)
+def _compute_magnitudes(stft: tf.Tensor, settings: Frontend) -> tf.Tensor:
+    """Raise magnitudes to the configured power: float32 of the same shape."""
+    real, imaginary = tf.math.real(stft), tf.math.imag(stft)
     power = tf.square(real) + tf.square(imaginary)
     if settings.power == 2.0:
         return power
@@ -141,8 +143,8 @@ def _magnitudes(transformed: tf.Tensor, settings: Frontend) -> tf.Tensor:
     return tf.pow(power, settings.power / 2)
 
 
-def _mel(values: tf.Tensor, filters: np.ndarray, blocks: int) -> tf.Tensor:
-    """Blocks of neighbouring bands, each from the rows that reach into them."""
+def _apply_filters(values: tf.Tensor, filters: np.ndarray, blocks: int) -> tf.Tensor:
+    """Apply filters in blocks of bands, each to the rows that reach into them."""
     parts = []
     for members in np.array_split(np.arange(filters.shape[1]), blocks):
         block = filters[:, members]

@@ -1,7 +1,7 @@
 """Models: features to probabilities, by name. They never see files or waveforms.
 
-What each family is, with its source, is in `asc_tf.config.FAMILIES`. One builder a
-family makes the model in Keras 3 or, for what takes only that, its twin in tf_keras.
+`asc_tf.config.FAMILIES` describes each family and names its source. One builder per
+family makes the model in Keras 3, or its twin in tf_keras for tools that need that.
 """
 
 from collections.abc import Callable
@@ -22,22 +22,23 @@ from asc_tf.models import (
     separable_cnn,
     us8k_cnn,
 )
+from asc_tf.models.blocks import Blocks
 from asc_tf.models.transfer import (
-    body_of,
     check_resumable,
     freeze_layers,
+    get_body,
     initialize,
 )
 
 __all__ = [
     "BUILDERS",
-    "body_of",
+    "attach_frontend",
     "build",
     "check_resumable",
+    "choose_momentum",
     "freeze_layers",
+    "get_body",
     "initialize",
-    "momentum_for",
-    "with_frontend",
 ]
 
 BUILDERS: dict[str, Callable[..., Any]] = {
@@ -63,9 +64,10 @@ def build(
 
     Args:
         settings: The model settings.
-        shape: Of a segment's features, `[frames, bands]` or with channels behind.
+        shape: Shape of a segment's features, `[frames, bands]` or with channels behind.
         labels: Number of classes.
-        momentum: Of the running statistics of batch norms; `momentum_for` gives it.
+        momentum: Momentum of the running statistics of batch norms, from
+            `choose_momentum`.
         library: `keras`, or `tf_keras` for a twin with the same layers, names and
             order of weights, so that `twin.set_weights(model.get_weights())` makes
             them equal.
@@ -82,33 +84,31 @@ def build(
         f"model.name = {settings.name}: features of {' x '.join(map(str, shape))} are "
         "too small for its poolings; use longer segments or more bands"
     )
+    blocks = Blocks(library, momentum)
     try:
-        model = BUILDERS[settings.name](settings, shape, labels, momentum, library)
+        model = BUILDERS[settings.name](blocks, settings, shape, labels)
     except UserError:
         raise
     except ValueError as error:
-        raise UsageError(f"{too_small} ({_first_line(error)})") from error
+        reason = str(error).strip().split("\n")[0]
+        raise UsageError(f"{too_small} ({reason})") from error
     if any(0 in layer.output.shape for layer in model.layers):
         raise UsageError(too_small)
     return model
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def choose_momentum(steps_per_epoch: int) -> float:
+    """Choose the momentum of batch norms so that an epoch renews four fifths of them.
 
-
-def momentum_for(steps_per_epoch: int) -> float:
-    """Momentum of batch norms by which an epoch leaves at most a fifth of the old.
-
-    With a fixed one, the statistics of a small corpus (few steps an epoch) lag behind
+    With a fixed one, the statistics of a small corpus (few steps per epoch) lag behind
     the weights for many epochs, and validation sees a model that knows nothing.
     """
     return min(0.9, 0.2 ** (1 / steps_per_epoch))
 
 
-def with_frontend(
+def attach_frontend(
     frontend: keras.layers.Layer, body: keras.Model, shape: tuple[int, ...]
 ) -> keras.Model:
-    """The whole model: waveform `[batch, *shape]` to probabilities."""
+    """Make the whole model: waveform `[batch, *shape]` to probabilities."""
     waveform = keras.Input(shape, name="waveform")
     return keras.Model(waveform, body(frontend(waveform)), name="classifier")

@@ -1,4 +1,4 @@
-"""What the families share: convolutions with batch norm, the way in, the way out.
+"""Layers that the families share: convolutions with batch norm, input, classifier.
 
 Everything is built from the layers of a `library`, `keras` or `tf_keras`, and named, so
 that a model's twin in the other library and a later model have the same names.
@@ -16,35 +16,32 @@ class Blocks:
 
     Args:
         library: `keras` or `tf_keras`.
-        momentum: Of the running statistics of batch norms.
+        momentum: Momentum of the running statistics of batch norms.
     """
 
     def __init__(self, library: ModuleType, momentum: float) -> None:
-        self.library, self.layers, self._momentum = library, library.layers, momentum
+        self.library, self.layers, self.momentum = library, library.layers, momentum
 
     def features(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """The input `[batch, *shape]`, and the same with a channel axis."""
+        """Add the input `[batch, *shape]`, and reshape it to have a channel axis."""
         features = self.library.Input(shape, name="features")
         if len(shape) == 3:
             return features, features
         return features, self.layers.Reshape((*shape, 1), name="channel")(features)
 
     def norm(self, x: Tensor, name: str) -> Tensor:
-        """Batch norm."""
-        norm = self.layers.BatchNormalization(momentum=self._momentum, name=name)
+        """Add a batch norm."""
+        norm = self.layers.BatchNormalization(momentum=self.momentum, name=name)
         return norm(x)
 
     def norm_relu(self, x: Tensor, name: str) -> Tensor:
-        """Batch norm and ReLU."""
+        """Add a batch norm and a ReLU."""
         return self.layers.ReLU(name=f"{name}_relu")(self.norm(x, f"{name}_norm"))
 
     def linear(
         self, x: Tensor, filters: int, kernel: int | tuple, name: str, strides: Any = 1
     ) -> Tensor:
-        """Convolution to maps as large as before (over strides), and batch norm.
-
-        It has no bias: the batch norm behind it has one.
-        """
+        """Add a convolution with padding `same` and no bias, and a batch norm."""
         conv = self.layers.Conv2D(
             *(filters, kernel, strides, "same"), use_bias=False, name=name
         )
@@ -53,25 +50,25 @@ class Blocks:
     def conv(
         self, x: Tensor, filters: int, kernel: int | tuple, name: str, strides: Any = 1
     ) -> Tensor:
-        """As `linear`, with ReLU."""
+        """Add a convolution as `linear` does, and a ReLU."""
         x = self.linear(x, filters, kernel, name, strides)
         return self.layers.ReLU(name=f"{name}_relu")(x)
 
     def depthwise(self, x: Tensor, name: str, strides: int = 1) -> Tensor:
-        """Depthwise 3x3 convolution, and batch norm."""
+        """Add a depthwise 3x3 convolution and a batch norm."""
         conv = self.layers.DepthwiseConv2D(
             3, strides, "same", use_bias=False, name=name
         )
         return self.norm(conv(x), f"{name}_norm")
 
     def pool(self, x: Tensor, size: Any, name: str, padding: str = "valid") -> Tensor:
-        """Maxima of neighbouring frames and bands."""
+        """Add a maximum pooling of neighbouring frames and bands."""
         return self.layers.MaxPooling2D(size, padding=padding, name=name)(x)
 
     def classifier(
         self, features: Tensor, x: Tensor, dropout: float, labels: int, name: str
     ) -> Any:
-        """The model from `features` to probabilities, by dropout and a last layer."""
+        """Add dropout and the last layer, and make the model to probabilities."""
         x = self.layers.Dropout(dropout, name="dropout")(x)
         x = self.layers.Dense(labels, name=HEAD)(x)
         softmax = self.layers.Softmax(dtype="float32", name="probabilities")
@@ -79,4 +76,4 @@ class Blocks:
 
 
 HEAD = "logits"
-"""Name of the last layer with weights, which knows the labels."""
+"""Name of the last layer with weights, which has a unit for each label."""

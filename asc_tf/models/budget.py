@@ -1,4 +1,4 @@
-"""Whether a model stays within a budget, before it is trained.
+"""Budgets of size and multiply-accumulates, checked before a model is trained.
 
 The size of an int8 file is estimated: converting takes a trained model and a minute.
 The rule: a byte per weight, then `CHANNEL` and `LAYER` for scales, biases and the
@@ -13,7 +13,7 @@ from typing import Any
 
 from asc_tf.config import Frontend, Model
 from asc_tf.core.errors import UserError
-from asc_tf.models.cost import layer_costs, macs, table
+from asc_tf.models.cost import compute_costs, count_macs, format_table
 
 CHANNEL = 25
 """Bytes per output channel of a layer with weights."""
@@ -23,15 +23,15 @@ LOOP = 9 * LAYER
 """Bytes per direction of a recurrent layer."""
 FOLDED = ("BatchNormalization", "Dropout", "InputLayer", "Normalization", "ReLU")
 MEL_BLOCKS = 16
-"""Of the front-end in LiteRT."""
+"""Blocks of the mel matrix of the front-end in LiteRT."""
 
 
-def frontend_kb(settings: Frontend, shape: tuple[int, ...]) -> float:
-    """Estimated size of the front-end in a .tflite, kB of 1000 bytes.
+def estimate_frontend_kb(settings: Frontend, shape: tuple[int, ...]) -> float:
+    """Estimate the size of the front-end in a .tflite, kB of 1000 bytes.
 
     Args:
         settings: The front-end settings.
-        shape: Of its features, `[frames, bands]` or with channels behind.
+        shape: Shape of its features, `[frames, bands]` or with channels behind.
     """
     size = 10_000 + 4 * settings.n_fft
     if settings.kind != "linear":
@@ -49,66 +49,67 @@ def frontend_kb(settings: Frontend, shape: tuple[int, ...]) -> float:
     return size / 1000
 
 
-def body_kb(body: Any) -> float:
-    """Estimated size of a model without front-end as int8, kB of 1000 bytes."""
+def estimate_body_kb(body: Any) -> float:
+    """Estimate the size of a model without front-end as int8, kB of 1000 bytes."""
     size = 0
     for layer in body.layers:
         kind = type(layer).__name__
         size += 0 if kind in FOLDED else LAYER
-        ways = [layer] if hasattr(layer, "cell") else []
+        directions = [layer] if hasattr(layer, "cell") else []
         if kind == "Bidirectional":
-            ways = [layer.forward_layer, layer.backward_layer]
-        for way in ways:
-            size += LOOP + CHANNEL * way.cell.kernel.shape[-1]
-            size += way.count_params()
-        if ways:
-            # The zeros that a loop writes its steps into.
-            size += 4 * ways[0].units * tuple(layer.input.shape)[1]
+            directions = [layer.forward_layer, layer.backward_layer]
+        for direction in directions:
+            size += LOOP + CHANNEL * direction.cell.kernel.shape[-1]
+            size += direction.count_params()
+        if directions:
+            # A loop writes its steps into zeros that the file holds.
+            size += 4 * directions[0].units * tuple(layer.input.shape)[1]
         elif hasattr(layer, "kernel"):
             size += math.prod(layer.kernel.shape)
             size += CHANNEL * tuple(layer.output.shape)[-1]
     return size / 1000
 
 
-def summary(body: Any, frontend: Frontend) -> str:
-    """Parameters, MACs and estimated size in a line."""
-    ahead = frontend_kb(frontend, tuple(body.inputs[0].shape)[1:])
+def summarize(body: Any, frontend: Frontend) -> str:
+    """Write parameters, MACs and estimated size in a line."""
+    ahead = estimate_frontend_kb(frontend, tuple(body.inputs[0].shape)[1:])
+    whole, millions = estimate_body_kb(body) + ahead, count_macs(body) / 1e6
     return (
-        f"{body.count_params():,} parameters, {macs(body) / 1e6:.2f} million MACs a "
-        f"segment, about {body_kb(body) + ahead:.0f} kB as int8 .tflite ({ahead:.0f} "
-        "kB of it the front-end)"
+        f"{body.count_params():,} parameters, {millions:.2f} million MACs a segment, "
+        f"about {whole:.0f} kB as int8 .tflite ({ahead:.0f} kB of it the front-end)"
     )
 
 
-def over_budget(body: Any, settings: Model, frontend: Frontend) -> list[str]:
-    """Which budgets a model is over, and what it takes; see `check_budget`."""
+def list_over_budget(body: Any, settings: Model, frontend: Frontend) -> list[str]:
+    """Name the budgets that a model exceeds, and what it takes; see `check_budget`."""
     shape = tuple(body.inputs[0].shape)[1:]
-    found = {
-        "budget_kb": body_kb(body) + frontend_kb(frontend, shape),
-        "budget_mmacs": macs(body) / 1e6,
+    costs = {
+        "budget_kb": estimate_body_kb(body) + estimate_frontend_kb(frontend, shape),
+        "budget_mmacs": count_macs(body) / 1e6,
     }
-    limits = {name: getattr(settings, name) for name in found}
+    limits = {name: getattr(settings, name) for name in costs}
     return [
         f"model.{name} = {limits[name]:g}: {body.name} takes about {value:.1f}"
-        for name, value in found.items()
+        for name, value in costs.items()
         if 0 < limits[name] < value
     ]
 
 
 def check_budget(body: Any, settings: Model, frontend: Frontend) -> None:
-    """Refuse a model that is over its budget.
+    """Refuse a model that exceeds its budget.
 
     Args:
         body: The model, from `asc_tf.models.build`.
-        settings: `budget_kb` (of the int8 file with the front-end, as estimated) and
-            `budget_mmacs` (of the body, for one segment); 0: no budget.
+        settings: Model settings: `budget_kb` of the int8 file with the front-end, as
+            estimated, and `budget_mmacs` of the body for one segment; 0: no budget.
         frontend: The front-end settings.
 
     Raises:
         UserError: With the table of its layers.
     """
-    if over := over_budget(body, settings, frontend):
+    if exceeded := list_over_budget(body, settings, frontend):
+        table = format_table(compute_costs(body))
         raise UserError(
-            f"{'; '.join(over)}; use smaller model.filters, or shorter segments for "
-            f"fewer MACs\n{table(layer_costs(body))}\n{summary(body, frontend)}"
+            f"{'; '.join(exceeded)}; use smaller model.filters, or shorter segments "
+            f"for fewer MACs\n{table}\n{summarize(body, frontend)}"
         )

@@ -1,4 +1,4 @@
-"""What a model costs, layer by layer: multiply-accumulates, parameters, memory."""
+"""Cost of a model, layer by layer: multiply-accumulates, parameters, memory."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,14 +10,14 @@ from asc_tf.core.text_table import align_columns
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What a layer costs for one segment.
+    """Cost of a layer for one segment.
 
     Attributes:
-        name: Of the layer.
-        kind: Its class.
-        shape: Of its output, without the batch.
-        parameters: All of them, trained or not.
-        macs: Multiply-accumulates.
+        name: Name of the layer.
+        kind: Class of the layer.
+        shape: Shape of its output, without the batch.
+        parameters: Number of its parameters, trained or not.
+        macs: Number of its multiply-accumulates.
     """
 
     name: str
@@ -28,12 +28,12 @@ class LayerCost:
 
     @property
     def activations(self) -> int:
-        """Numbers in its output: so many bytes as int8, four times as many as float."""
+        """Values in its output, each one byte as int8 and four as float32."""
         return math.prod(self.shape)
 
 
-def layer_costs(model: Any) -> list[LayerCost]:
-    """What each layer costs, models inside the model taken apart.
+def compute_costs(model: Any) -> list[LayerCost]:
+    """Compute the cost of each layer, also of models inside the model.
 
     Additions, activations and batch norms count no multiply-accumulates (a batch norm
     folds into its convolution when the model is exported), nor does a front-end.
@@ -41,82 +41,82 @@ def layer_costs(model: Any) -> list[LayerCost]:
     Args:
         model: A functional model of Keras or tf_keras.
     """
-    found: list[LayerCost] = []
+    costs: list[LayerCost] = []
     for layer in model.layers:
         kind = type(layer).__name__
         if hasattr(layer, "layers"):
-            found += layer_costs(layer)
+            costs += compute_costs(layer)
         elif kind != "InputLayer":
             shape = tuple(layer.output.shape)[1:]
             count = MACS.get(kind, lambda layer, shape: 0)(layer, shape)
-            found.append(
+            costs.append(
                 LayerCost(layer.name, kind, shape, layer.count_params(), count)
             )
-    return found
+    return costs
 
 
-def macs(model: Any) -> int:
-    """Multiply-accumulates for one segment, the sum over `layer_costs`."""
-    return sum(cost.macs for cost in layer_costs(model))
+def count_macs(model: Any) -> int:
+    """Count the multiply-accumulates for one segment, the sum over `compute_costs`."""
+    return sum(cost.macs for cost in compute_costs(model))
 
 
-def _dense(layer: Any, shape: tuple[int, ...]) -> int:
-    """Also of convolutions: each output from all that its kernel reaches."""
+def _count_dense(layer: Any, shape: tuple[int, ...]) -> int:
+    """Count for a dense layer or a convolution: inputs of the kernel per output."""
     return math.prod(shape) * math.prod(layer.kernel.shape[:-1])
 
 
-def _depthwise(layer: Any, shape: tuple[int, ...]) -> int:
+def _count_depthwise(layer: Any, shape: tuple[int, ...]) -> int:
     return math.prod(shape) * math.prod(layer.kernel_size)
 
 
-def _separable(layer: Any, shape: tuple[int, ...]) -> int:
+def _count_separable(layer: Any, shape: tuple[int, ...]) -> int:
     kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
     return math.prod(shape[:-1]) * sum(math.prod(kernel.shape) for kernel in kernels)
 
 
-def _recurrent(layer: Any, shape: tuple[int, ...]) -> int:
-    """Each step: the gates, from the input and from the state."""
+def _count_recurrent(layer: Any, shape: tuple[int, ...]) -> int:
     steps = tuple(layer.input.shape)[1]
-    return steps * _of_a_step(layer)
+    return steps * _count_step(layer)
 
 
-def _bidirectional(layer: Any, shape: tuple[int, ...]) -> int:
+def _count_bidirectional(layer: Any, shape: tuple[int, ...]) -> int:
     steps = tuple(layer.input.shape)[1]
-    ways = (layer.forward_layer, layer.backward_layer)
-    return steps * sum(_of_a_step(way) for way in ways)
+    directions = (layer.forward_layer, layer.backward_layer)
+    return steps * sum(_count_step(direction) for direction in directions)
 
 
-def _of_a_step(layer: Any) -> int:
+def _count_step(layer: Any) -> int:
+    """Count for one step: the gates, from the input and from the state."""
     cell = layer.cell
     return math.prod(cell.kernel.shape) + math.prod(cell.recurrent_kernel.shape)
 
 
 MACS: dict[str, Callable[[Any, tuple[int, ...]], int]] = {
-    "Conv1D": _dense,
-    "Conv2D": _dense,
-    "Dense": _dense,
-    "DepthwiseConv2D": _depthwise,
-    "SeparableConv2D": _separable,
-    "GRU": _recurrent,
-    "LSTM": _recurrent,
-    "Bidirectional": _bidirectional,
+    "Conv1D": _count_dense,
+    "Conv2D": _count_dense,
+    "Dense": _count_dense,
+    "DepthwiseConv2D": _count_depthwise,
+    "SeparableConv2D": _count_separable,
+    "GRU": _count_recurrent,
+    "LSTM": _count_recurrent,
+    "Bidirectional": _count_bidirectional,
 }
 
 
-def table(costs: Sequence[LayerCost]) -> str:
-    """A line per layer, and the totals; of memory the largest output counts."""
+def format_table(costs: Sequence[LayerCost]) -> str:
+    """Write a line per layer, and the totals; of memory the largest output counts."""
     largest = max(cost.activations for cost in costs)
     heads = ("layer", "type", "output", "parameters", "MACs", "kB float32", "kB int8")
     rows: list[tuple[str, ...]] = [heads]
     for cost in costs:
         shape = " x ".join(map(str, cost.shape))
-        numbers = _numbers(cost.parameters, cost.macs, cost.activations)
+        numbers = _format_numbers(cost.parameters, cost.macs, cost.activations)
         rows.append((cost.name, cost.kind, shape, *numbers))
     totals = sum(cost.parameters for cost in costs), sum(cost.macs for cost in costs)
-    rows.append(("total; largest output", "", "", *_numbers(*totals, largest)))
+    rows.append(("total; largest output", "", "", *_format_numbers(*totals, largest)))
     return align_columns(rows, right=range(3, len(heads)))
 
 
-def _numbers(parameters: int, macs: int, activations: int) -> tuple[str, ...]:
+def _format_numbers(parameters: int, macs: int, activations: int) -> tuple[str, ...]:
     sizes = (4 * activations / 1000, activations / 1000)
     return (f"{parameters:,}", f"{macs:,}", *(f"{size:.1f}" for size in sizes))

@@ -12,53 +12,45 @@ knowledge of Transformers and CNNs with CP-Mobile" (DCASE 2023). What differs fr
 - the last maps are averaged before the last layer, there after it.
 """
 
-from types import ModuleType
 from typing import Any
 
 from asc_tf.config import Model
 from asc_tf.models.blocks import Blocks, Tensor
 
 BLOCKS = ((0, 1), (0, 1), (0, 2), (1, 1), (1, 1), (2, 1))
-"""Of each block: which of `filters`, and its stride."""
+"""Index in `filters` and stride of each block."""
 EXPANSION = 2
 
 
-def build(
-    settings: Model,
-    shape: tuple[int, ...],
-    labels: int,
-    momentum: float,
-    library: ModuleType,
-) -> Any:
+def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) -> Any:
     """Build the network.
 
     Two convolutions with stride 2, six inverted residual blocks, an average.
 
     Args:
-        settings: `filters` (of the three stages; the first convolution has a quarter
-            of the first number), `dropout` (published with 0).
-        shape: Of a segment's features, `[frames, bands]` or with channels behind.
+        blocks: Layers of Keras or tf_keras.
+        settings: Model settings: `filters` of the three stages (the first convolution
+            has a quarter of the first number), `dropout` (published with 0).
+        shape: Shape of a segment's features, `[frames, bands]` or with channels behind.
         labels: Number of classes.
-        momentum: Of the running statistics of the batch norms.
-        library: `keras` or `tf_keras`.
 
     Returns:
         A model from `[batch, *shape]` to probabilities `[batch, labels]`.
     """
-    blocks, stages = Blocks(library, momentum), settings.family_filters
+    stages = settings.family_filters
     features, x = blocks.features(shape)
     x = blocks.conv(x, max(stages[0] // 4, 1), 3, "conv1", strides=2)
     x = blocks.conv(x, stages[0], 3, "conv2", strides=2)
     for number, (stage, stride) in enumerate(BLOCKS, 1):
         x = _inverted_residual(blocks, x, stages[stage], stride, f"block{number}")
-    x = library.layers.GlobalAveragePooling2D(name="mean")(x)
+    x = blocks.layers.GlobalAveragePooling2D(name="mean")(x)
     return blocks.classifier(features, x, settings.dropout, labels, settings.name)
 
 
 def _inverted_residual(
     blocks: Blocks, x: Tensor, filters: int, stride: int, name: str
 ) -> Tensor:
-    """Expand, convolve each map, project; add what came in where filters are equal."""
+    """Expand, convolve each map, project; add the input where filters are equal."""
     layers, before = blocks.layers, x
     x = blocks.conv(x, EXPANSION * x.shape[-1], 1, f"{name}_expand")
     x = blocks.depthwise(x, f"{name}_depthwise", stride)

@@ -5,43 +5,36 @@ Heittola and T. Virtanen, "A multi-device dataset for urban acoustic scene
 classification" (DCASE 2018).
 """
 
-from types import ModuleType
 from typing import Any
 
 from asc_tf.config import Model
 from asc_tf.models.blocks import Blocks
 
 
-def build(
-    settings: Model,
-    shape: tuple[int, ...],
-    labels: int,
-    momentum: float,
-    library: ModuleType,
-) -> Any:
+def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) -> Any:
     """Build the network.
 
     Twice a 5x5 convolution with batch norm, ReLU, pooling (of 4 frames and 2 bands,
     then of 2 and 2) and dropout; the maximum over all, and the last layer.
 
     Args:
-        settings: `filters` (of the convolutions), `dropout` (published with 0.2).
-        shape: Of a segment's features, published `[500, 40]`.
+        blocks: Layers of Keras or tf_keras.
+        settings: Model settings: `filters` of the convolutions, `dropout` (published
+            with 0.2).
+        shape: Shape of a segment's features, published `[500, 40]`.
         labels: Number of classes.
-        momentum: Of the running statistics of the batch norms.
-        library: `keras` or `tf_keras`.
 
     Returns:
         A model from `[batch, *shape]` to probabilities `[batch, labels]`.
     """
-    blocks, layers = Blocks(library, momentum), library.layers
+    layers = blocks.layers
     first, second = settings.family_filters
     features, x = blocks.features(shape)
     x = blocks.pool(blocks.conv(x, first, 5, "conv1"), (4, 2), "pool1")
     x = layers.Dropout(settings.dropout, name="dropout1")(x)
     x = blocks.pool(blocks.conv(x, second, 5, "conv2"), (2, 2), "pool2")
-    # Dropout of maps and of their maxima is not the same: it comes before, here as
-    # published, and the last layer takes the maxima as they are.
+    # Dropout of maps differs from dropout of their maxima: as published, it comes
+    # before, and the last layer has none.
     x = layers.Dropout(settings.dropout, name="dropout2")(x)
     x = layers.GlobalMaxPooling2D(name="maximum")(x)
     return blocks.classifier(features, x, 0.0, labels, settings.name)

@@ -4,41 +4,33 @@ The pattern of small kernels and doubling filters is that of K. Simonyan and A.
 Zisserman, "Very deep convolutional networks for large-scale image recognition" (2014).
 """
 
-from types import ModuleType
 from typing import Any
 
 from asc_tf.config import Model
 from asc_tf.models.blocks import Blocks, Tensor
 
 
-def build(
-    settings: Model,
-    shape: tuple[int, ...],
-    labels: int,
-    momentum: float,
-    library: ModuleType,
-) -> Any:
+def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) -> Any:
     """Build the network.
 
     Three convolutions, pooling by 2, two convolutions, pooling by 2, one convolution;
     its average and its maximum side by side, then a dense layer with ReLU.
 
     Args:
-        settings: `filters` (of the stages), `units` (of the dense layer), `dropout`
-            (published with 0.5).
-        shape: Of a segment's features, `[frames, bands]` or with channels behind.
+        blocks: Layers of Keras or tf_keras.
+        settings: Model settings: `filters` of the stages, `units` of the dense layer,
+            `dropout` (published with 0.5).
+        shape: Shape of a segment's features, `[frames, bands]` or with channels behind.
         labels: Number of classes.
-        momentum: Of the running statistics of the batch norms.
-        library: `keras` or `tf_keras`.
 
     Returns:
         A model from `[batch, *shape]` to probabilities `[batch, labels]`.
     """
-    blocks, layers = Blocks(library, momentum), library.layers
+    layers = blocks.layers
     features, x = blocks.features(shape)
     stages = zip(settings.family_filters, DEPTHS, strict=True)
     for number, (filters, depth) in enumerate(stages, 1):
-        x = stage(blocks, x, filters, depth, number)
+        x = build_stage(blocks, x, filters, depth, number)
         if number < len(DEPTHS):
             x = blocks.pool(x, 2, f"stage{number}_pool")
     mean = layers.GlobalAveragePooling2D(name="mean")(x)
@@ -49,11 +41,13 @@ def build(
 
 
 DEPTHS = (3, 2, 1)
-"""Convolutions of each stage."""
+"""Number of convolutions of each stage."""
 
 
-def stage(blocks: Blocks, x: Tensor, filters: int, depth: int, number: int) -> Tensor:
-    """`depth` convolutions 3x3 with batch norm and ReLU."""
+def build_stage(
+    blocks: Blocks, x: Tensor, filters: int, depth: int, number: int
+) -> Tensor:
+    """Build `depth` convolutions 3x3 with batch norm and ReLU."""
     for step in range(1, depth + 1):
         x = blocks.conv(x, filters, 3, f"stage{number}_conv{step}")
     return x

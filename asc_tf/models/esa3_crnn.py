@@ -5,43 +5,35 @@ Cakir et al., "Convolutional recurrent neural networks for polyphonic sound even
 detection" (2017).
 """
 
-from types import ModuleType
 from typing import Any
 
 from asc_tf.config import Model
 from asc_tf.models.blocks import Blocks
-from asc_tf.models.esa3_cnn import DEPTHS, stage
+from asc_tf.models.esa3_cnn import DEPTHS, build_stage
 
 
-def build(
-    settings: Model,
-    shape: tuple[int, ...],
-    labels: int,
-    momentum: float,
-    library: ModuleType,
-) -> Any:
+def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) -> Any:
     """Build the network.
 
-    After each stage bands are pooled by 4, frames never. What is left of the bands of a
-    frame is one step of the sequence; the outputs of the GRU are averaged over time,
-    then a dense layer of as many units as they have, with ReLU.
+    After each stage bands are pooled by 4, frames never. The remaining bands of a frame
+    are one step of the sequence; the outputs of the GRU are averaged over time, then a
+    dense layer of as many units as they have, with ReLU.
 
     Args:
-        settings: `filters` (of the stages), `units` (of the GRU, in each direction),
-            `dropout`.
-        shape: Of a segment's features, `[frames, bands]` or with channels behind.
+        blocks: Layers of Keras or tf_keras.
+        settings: Model settings: `filters` of the stages, `units` of the GRU in each
+            direction, `dropout`.
+        shape: Shape of a segment's features, `[frames, bands]` or with channels behind.
         labels: Number of classes.
-        momentum: Of the running statistics of the batch norms.
-        library: `keras` or `tf_keras`.
 
     Returns:
         A model from `[batch, *shape]` to probabilities `[batch, labels]`.
     """
-    blocks, layers = Blocks(library, momentum), library.layers
+    layers = blocks.layers
     features, x = blocks.features(shape)
     stages = zip(settings.family_filters, DEPTHS, strict=True)
     for number, (filters, depth) in enumerate(stages, 1):
-        x = stage(blocks, x, filters, depth, number)
+        x = build_stage(blocks, x, filters, depth, number)
         x = blocks.pool(x, (1, BANDS), f"stage{number}_pool", padding="same")
     frames, bands, channels = x.shape[1:]
     x = layers.Reshape((frames, bands * channels), name="sequence")(x)
@@ -53,4 +45,4 @@ def build(
 
 
 BANDS = 4
-"""Neighbouring bands that each stage makes one."""
+"""Neighbouring bands that each stage pools."""

@@ -1,39 +1,31 @@
-"""Four wide convolutions on MFCC, as a well-known notebook has them for FSDKaggle2018.
+"""Four wide convolutions on MFCC, after a well-known notebook for FSDKaggle2018.
 
 Source: Zafar, "Beginner's Guide to Audio Data" (Kaggle, 2018).
 """
 
-from types import ModuleType
 from typing import Any
 
 from asc_tf.config import Model
 from asc_tf.models.blocks import Blocks
 
 
-def build(
-    settings: Model,
-    shape: tuple[int, ...],
-    labels: int,
-    momentum: float,
-    library: ModuleType,
-) -> Any:
+def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) -> Any:
     """Build the network.
 
     Four times a convolution of 10 frames and 4 coefficients with batch norm, ReLU and
     pooling by 2; a dense layer with batch norm and ReLU.
 
     Args:
-        settings: `filters` (of the convolutions), `units` (of the dense layer),
-            `dropout` (before the last layer; published with 0).
-        shape: Of a segment's features, published with 40 coefficients.
+        blocks: Layers of Keras or tf_keras.
+        settings: Model settings: `filters` of the convolutions, `units` of the dense
+            layer, `dropout` before the last layer (published with 0).
+        shape: Shape of a segment's features, published with 40 coefficients.
         labels: Number of classes.
-        momentum: Of the running statistics of the batch norms.
-        library: `keras` or `tf_keras`.
 
     Returns:
         A model from `[batch, *shape]` to probabilities `[batch, labels]`.
     """
-    blocks, layers = Blocks(library, momentum), library.layers
+    layers = blocks.layers
     features, x = blocks.features(shape)
     for number, filters in enumerate(settings.family_filters, 1):
         x = blocks.conv(x, filters, (10, 4), f"conv{number}")

@@ -1,7 +1,7 @@
 """Transfer from ImageNet: a backbone of Keras Applications and a new last layer.
 
 The features are images, `[frames, bands, 3]` with values 0 to 255, as the front-end's
-image mode gives them. What each backbone does to its pixels first is in the model.
+image mode gives them. The model includes each backbone's own preprocessing of pixels.
 """
 
 import re
@@ -26,14 +26,14 @@ POOLED = "mean"
 
 @dataclass(frozen=True)
 class Backbone:
-    """An application of Keras, and where its weights without top are.
+    """An application of Keras, and the address of its weights without top.
 
     Attributes:
-        application: Its function in `keras.applications`.
-        folder: Of the weights, below `ADDRESS`.
-        file: Their name.
-        checksum: Their MD5 as Keras has it; empty where Keras has none.
-        scales: Whether it takes pixels of 0 to 255 itself; others take -1 to 1.
+        application: Name of its function in `keras.applications`.
+        folder: Folder of the weights, below `ADDRESS`.
+        file: File name of the weights.
+        checksum: MD5 of the weights as in Keras; empty where Keras has none.
+        scales: Whether it scales pixels of 0 to 255 itself; others take -1 to 1.
     """
 
     application: str
@@ -44,7 +44,7 @@ class Backbone:
 
     @property
     def address(self) -> str:
-        """Where its weights are."""
+        """Address of its weights."""
         return f"{ADDRESS}/{self.folder}/{self.file}"
 
 
@@ -71,26 +71,19 @@ BACKBONES = {
 }
 
 
-def build(
-    settings: Model,
-    shape: tuple[int, ...],
-    labels: int,
-    momentum: float,
-    library: ModuleType,
-) -> Any:
+def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) -> Any:
     """Build the network: the backbone, the average of its maps, a new last layer.
 
-    Layers of the backbone before `train_from` are not trained and do in training what
-    they do otherwise: nothing is dropped, and batch norms use the statistics of
-    ImageNet. So do batch norms behind it, because the batches of fine-tuning are small;
-    only where weights are none they are trained.
+    Layers of the backbone before `train_from` are not trained and behave in training as
+    in inference: nothing is dropped, and batch norms use the statistics of ImageNet.
+    Batch norms behind it use them too, because the batches of fine-tuning are small;
+    they are trained only where `weights` is none.
 
     Args:
-        settings: `backbone`, `weights`, `train_from`, `dropout`.
-        shape: Of an image, `[frames, bands, 3]`.
+        blocks: Layers of Keras or tf_keras.
+        settings: Model settings: `backbone`, `weights`, `train_from`, `dropout`.
+        shape: Shape of an image, `[frames, bands, 3]`.
         labels: Number of classes.
-        momentum: Of batch norms that are trained.
-        library: `keras` or `tf_keras`.
 
     Returns:
         A model from `[batch, *shape]` to probabilities `[batch, labels]`.
@@ -104,26 +97,27 @@ def build(
             f"model.name = imagenet: takes images [frames, bands, 3], not {shape}; set "
             "frontend.image_frames and frontend.image_bands"
         )
-    backbone, blocks = BACKBONES[settings.backbone], Blocks(library, momentum)
+    backbone, library = BACKBONES[settings.backbone], blocks.library
     application = getattr(library.applications, backbone.application)
+    path = _find_weights(settings.weights, backbone)
     x = library.Input(shape, name="features")
     if not backbone.scales:
         x = library.layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocess")(x)
     network = application(include_top=False, weights=None, input_tensor=x)
-    if settings.weights != "none":
-        _load(network, settings.weights, backbone)
-    network = _named(network, library)
-    _set_trainable(network, settings, momentum, library)
+    if path:
+        _load_weights(network, path, backbone)
+    network = _rename_layers(network, library)
+    _set_trainable(network, settings, blocks)
     features, maps = network.inputs[0], network.outputs[0]
     x = library.layers.GlobalAveragePooling2D(name=POOLED)(maps)
     return blocks.classifier(features, x, settings.dropout, labels, settings.name)
 
 
 def split(body: Any) -> tuple[Any, Any]:
-    """The backbone with the average of its maps, and what comes behind it.
+    """Split a model into the backbone with the average of its maps, and the rest.
 
     Args:
-        body: From `build`, in Keras.
+        body: Model from `build`, in Keras.
 
     Returns:
         A model from images to embeddings `[batch, units]`, and one from these to
@@ -134,59 +128,71 @@ def split(body: Any) -> tuple[Any, Any]:
     return below, keras.Model(embedding, body.outputs[0], name=body.name)
 
 
-def _named(network: Any, library: ModuleType) -> Any:
-    """The network with names that do not depend on what was built before it.
+def _rename_layers(network: Any, library: ModuleType) -> Any:
+    """Copy a network with layer names that do not depend on what was built before.
 
-    Inception's layers go by their class and a number that counts on in the process.
+    Layers of Inception are named by their class and a number that counts all layers of
+    the process.
     """
     numbered: dict[str, list[int]] = defaultdict(list)
     for layer in network.layers:
-        if kind := _counted_kind(layer):
-            numbered[kind].append(_number(layer))
+        if kind := _find_kind(layer):
+            numbered[kind].append(_find_number(layer))
     names = {}
 
-    def renamed(layer: Any) -> Any:
+    def rename(layer: Any) -> Any:
         settings = layer.get_config()
-        if kind := _counted_kind(layer):
-            rank = sorted(numbered[kind]).index(_number(layer))
+        if kind := _find_kind(layer):
+            rank = sorted(numbered[kind]).index(_find_number(layer))
             settings["name"] = f"{kind}_{rank + 1}"
         names[layer.name] = settings["name"]
         return type(layer).from_config(settings)
 
-    twin = library.models.clone_model(network, clone_function=renamed)
+    twin = library.models.clone_model(network, clone_function=rename)
     for layer in network.layers:
         if layer.weights:
             twin.get_layer(names[layer.name]).set_weights(layer.get_weights())
     return twin
 
 
-def _counted_kind(layer: Any) -> str:
-    """The class in a name like `conv2d_7` or `conv2d`; empty for other names."""
+def _find_kind(layer: Any) -> str:
+    """Find the class in a name like `conv2d_7` or `conv2d`; empty for other names."""
     kind = re.sub(r"_\d+$", "", layer.name)
     return kind if kind.replace("_", "") == type(layer).__name__.lower() else ""
 
 
-def _number(layer: Any) -> int:
-    """Its number in the process: 0 for `conv2d`, 7 for `conv2d_7`."""
-    number = layer.name.removeprefix(_counted_kind(layer))
+def _find_number(layer: Any) -> int:
+    """Find the number in a layer's name: 0 for `conv2d`, 7 for `conv2d_7`."""
+    number = layer.name.removeprefix(_find_kind(layer))
     return int(number[1:] or 0)
 
 
-def _load(network: Any, weights: str, backbone: Backbone) -> None:
-    """Put weights into a network without top.
+def _find_weights(weights: str, backbone: Backbone) -> Path | None:
+    """Find the file that `model.weights` names; fetch that of ImageNet if need be.
 
     Raises:
         UsageError: If there is no such file.
-        UserError: If it cannot be fetched, or is of another network.
+        UserError: If it cannot be fetched.
     """
-    path = Path(weights).expanduser()
+    if weights == "none":
+        return None
     if weights == "imagenet":
-        path = _fetched(backbone)
+        return _fetch_weights(backbone)
+    path = Path(weights).expanduser()
     if not path.is_file():
         raise UsageError(
             f"model.weights = {weights}: no such file (imagenet, none, or the path of "
             "weights without top)"
         )
+    return path
+
+
+def _load_weights(network: Any, path: Path, backbone: Backbone) -> None:
+    """Load weights into a network without top.
+
+    Raises:
+        UserError: If they are of another network, or the file is damaged.
+    """
     try:
         network.load_weights(str(path))
     except (ValueError, OSError, KeyError, TypeError, BadZipFile) as error:
@@ -196,8 +202,8 @@ def _load(network: Any, weights: str, backbone: Backbone) -> None:
         ) from error
 
 
-def _fetched(backbone: Backbone) -> Path:
-    """The file of ImageNet weights, fetched when it is not there yet."""
+def _fetch_weights(backbone: Backbone) -> Path:
+    """Fetch the file of ImageNet weights when it is not there yet."""
     try:
         return Path(
             keras.utils.get_file(
@@ -207,7 +213,7 @@ def _fetched(backbone: Backbone) -> Path:
                 file_hash=backbone.checksum or None,
             )
         )
-    # Keras has no class of its own for what the network refuses.
+    # A failed download has no class of its own in Keras.
     except Exception as error:
         raise UserError(
             f"model.weights = imagenet: {backbone.file} cannot be fetched "
@@ -217,10 +223,8 @@ def _fetched(backbone: Backbone) -> Path:
         ) from error
 
 
-def _set_trainable(
-    network: Any, settings: Model, momentum: float, library: ModuleType
-) -> None:
-    """Freeze what comes before `train_from`, and batch norms that know ImageNet.
+def _set_trainable(network: Any, settings: Model, blocks: Blocks) -> None:
+    """Freeze the layers before `train_from`, and batch norms with ImageNet statistics.
 
     Raises:
         UsageError: If there is no such layer.
@@ -236,12 +240,12 @@ def _set_trainable(
         )
     first = names.index(start) if start else len(names)
     for place, layer in enumerate(network.layers):
-        is_norm = isinstance(layer, library.layers.BatchNormalization)
+        is_norm = isinstance(layer, blocks.layers.BatchNormalization)
         layer.trainable = place >= first
-        # EfficientNet drops whole blocks in training; what is frozen is as it was.
-        if isinstance(layer, library.layers.Dropout) and place < first:
+        # EfficientNet drops whole blocks in training; frozen ones must not change.
+        if isinstance(layer, blocks.layers.Dropout) and place < first:
             layer.rate = 0.0
         if is_norm and settings.weights == "none" and not settings.init_from:
-            layer.momentum = momentum
+            layer.momentum = blocks.momentum
         elif is_norm:
             layer.trainable = False

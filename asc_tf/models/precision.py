@@ -7,14 +7,14 @@ import keras
 import tensorflow as tf
 
 TENSOR_CORES = (7, 0)
-"""Compute capability from which on float16 is faster than float32."""
+"""Lowest compute capability at which float16 is faster than float32."""
 
 
 def choose_precision(wanted: str) -> str:
-    """The dtype policy of the body that `train.precision` asks for.
+    """Choose the dtype policy of the body that `train.precision` asks for.
 
     Args:
-        wanted: `auto`, or the policy itself.
+        wanted: Value of `train.precision`: `auto`, or the policy itself.
 
     Returns:
         `float32`, `mixed_float16` or `mixed_bfloat16`.
@@ -29,7 +29,7 @@ def choose_precision(wanted: str) -> str:
 
 @contextlib.contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
-    """Build layers of a dtype policy within; outside it is as before."""
+    """Set the dtype policy of layers that are built inside the context."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -46,34 +46,35 @@ def allow_tensor_float_32(is_allowed: bool) -> None:
     waveforms; a body that trains on features from the pipeline may use it.
 
     Args:
-        is_allowed: Whether it may, in this process, from now on.
+        is_allowed: Whether a GPU may do so in this process, from now on.
     """
     tf.config.experimental.enable_tensor_float_32_execution(is_allowed)
 
 
-def float32_twin(body: keras.Model) -> keras.Model:
-    """A float32 model of the same layers and weights, as one device runs it.
+def make_float32_twin(body: keras.Model) -> keras.Model:
+    """Make a float32 model of the same layers and weights, for one device.
 
-    A body in mixed precision converts without complaint to what LiteRT cannot run.
+    A body in mixed precision converts without an error, and LiteRT cannot run it.
     """
 
-    def alike(layer: keras.Layer) -> keras.Layer:
+    def copy(layer: keras.Layer) -> keras.Layer:
         settings = layer.get_config() | {"dtype": "float32"}
-        for inner in ("layer", "backward_layer"):  # of a wrapper
+        # A wrapper holds its layers.
+        for inner in ("layer", "backward_layer"):
             if settings.get(inner):
                 settings[inner]["config"]["dtype"] = "float32"
         if isinstance(layer, keras.layers.BatchNormalization):
             settings["synchronized"] = False
         return layer.__class__.from_config(settings)
 
-    twin = keras.models.clone_model(body, clone_function=alike, recursive=True)
+    twin = keras.models.clone_model(body, clone_function=copy, recursive=True)
     twin.set_weights(body.get_weights())
     return twin
 
 
-def layers_of(model: keras.Model) -> Iterator[keras.Layer]:
-    """All layers, those of models within it too."""
+def list_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """List all layers, also those of models inside the model."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from layers_of(layer)
+            yield from list_layers(layer)
         yield layer

@@ -3,20 +3,13 @@
 Source of the block: A. G. Howard et al., "MobileNets" (2017).
 """
 
-from types import ModuleType
 from typing import Any
 
 from asc_tf.config import Model
 from asc_tf.models.blocks import Blocks, Tensor
 
 
-def build(
-    settings: Model,
-    shape: tuple[int, ...],
-    labels: int,
-    momentum: float,
-    library: ModuleType,
-) -> Any:
+def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) -> Any:
     """Build the network.
 
     A full convolution with stride 2 makes the first feature maps; each further block is
@@ -24,26 +17,26 @@ def build(
     averaged.
 
     Args:
-        settings: `filters` (of the first convolution, then of each block), `dropout`.
-        shape: Of a segment's features, `[frames, bands]` or with channels behind.
+        blocks: Layers of Keras or tf_keras.
+        settings: Model settings: `filters` of the first convolution, then of each
+            block; `dropout`.
+        shape: Shape of a segment's features, `[frames, bands]` or with channels behind.
         labels: Number of classes.
-        momentum: Of the running statistics of the batch norms.
-        library: `keras` or `tf_keras`.
 
     Returns:
         A model from `[batch, *shape]` to probabilities `[batch, labels]`.
     """
-    blocks, (first, *others) = Blocks(library, momentum), settings.family_filters
+    first, *others = settings.family_filters
     features, x = blocks.features(shape)
     x = blocks.conv(x, first, 3, "conv", strides=2)
     for number, filters in enumerate(others, 1):
-        x = _separable(blocks, x, filters, f"block{number}a")
-        x = _separable(blocks, x, filters, f"block{number}b")
+        x = _convolve_separably(blocks, x, filters, f"block{number}a")
+        x = _convolve_separably(blocks, x, filters, f"block{number}b")
         x = blocks.pool(x, 2, f"block{number}_pool", padding="same")
-    x = library.layers.GlobalAveragePooling2D(name="mean")(x)
+    x = blocks.layers.GlobalAveragePooling2D(name="mean")(x)
     return blocks.classifier(features, x, settings.dropout, labels, settings.name)
 
 
-def _separable(blocks: Blocks, x: Tensor, filters: int, name: str) -> Tensor:
+def _convolve_separably(blocks: Blocks, x: Tensor, filters: int, name: str) -> Tensor:
     x = blocks.depthwise(x, f"{name}_depthwise")
     return blocks.conv(x, filters, 1, f"{name}_pointwise")

@@ -1,4 +1,4 @@
-"""Weights of an earlier run as the start of a new one."""
+"""Transfer of weights: an earlier run as the start of a new one."""
 
 import fnmatch
 import json
@@ -15,14 +15,14 @@ from asc_tf.core.text_table import align_columns
 from asc_tf.models.blocks import HEAD
 
 MAX_NAMED = 8
-"""Layers that a refusal names."""
+"""Layers that a refusal names at most."""
 
 
-def body_of(whole: keras.Model) -> keras.Model:
-    """The model from features to probabilities inside one that takes waveforms.
+def get_body(whole: keras.Model) -> keras.Model:
+    """Get the model from features to probabilities inside one that takes waveforms.
 
     Args:
-        whole: As `asc_tf.models.with_frontend` makes it, or a `model.keras` loaded.
+        whole: Model from `asc_tf.models.attach_frontend`, or a `model.keras` loaded.
     """
     return next(layer for layer in whole.layers if isinstance(layer, keras.Model))
 
@@ -30,14 +30,14 @@ def body_of(whole: keras.Model) -> keras.Model:
 def initialize(
     body: Any, earlier: Any, freeze: Sequence[str] = (), *, keep_head: bool = False
 ) -> None:
-    """Give a new model the weights of an earlier one, but for its last layer.
+    """Give a new model the weights of an earlier one, its last layer excepted.
 
     The two have the same family and settings; the labels may be others. Call it before
     the model is compiled.
 
     Args:
         body: The new model, from `asc_tf.models.build`.
-        earlier: The model of the earlier run, without front-end, from `body_of`.
+        earlier: The model of the earlier run, without front-end, from `get_body`.
         freeze: Patterns of layers that are not trained; see `freeze_layers`.
         keep_head: Copy the last layer too; the labels are the same.
 
@@ -50,7 +50,7 @@ def initialize(
             f"model.init_from: its model is {earlier.name}, and this one is "
             f"{body.name}; set model.name = {earlier.name}"
         )
-    new, old = _shapes(body), _shapes(earlier)
+    new, old = _list_shapes(body), _list_shapes(earlier)
     differing = [
         name for name in dict.fromkeys((*new, *old)) if new.get(name) != old.get(name)
     ]
@@ -58,7 +58,7 @@ def initialize(
         raise UserError(
             f"model.init_from: {len(differing)} layers differ from those of this "
             f"{body.name}; use the settings and the segment of that run\n"
-            + _table(differing, new, old)
+            + _format_table(differing, new, old)
         )
     for name in (*new, HEAD) if keep_head else new:
         body.get_layer(name).set_weights(earlier.get_layer(name).get_weights())
@@ -66,17 +66,17 @@ def initialize(
 
 
 def freeze_layers(body: Any, patterns: Sequence[str]) -> None:
-    """Leave layers untrained; the batch norms among them keep their statistics.
+    """Exclude layers from training; batch norms among them keep their statistics.
 
     Args:
         body: The model, from `asc_tf.models.build`.
-        patterns: As in file names, `block1*` or `stage?_conv1`, of layers with weights.
-            The last layer, which is new, is never meant.
+        patterns: Patterns as for file names, `block1*` or `stage?_conv1`, of layers
+            with weights. They never match the last layer, which is new.
 
     Raises:
         UsageError: If a pattern fits no layer.
     """
-    names = list(_shapes(body))
+    names = list(_list_shapes(body))
     for pattern in patterns:
         chosen = fnmatch.filter(names, pattern)
         if not chosen:
@@ -90,19 +90,19 @@ def freeze_layers(body: Any, patterns: Sequence[str]) -> None:
 
 
 def check_resumable(body: Any, path: Path) -> None:
-    """Refuse to go on with a run whose network has other layers than are built now.
+    """Refuse to resume a run whose network has other layers than are built now.
 
-    A checkpoint has weights, but no layers: those of another network would be taken
+    A checkpoint has weights, but no layers: weights of another network would be loaded
     where their shapes happen to be the same.
 
     Args:
         body: The model, from `asc_tf.models.build`.
-        path: The run's `model.keras`; where it is missing, nothing is known.
+        path: The run's `model.keras`; where it is missing, nothing is refused.
 
     Raises:
         UserError: Naming the first layers that differ.
     """
-    there, here = _saved_layers(path), [layer.name for layer in body.layers]
+    there, here = _read_layers(path), [layer.name for layer in body.layers]
     differing = [name for name in (*there, *here) if (name in there) != (name in here)]
     if there and differing:
         raise UserError(
@@ -112,8 +112,8 @@ def check_resumable(body: Any, path: Path) -> None:
         )
 
 
-def _saved_layers(path: Path) -> list[str]:
-    """Names of the layers of the body in a `model.keras`; none if it cannot be read."""
+def _read_layers(path: Path) -> list[str]:
+    """Read the names of the body's layers in a `model.keras`; none if that fails."""
     try:
         with zipfile.ZipFile(path) as archive:
             whole = json.loads(archive.read("config.json"))["config"]
@@ -127,8 +127,8 @@ def _saved_layers(path: Path) -> list[str]:
 Shapes = dict[str, list[tuple[int, ...]]]
 
 
-def _shapes(body: Any) -> Shapes:
-    """Shapes of the weights of each layer that has any, the last one's apart."""
+def _list_shapes(body: Any) -> Shapes:
+    """List the shapes of the weights of each layer that has any, except the last."""
     return {
         layer.name: [tuple(weight.shape) for weight in layer.weights]
         for layer in body.layers
@@ -136,17 +136,17 @@ def _shapes(body: Any) -> Shapes:
     }
 
 
-def _table(names: Sequence[str], new: Shapes, old: Shapes) -> str:
+def _format_table(names: Sequence[str], new: Shapes, old: Shapes) -> str:
     rows = [("layer", "there", "here")]
     for name in names[:MAX_NAMED]:
-        rows.append((name, _text(old.get(name)), _text(new.get(name))))
+        rows.append((name, _format_shape(old.get(name)), _format_shape(new.get(name))))
     if len(names) > MAX_NAMED:
         rows.append((f"and {len(names) - MAX_NAMED} more", "", ""))
     return align_columns(rows, right=())
 
 
-def _text(shapes: list[tuple[int, ...]] | None) -> str:
-    """The largest of a layer's weights, `3x3x1x24`."""
+def _format_shape(shapes: list[tuple[int, ...]] | None) -> str:
+    """Write the shape of the largest of a layer's weights, `3x3x1x24`."""
     if shapes is None:
         return "none"
     largest: tuple[int, ...] = max(shapes, key=len)

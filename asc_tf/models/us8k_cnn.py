@@ -4,44 +4,36 @@ The input, log-mel and its delta of 41 frames and 60 bands, is that of K. J. Pic
 "Environmental sound classification with convolutional neural networks" (2015).
 """
 
-from types import ModuleType
 from typing import Any
 
 from asc_tf.config import Model
 from asc_tf.models.blocks import Blocks
 
 
-def build(
-    settings: Model,
-    shape: tuple[int, ...],
-    labels: int,
-    momentum: float,
-    library: ModuleType,
-) -> Any:
+def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) -> Any:
     """Build the network.
 
     Two blocks of two 1x1 convolutions, one ReLU behind the second, pooling by 2 and
     dropout; a dense layer with ReLU. There are no batch norms.
 
     Args:
-        settings: `filters` (of the blocks), `units` (of the dense layer), `dropout`
-            (after each block and before the last layer).
-        shape: Of a segment's features, published `[41, 60, 2]`.
+        blocks: Layers of Keras or tf_keras.
+        settings: Model settings: `filters` of the blocks, `units` of the dense layer,
+            `dropout` after each block and before the last layer.
+        shape: Shape of a segment's features, published `[41, 60, 2]`.
         labels: Number of classes.
-        momentum: Of batch norms, which there are none of.
-        library: `keras` or `tf_keras`.
 
     Returns:
         A model from `[batch, *shape]` to probabilities `[batch, labels]`.
     """
-    blocks, layers = Blocks(library, momentum), library.layers
+    layers = blocks.layers
     features, x = blocks.features(shape)
     for number, filters in enumerate(settings.family_filters, 1):
         for step, activation in enumerate((None, "relu"), 1):
             x = layers.Conv2D(
                 *(filters, 1),
                 activation=activation,
-                # Mean 0, standard deviation 0.05: what Keras 2 called `normal`.
+                # Mean 0, standard deviation 0.05, which Keras 2 called `normal`.
                 kernel_initializer="random_normal",
                 name=f"block{number}_conv{step}",
             )(x)

@@ -1,1 +1,1 @@
-"""Clips to batches of training examples, as tf.data graphs."""
+"""tf.data pipelines from clips to batches of training examples."""

@@ -1,4 +1,4 @@
-"""Checks and notes of a corpus before it is used: what is missing, odd or copied."""
+"""Checks of a corpus before use, and notes on missing, unusual or equal files."""
 
 import math
 import sys
@@ -10,31 +10,31 @@ from asc_tf import datasets
 from asc_tf.config import Audio, Config
 from asc_tf.core.errors import UserError
 from asc_tf.datasets import remedies
-from asc_tf.datasets.duplicates import duplicate_notes, find_duplicates
+from asc_tf.datasets.duplicates import describe_duplicates, find_duplicates
 from asc_tf.datasets.shared import shared_note
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.workdir import Workdir
 
 MAX_NAMED = 100
-"""Clips that are named on the screen when they are left out."""
+"""Largest number of excluded clips that are named on the screen."""
 
 VERY_SHORT = 0.1
-"""Seconds; shorter clips are used, and named: most corpora have none on purpose."""
+"""Duration in s; shorter clips are used but named, because they are rarely intended."""
 
 
 def check_found(
     manifest: Manifest, config: Config, needed: Collection[str] = ()
 ) -> None:
-    """Count the files that are missing, before any is read; say of which split.
+    """Refuse a corpus that lacks too many files; print the number of missing ones.
 
     Args:
-        manifest: The corpus.
-        config: The configuration.
+        manifest: Clips of the corpus.
+        config: Configuration of the run.
         needed: Splits that must have files.
 
     Raises:
-        UserError: If they are more than `dataset.max_missing` of the corpus, or all of
-            a needed split.
+        UserError: If more than `dataset.max_missing` of the files are missing, or all
+            files of a needed split.
     """
     root, dataset = Path(config.dataset.dir), config.dataset
     absent = [clip for clip in manifest.clips if not (root / clip.path).exists()]
@@ -42,27 +42,34 @@ def check_found(
         return
     whole = Counter(clip.split for clip in manifest.clips)
     lacking = Counter(clip.split for clip in absent)
-    parts = [
+    counts = [
         f"{lacking[split]} of {whole[split]} in {split}"
         for split in SPLITS
         if lacking[split]
     ]
-    missing = f"files are missing: {', '.join(parts)}"
+    missing = f"files are missing: {', '.join(counts)}"
     is_too_much = len(absent) > dataset.max_missing * len(manifest.clips)
-    gone = [split for split in needed if 0 < lacking[split] == whole[split]]
-    if not is_too_much and not gone:
+    empty = [split for split in needed if 0 < lacking[split] == whole[split]]
+    if not is_too_much and not empty:
         print(f"{missing}; the rest is used", file=sys.stderr)
         return
-    raise UserError(f"{missing}. {_missing_remedy(manifest, config, absent, gone)}")
+    raise UserError(f"{missing}. {_suggest_remedy(manifest, config, absent, empty)}")
 
 
-def _missing_remedy(
-    manifest: Manifest, config: Config, absent: Sequence[Clip], gone: Sequence[str]
+def _suggest_remedy(
+    manifest: Manifest, config: Config, absent: Sequence[Clip], empty: Sequence[str]
 ) -> str:
-    """Say what to do about missing files: of all clips, of whole splits, or of some."""
+    """Suggest what to do about missing files of all clips, of whole splits, or of some.
+
+    Args:
+        manifest: Clips of the corpus.
+        config: Configuration of the run.
+        absent: Clips whose files are missing.
+        empty: Splits without any file.
+    """
     root, dataset = Path(config.dataset.dir), config.dataset
     own_table = dataset.csv_file if dataset.name == "csv" else ""
-    where = remedies.missing_file(root, absent[0].path, own_table)
+    where = remedies.explain_missing_file(root, absent[0].path, own_table)
     if len(absent) == len(manifest.clips):
         return f"No file of the corpus is where it should be: {where}"
     advice = []
@@ -74,13 +81,15 @@ def _missing_remedy(
             f"corpus ({where}): complete it, or use the files that are there with "
             f"--dataset.max_missing={enough:g}"
         )
-    if gone:
+    if empty:
         usable = datasets.usable_folds(manifest, dataset)
         remedy = "complete the corpus"
         if usable:
             folds = " or ".join(f"--dataset.fold={fold}" for fold in usable)
-            remedy += f", or use {folds}, with which each part has files"
-        advice.append(f"The {' and the '.join(gone)} part has no file at all: {remedy}")
+            remedy += f", or use {folds}, with which each split has files"
+        advice.append(
+            f"The {' and the '.join(empty)} split has no file at all: {remedy}"
+        )
     return ". ".join(advice)
 
 
@@ -89,16 +98,17 @@ def check_left_out(
 ) -> None:
     """Refuse scanned splits that lack too many clips, or too many of one label.
 
-    Clips count that are missing and that cannot be used. A single clip of a label may
-    be left out, whatever its share, if the label has others.
+    Missing clips count, and clips that cannot be used. A single clip of a label may be
+    left out, whatever its share, if the label has others.
 
     Args:
-        manifest: The manifest.
-        splits: The splits, as one.
-        max_left_out: Largest share of clips left out, of all and of each label.
+        manifest: Scanned manifest.
+        splits: Splits, which are checked together.
+        max_left_out: Largest share of clips that may be left out, of all clips and of
+            each label, 0 to 1.
 
     Raises:
-        UserError: With the numbers.
+        UserError: If too many clips are left out; the message gives the numbers.
     """
     listed = [c for c in manifest.clips if c.split in splits and not c.is_dropped]
     lost = [clip for clip in listed if clip.reason]
@@ -116,24 +126,25 @@ def check_left_out(
     raise UserError(
         f"{len(lost)} of {len(listed)} {' and '.join(splits)} clips are missing or "
         f"cannot be used{labels}, {lost[0].path} for one ({lost[0].reason}). That is "
-        f"more than dataset.max_missing = {max_left_out:g} of the part or of a label, "
+        f"more than dataset.max_missing = {max_left_out:g} of the split or of a label, "
         "so nothing is evaluated: complete the corpus, or give a larger "
         "--dataset.max_missing, and the report says what it lacks"
     )
 
 
 def check_weights(manifest: Manifest, config: Config) -> None:
-    """Refuse to train on a label whose clips all weigh nothing.
+    """Refuse to train on a label whose clips all have the weight 0.
 
     Raises:
-        UserError: Naming such labels.
+        UserError: If there is such a label; the message names it.
     """
     if config.dataset.unverified_weight:
         return
-    heard = {clip.label for clip in manifest.clips_in("train") if clip.verified != "0"}
-    if mute := [label for label in manifest.labels if label not in heard]:
+    clips = manifest.clips_in("train")
+    verified = {clip.label for clip in clips if clip.verified != "0"}
+    if unverified := [label for label in manifest.labels if label not in verified]:
         raise UserError(
-            f"no training clip of {', '.join(mute)} is verified, and "
+            f"no training clip of {', '.join(unverified)} is verified, and "
             "dataset.unverified_weight = 0 gives the others no weight; raise it"
         )
 
@@ -141,10 +152,16 @@ def check_weights(manifest: Manifest, config: Config) -> None:
 def check_same_clips(
     before: Sequence[Clip], now: Sequence[Clip], workdir: Workdir
 ) -> None:
-    """Refuse to resume on other clips than those that the run began with.
+    """Refuse to resume a run whose corpus has changed.
+
+    Args:
+        before: Clips of the run when it began.
+        now: Clips of the corpus.
+        workdir: Run folder.
 
     Raises:
-        UserError: Naming some that came, went or moved to another split.
+        UserError: If training or validation clips were added, removed or moved to
+            another split; the message names some.
     """
     rows = [
         {
@@ -163,76 +180,76 @@ def check_same_clips(
 
 
 def oddities(clips: Sequence[Clip], audio: Audio) -> list[str]:
-    """What is to be said of clips that are used all the same, a sentence each."""
-    said = []
+    """Describe unusual clips that are used nevertheless, one sentence for each kind."""
+    notes = []
     seconds = audio.segment_seconds
     if short := sum(clip.seconds < seconds for clip in clips):
-        filled = {"pad": "padded", "loop": "looped"}[audio.short_clips]
-        said.append(
-            f"{short} clips are shorter than a segment of {seconds:g} s: {filled}"
+        done = {"pad": "padded", "loop": "looped"}[audio.short_clips]
+        notes.append(
+            f"{short} clips are shorter than a segment of {seconds:g} s: {done}"
         )
     if tiny := [clip for clip in clips if clip.seconds < VERY_SHORT]:
         shown = ", ".join(f"{c.path} ({1000 * c.seconds:.0f} ms)" for c in tiny[:3])
-        said.append(
+        notes.append(
             f"{len(tiny)} clips are shorter than {VERY_SHORT:g} s, and so mostly "
             f"{'padding' if audio.short_clips == 'pad' else 'repetition'}: "
-            f"{shown}{' ...' * (len(tiny) > 3)}; listen to them, and remove what is no "
-            "sound of its label"
+            f"{shown}{' ...' * (len(tiny) > 3)}; listen to them, and remove those "
+            "without a sound of their label"
         )
     if odd := [clip for clip in clips if clip.note]:
-        said.append(
+        notes.append(
             f"{len(odd)} files are odd but used, {odd[0].path} for one "
             f"({odd[0].note}); manifest.csv notes them all"
         )
-    return said
+    return notes
 
 
 def corpus_notes(
     manifest: Manifest, root: Path, scanned: Sequence[str], named: Sequence[str]
 ) -> list[str]:
-    """What makes a result of a corpus less than it seems, and what to do.
+    """Describe what makes a result of a corpus less reliable, and what to do about it.
 
     Args:
-        manifest: The scanned corpus.
-        root: The corpus folder.
+        manifest: Scanned manifest.
+        root: Folder of the corpus.
         scanned: Splits whose files are compared with each other.
-        named: The splits among them of which copies are told.
+        named: Splits among them whose equal files are reported.
 
     Returns:
-        A sentence each.
+        One sentence for each problem.
     """
     shared = shared_note(manifest.protocol)
     clips = [clip for split in scanned for clip in manifest.clips_in(split)]
     return [
         *([shared] if shared else []),
         *missing_labels(manifest),
-        *duplicate_notes(find_duplicates(clips, root), named),
+        *describe_duplicates(find_duplicates(clips, root), named),
     ]
 
 
 def missing_labels(manifest: Manifest) -> list[str]:
-    """Name the labels that validation or test cannot judge, and what to do."""
+    """Describe which labels lack validation or test clips, and what to do about it."""
     consequences = {
         "validation": "the best epoch is chosen without it; add recordings of it, or, "
-        "where the part is drawn, raise dataset.validation_share",
+        "where the split is drawn, raise dataset.validation_share",
         "test": "the result says nothing about it; add its files, or choose another "
-        "dataset.fold or, where the part is drawn, dataset.test_share",
+        "dataset.fold or, where the split is drawn, dataset.test_share",
     }
     notes = []
     for split, remedy in consequences.items():
-        # A test part may have no labels at all.
+        # A test split may have no labels at all.
         present = {clip.label for clip in manifest.clips_in(split) if clip.label}
         missing = [label for label in manifest.labels if label not in present]
         if present and missing:
             notes.append(
-                f"the {split} part has no clip of {', '.join(missing)}: {remedy}"
+                f"the {split} split has no clip of {', '.join(missing)}: {remedy}"
             )
     return notes
 
 
 def print_excluded(manifest: Manifest, splits: Sequence[str]) -> None:
-    """Name what is left out of some splits, on stderr; the manifest names them all."""
-    # A sentence says how many shared recordings are left out.
+    """Name the excluded clips of some splits on stderr; manifest.csv names them all."""
+    # Shared recordings are counted in a note instead.
     excluded = [
         clip
         for clip in manifest.excluded

@@ -27,19 +27,20 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from asc_tf.config import Config
+from asc_tf.core.cache import FileCache
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import remove_abandoned, sha256, sharing, write_npz
+from asc_tf.core.files import hash_bytes, hash_path, write_npz
 from asc_tf.core.version import __version__
 from asc_tf.dsp import channels
 from asc_tf.models import imagenet
 from asc_tf.models.precision import choose_precision
 from asc_tf.pipeline.examples import SegmentExamples
-from asc_tf.pipeline.feature_store import layout
+from asc_tf.pipeline.feature_store.folder import FeaturesFolder, feature_settings
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.waveforms import AUTOTUNE, reading, shuffle_buffer
 
 PIECE = 10
-"""Batches of embeddings in a file; a killed run loses no more than these."""
+"""Number of batches in a file; a killed run loses no more embeddings than these."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -90,7 +91,7 @@ class EmbeddingCache:
 
     def __init__(self, run: Run, examples: SegmentExamples) -> None:
         self._examples, self._config = examples, run.config
-        self._folder = run.workdir.embedding_cache
+        self._files = FileCache(run.workdir.embedding_cache, ".npz")
         self._batch_size = run.config.evaluate.batch_size
         splits = run.config.dataset.training_splits
         self._sources = {split: _hash_source(run, split) for split in splits}
@@ -122,18 +123,18 @@ class EmbeddingCache:
         embedded = {}
         for split, segments in self._segments.items():
             total += len(segments["example"])
-            pieces = self._embed_split(split, embedding, state)
-            embedded[split] = segments | {"embedding": pieces}
+            embeddings = self._embed_split(split, embedding, state)
+            embedded[split] = segments | {"embedding": embeddings}
         print(
             f"embeddings: {self._n_computed} computed, {total - self._n_computed} "
-            f"taken from {self._folder}, {time.monotonic() - began:.1f} s",
+            f"taken from {self._files.folder}, {time.monotonic() - began:.1f} s",
             flush=True,
         )
         return EmbeddedExamples(self._config, embedded, self._examples.is_weighted)
 
     def _describe_segments(self, split: str) -> Arrays:
         """Return the example, target and weight of each segment of a split."""
-        path = self._path([self._sources[split]])
+        path = self._files.locate([self._sources[split]])
         names = ("example", "target", "weight")
         arrays = _read(path, names)
         if arrays is None:
@@ -145,7 +146,7 @@ class EmbeddingCache:
             arrays = {
                 name: np.concatenate([row[name] for row in rows]) for name in names
             }
-            _write(path, arrays)
+            _write(self._files, path, arrays)
         return arrays
 
     def _embed_split(
@@ -164,7 +165,7 @@ class EmbeddingCache:
         size, pieces, rows = PIECE * self._batch_size, [], None
         numbers = range(-(-len(self._segments[split]["example"]) // size))
         for number in tqdm(numbers, f"embed {split}", leave=False, disable=None):
-            path = self._path([self._sources[split], *state, size, number])
+            path = self._files.locate([self._sources[split], *state, size, number])
             arrays = _read(path, ("embedding",))
             if arrays is not None:
                 rows = None
@@ -174,7 +175,7 @@ class EmbeddingCache:
                     rows = self._read_inputs(split, number * PIECE)
                 batches = [embedding(row).numpy() for row in islice(rows, PIECE)]
                 arrays = {"embedding": np.concatenate(batches)}
-                _write(path, arrays)
+                _write(self._files, path, arrays)
                 self._n_computed += len(arrays["embedding"])
             pieces.append(arrays["embedding"])
         return np.concatenate(pieces)
@@ -184,10 +185,6 @@ class EmbeddingCache:
         rows = self._examples.ordered_segments(split).skip(first)
         inputs = rows.map(self._examples.plain_inputs, num_parallel_calls=AUTOTUNE)
         return iter(inputs.prefetch(AUTOTUNE))
-
-    def _path(self, identity: list[str | int]) -> Path:
-        name = _sha256(json.dumps(identity).encode())
-        return self._folder / name[:2] / f"{name[2:34]}.npz"
 
 
 class EmbeddedExamples:
@@ -221,7 +218,7 @@ class EmbeddedExamples:
         """Make the training examples of an epoch, in the order of their segments."""
         copies, segments = self._config.augment.copies, self._segments["train"]
         buffer = shuffle_buffer(
-            self._config, channels.count(self._config.audio.channels)
+            self._config, channels.count_channels(self._config.audio.channels)
         )
         clips = tf.data.Dataset.range(len(self._ends)).repeat(copies)
         clips = clips.shuffle(
@@ -275,12 +272,12 @@ def _hash_source(run: Run, split: str) -> str:
     stored = config.dataset.features
     place = os.path.realpath(stored or config.dataset.dir)
     identity = (
-        *(__version__, place, split, layout.sections(config), run.manifest.labels),
+        *(__version__, place, split, feature_settings(config), run.manifest.labels),
         *(dataclasses.asdict(clip) for clip in run.manifest.clips_in(split)),
         config.evaluate.segments if split == "validation" else "all",
-        sha256(layout.FeaturesFolder(Path(stored)).features_file) if stored else "",
+        hash_path(FeaturesFolder(Path(stored)).features_file) if stored else "",
     )
-    return _sha256(json.dumps(identity).encode())
+    return hash_bytes(json.dumps(identity).encode())
 
 
 def _hash_weights(weights: Iterable[keras.Variable]) -> str:
@@ -288,10 +285,6 @@ def _hash_weights(weights: Iterable[keras.Variable]) -> str:
     for weight in weights:
         digest.update(weight.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _read(path: Path, names: Iterable[str]) -> Arrays | None:
@@ -307,13 +300,12 @@ def _read(path: Path, names: Iterable[str]) -> Arrays | None:
         return None
 
 
-def _write(path: Path, arrays: Arrays) -> None:
+def _write(files: FileCache, path: Path, arrays: Arrays) -> None:
     try:
-        remove_abandoned(path.parent.parent)
-        with sharing(path) as partial:
+        with files.write(path) as partial:
             write_npz(partial, arrays)
     except OSError as error:
         raise UserError(
-            f"{path.parent.parent}: embeddings cannot be kept here: {error}; make "
+            f"{files.folder}: embeddings cannot be written here: {error}; make "
             "room, or put the run folder where there is"
         ) from error

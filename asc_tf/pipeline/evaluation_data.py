@@ -34,9 +34,9 @@ def scan_splits(run: Run, *splits: str, max_left_out: float = 1.0) -> Run:
     from asc_tf.audio.scan import scan
 
     config, workdir = run.config, run.workdir
-    known = workdir.manifest()
+    earlier = workdir.manifest()
     root = Path(config.dataset.dir)
-    manifest = scan(known, root, splits, config.audio, known=known.clips)
+    manifest = scan(earlier, root, splits, config.audio, known=earlier.clips)
     for split in splits:
         if not manifest.clips_in(split):
             raise UserError(
@@ -46,15 +46,15 @@ def scan_splits(run: Run, *splits: str, max_left_out: float = 1.0) -> Run:
     print_excluded(manifest, splits)
     check_left_out(manifest, splits, max_left_out)
     if "test" in splits:
-        updated = dataclasses.replace(manifest, clips=_with_test(known, manifest))
-        if updated != known:
+        updated = dataclasses.replace(manifest, clips=_merge_test(earlier, manifest))
+        if updated != earlier:
             workdir.write_manifest(updated)
     return run.with_manifest(manifest)
 
 
-def _with_test(known: Manifest, scanned: Manifest) -> tuple[Clip, ...]:
-    """Return the known rows, with those of the test split as they were scanned."""
-    pairs = zip(known.clips, scanned.clips, strict=True)
+def _merge_test(earlier: Manifest, scanned: Manifest) -> tuple[Clip, ...]:
+    """Return the earlier rows, with the scanned rows of the test split."""
+    pairs = zip(earlier.clips, scanned.clips, strict=True)
     return tuple(new if new.split == "test" else old for old, new in pairs)
 
 

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from asc_tf.augment import Banks, augment_features, augment_waveforms, fold_in
-from asc_tf.config import Augment, Config, Evaluate
+from asc_tf.augment import NoiseBanks, augment_waveforms
+from asc_tf.config import Config, Evaluate
 from asc_tf.core.memory import fits_memory
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
@@ -27,7 +27,7 @@ from asc_tf.pipeline.waveforms import (
 )
 
 STATISTICS_BATCH = 32
-NO_SOUNDS = Banks()
+NO_SOUNDS = NoiseBanks()
 
 
 class Examples(Protocol):
@@ -102,14 +102,14 @@ class ClipExamples:
         validation: Waveforms | None,
         frontend: FrontendLayer,
         config: Config,
-        banks: Banks = NO_SOUNDS,
+        banks: NoiseBanks = NO_SOUNDS,
         caches_validation: bool = True,
     ) -> None:
         self._caches_validation = caches_validation
         self._training, self._validation = training, validation
         self._frontend, self._config = frontend, config
         # Converted once, so that all graphs share the constants.
-        self._banks = Banks(*(b if b is None else tf.constant(b) for b in banks))
+        self._banks = NoiseBanks(*(b if b is None else tf.constant(b) for b in banks))
         self.is_weighted = training.is_weighted
 
     def count(self) -> int:
@@ -131,7 +131,7 @@ class ClipExamples:
             self._banks,
             self._config.audio.channels == "mid_side",
         )
-        return self._inputs(waveforms)
+        return self._make_inputs(waveforms)
 
     def training_features(self) -> tf.data.Dataset:
         """Make batches of the features of all training segments."""
@@ -142,24 +142,24 @@ class ClipExamples:
                 waveforms = tf.reduce_mean(waveforms, axis=2)
             return clip_by_clip(self._frontend.extract, waveforms)
 
-        all_segments = Preprocessing.of(self._config.audio, Evaluate())
+        all_segments = Preprocessing.from_config(self._config.audio, Evaluate())
         batches = segment_batches(self._training, all_segments, STATISTICS_BATCH)
         return batches.map(features, num_parallel_calls=AUTOTUNE)
 
     def ordered_segments(self, split: str) -> tf.data.Dataset:
-        """Make batches of segments: all in training, the evaluated in validation."""
+        """Make batches of all training segments, or of the validated segments."""
         evaluate = self._config.evaluate
         waveforms = self._validation
         if split == "train":
             waveforms = self._training
             evaluate = dataclasses.replace(evaluate, segments="all")
         assert waveforms is not None
-        preprocessing = Preprocessing.of(self._config.audio, evaluate)
+        preprocessing = Preprocessing.from_config(self._config.audio, evaluate)
         return segment_batches(waveforms, preprocessing, evaluate.batch_size)
 
     def plain_inputs(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return the waveforms of a batch, or their features."""
-        return self._inputs(row["waveform"])
+        return self._make_inputs(row["waveform"])
 
     def validation(self) -> tf.data.Dataset:
         """Make the validation batches; features that fit in memory are made once."""
@@ -173,7 +173,8 @@ class ClipExamples:
         is_cached = has_features and audio.cache == "memory" and self._caches_validation
         return _count_batches(batches.cache() if is_cached else batches)
 
-    def _inputs(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _make_inputs(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return waveforms, or their features where the pipeline computes them."""
         if self._config.frontend.placement == "model":
             return {"waveform": waveforms}
         return {"features": clip_by_clip(self._frontend, waveforms)}
@@ -201,8 +202,8 @@ class StoredExamples:
         self._caches_validation = in_memory and fits_memory(validation)
         size += validation if self._caches_validation else 0
         # With one segment in each clip, a random segment is that segment.
-        are_whole = stored.n_segments("train") == stored.n_clips("train")
-        takes_all = are_whole or config.train.segments == "all"
+        has_single = stored.n_segments("train") == stored.n_clips("train")
+        takes_all = has_single or config.train.segments == "all"
         if in_memory and takes_all and fits_memory(size):
             self._cached_rows = stored.dataset("train").cache()
 
@@ -264,97 +265,6 @@ def clip_by_clip(
         fn_output_signature=tf.float32,
         parallel_iterations=4,
     )
-
-
-def training_batches(
-    examples: Examples, frontend: FrontendLayer, config: Config, first_epoch: int = 0
-) -> tf.data.Dataset:
-    """Make the augmented batches of all epochs from `first_epoch` on.
-
-    Args:
-        examples: Training examples.
-        frontend: Front-end layer with its statistics.
-        config: Configuration of the run.
-        first_epoch: Epoch to begin with, counted from 0.
-
-    Returns:
-        A dict with `features` float32 `[batch, frames, bands, ...]`, or with `waveform`
-        float32 `[batch, segment_samples, ...]` and `seed` int64 `[batch, 2]` (the same
-        for all) where features are made in the model; targets float32 `[batch,
-        labels]`; and, where clips have weights, the weights, float32 `[batch]`. An
-        epoch has `steps_per_epoch` batches; the last one may be smaller.
-    """
-    run_seed = tf.constant([config.train.seed, 0], tf.int64)
-
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        seed = fold_in(run_seed, epoch)
-
-        def augment(step: tf.Tensor, batch: tuple) -> tuple:
-            inputs, targets, weights = batch
-            own_seed = fold_in(fold_in(seed, 2), step)
-            named_inputs = examples.augment_inputs(inputs, own_seed)
-            weights = weights if examples.is_weighted else None
-            if "waveform" in named_inputs:
-                seeds = tf.tile(own_seed[tf.newaxis], [tf.shape(targets)[0], 1])
-                others = (targets,) if weights is None else (targets, weights)
-                return named_inputs | {"seed": seeds}, *others
-            features, *changed = augment_batch(
-                named_inputs["features"],
-                targets,
-                weights,
-                own_seed,
-                config.augment,
-                frontend,
-            )
-            return {"features": features}, *changed
-
-        return (
-            examples.epoch(seed)
-            .batch(config.train.batch_size)
-            .enumerate()
-            .map(augment, num_parallel_calls=AUTOTUNE)
-        )
-
-    epochs = tf.data.Dataset.range(first_epoch, config.train.epochs)
-    return epochs.flat_map(epoch_batches).prefetch(AUTOTUNE)
-
-
-def augment_batch(
-    features: tf.Tensor,
-    targets: tf.Tensor,
-    weights: tf.Tensor | None,
-    seed: tf.Tensor,
-    settings: Augment,
-    frontend: FrontendLayer,
-) -> tuple[tf.Tensor, ...]:
-    """Augment a batch of features, with the targets and weights that go with them.
-
-    Args:
-        features: float32 `[batch, frames, bands, ...]`.
-        targets: float32 `[batch, labels]`.
-        weights: float32 `[batch]`, or None.
-        seed: int64 `[2]`.
-        settings: Augmentation settings.
-        frontend: Front-end layer of the features.
-
-    Returns:
-        Features, targets and, unless they are None, weights.
-    """
-    units = frontend.per_decibel if settings.eq_tilt_db else None
-    if weights is None:
-        return augment_features(features, targets, seed, settings, units)
-    # In a mixture a label counts by its clip's share and weight.
-    weights = weights[:, tf.newaxis]
-    described = tf.concat([targets * weights, weights], axis=1)
-    features, described = augment_features(features, described, seed, settings, units)
-    weights = described[:, -1]
-    targets = tf.math.divide_no_nan(described[:, :-1], weights[:, tf.newaxis])
-    return features, targets, weights
-
-
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Return the number of batches in an epoch."""
-    return -(-examples // batch_size)
 
 
 def _count_batches(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -1,12 +1,11 @@
-"""Bytes that features take in memory."""
+"""Number of segments of a clip, and bytes that features take in memory."""
 
 import math
 from collections.abc import Sequence
 
-from asc_tf.config import Config, Frontend
+from asc_tf.config import Audio, Config, Frontend
 from asc_tf.dsp import channels, segments
 from asc_tf.dsp.preprocessing import Preprocessing
-from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Clip
 from asc_tf.pipeline.feature_store import StoredFeatures
 
@@ -14,40 +13,53 @@ VALUE_BYTES = 4
 """Bytes of a float32."""
 
 
-def evaluated_bytes(clips: Sequence[Clip], config: Config) -> int:
-    """Bytes of the features of all segments that evaluation takes of clips.
+def count_segments(clip: Clip, audio: Audio, which: str = "all") -> int:
+    """Count the segments of a scanned clip, those of all its views.
 
     Args:
-        clips: The clips, scanned.
-        config: The configuration.
+        clip: Clip of known length.
+        audio: Audio settings.
+        which: `all` segments, or the one in the `centre`.
     """
+    starts = segments.find_starts(
+        round(clip.seconds * audio.sample_rate),
+        audio.segment_samples,
+        audio.hop_samples,
+        which,
+        audio.last_segment,
+    )
+    return len(starts) * len(channels.list_views(audio.channels, clip.channels))
+
+
+def evaluated_bytes(clips: Sequence[Clip], config: Config) -> int:
+    """Return the bytes of the features of all segments that evaluation takes of clips.
+
+    Args:
+        clips: Scanned clips.
+        config: Configuration.
+    """
+    # Later, because it imports TensorFlow.
+    from asc_tf.frontend import FrontendLayer
+
     audio = config.audio
-    shape = Preprocessing.of(audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(audio, config.evaluate).segment_shape
     frontend = FrontendLayer(audio.sample_rate, config.frontend)
     _, *features = frontend.compute_output_shape((None, *shape))
-    count = 0
-    for clip in clips:
-        starts = segments.starts(
-            round(clip.seconds * audio.sample_rate),
-            audio.segment_samples,
-            audio.hop_samples,
-            config.evaluate.segments,
-            audio.last_segment,
-        )
-        count += len(channels.views(audio.channels, clip.channels)) * len(starts)
+    which = config.evaluate.segments
+    count = sum(count_segments(clip, audio, which) for clip in clips)
     return VALUE_BYTES * math.prod(features) * count
 
 
 def stored_bytes(
     stored: StoredFeatures, split: str, settings: Frontend | None = None
 ) -> int:
-    """Bytes of the stored features of a split; 0 where it is not stored.
+    """Return the bytes of the stored features of a split; 0 where it is not stored.
 
     Args:
-        stored: The features folder.
-        split: The split.
-        settings: Settings of the front-end, where features are counted as the model
-            takes them (which may be as images); None: as they are stored.
+        stored: Features folder.
+        split: Name of the split.
+        settings: Front-end settings, to count features as the model takes them (which
+            may be as images); None: as they are stored.
     """
     if split not in stored.splits:
         return 0

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asc_tf import datasets
-from asc_tf.command_line import command
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
-from asc_tf.datasets.corpus import files_below, is_audio
+from asc_tf.core.packages import require_package
+from asc_tf.datasets.corpus import is_audio, list_files
 from asc_tf.manifest import Clip, Manifest, read_clips
 from asc_tf.pipeline.corpus_checks import (
     check_found,
@@ -30,12 +30,12 @@ def prepare(config: Config, workdir: Workdir) -> Run:
         workdir: Run folder; nothing in it yet, or a run of the same configuration.
 
     Raises:
-        UserError: If the corpus cannot give an honest result, or the stored features
-            were made with other settings.
+        UserError: If the corpus is refused, or the stored features were made with other
+            settings.
     """
     if config.dataset.features:
         return _prepare_stored(config, workdir)
-    command.need("tensorflow")
+    require_package("tensorflow")
     check_sounds(config)
     workdir.check_config(config)
     known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
@@ -47,9 +47,9 @@ def prepare(config: Config, workdir: Workdir) -> Run:
 
 
 def _prepare_stored(config: Config, workdir: Workdir) -> Run:
-    """Open the stored features of a run, whose audio need not be at hand."""
+    """Open the stored features of a run; its audio files are not needed."""
     stored = StoredFeatures.open(config.dataset.features)
-    command.need("tensorflow")
+    require_package("tensorflow")
     workdir.check_config(config)
     stored.check(config)
     manifest = stored.manifest
@@ -66,7 +66,7 @@ def check_sounds(config: Config) -> None:
     """Refuse folders of noise or impulse responses that hold no audio.
 
     Raises:
-        UsageError: Naming the setting.
+        UsageError: If there is such a folder; the message names its setting.
     """
     for name in ("noise_dir", "impulse_dir"):
         folder = Path(place := getattr(config.augment, name))
@@ -74,7 +74,7 @@ def check_sounds(config: Config) -> None:
             continue
         if not folder.is_dir():
             raise UsageError(f"augment.{name} = {place!r}: no such folder")
-        if not any(is_audio(path, folder) for path in files_below(folder)):
+        if not any(is_audio(path, folder) for path in list_files(folder)):
             raise UsageError(
                 f"augment.{name} = {place!r}: holds no audio file (WAV, FLAC, Ogg, "
                 "MP3, AIFF ...)"
@@ -87,16 +87,16 @@ def scan_corpus(
     """Read and split the corpus, and scan some of its splits.
 
     Args:
-        config: The configuration.
-        splits: What is read; files of other splits are not opened.
+        config: Configuration of the run.
+        splits: Splits to scan; files of other splits are not opened.
         known: Rows of an earlier scan, which is not repeated for unchanged files.
 
     Raises:
-        UserError: If the corpus cannot give an honest result.
+        UserError: If the corpus is refused.
     """
     manifest = datasets.load(config.dataset)
     check_found(manifest, config, splits)
-    # TensorFlow is imported only now: a mistyped folder is refused at once.
+    # TensorFlow is imported only now, so that a mistyped folder is refused at once.
     from tqdm import tqdm
 
     from asc_tf.audio.scan import scan
@@ -109,8 +109,8 @@ def scan_corpus(
         splits,
         config.audio,
         known=known,
-        progress=lambda done: tqdm(
-            done, "scan", unit=" files", leave=False, disable=None
+        progress=lambda paths: tqdm(
+            paths, "scan", unit=" files", leave=False, disable=None
         ),
     )
     print_excluded(manifest, splits)

@@ -1,4 +1,4 @@
-"""A run: its configuration, its folder, its clips and the features that it uses."""
+"""A run: configuration, folder, clips and stored features."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from asc_tf.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """All that training, evaluation and export need to know of a run.
+    """A run, as training, evaluation and export use it.
 
     Attributes:
         config: Resolved configuration.

@@ -1,186 +1,289 @@
 """Compute the features of a corpus and store them in a features folder."""
 
 import dataclasses
+import json
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from asc_tf.command_line import command
-from asc_tf.config import Audio, Config, Evaluate
+from asc_tf.config import Config, Evaluate
 from asc_tf.core.errors import UsageError
-from asc_tf.dsp import channels, segments
+from asc_tf.core.files import hash_bytes, hash_path, write_atomically
+from asc_tf.core.packages import require_package
+from asc_tf.core.version import __version__
 from asc_tf.dsp.preprocessing import Preprocessing
-from asc_tf.manifest import SPLITS, Clip, count_by_split, read_clips
+from asc_tf.manifest import SPLITS, Clip, Manifest, count_by_split, read_clips
 from asc_tf.pipeline.corpus_checks import corpus_notes, oddities
-from asc_tf.pipeline.feature_store import layout
-from asc_tf.pipeline.feature_store.contents import Contents
-from asc_tf.pipeline.feature_store.layout import FeaturesFolder
-from asc_tf.pipeline.feature_store.writing import Arrays, Writer
+from asc_tf.pipeline.evaluation_data import load_waveforms
+from asc_tf.pipeline.feature_size import VALUE_BYTES, count_segments
+from asc_tf.pipeline.feature_store.folder import (
+    Contents,
+    FeaturesFolder,
+    Shard,
+    describe_differences,
+    feature_settings,
+)
 from asc_tf.pipeline.prepare import scan_corpus
+from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
 
 SHARD_BYTES = 64_000_000
-"""Features in one file; memory holds about twice as much."""
-
+"""Size of a shard; memory holds about twice as much."""
 
 BATCH_SAMPLES = 2**22
 """Samples of the segments whose features are computed together, unless one has more."""
+
+Segment = tuple[int, np.ndarray]
+"""Index of the clip, and features float32 `[frames, bands]` or `[frames, bands,
+channels]`."""
 
 
 def write_features(
     config: Config,
     output: Path,
-    kind: str = "npz",
     splits: Sequence[str] = SPLITS,
     *,
     shard_bytes: int = SHARD_BYTES,
 ) -> Contents:
-    """Write the features of some splits, or go on with it.
+    """Write the features of some splits, or continue where that was stopped.
 
-    A shard that has its checksum and was made from the same clips is kept.
-    Splits that the folder has already are looked after as well.
+    A shard is left as it is when it has its checksum and its clips have not changed.
+    Splits of which the folder already has shards are brought up to date as well.
 
     Args:
-        config: The configuration.
-        output: The features folder; a new or empty one, or that of the same settings.
-        kind: `npz` or `tfrecord`.
-        splits: The parts to read and to store, of those that the corpus has.
-        shard_bytes: Size of a shard, unless one clip alone has more.
+        config: Configuration.
+        output: Features folder: a new or empty one, or one of the same settings.
+        splits: Splits to read and to store, of those that the corpus has.
+        shard_bytes: Maximum size of a shard, unless one clip alone has more.
 
     Returns:
-        What features.json says.
+        Content of features.json.
 
     Raises:
         UsageError: If the folder holds something else, or the corpus has none of the
             splits.
         UserError: If the corpus is refused, or another process writes here.
     """
-    command.need("tensorflow")
+    require_package("tensorflow")
     folder = FeaturesFolder(output)
-    before = _begun(folder, config, kind)
+    stored = _stored_shards(folder, config)
     wanted = [
         split
         for split in (*config.dataset.training_splits, "test")
-        if split in splits or (before and split in before.finished)
+        if split in splits or stored.get(split)
     ]
     if not wanted:
         raise UsageError(
             f"--splits={','.join(splits)}: dataset.validation = none leaves no "
-            "validation part; give train, test or both"
+            "validation split; give train, test or both"
         )
-    table = folder.manifest_file
-    known = read_clips(table) if table.is_file() else ()
-    manifest = scan_corpus(config, wanted, known)
-    print(f"{config.dataset.name}: {count_by_split(manifest)}")
-    used = [clip for split in wanted for clip in manifest.clips_in(split)]
-    root = Path(config.dataset.dir)
-    notes = corpus_notes(manifest, root, wanted, wanted)
-    for note in (*notes, *oddities(used, config.audio)):
-        print(note)
-    computation = _Computation(config, manifest.labels, folder)
-    shape = computation.shape
-    writer = Writer(
-        folder,
-        manifest,
-        computation,
-        lambda clip: _expected_segments(clip, config.audio),
-        shard_bytes // (4 * math.prod(shape)),
-    )
-    with folder.locked():
-        # Once more: another process may have been here in between.
-        before = _begun(folder, config, kind)
+    manifest = _scan(config, folder, wanted)
+    computation = _FeatureComputation(Run(config, Workdir(output), manifest))
+    with folder.lock():
+        # Once more: another process may have written here in between.
+        stored = _stored_shards(folder, config)
         contents = Contents(
-            format=kind,
-            config=layout.sections(config),
+            config=feature_settings(config),
             labels=manifest.labels,
             protocol=manifest.protocol,
-            shape=shape,
-            manifest_sha256="",
-            splits={s: before.splits.get(s, ()) if before else () for s in wanted},
-            finished=before.finished if before else (),
+            shape=computation.shape,
+            splits={split: stored.get(split, ()) for split in wanted},
         )
-        return writer.write(contents)
+        # Before the table is replaced, so that no finished folder has another's table.
+        folder.write(contents)
+        manifest.write(folder.manifest_file)
+        checksum = hash_path(folder.manifest_file)
+        contents = dataclasses.replace(contents, manifest_sha256=checksum)
+        segments_per_shard = shard_bytes // (VALUE_BYTES * math.prod(contents.shape))
+        for split in wanted:
+            clips = manifest.clips_in(split)
+            counts = [count_segments(clip, config.audio) for clip in clips]
+            plans = list(_plan_shards(split, clips, counts, segments_per_shard))
+            contents = _write_split(folder, contents, split, plans, computation)
+        contents = dataclasses.replace(contents, finished=True)
+        folder.remove_unlisted(contents)
+        folder.write(contents)
+        return contents
 
 
-def _begun(folder: FeaturesFolder, config: Config, kind: str) -> Contents | None:
-    """What the folder holds of the same settings.
+def _stored_shards(
+    folder: FeaturesFolder, config: Config
+) -> dict[str, tuple[Shard, ...]]:
+    """Return the shards that a folder already has, by split.
 
     Raises:
-        UsageError: Naming the settings that differ.
+        UsageError: If they were made with other settings, naming these.
     """
-    contents = folder.contents()
+    contents = folder.read()
     if contents is None:
-        return None
-    found = layout.differing(contents.config, config)
-    if contents.format != kind:
-        found.insert(0, f"--format is {contents.format!r} there and {kind!r} here")
-    if found:
+        return {}
+    if differences := describe_differences(contents.config, config):
         raise UsageError(
-            f"--output={folder.path}: holds features of other settings ("
-            f"{'; '.join(found[:4])}); name a new folder, or use those values"
+            f"--output={folder.path}: holds features of other settings ({differences});"
+            " name a new folder, or use those values"
         )
-    return contents
+    return contents.splits
 
 
-class _Computation:
-    """Clips to the features of their segments, in order and unaugmented."""
+def _scan(config: Config, folder: FeaturesFolder, splits: Sequence[str]) -> Manifest:
+    """Scan the clips of some splits, and print what is odd about them."""
+    table = folder.manifest_file
+    known = read_clips(table) if table.is_file() else ()
+    manifest = scan_corpus(config, splits, known)
+    print(f"{config.dataset.name}: {count_by_split(manifest)}")
+    notes = corpus_notes(manifest, Path(config.dataset.dir), splits, splits)
+    for note in (*notes, *oddities(manifest.clips_in(*splits), config.audio)):
+        print(note)
+    return manifest
 
-    def __init__(
-        self, config: Config, labels: Sequence[str], folder: FeaturesFolder
-    ) -> None:
+
+class _ShardPlan(NamedTuple):
+    """A shard to be written: file name, clips, and a hash of these clips."""
+
+    file: str
+    clips: tuple[Clip, ...]
+    source: str
+
+
+def _plan_shards(
+    split: str, clips: Sequence[Clip], counts: Sequence[int], most: int
+) -> Iterator[_ShardPlan]:
+    """Divide the clips of a split among shards.
+
+    Args:
+        split: Name of the split.
+        clips: Its clips.
+        counts: Number of segments of each clip.
+        most: Maximum number of segments in a shard, unless one clip alone has more.
+
+    Yields:
+        Whole clips, as many as a shard may hold.
+    """
+    starts, size = [0], 0
+    for place, count in enumerate(counts):
+        if place > starts[-1] and size + count > most:
+            starts.append(place)
+            size = 0
+        size += count
+    for number, (start, end) in enumerate(pairwise([*starts, len(clips)])):
+        own = tuple(clips[start:end])
+        # Another version may compute other features.
+        identity = [__version__, *(dataclasses.asdict(clip) for clip in own)]
+        source = hash_bytes(json.dumps(identity).encode())
+        yield _ShardPlan(f"{split}-{number:05}.npy", own, source)
+
+
+def _write_split(
+    folder: FeaturesFolder,
+    contents: Contents,
+    split: str,
+    plans: Sequence[_ShardPlan],
+    computation: "_FeatureComputation",
+) -> Contents:
+    """Write the shards of a split that are missing, damaged or of changed clips."""
+    from tqdm import tqdm
+
+    start = time.monotonic()
+    shards = {shard.file: shard for shard in contents.splits[split]}
+    missing = [
+        plan
+        for plan in plans
+        if (shard := shards.get(plan.file)) is None
+        or shard.source != plan.source
+        or not folder.is_intact(shard)
+    ]
+    # One pipeline for all of them, because starting one takes a second.
+    owners = [plan for plan in missing for _ in plan.clips]
+    clips = [clip for plan in missing for clip in plan.clips]
+    groups = groupby(computation(split, clips), lambda row: owners[row[0]])
+    total = len(missing)
+    for plan, group in tqdm(
+        groups, split, total, unit=" files", leave=False, disable=None
+    ):
+        shards[plan.file] = _write_shard(folder, plan, group)
+        contents = _replace_shards(contents, split, tuple(shards.values()))
+        folder.write(contents)
+    # Without those of clips that no longer exist.
+    written = tuple(shards[plan.file] for plan in plans)
+    n_unchanged = len(plans) - len(missing)
+    print(
+        f"{split}: {sum(shard.clips for shard in written)} clips, "
+        f"{sum(shard.segments for shard in written)} segments, "
+        f"{sum(shard.bytes for shard in written) / 1e6:.1f} MB in {len(written)} "
+        f"file{'s' * (len(written) != 1)}"
+        + (f" ({n_unchanged} unchanged)" if n_unchanged else "")
+        + f", {time.monotonic() - start:.1f} s",
+        flush=True,
+    )
+    return _replace_shards(contents, split, written)
+
+
+def _replace_shards(
+    contents: Contents, split: str, shards: tuple[Shard, ...]
+) -> Contents:
+    return dataclasses.replace(contents, splits=contents.splits | {split: shards})
+
+
+def _write_shard(
+    folder: FeaturesFolder, plan: _ShardPlan, segments: Iterable[Segment]
+) -> Shard:
+    indices, features = zip(*segments, strict=True)
+    counts = [len(list(group)) for _, group in groupby(indices)]
+    with write_atomically(folder.path / plan.file) as partial:
+        _write_array(partial, np.stack(features))
+        checksum, size = hash_path(partial), partial.stat().st_size
+    return Shard(plan.file, checksum, size, plan.source, tuple(counts))
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    """Write an .npy file; `numpy.save` raises no errno on a full disk."""
+    header = np.lib.format.header_data_from_array_1_0(array)
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(array.data)
+
+
+class _FeatureComputation:
+    """Computes the features of clips, unaugmented and not standardized.
+
+    Attributes:
+        shape: Shape of a segment's features.
+
+    Args:
+        run: Configuration and scanned manifest; the folder is that of the features.
+    """
+
+    def __init__(self, run: Run) -> None:
         from asc_tf.frontend import FrontendLayer
 
-        self._config, self._labels = config, labels
-        self._cache_dir = Workdir(folder.path).audio_cache(config.audio)
-        self._frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-        segment = Preprocessing.of(config.audio, Evaluate()).segment_shape
+        self._run, audio = run, run.config.audio
+        self._frontend = FrontendLayer(audio.sample_rate, run.config.frontend)
+        self._preprocessing = Preprocessing.from_config(audio, Evaluate())
+        segment = self._preprocessing.segment_shape
         self._batch_size = max(min(BATCH_SAMPLES // math.prod(segment), 32), 1)
         self.shape = tuple(self._frontend.extracted_shape((None, *segment))[1:])
 
-    def __call__(self, clips: Sequence[Clip]) -> Arrays:
+    def __call__(self, split: str, clips: Sequence[Clip]) -> Iterator[Segment]:
+        """Yield all segments of some clips of a split, in order."""
         from asc_tf.pipeline.examples import clip_by_clip
-        from asc_tf.pipeline.waveforms import (
-            AUTOTUNE,
-            Waveforms,
-            reading,
-            segment_batches,
+        from asc_tf.pipeline.waveforms import AUTOTUNE, reading, segment_batches
+
+        if not clips:
+            return
+        manifest = dataclasses.replace(self._run.manifest, clips=tuple(clips))
+        waveforms = load_waveforms(self._run.with_manifest(manifest), split)
+
+        def extract(row: dict[str, Any]) -> tuple:
+            return row["clip"], clip_by_clip(self._frontend.extract, row["waveform"])
+
+        batches = segment_batches(waveforms, self._preprocessing, self._batch_size).map(
+            extract, num_parallel_calls=AUTOTUNE
         )
-
-        audio = self._config.audio
-        if audio.cache == "memory":
-            # Each clip is read once.
-            audio = dataclasses.replace(audio, cache="none")
-        waveforms = Waveforms(
-            clips,
-            Path(self._config.dataset.dir),
-            self._labels,
-            audio,
-            self._cache_dir,
-            unverified_weight=self._config.dataset.unverified_weight,
-        )
-
-        def computed(row: dict[str, Any]) -> tuple:
-            features = clip_by_clip(self._frontend.extract, row["waveform"])
-            return features, row["clip"], row["weight"]
-
-        batches = segment_batches(
-            waveforms, Preprocessing.of(audio, Evaluate()), self._batch_size
-        ).map(computed, num_parallel_calls=AUTOTUNE)
         with reading():
-            parts = zip(*batches.as_numpy_iterator(), strict=True)
-            features, clip, weight = map(np.concatenate, parts)
-        return features, clip, weight
-
-
-def _expected_segments(clip: Clip, audio: Audio) -> int:
-    samples = round(clip.seconds * audio.sample_rate)
-    starts = segments.starts(
-        samples,
-        audio.segment_samples,
-        audio.hop_samples,
-        last_segment=audio.last_segment,
-    )
-    return len(starts) * len(channels.views(audio.channels, clip.channels))
+            for indices, features in batches.as_numpy_iterator():
+                yield from zip(indices, features, strict=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from asc_tf.config import Audio
-from asc_tf.core.memory import fits_memory, memory_limit
+from asc_tf.core.memory import find_memory_limit, fits_memory
 from asc_tf.dsp import channels
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline import noise_banks
@@ -52,8 +52,8 @@ def make_waveforms(run: Run) -> tuple[Waveforms, Waveforms | None]:
     training = _decode(run, "train", audio)
     if "validation" not in run.manifest.splits:
         return training, None
-    is_placed = config.frontend.placement == "model"
-    cache = audio.cache if audio.cache == "disk" or is_placed else "none"
+    has_waveforms = config.frontend.placement == "model"
+    cache = audio.cache if audio.cache == "disk" or has_waveforms else "none"
     validation = dataclasses.replace(audio, cache=cache, channels=config.audio.channels)
     return training, _decode(run, "validation", validation)
 
@@ -70,19 +70,22 @@ def _choose_cache(run: Run) -> Audio:
     if audio.cache != "memory":
         return audio
     clips, validation = manifest.clips_in("train"), manifest.clips_in("validation")
-    is_placed = config.frontend.placement == "model"
-    if is_placed:
+    has_waveforms = config.frontend.placement == "model"
+    if has_waveforms:
         clips += validation
     size = 4 * audio.sample_rate * sum(clip.seconds for clip in clips)
-    size *= channels.count(audio.channels) * len(channels.views(audio.channels, 2))
+    size *= channels.count_channels(audio.channels) * len(
+        channels.list_views(audio.channels, 2)
+    )
     features = evaluated_bytes(validation, config)
-    if not is_placed and fits_memory(features):
+    if not has_waveforms and fits_memory(features):
         size += features
     if fits_memory(size):
         return audio
+    limit = find_memory_limit()
     print(
         f"the decoded clips, with the features of validation, take {size / 1e9:.1f} "
-        f"GB, more than half of the memory of {memory_limit() / 1e9:.1f} GB: they are "
+        f"GB, more than half of the memory of {limit / 1e9:.1f} GB: they are "
         "decoded again in each epoch (audio.cache = disk keeps them in files)"
     )
     return dataclasses.replace(audio, cache="none")

@@ -1,8 +1,8 @@
-"""Manifest rows to segments: the tf.data graphs before any features.
+"""Decoding of clips to waveforms and segments in tf.data graphs.
 
 No Python runs per clip. Everything random comes after the cache and is a function of
-the run's seed, the epoch and the position in it, so that each epoch is new and a
-resumed run goes on as if it had never stopped.
+the run's seed, the epoch and the position in it, so that each epoch differs and a
+resumed run continues as if it had never stopped.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ import tensorflow as tf
 
 from asc_tf.audio import sndfile
 from asc_tf.audio.cache import Row, WaveformCache
-from asc_tf.audio.decode import KEPT, Known, decode_clip
-from asc_tf.audio.segment import all_segments, random_segment
+from asc_tf.audio.decode import CACHED, Variants, decode_clip
+from asc_tf.audio.segment import cut_segments, draw_segment
 from asc_tf.augment import fold_in
 from asc_tf.config import Audio, Config, Evaluate
 from asc_tf.core.errors import UserError
@@ -31,19 +31,19 @@ from asc_tf.manifest import Clip
 AUTOTUNE = tf.data.AUTOTUNE
 
 SHUFFLED_VALUES = 2**26
-"""Samples (256 MB) among which the segments of an epoch are shuffled."""
+"""Size of the buffer that shuffles the segments of an epoch, in samples (256 MB)."""
 
 DESCRIPTION = ("clip", "example", "target", "weight")
-"""What is known of an example, and of each of its segments."""
+"""Columns of an example that each of its segments has too."""
 
 READING = "read_clip"
-"""Scope of the graph's operations that read a file, by which their errors are known."""
+"""Scope of the graph's operations that read a file; it identifies their errors."""
 
 _ORIGIN = re.compile(r"(?:\{\{node |\[Op:)([^}\]]+)")
-"""The operation that an error of TensorFlow began in: the first one it names."""
+"""Operation in which an error of TensorFlow began: the first one in the message."""
 
 _PLACES = re.compile(r"\A(?:.* with iterator: \S+: |\{\{.*?\}\} )", re.DOTALL)
-"""Where TensorFlow met an error; what went wrong comes behind it."""
+"""Start of an error message of TensorFlow, before the reason."""
 
 _FILE_ERRORS = (
     tf.errors.NotFoundError,
@@ -55,24 +55,25 @@ _FILE_ERRORS = (
 
 
 class Waveforms:
-    """The decoded examples of one part of the manifest.
+    """Decoded examples of one split.
 
     An example is a clip, or one view of it where the channels are split.
 
     Attributes:
-        count: Examples.
-        clips: Clips.
-        channels: Of each waveform.
+        count: Number of examples.
+        clips: Number of clips.
+        channels: Number of channels of each waveform.
+        is_weighted: Whether some clips have less weight than others.
 
     Args:
-        clips: Scanned rows.
-        root: The corpus folder.
+        clips: Scanned rows of the manifest.
+        root: Folder of the corpus.
         labels: Class order.
-        audio: The audio settings.
-        cache_dir: Where the clips are kept that are to be, or that only libsndfile
-            decodes.
-        unverified_weight: Of clips whose label nobody has verified, beside 1.
-        progress: Wraps the iterator of clips as they are kept, `tqdm` for one.
+        audio: Audio settings.
+        cache_dir: Cache folder of the clips, if `audio.cache = disk`, and of those that
+            only libsndfile decodes.
+        unverified_weight: Weight of clips with an unverified label; others have 1.
+        progress: Function that wraps the iterator of clips to cache, like `tqdm`.
     """
 
     def __init__(
@@ -86,36 +87,37 @@ class Waveforms:
         unverified_weight: float = 1.0,
         progress: Callable[[Iterable], Iterable] = iter,
     ) -> None:
-        heard = [channels.views(audio.channels, clip.channels) for clip in clips]
+        views = [channels.list_views(audio.channels, clip.channels) for clip in clips]
         rows = [
             Row(clip, view)
-            for clip, views in zip(clips, heard, strict=True)
-            for view in views
+            for clip, views_of_clip in zip(clips, views, strict=True)
+            for view in views_of_clip
         ]
         self.count, self.clips, self._audio = len(rows), len(clips), audio
-        self.channels = channels.count(audio.channels)
+        self.channels = channels.count_channels(audio.channels)
         cache = WaveformCache(cache_dir, root, audio)
-        keeps_all = audio.cache == "disk"
-        kept = cache.fill(
-            [row for row in rows if keeps_all or row.clip.route == sndfile.ROUTE],
+        caches_all = audio.cache == "disk"
+        cached = cache.fill(
+            [row for row in rows if caches_all or row.clip.route == sndfile.ROUTE],
             progress,
         )
-        self._known = _known([row for row in rows if row not in kept], bool(kept))
+        others = [row for row in rows if row not in cached]
+        self._known = _summarize(others, has_cached=bool(cached))
         label_ids = {label: index for index, label in enumerate(labels)}
         weights = [
             unverified_weight if row.clip.verified == "0" else 1.0 for row in rows
         ]
         self.is_weighted = min(weights, default=1.0) < 1.0
-        files = [kept.get(row, root / row.clip.path) for row in rows]
+        files = [cached.get(row, root / row.clip.path) for row in rows]
         spans = [(row.clip.start, row.clip.duration) for row in rows]
         columns = {
             # As bytes, because a name need not be UTF-8.
             "path": [os.fsencode(path) for path in files],
-            "route": [KEPT if row in kept else row.clip.route for row in rows],
+            "route": [CACHED if row in cached else row.clip.route for row in rows],
             "view": [row.view for row in rows],
             "rate": tf.constant([row.clip.sample_rate for row in rows], tf.int64),
             "span": tf.constant(spans, tf.float64),
-            "clip": tf.repeat(tf.range(len(clips)), [len(views) for views in heard]),
+            "clip": tf.repeat(tf.range(len(clips)), [len(each) for each in views]),
             "example": tf.range(len(rows)),
             # A clip without a label has a target of zeros.
             "target": tf.one_hot(
@@ -125,51 +127,74 @@ class Waveforms:
         }
         self._rows = tf.data.Dataset.from_tensor_slices(columns)
         if audio.cache == "memory":
-            self._rows = self._decoded(self._rows).cache()
+            self._rows = self._decode(self._rows).cache()
 
     def in_order(self) -> tf.data.Dataset:
-        """Each example once.
+        """Make the examples in the order of their clips.
 
-        `waveform` `[samples]` or `[samples, 2]`, `clip` and `example` (their places)
-        `[]`, `target` `[labels]`, `weight` `[]`.
+        Returns:
+            Dicts of `waveform` float32 `[samples]` or `[samples, 2]`, `clip` and
+            `example` int32 `[]` (positions among the clips and the examples), `target`
+            float32 `[labels]` and `weight` float32 `[]`.
         """
-        return self._decoded(self._rows)
+        return self._decode(self._rows)
 
-    def shuffled(self, seed: tf.Tensor, copies: int = 1) -> tf.data.Dataset:
-        """Each example `copies` times, in the order of the seed, int64 `[]`."""
+    def shuffle(self, seed: tf.Tensor, copies: int = 1) -> tf.data.Dataset:
+        """Make each example `copies` times, in random order.
+
+        Args:
+            seed: Seed of the order, int64 `[]`.
+            copies: Number of times that each example comes.
+        """
         rows = self._rows.repeat(copies)
         count = self.count * copies
-        return self._decoded(
+        return self._decode(
             rows.shuffle(count, seed=seed, reshuffle_each_iteration=False)
         )
 
-    def _decoded(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+    def _decode(self, rows: tf.data.Dataset) -> tf.data.Dataset:
         """Decode rows that are not decoded yet."""
         if "waveform" in rows.element_spec:
             return rows
-        # Where decoded clips are cached makes no other graph.
+        # The kind of cache changes nothing in the graph, which all splits can share.
         audio = dataclasses.replace(self._audio, cache="none")
-        decode = _decoder(audio, self._known, self.channels)
+        decoder = _build_decoder(audio, self._known)
 
-        def decode_row(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        def decode(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            with tf.name_scope(READING):
+                waveform = decoder(
+                    row["path"], row["route"], row["rate"], row["span"], row["view"]
+                )
             described = {name: row[name] for name in DESCRIPTION}
-            source = [row[name] for name in ("path", "route", "rate", "span", "view")]
-            return described | {"waveform": decode(*source)}
+            return described | {"waveform": waveform}
 
-        return rows.map(decode_row, num_parallel_calls=AUTOTUNE)
+        return rows.map(decode, num_parallel_calls=AUTOTUNE)
 
 
-@functools.lru_cache(maxsize=16)
-def _decoder(audio: Audio, known: Known, width: int) -> Callable[..., tf.Tensor]:
-    """Return the function that reads a clip; splits that decode alike share its graph.
+@functools.lru_cache
+def _build_decoder(audio: Audio, known: Variants) -> Callable[..., tf.Tensor]:
+    """Build the function from the columns of a row to its waveform.
+
+    All graphs of a process share it: to trace it takes half a second.
 
     Args:
         audio: Audio settings.
-        known: Decoders, views and rates that can occur.
-        width: Number of channels of a waveform.
+        known: Routes, views and sample rates that occur.
     """
+    n_channels = channels.count_channels(audio.channels)
+    shape = [None, n_channels] if n_channels > 1 else [None]
 
-    @tf.function
+    # AutoGraph, which nothing here needs, would make tracing a third slower.
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([], tf.string),
+            tf.TensorSpec([], tf.string),
+            tf.TensorSpec([], tf.int64),
+            tf.TensorSpec([2], tf.float64),
+            tf.TensorSpec([], tf.string),
+        ],
+        autograph=False,
+    )
     def decode(
         path: tf.Tensor,
         route: tf.Tensor,
@@ -180,33 +205,35 @@ def _decoder(audio: Audio, known: Known, width: int) -> Callable[..., tf.Tensor]
         with tf.name_scope(READING):
             contents = tf.io.read_file(path)
             waveform = decode_clip(contents, route, rate, span, view, audio, known)
-        return tf.ensure_shape(waveform, [None, width] if width > 1 else [None])
+        return tf.ensure_shape(waveform, shape)
 
     return decode
 
 
-def _known(fresh: Sequence[Row], some_are_kept: bool) -> Known:
-    """What can occur among rows that are decoded in the graph, and those that are kept.
+def _summarize(rows: Sequence[Row], has_cached: bool) -> Variants:
+    """List the routes, views and rates (the most frequent first) that can occur.
 
-    The most frequent rate comes first.
+    Args:
+        rows: Rows that are decoded in the graph.
+        has_cached: Whether there are rows in the cache too.
     """
-    routes = {row.clip.route for row in fresh} | ({KEPT} if some_are_kept else set())
-    rates = Counter(row.clip.sample_rate for row in fresh)
-    return Known(
+    routes = {row.clip.route for row in rows} | ({CACHED} if has_cached else set())
+    rates = Counter(row.clip.sample_rate for row in rows)
+    return Variants(
         routes=tuple(sorted(routes)),
-        views=tuple(sorted({row.view for row in fresh})),
+        views=tuple(sorted({row.view for row in rows})),
         rates=tuple(rate for rate, _ in rates.most_common()),
     )
 
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
-    """Say in one line what a graph found wrong with a file while it ran.
+    """Turn the error of a graph that cannot read a file into a message of one line.
 
-    Errors of other operations, those of the model among them, stay as they are.
+    Errors of other operations, for example of the model, stay as they are.
 
     Raises:
-        UserError: If a file has gone or has changed since it was scanned.
+        UserError: If a file is missing or has changed since it was scanned.
     """
     try:
         yield
@@ -221,9 +248,9 @@ def reading() -> Iterator[None]:
 
 
 def _is_from_reading(message: str) -> bool:
-    """Whether an error began where a clip is decoded, or a dataset reads a shard."""
+    """Return whether an error began while a clip or a shard was read."""
     origin = _ORIGIN.search(message)
-    # What a dataset reads itself, without a function, has the iterator's name.
+    # Operations of a dataset itself, without a function, have the iterator's name.
     return origin is not None and (
         origin[1].startswith(READING) or "IteratorGetNext" in origin[1]
     )
@@ -232,29 +259,29 @@ def _is_from_reading(message: str) -> bool:
 def training_segments(
     waveforms: Waveforms, config: Config, seed: tf.Tensor
 ) -> tf.data.Dataset:
-    """The segments of one epoch, shuffled; each clip `augment.copies` times.
+    """Make the shuffled segments of an epoch; each clip comes `augment.copies` times.
 
     Args:
-        waveforms: The training part.
-        config: The configuration.
-        seed: int64 `[2]`, of the epoch.
+        waveforms: Waveforms of the training split.
+        config: Configuration of the run.
+        seed: Seed of the epoch, int64 `[2]`.
 
     Returns:
-        `waveform` float32 `[segment_samples]` or `[segment_samples, 2]`, `target`
-        float32 `[labels]`, `weight` float32 `[]`.
+        Tuples of waveform float32 `[segment_samples]` or `[segment_samples, 2]`, target
+        float32 `[labels]` and weight float32 `[]`.
     """
     audio, length = config.audio, config.audio.segment_samples
 
     def crop(position: tf.Tensor, row: dict[str, tf.Tensor]) -> tuple:
         own_seed = fold_in(fold_in(seed, 1), position)
-        segment = random_segment(row["waveform"], length, own_seed, audio.short_clips)
+        segment = draw_segment(row["waveform"], length, own_seed, audio.short_clips)
         return segment, row["target"], row["weight"]
 
-    rows = waveforms.shuffled(seed[0], config.augment.copies)
+    rows = waveforms.shuffle(seed[0], config.augment.copies)
     if config.train.segments == "random":
         return rows.enumerate().map(crop, num_parallel_calls=AUTOTUNE)
-    all_of_clip = Preprocessing.of(audio, Evaluate())
-    # Clips are shuffled as a whole, their segments within what memory can hold.
+    all_of_clip = Preprocessing.from_config(audio, Evaluate())
+    # Whole clips are shuffled first; a buffer that fits in memory mixes their segments.
     return (
         rows.flat_map(lambda row: _cut(row, all_of_clip))
         .map(lambda row: (row["waveform"], row["target"], row["weight"]))
@@ -278,11 +305,14 @@ def shuffle_buffer(config: Config, width: int) -> int:
 
 
 def segments_per_epoch(waveforms: Waveforms, config: Config) -> int:
-    """Training segments of one epoch; where they are all taken, they are counted."""
+    """Return the number of training segments in an epoch.
+
+    With `train.segments = all` the segments of all clips are counted.
+    """
     copies = config.augment.copies
     if config.train.segments == "random":
         return copies * waveforms.count
-    all_of_clip = Preprocessing.of(config.audio, Evaluate())
+    all_of_clip = Preprocessing.from_config(config.audio, Evaluate())
     rows = waveforms.in_order().flat_map(lambda row: _cut(row, all_of_clip))
     with reading():
         return copies * int(rows.reduce(np.int64(0), lambda count, _: count + 1))
@@ -310,7 +340,7 @@ def segment_batches(
 def _cut(row: dict[str, tf.Tensor], settings: Preprocessing) -> tf.data.Dataset:
     """Cut one example into segments, each with the description of the example."""
     length = settings.segment_samples
-    cut = all_segments(
+    segments = cut_segments(
         row["waveform"][tf.newaxis],
         length,
         settings.hop_samples,
@@ -318,9 +348,9 @@ def _cut(row: dict[str, tf.Tensor], settings: Preprocessing) -> tf.data.Dataset:
         settings.short_clips,
         settings.last_segment,
     )[0]
-    cut = tf.ensure_shape(cut, [None, length, *row["waveform"].shape[1:]])
-    count = tf.shape(cut)[0]
+    segments = tf.ensure_shape(segments, [None, length, *row["waveform"].shape[1:]])
+    count = tf.shape(segments)[0]
     repeated = {
         name: tf.repeat(row[name][tf.newaxis], count, axis=0) for name in DESCRIPTION
     }
-    return tf.data.Dataset.from_tensor_slices(repeated | {"waveform": cut})
+    return tf.data.Dataset.from_tensor_slices(repeated | {"waveform": segments})

@@ -24,10 +24,18 @@ DPI = 2 * CSS_PIXELS_PER_INCH
 class Theme:
     """Colours of a figure.
 
-    `first` and `second` tell two series apart. They are colours of Okabe and Ito
-    (2008), distinct under the common colour vision deficiencies. `low` to `high` is a
-    scale of one hue; from the share `turn` of it on, `text_on_high` has more contrast
-    than `text`.
+    Attributes:
+        surface: Background.
+        text: Text.
+        muted: Text that matters less.
+        grid: Lines of the grid.
+        first: Colour of the first series, of Okabe and Ito (2008): distinct from
+            `second` under the common colour vision deficiencies.
+        second: Colour of the second series.
+        low: Lower end of the colour scale of a matrix.
+        high: Upper end of that scale, of the same hue.
+        text_on_high: Text on colours of the scale from `turn` on.
+        turn: Share of the scale, in [0, 1].
     """
 
     surface: str
@@ -75,7 +83,7 @@ def new_figure(
     *,
     layout: Literal["constrained"] | None = "constrained",
 ) -> Figure:
-    """A figure of `width` times `height` inches."""
+    """Make a figure of `width` times `height` inches."""
     from matplotlib.figure import Figure
 
     return Figure(
@@ -84,7 +92,7 @@ def new_figure(
 
 
 def style_axes(axes: Axes, theme: Theme, title: str = "") -> None:
-    """Gives axes the colours of the theme, and no more lines than they need."""
+    """Give axes the colours of the theme, and no more lines than they need."""
     axes.set_facecolor(theme.surface)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -96,7 +104,7 @@ def style_axes(axes: Axes, theme: Theme, title: str = "") -> None:
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure, cut to what is drawn, as a PNG file."""
+    """Encode the figure, cut to what is drawn, as a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     buffer = io.BytesIO()

@@ -1,69 +1,46 @@
-"""explore.html: what training hears, on one page with pictures and players."""
+"""explore.html: what a model is trained on, with pictures and players."""
 
-import base64
-import io
-import wave
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from asc_tf.core.errors import UsageError
-from asc_tf.report.explore_axes import signed
-from asc_tf.report.explore_counts import Counts, stacked_bars
-from asc_tf.report.explore_figures import DYNAMIC_RANGE, colour_key
-from asc_tf.report.explore_style import CSS
-from asc_tf.report.html import (
-    breakable,
-    document,
-    facts,
-    name_cell,
-    section,
-    table,
-    text_cell,
-)
+from asc_tf.report import html
 
 MARK = '<meta name="generator" content="asc_tf explore">'
-"""By this a page is known that may be replaced."""
+"""A page that may be replaced has this mark among its first bytes."""
 
 HEAD_BYTES = 4096
-"""The mark is among so many bytes from the beginning."""
 
-OPEN_LABELS, UNFOLDED = 12, 3
-"""A page of more labels than the first number unfolds only the second."""
-
-LEAKY = (
-    "<strong>LEAKY protocol.</strong> Recordings or places of this split are also in "
-    "the training data."
-)
 SIZE = "{the size of this page}"
+"""Placeholder of the size, which is known when all else is rendered."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """One clip, or what was made of it.
+    """A clip, or what augmentation makes of it.
 
     Attributes:
-        title: A line above the drawing.
-        note: A muted line below the title.
-        drawing: An SVG element, ready made.
-        sound: A WAV file to play; empty where there is nothing to hear.
-        targets: Labels and their shares, where these are to be shown.
+        title: Line above the picture.
+        note: Muted line below the title.
+        picture: Two PNG files of one size, `data` below and `text` above.
+        alt: Description of the picture for those who do not see it.
+        sound: WAV file to play; empty where there is nothing to hear.
+        targets: Labels with their shares, where these are to be shown.
     """
 
     title: str
     note: str
-    drawing: str
+    picture: Any
+    alt: str
     sound: bytes = b""
-    targets: tuple[tuple[str, float], ...] = ()
+    targets: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The cards of one label, and what is to be said of them."""
+    """Examples of one label."""
 
     label: str
     note: str
@@ -71,39 +48,52 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Cards on augmentation.
+class Augmentation:
+    """Examples of an augmentation.
 
     Attributes:
-        title: The section's.
-        note: What is shown.
-        settings: Keys of the configuration and their values.
-        is_typical: The configuration has none; these are settings that are often used.
-        cards: The cards.
-        told: How many of the cards come before note and settings, which are one too.
+        title: Heading.
+        note: Text beside the settings.
+        settings: Configuration keys and their values.
+        is_typical: Whether these are typical settings, because the configuration has
+            none.
+        originals: Cards of segments as they are.
+        augmented: Cards of what is made of them.
     """
 
     title: str
     note: str
     settings: Mapping[str, Any]
     is_typical: bool
-    cards: tuple[Card, ...]
-    told: int
+    originals: tuple[Card, ...]
+    augmented: tuple[Card, ...]
 
 
 @dataclass(frozen=True)
 class Exploration:
-    """All that is on the page; its strings are escaped there."""
+    """Content of explore.html; all its texts are escaped there.
+
+    Attributes:
+        title: Title of the page.
+        facts: Names and values for the line below the title.
+        counts: Charts, of `asc_tf.explore.counts.Counts`.
+        examples_note: Text above the examples.
+        examples: Examples of each label.
+        augmentations: Examples of augmentation.
+        left_out: Files that could not be used, each with the reason.
+        is_leaky: Whether the protocol is leaky.
+        notes: More to know of the corpus.
+    """
 
     title: str
     facts: Mapping[str, Any]
-    counts: tuple[Counts, ...]
+    counts: tuple[Any, ...]
     examples_note: str
     examples: tuple[Examples, ...]
-    panels: tuple[Panel, ...]
+    augmentations: tuple[Augmentation, ...]
     left_out: tuple[tuple[str, str], ...] = ()
     is_leaky: bool = False
-    notes: tuple[str, ...] = field(default_factory=tuple)
+    notes: tuple[str, ...] = ()
 
 
 def check_output(path: Path) -> None:
@@ -128,156 +118,14 @@ def check_output(path: Path) -> None:
             )
 
 
-def render(found: Exploration) -> str:
-    """The page: one file, no script, nothing from elsewhere."""
-    body = "\n".join(
-        [
-            _header(found),
-            _counts(found.counts),
-            _examples(found),
-            *(_panel(panel) for panel in found.panels),
-            _left_out(found.left_out),
-        ]
+def render(content: Exploration) -> str:
+    """Render the page, which has its own size in its head."""
+    page = html.render(
+        "explore.html", page="explore", title=content.title, content=content, size=SIZE
     )
-    footer = "Made by asc-tf explore; the test part was not opened."
-    page = document(found.title, body, footer)
-    # First of all, so that a long title does not push the mark away.
-    page = page.replace("<meta charset", f"{MARK}\n<meta charset", 1)
-    page = page.replace("</style>", f"{CSS}</style>", 1)
-    # A name that is no UTF-8 holds characters that cannot be encoded.
-    page = page.encode(errors="backslashreplace").decode()
-    return page.replace(SIZE, megabytes(len(page.encode())), 1)
+    return page.replace(SIZE, format_bytes(len(page.encode())), 1)
 
 
-def megabytes(size: int) -> str:
-    """A number of bytes as MB with one decimal, or as kB."""
+def format_bytes(size: int) -> str:
+    """Format a number of bytes as MB with one decimal, or as kB."""
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
-
-
-def wav_file(waveform: np.ndarray, sample_rate: int) -> bytes:
-    """A waveform as a WAV file of 16-bit samples.
-
-    Args:
-        waveform: float32 `[samples]` or `[samples, channels]`; what is beyond full
-            scale is clipped.
-        sample_rate: Hz.
-    """
-    scaled = np.round(np.asarray(waveform, np.float64) * 2**15)
-    samples = np.clip(scaled, -(2**15), 2**15 - 1).astype("<i2")
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as stream:
-        stream.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
-        stream.setsampwidth(2)
-        stream.setframerate(sample_rate)
-        stream.writeframes(samples.tobytes())
-    return buffer.getvalue()
-
-
-def _header(found: Exploration) -> str:
-    notes = "".join(f"<li>{escape(note)}</li>" for note in found.notes)
-    return (
-        f"<header>\n<h1>{breakable(found.title)}</h1>\n"
-        f'<p class="muted">{facts(found.facts)} · this page <b>{SIZE}</b></p>\n'
-        + (f'<p class="banner" role="alert">{LEAKY}</p>\n' if found.is_leaky else "")
-        + (f'<ul class="muted">{notes}</ul>\n' if notes else "")
-        + "</header>"
-    )
-
-
-def _counts(counts: Sequence[Counts]) -> str:
-    parts = [
-        section(escape(item.title), stacked_bars(item), escape(item.note))
-        for item in counts
-    ]
-    # Four stand two by two.
-    columns = {1: 1, 3: 3}.get(len(parts), 2)
-    return f'<div class="counted of-{columns}">\n{"".join(parts)}\n</div>'
-
-
-def _examples(found: Exploration) -> str:
-    many = len(found.examples) > OPEN_LABELS
-    links = " ".join(
-        f'<a href="#label-{place}">{breakable(item.label)}</a>'
-        for place, item in enumerate(found.examples)
-    )
-    parts = []
-    for place, item in enumerate(found.examples):
-        shown = "" if many and place >= UNFOLDED else " open"
-        note = f' <span class="muted">{escape(item.note)}</span>'
-        parts.append(
-            f'<details class="label" id="label-{place}"{shown}>\n'
-            f"<summary><b>{breakable(item.label)}</b>{note}</summary>\n"
-            f"{_grid([_card(card) for card in item.cards])}</details>"
-        )
-    note = (
-        f"{escape(found.examples_note)} {colour_key(signed(-DYNAMIC_RANGE), '0 dB')}."
-    )
-    if many:
-        note += (
-            f" All but the first {UNFOLDED} labels are folded: click one to unfold it."
-        )
-    contents = f'<nav class="labels">{links}</nav>\n' if len(parts) > 4 else ""
-    return section("Examples of each label", contents + "\n".join(parts), note)
-
-
-def _panel(panel: Panel) -> str:
-    banner = (
-        '<p class="banner typical"><strong>Typical settings.</strong> The '
-        "configuration switches none of this on; it would look like this.</p>\n"
-        if panel.is_typical
-        else ""
-    )
-    settings = "".join(
-        f"<dt>{breakable(key)}</dt><dd>{breakable(_plain(value))}</dd>"
-        for key, value in panel.settings.items()
-    )
-    told = (
-        f'<div class="card told"><p>{escape(panel.note)}</p><dl>{settings}</dl></div>'
-    )
-    cards = [_card(card) for card in panel.cards]
-    cards.insert(panel.told, told)
-    return section(panel.title, banner + _grid(cards))
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _grid(cards: Sequence[str]) -> str:
-    return f'<div class="cards">\n{"".join(cards)}\n</div>'
-
-
-def _card(card: Card) -> str:
-    shares = "".join(
-        f'<tr>{name_cell(label)}<td class="n bar" style="--share: {share:.3f}">'
-        f"{share:.3f}</td></tr>"
-        for label, share in card.targets
-    )
-    targets = (
-        f'<table class="targets"><tbody>{shares}</tbody></table>' if shares else ""
-    )
-    sound = base64.b64encode(card.sound).decode()
-    player = (
-        f'<audio controls preload="none" aria-label="{escape(card.title)}" '
-        f'src="data:audio/wav;base64,{sound}"></audio>'
-        if sound
-        else ""
-    )
-    note = f'<span class="muted">{breakable(card.note)}</span>' if card.note else ""
-    return (
-        f'<figure class="card"><figcaption><b>{breakable(card.title)}</b>{note}'
-        f"</figcaption>\n{card.drawing}\n{targets}{player}</figure>\n"
-    )
-
-
-def _left_out(rows: Sequence[tuple[str, str]]) -> str:
-    if not rows:
-        return ""
-    cells = [[name_cell(file), text_cell(reason)] for file, reason in rows]
-    note = (
-        "These training clips were drawn as examples and could not be used; another "
-        "was taken where there was one."
-    )
-    return section("Clips left out", table(["file", "reason"], cells, "stacked"), note)

@@ -1,4 +1,4 @@
-"""PNG figures of a report, in the colours of a light or a dark page."""
+"""Figures of a report as PNG files, in the colours of a light or a dark page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_LABEL_LENGTH = 28
 MIN_CELL_POINTS = 10
 
 
-def confusion_matrix(
+def draw_confusion_matrix(
     labels: Sequence[str],
     values: Sequence[Sequence[float | None]],
     *,
@@ -23,24 +23,24 @@ def confusion_matrix(
     counted: str = "clips",
     theme: Theme = LIGHT,
 ) -> bytes:
-    """Draws a confusion matrix with its numbers in the cells that do not round to 0.
+    """Draw a confusion matrix with its numbers in the cells that do not round to 0.
 
     Args:
-      labels: scene labels, n_labels of them; meant for up to 50.
-      values: n_labels rows (true label) of n_labels values (predicted label); a row
-        of None (no clips) is left empty and says so.
-      percent: the values are shares in [0, 1], shown as per cent.
-      counted: what the values count, for the title.
-      theme: colours.
+        labels: Labels, meant for up to 50.
+        values: Rows (true label) of values (predicted label), `[labels, labels]`; a row
+            of None (no clips) is left empty and says so.
+        percent: Whether the values are shares in [0, 1], to be shown as per cent.
+        counted: Name of what is counted, for the title.
+        theme: Colours.
 
     Returns:
-      A PNG file.
+        A PNG file.
     """
     import numpy as np
 
     names = [_shorten(label) for label in labels]
     shares = np.array(values, dtype=float)
-    cell = _cell_inches(len(names))
+    cell = _choose_cell_inches(len(names))
     side = cell * len(names)
     # No layout engine, and axes that fill the figure: the cells keep their size, the
     # labels lie outside and the cut around the drawing takes them in.
@@ -51,13 +51,13 @@ def confusion_matrix(
         title = f"per cent of the {counted} of each true label"
     style_axes(axes, theme, title)
     axes.spines[:].set_visible(False)
-    norm = _norm(shares, percent)
+    norm = _make_norm(shares, percent)
     ticks = range(len(names))
     axes.pcolormesh(
         ticks,
         ticks,
         np.ma.masked_invalid(shares),
-        cmap=_colormap(theme),
+        cmap=_make_colormap(theme),
         norm=norm,
         edgecolors=theme.surface,
         linewidth=0.8,
@@ -72,16 +72,16 @@ def confusion_matrix(
     return to_png(figure)
 
 
-def per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -> bytes:
-    """Draws accuracy and F1 of each class as horizontal bars, the best F1 on top.
+def draw_per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -> bytes:
+    """Draw accuracy and F1 of each class as horizontal bars, the best F1 on top.
 
     Args:
-      rows: the `per_class` list of `asc_tf.evaluation.metrics.evaluate`. Classes
-        without clips come last and carry no bar.
-      theme: colours.
+        rows: List `per_class` of `asc_tf.evaluation.metrics.compute_metrics`. Classes
+            without clips come last and have no bar.
+        theme: Colours.
 
     Returns:
-      A PNG file.
+        A PNG file.
     """
     rows = sorted(rows, key=lambda row: -1.0 if row["f1"] is None else row["f1"])
     places = range(len(rows))
@@ -119,15 +119,15 @@ def per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -> byt
     return to_png(figure)
 
 
-def history(curves: Mapping[str, list[float]], *, theme: Theme = LIGHT) -> bytes:
-    """Draws loss, accuracy and learning rate over the epochs, those that are known.
+def draw_history(curves: Mapping[str, list[float]], *, theme: Theme = LIGHT) -> bytes:
+    """Draw loss, accuracy and learning rate over the epochs, those that are known.
 
     Args:
-      curves: columns of history.csv as `read_history` returns them; NaN leaves a gap.
-      theme: colours.
+        curves: Columns of history.csv as `read_history` returns them; NaN leaves a gap.
+        theme: Colours.
 
     Returns:
-      A PNG file.
+        A PNG file.
     """
     figure = new_figure(10.4, 3.3, theme)
     panels = {
@@ -168,18 +168,18 @@ def _plot_curve(
     )
 
 
-def _cell_inches(n_labels: int) -> float:
-    """Few classes get large cells, 50 fit a wide page, hundreds still fit a PNG."""
+def _choose_cell_inches(n_labels: int) -> float:
+    """Choose the size of a cell: 50 classes fit a wide page, hundreds still a PNG."""
     return min(max(4.6 / n_labels, 0.2), 0.56, 20 / n_labels)
 
 
-def _colormap(theme: Theme) -> Any:
+def _make_colormap(theme: Theme) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("asc_tf", [theme.low, theme.high])
 
 
-def _norm(shares: Any, percent: bool) -> Any:
+def _make_norm(shares: Any, percent: bool) -> Any:
     import numpy as np
     from matplotlib.colors import PowerNorm
 
@@ -193,7 +193,7 @@ def _write_cells(
 ) -> None:
     if cell_points < MIN_CELL_POINTS:
         return
-    norm = _norm(shares, percent)
+    norm = _make_norm(shares, percent)
     small: dict[str, Any] = {"va": "center", "fontsize": min(cell_points / 2, 8)}
     for row, values in enumerate(shares):
         if all(math.isnan(value) for value in values):

@@ -1,4 +1,4 @@
-"""history.csv: one row of losses and scores per epoch of a training run."""
+"""history.csv: losses and scores of a training run, one row per epoch."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ CURVES = ("loss", "val_loss", "accuracy", "val_accuracy", "learning_rate")
 
 
 def read_history(path: Path) -> dict[str, list[float]]:
-    """Reads the columns of a history.csv.
+    """Read the columns of a history.csv.
 
     Args:
-      path: a CSV file with a header; an empty cell becomes NaN. Without an `epoch`
-        column epochs count from 1.
+        path: Path of a CSV file with a header; an empty cell becomes NaN. Without an
+            `epoch` column epochs count from 1.
 
     Returns:
-      Columns as lists of the same length, `epoch` among them; empty if the file has
-      no row or no curve.
+        Columns of equal length, `epoch` among them; empty if the file has no row or no
+        curve.
 
     Raises:
-      UserError: a cell is not a number; the message names file, row and column.
+        UserError: If a cell is not a number; the message names file, row and column.
     """
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -31,14 +31,14 @@ def read_history(path: Path) -> dict[str, list[float]]:
     for name in ("epoch", *CURVES):
         if rows and name in rows[0]:
             columns[name] = [
-                _number(row[name], f"{path}, row {index}, column {name}")
+                _parse_cell(row[name], f"{path}, row {index}, column {name}")
                 for index, row in enumerate(rows, start=1)
             ]
     columns.setdefault("epoch", [float(index + 1) for index in range(len(rows))])
     return columns if rows and set(columns) != {"epoch"} else {}
 
 
-def _number(cell: str | None, place: str) -> float:
+def _parse_cell(cell: str | None, place: str) -> float:
     if not cell:
         return math.nan
     try:

@@ -1,128 +1,90 @@
-"""Pieces of HTML that the pages share: tables, figures, numbers, the page itself."""
+"""Jinja2 templates of the pages, and how they show numbers, names and pictures.
 
-import base64
-from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any
-
-from asc_tf.report.style import CSS
-
-NO_VALUE = "&ndash;"
-
-
-def document(title: str, body: str, footer: str) -> str:
-    """A whole page: one file, no script, nothing from elsewhere."""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>{CSS}</style>
-</head>
-<body>
-<main>
-{body}
-<footer class="muted">{footer}</footer>
-</main>
-</body>
-</html>
+Labels and file names are text of strangers: autoescape is on for every template.
 """
 
+import base64
+import functools
+import io
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-def section(title: str, content: str, note: str = "") -> str:
-    """A heading, a muted note and ready-made content."""
-    note = f'<p class="muted">{note}</p>\n' if note else ""
-    return f"<section>\n<h2>{title}</h2>\n{note}{content}\n</section>"
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+NO_VALUE = "\N{EN DASH}"
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], style: str = "") -> str:
-    """A table of ready-made cells; a column of numbers has a right-aligned head.
+def render(template: str, **values: Any) -> str:
+    """Render a template as a page: one file, no script, nothing from elsewhere.
 
-    On a narrow page the style 'stacked' puts the first cell of a row above the others,
-    and 'classes' hides the precision.
+    Args:
+        template: File name in the folder `templates`.
+        values: Variables of the template.
     """
-    head = "".join(
-        f'<th scope="col"{" class=n" if "class=" in cell else ""}>{escape(name)}</th>'
-        for name, cell in zip(heads, rows[0], strict=True)
+    page = _environment().get_template(template).render(values)
+    # A file name that is not UTF-8 has characters that cannot be encoded.
+    return page.encode(errors="backslashreplace").decode()
+
+
+@functools.cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("asc_tf.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    body = "\n".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    return (
-        f'<div class="wide"><table class="{style}">\n'
-        f"<thead><tr>{head}</tr></thead>\n"
-        f"<tbody>\n{body}\n</tbody>\n</table></div>"
-    )
+    environment.filters |= {
+        "base64": lambda content: base64.b64encode(content).decode(),
+        "breakable": allow_breaks,
+        "css_size": css_size,
+        "decimals": format_decimals,
+        "facts": list_facts,
+        "percent": format_percent,
+    }
+    return environment
 
 
-def breakable(value: Any) -> str:
-    """Escaped text that may break after an underscore or a slash."""
-    return escape(str(value)).replace("_", "_<wbr>").replace("/", "/<wbr>")
+def allow_breaks(value: Any) -> "Markup":
+    """Escape a text, and let its line break after an underscore or a slash."""
+    from markupsafe import Markup, escape
+
+    text = escape(str(value))
+    return text.replace("_", Markup("_<wbr>")).replace("/", Markup("/<wbr>"))
 
 
-def name_cell(value: Any) -> str:
-    """The head of a row."""
-    return f'<th scope="row">{breakable(value)}</th>'
+def css_size(png: bytes) -> tuple[int, int]:
+    """Return width and height of a PNG of two pixels per pixel of the page."""
+    from PIL import Image
+
+    width, height = Image.open(io.BytesIO(png)).size
+    return width // 2, height // 2
 
 
-def text_cell(value: Any) -> str:
-    """A cell of escaped text."""
-    return f"<td>{breakable(value)}</td>"
+def list_facts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield texts before, of and after each value; empty values are left out.
 
-
-def number_cell(value: Any) -> str:
-    """A right-aligned cell of a ready-made number."""
-    return f'<td class="n">{value}</td>'
-
-
-def bar_cell(value: float | None) -> str:
-    """A share as per cent, with a bar behind it."""
-    if value is None:
-        return number_cell(percent(None))
-    return f'<td class="n bar" style="--share: {value:.3f}">{percent(value)}</td>'
-
-
-def figure(
-    name: str, alt: str, light: Mapping[str, bytes], dark: Mapping[str, bytes]
-) -> str:
-    """A PNG for light and one for dark pages."""
-    width, height = (size // 2 for size in _png_size(light[name]))
-    return (
-        '<figure class="wide"><picture>'
-        '<source media="screen and (prefers-color-scheme: dark)" '
-        f'srcset="{_data_uri(dark[name])}">'
-        f'<img width="{width}" height="{height}" style="--width: {width}px" '
-        f'alt="{escape(alt)}" src="{_data_uri(light[name])}"></picture></figure>'
-    )
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _png_size(png: bytes) -> tuple[int, int]:
-    # The header chunk has a fixed place in every PNG file.
-    return int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
-
-
-def facts(values: Mapping[str, Any]) -> str:
-    """One line of names and values; those without a value are left out."""
-    facts = []
+    The key `n_segments` reads as "120 segments", `pooling` as "pooling mean".
+    """
     for key, value in values.items():
         if value is None or value == "":
             continue
-        name = escape(key.replace("_", " "))
-        text = f"<b>{escape(_plain(key, value))}</b>"
-        # 'n_segments' reads as '120 segments'.
-        facts.append(f"{text} {name[2:]}" if key[:2] == "n_" else f"{name} {text}")
-    return " · ".join(facts)
+        name, text = key.replace("_", " "), _format_value(key, value)
+        yield ("", text, name[2:]) if key.startswith("n_") else (name, text, "")
 
 
-def _plain(key: str, value: Any) -> str:
+def _format_value(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        share = key.endswith("accuracy")
-        return f"{percent(value)} %" if share else decimals(value)
+        if key.endswith("accuracy"):
+            return f"{format_percent(value)} %"
+        return format_decimals(value)
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value)
     if isinstance(value, Mapping):
@@ -130,11 +92,11 @@ def _plain(key: str, value: Any) -> str:
     return str(value)
 
 
-def percent(value: float | None) -> str:
-    """A share as per cent with one decimal, without the sign."""
+def format_percent(value: float | None) -> str:
+    """Format a share as per cent with one decimal, without the sign."""
     return NO_VALUE if value is None else f"{100 * value:.1f}"
 
 
-def decimals(value: float | None) -> str:
-    """A number with three decimals."""
+def format_decimals(value: float | None) -> str:
+    """Format a number with three decimals."""
     return NO_VALUE if value is None else f"{value:.3f}"

@@ -1,1 +1,1 @@
-"""Build a model, train it, and keep what a stopped run needs to go on."""
+"""Build, train and resume the model of a run."""

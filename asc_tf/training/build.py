@@ -1,4 +1,4 @@
-"""Build what is trained: body, front-end, optimizer, loss and the state of the run."""
+"""Build body, front-end, optimizer, loss and state of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from asc_tf.core.errors import UsageError
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.models import budget, imagenet
-from asc_tf.models.precision import choose_precision, dtype_policy, float32_twin
+from asc_tf.models.precision import choose_precision, dtype_policy, make_float32_twin
 from asc_tf.pipeline import embeddings
 from asc_tf.pipeline.run import Run
 from asc_tf.training import checkpoint, distribution, optimization
@@ -39,12 +39,12 @@ def build_body(run: Run, frontend: FrontendLayer, steps: int) -> keras.Model:
             the run has begun with other layers.
     """
     config, labels = run.config, run.manifest.labels
-    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
     body = models.build(
         config.model,
         frontend.compute_output_shape((None, *shape))[1:],
         len(labels),
-        models.momentum_for(steps),
+        models.choose_momentum(steps),
     )
     budget.check_budget(body, config.model, config.frontend)
     settings = config.model
@@ -52,7 +52,7 @@ def build_body(run: Run, frontend: FrontendLayer, steps: int) -> keras.Model:
     if is_begun:
         models.check_resumable(body, run.workdir.model_file)
     if settings.init_from and not is_begun:
-        earlier = models.body_of(load_whole(_find_earlier_model(settings, labels)))
+        earlier = models.get_body(load_whole(_find_earlier_model(settings, labels)))
         models.initialize(body, earlier, settings.freeze, keep_head=settings.keep_head)
     else:
         models.freeze_layers(body, settings.freeze)
@@ -81,8 +81,8 @@ def build_training(
 ) -> tuple[Trainer, checkpoint.RunState]:
     """Build and compile the trainer, and the callback that saves the run.
 
-    Call it in the scope of the distribution strategy. Where it gets
-    embeddings, the trainer trains only the layers behind the backbone.
+    Call it in the scope of the distribution strategy. If the examples are embeddings,
+    only the layers behind the backbone are trained.
 
     Args:
         run: The run.
@@ -94,12 +94,12 @@ def build_training(
     precision = choose_precision(train.precision)
     if train.precision == "auto" or replicas > 1:
         print(f"training in {precision} on {replicas} device{'s'[: replicas - 1]}")
-    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
     with dtype_policy(precision):
         body = build_body(run, frontend, steps)
-    whole, twin = models.with_frontend(frontend, body, shape), None
+    whole, twin = models.attach_frontend(frontend, body, shape), None
     if precision != "float32" or replicas > 1:
-        twin = models.with_frontend(frontend, float32_twin(body), shape)
+        twin = models.attach_frontend(frontend, make_float32_twin(body), shape)
     if replicas > 1:
         distribution.synchronize(body)
     trained = body

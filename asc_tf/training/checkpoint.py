@@ -1,17 +1,15 @@
-"""The state of a run after an epoch: saved whole, resumed to the last bit.
+"""Checkpoint, history and best model of a run, written after each epoch.
 
-Keras's own `BackupAndRestore` leaves out the seed generators of dropout, so that a
-resumed run would differ from an uninterrupted one. Here every variable is saved:
-weights, statistics, optimizer and seed generators, with the history beside them.
+A resumed run is exactly equal to an uninterrupted one. Keras's `BackupAndRestore` does
+not save the seed generators of dropout; here every variable is saved: weights,
+statistics, optimizer and seed generators.
 
-Frozen weights, of a backbone for example, are many and never change: an epoch writes
-only the others. They are in a file of their own beside the checkpoint, and in the first
-`model.keras`. A better model is written as its other weights (`best.npz`), which
-`asc_tf.training.model_file` puts into the model.
+Frozen weights, for example of a backbone, are large and never change. They are written
+once, to a file of their own beside the checkpoint and in the first `model.keras`. After
+that an epoch writes only the other weights; those of a better model go to `best.npz`,
+from which `asc_tf.training.model_file` puts them into the model.
 """
 
-import csv
-import io
 import json
 import zipfile
 from collections.abc import Iterator
@@ -21,35 +19,36 @@ import keras
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import replacing, sha256, write_npz, write_text
+from asc_tf.core.files import hash_path, write_atomically, write_csv, write_npz
 from asc_tf.frontend import FrontendLayer
-from asc_tf.models.precision import layers_of
-from asc_tf.training.model_file import kept_row
+from asc_tf.models.precision import list_layers
+from asc_tf.training.model_file import select_row
 from asc_tf.training.optimization import PlateauSchedule, swap_averages
 from asc_tf.workdir import Workdir
 
 
 class RunState(keras.callbacks.Callback):
-    """Keeps the model, the history and the checkpoint; stops early.
+    """Callback that saves model, history and checkpoint, and stops training early.
 
     At the end of an epoch `model.keras` is written first (if it is the best so far, or
-    with `train.keep = last` in any case), then the history, then the checkpoint:
-    whatever is cut off between them is done again, with the same result, when the run
-    resumes.
+    with `train.keep = last` in any case), then the history, then the checkpoint. What
+    an interruption prevents is done again, with the same result, when the run resumes.
 
     Args:
-        workdir: The run folder.
-        whole: The model with its front-end, which is saved; its body is in training.
-        schedule: The learning rate by step.
-        patience: Epochs without a lower validation loss before training stops.
-        twin: Where `whole` is trained in mixed precision or on several devices, a plain
-            model alike, which is saved in its place.
-        keep: `train.keep`: the epoch whose model is saved, best or last.
+        workdir: Run folder.
+        whole: Model with its front-end, which is saved; its body is in training.
+        schedule: Learning rate by step.
+        patience: Number of epochs without a lower validation loss before training
+            stops.
+        twin: Equal float32 model of one device, which is saved in place of `whole` if
+            that is trained in mixed precision or on several devices.
+        keep: Epoch whose model is saved, best or last (`train.keep`).
 
     Attributes:
-        whole: The model with its front-end.
+        whole: Model with its front-end.
         history: One row per epoch.
-        epochs_kept: Epochs in the checkpoint, from which a stopped run goes on.
+        epochs_saved: Number of epochs in the checkpoint, from which a stopped run
+            resumes.
     """
 
     def __init__(
@@ -66,25 +65,25 @@ class RunState(keras.callbacks.Callback):
         self._workdir, self.whole, self._twin = workdir, whole, twin
         self._schedule, self._patience = schedule, patience
         self.history: list[dict[str, float]] = []
-        self.epochs_kept = 0
-        # Whether model.keras and frozen.npz are of this run.
+        self.epochs_saved = 0
+        # Whether model.keras is of this run, and the hash of its frozen.npz.
         self._has_model = False
         self._frozen_digest = ""
 
     @property
     def epochs_done(self) -> int:
-        """Epochs in the history."""
+        """Number of epochs in the history."""
         return len(self.history)
 
     @property
     def best(self) -> dict[str, float] | None:
-        """The row of the epoch with the lowest validation loss."""
-        return kept_row(self.history, "best")
+        """Row of the epoch with the lowest validation loss."""
+        return select_row(self.history, "best")
 
     @property
-    def kept(self) -> dict[str, float] | None:
-        """The row of the epoch whose model is saved."""
-        return kept_row(self.history, self.keep)
+    def saved_row(self) -> dict[str, float] | None:
+        """Row of the epoch whose model is saved."""
+        return select_row(self.history, self.keep)
 
     @property
     def is_exhausted(self) -> bool:
@@ -94,13 +93,13 @@ class RunState(keras.callbacks.Callback):
         return self.epochs_done - self.best["epoch"] >= self._patience
 
     def resume(self, model: keras.Model) -> bool:
-        """Restore the checkpoint into `model`, where there is one.
+        """Restore the checkpoint into a model.
 
         Returns:
-            Whether there was one.
+            Whether there is a checkpoint.
 
         Raises:
-            UserError: If it is damaged or of another model.
+            UserError: If the checkpoint is damaged or of another model.
         """
         path = self._workdir.checkpoint_file
         if not path.is_file():
@@ -117,7 +116,7 @@ class RunState(keras.callbacks.Callback):
                 )
             for index, variable in enumerate(variables):
                 variable.assign(saved[f"variable_{index}"])
-            # Runs of the time before there were averages of statistics have none.
+            # Runs of earlier versions have no averages of statistics.
             for index, (statistic, average) in enumerate(model.statistics.pairs):
                 average.assign(saved.get(f"average_{index}", statistic.numpy()))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
@@ -125,7 +124,7 @@ class RunState(keras.callbacks.Callback):
                 f"{path}: the checkpoint cannot be restored ({error}); remove the "
                 "folder checkpoints to start the run again"
             ) from error
-        self.history, self.epochs_kept = history, len(history)
+        self.history, self.epochs_saved = history, len(history)
         self._frozen_digest = digest
         self._has_model = self._workdir.model_file.is_file()
         self._follow_history()
@@ -133,24 +132,23 @@ class RunState(keras.callbacks.Callback):
         return True
 
     def rate_jump(self, model: keras.Model) -> tuple[float, float] | None:
-        """Compare the schedule with the one that the epochs so far had.
+        """Compare the schedule with the one of the epochs so far.
 
-        They differ where `train.epochs` has changed since and the schedule depends on
-        it.
+        They differ if `train.epochs` has changed and the schedule depends on it.
 
         Args:
-            model: The compiled model, after `resume`.
+            model: Compiled model, after `resume`.
 
         Returns:
-            The learning rates of the last step and of the next one where the schedule
-            would have given the last step another one; else None.
+            Learning rates of the last step and of the next one; None if the schedule is
+            the same.
         """
-        # The rate of a plateau follows from the history, not from the epochs.
+        # The rate of a plateau depends on the history, not on the number of epochs.
         if not self.history or isinstance(self._schedule, PlateauSchedule):
             return None
         done = int(model.optimizer.iterations.numpy())
         last = self.history[-1]["learning_rate"]
-        # float32 on another machine may round otherwise.
+        # float32 may be rounded differently on another machine.
         if np.isclose(float(self._schedule(done - 1)), last, rtol=1e-3, atol=0):
             return None
         return last, float(self._schedule(done))
@@ -158,53 +156,55 @@ class RunState(keras.callbacks.Callback):
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        """Stop at once where the loss, its mean since the epoch began, is not finite.
+        """Stop at once if the mean loss since the start of the epoch is not finite.
 
         Raises:
-            UserError: Naming step, epoch, rate and what is kept.
+            UserError: If it is not finite; the message names step, epoch, learning rate
+                and the last checkpoint.
         """
         if logs is None or np.isfinite(logs["loss"]):
             return
         step = f"in step {batch + 1} of epoch {self.epochs_done + 1}"
-        raise self._not_finite("the loss is", step)
+        raise self._make_error("the loss is", step)
 
-    def _not_finite(self, what: str, where: str) -> UserError:
-        kept = "no epoch has ended, so nothing is kept"
-        if self.epochs_kept:
-            kept = f"{self._workdir.checkpoint_file} keeps epoch {self.epochs_kept}"
+    def _make_error(self, what: str, where: str) -> UserError:
+        saved = "no epoch has ended, so nothing is saved"
+        if self.epochs_saved:
+            saved = f"{self._workdir.checkpoint_file} holds epoch {self.epochs_saved}"
+        rate = self._last_learning_rate()
         return UserError(
-            f"{what} not finite {where}, at learning rate {self._rate():.3g} ({kept}); "
-            "use a new folder and a lower train.learning_rate, or train.clip_norm = 1, "
-            "or look at the input with asc-tf inspect"
+            f"{what} not finite {where}, at learning rate {rate:.3g} ({saved}); use a "
+            "new folder and a lower train.learning_rate, or train.clip_norm = 1, or "
+            "look at the input with asc-tf inspect"
         )
 
-    def _rate(self) -> float:
-        """That of the last step; the schedule already stands at the next."""
+    def _last_learning_rate(self) -> float:
+        """Return the learning rate of the last step."""
         done = int(self.model.optimizer.iterations.numpy())
         return float(self._schedule(max(done - 1, 0)))
 
-    def _values(self) -> Iterator[np.ndarray]:
-        """The floating-point variables, which training can spoil."""
+    def _read_values(self) -> Iterator[np.ndarray]:
+        """Yield the values of the floating-point variables."""
         for variable in self._variables(self.model):
             value = variable.numpy()
             if np.issubdtype(value.dtype, np.floating):
                 yield value
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write what the epoch has brought.
+        """Save the epoch.
 
         Raises:
             UserError: If a weight is not finite, which pooling can hide from the loss;
-                nothing is written then.
+                then nothing is written.
         """
-        if not all(np.isfinite(value).all() for value in self._values()):
-            raise self._not_finite("a weight is", f"at the end of epoch {epoch + 1}")
-        previous, rate = self.kept, self._rate()
-        # How long the machine took is no part of a result that can be repeated.
-        known = {k: float(v) for k, v in (logs or {}).items() if k != "waiting"}
-        row = {"epoch": epoch + 1} | known
+        if not all(np.isfinite(value).all() for value in self._read_values()):
+            raise self._make_error("a weight is", f"at the end of epoch {epoch + 1}")
+        previous, rate = self.saved_row, self._last_learning_rate()
+        # The time of waiting differs each time, and the history must be repeatable.
+        results = {k: float(v) for k, v in (logs or {}).items() if k != "waiting"}
+        row = {"epoch": epoch + 1} | results
         self.history.append(row | {"learning_rate": rate})
-        if self.kept is not previous:
+        if self.saved_row is not previous:
             self._save_model()
         self._follow_history()
         self._write_history()
@@ -221,7 +221,7 @@ class RunState(keras.callbacks.Callback):
         model = self._twin or self.whole
         if self._twin:
             self._twin.set_weights(self.whole.get_weights())
-        frozen, best_file = self._frozen(), self._workdir.best_file
+        frozen, best_file = self._find_frozen(), self._workdir.best_file
         if frozen and self._has_model:
             changed = {
                 f"weight_{index}": weight.numpy()
@@ -230,25 +230,25 @@ class RunState(keras.callbacks.Callback):
                 )
                 if id(own) not in frozen
             }
-            with replacing(best_file) as temporary:
+            with write_atomically(best_file) as temporary:
                 write_npz(temporary, changed)
         else:
-            # It may be of an earlier run in this folder.
+            # The file may be of an earlier run in this folder.
             best_file.unlink(missing_ok=True)
-            with replacing(self._workdir.model_file) as temporary:
+            with write_atomically(self._workdir.model_file) as temporary:
                 model.save(temporary)
             self._has_model = True
         swap_averages(self.model)
 
-    def _frozen(self) -> set[int]:
-        """Identities of the weights that are frozen, those of the front-end apart.
+    def _find_frozen(self) -> set[int]:
+        """Return the identities of the frozen weights.
 
-        The front-end has few weights and every model has one: without a frozen
-        backbone `model.keras` is always written whole.
+        The few weights of the front-end do not count, so that a model without a frozen
+        backbone is always written as a whole.
         """
         return {
             id(weight)
-            for layer in layers_of(self.whole)
+            for layer in list_layers(self.whole)
             if not layer.trainable and not isinstance(layer, FrontendLayer)
             for weight in layer.weights
         }
@@ -257,46 +257,44 @@ class RunState(keras.callbacks.Callback):
         return [*self.whole.variables, *model.optimizer.variables]
 
     def _save(self) -> None:
-        frozen = self._frozen()
+        """Write the checkpoint, and the frozen weights if they are not written yet."""
+        frozen = self._find_frozen()
         variables = {
             f"variable_{index}": variable
             for index, variable in enumerate(self._variables(self.model))
         }
         if frozen and not self._frozen_digest:
             fixed = {k: v.numpy() for k, v in variables.items() if id(v) in frozen}
-            with replacing(self._workdir.frozen_file) as temporary:
+            with write_atomically(self._workdir.frozen_file) as temporary:
                 write_npz(temporary, fixed)
-            self._frozen_digest = sha256(self._workdir.frozen_file)
+            self._frozen_digest = hash_path(self._workdir.frozen_file)
         arrays = {k: v.numpy() for k, v in variables.items() if id(v) not in frozen}
         for index, (_, average) in enumerate(self.model.statistics.pairs):
             arrays[f"average_{index}"] = average.numpy()
         arrays["history"] = np.array(json.dumps(self.history))
         if frozen:
             arrays["frozen"] = np.array(self._frozen_digest)
-        with replacing(self._workdir.checkpoint_file) as temporary:
+        with write_atomically(self._workdir.checkpoint_file) as temporary:
             write_npz(temporary, arrays)
-        self.epochs_kept = self.epochs_done
+        self.epochs_saved = self.epochs_done
 
     def _read(self) -> tuple[dict[str, np.ndarray], str]:
-        """Read the arrays of the checkpoint and its frozen weights, and their digest.
+        """Read the arrays of the checkpoint, frozen ones included, and their hash.
 
         Raises:
-            ValueError: If the frozen weights are not those of the checkpoint.
+            ValueError: If the frozen weights do not belong to the checkpoint.
         """
         with np.load(self._workdir.checkpoint_file, allow_pickle=False) as latest:
             arrays = dict(latest)
         digest = str(arrays.pop("frozen", ""))
         if digest:
             path = self._workdir.frozen_file
-            if sha256(path) != digest:
-                raise ValueError(f"{path.name} is not the file that belongs to it")
+            if hash_path(path) != digest:
+                raise ValueError(f"{path.name} does not belong to it")
             with np.load(path, allow_pickle=False) as frozen:
                 arrays |= dict(frozen)
         return arrays, digest
 
     def _write_history(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.history)
-        write_text(self._workdir.history_file, text.getvalue())
+        columns = list(self.history[0])
+        write_csv(self._workdir.history_file, columns, self.history)

@@ -1,10 +1,10 @@
-"""The electrical energy of a training and its CO2, measured by epoch with codecarbon.
+"""Electrical energy and CO2 of a training, measured for each epoch with codecarbon.
 
-Embeddings of a frozen backbone are computed before the first epoch and counted too.
-codecarbon reads the counters of processors and GPUs where it may; elsewhere it
-estimates from the processor's model and load, so compare figures of one machine only.
-The CO2 is the energy times the emissions per kWh of a country's electricity in the
-tables of codecarbon, or of the world's average where no country is named.
+The embeddings of a frozen backbone, which are computed before the first epoch, are
+measured too. codecarbon reads the counters of processors and GPUs if it has access;
+otherwise it estimates from the model and load of the processor, so compare figures of
+one machine only. The CO2 is the energy times the emissions per kWh of electricity in a
+country, from the tables of codecarbon, or in the world if no country is configured.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ WORLD = "world average"
 
 
 def emissions_per_kwh(country: str) -> float:
-    """CO2 equivalent of a kWh of a country's electricity in kg, by codecarbon's tables.
+    """Look up the CO2 equivalent of a kWh of electricity in kg.
 
     Args:
         country: ISO 3166-1 code of three letters; empty for the world's average.
@@ -54,14 +54,14 @@ def emissions_per_kwh(country: str) -> float:
 
 
 class EnergyReport(keras.callbacks.Callback):
-    """Adds what each epoch has taken to `energy.json` in the run folder.
+    """Callback that adds the energy of each epoch to `energy.json` in the run folder.
 
-    A resumed run goes on counting; an epoch that was cut off is not in it. Embeddings
-    that another run has kept cost this one nothing.
+    A resumed run continues the sum; an interrupted epoch is not in it. Embeddings that
+    another run has computed cost this one nothing.
 
     Args:
-        workdir: The run folder.
-        country: As of `emissions_per_kwh`.
+        workdir: Run folder.
+        country: Country code, as for `emissions_per_kwh`.
 
     Raises:
         UsageError: If codecarbon does not know the country.
@@ -75,8 +75,8 @@ class EnergyReport(keras.callbacks.Callback):
         self._workdir = workdir
         self._country = country or WORLD
         self._emissions_per_kwh = emissions_per_kwh(country)
-        # The offline tracker sends nothing away. It must have a country, for emissions
-        # that are not used here: they would be those of this session only.
+        # The offline tracker sends no data. It requires a country for its emissions,
+        # which are not used here because they do not include earlier sessions.
         log = logging.getLogger("codecarbon")
         log.addFilter(lambda record: record.levelno >= logging.ERROR)
         self._tracker = OfflineEmissionsTracker(
@@ -87,18 +87,18 @@ class EnergyReport(keras.callbacks.Callback):
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Begin to measure."""
+        """Start to measure."""
         del logs
         self._begin(f"epoch {epoch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write what this epoch, with its validation, has added."""
+        """Add the energy of the epoch, with its validation, to the file."""
         del epoch, logs
         self._add(epochs=1)
 
     @contextlib.contextmanager
-    def counted(self, name: str) -> Iterator[None]:
-        """Count what is done within too, if it ends well."""
+    def measure(self, name: str) -> Iterator[None]:
+        """Measure a block before the epochs; an exception in it discards the result."""
         self._begin(name)
         yield
         self._add(epochs=0)
@@ -119,11 +119,11 @@ class EnergyReport(keras.callbacks.Callback):
         }
         before = self._workdir.energy()
         total = {key: before.get(key, 0) + value for key, value in spent.items()}
-        found = total | {
+        content = total | {
             "co2_kg": total["kwh"] * self._emissions_per_kwh,
             "co2_kg_per_kwh": self._emissions_per_kwh,
             "country": self._country,
             "cpu": used.cpu_model,
             "gpu": used.gpu_model,
         }
-        write_text(self._workdir.energy_file, json.dumps(found, indent=2) + "\n")
+        write_text(self._workdir.energy_file, json.dumps(content, indent=2) + "\n")

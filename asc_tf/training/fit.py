@@ -15,15 +15,11 @@ import tensorflow as tf
 from asc_tf import models
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
-from asc_tf.frontend import FrontendLayer, statistics
+from asc_tf.frontend import FrontendLayer, compute_statistics
 from asc_tf.models.precision import allow_tensor_float_32
+from asc_tf.pipeline.batches import steps_per_epoch, training_batches
 from asc_tf.pipeline.embeddings import make_embedding_cache
-from asc_tf.pipeline.examples import (
-    Examples,
-    SegmentExamples,
-    steps_per_epoch,
-    training_batches,
-)
+from asc_tf.pipeline.examples import Examples, SegmentExamples
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.training_data import make_examples
 from asc_tf.pipeline.waveforms import reading
@@ -34,7 +30,7 @@ from asc_tf.training.energy import EnergyReport
 from asc_tf.training.model_file import complete_model
 from asc_tf.training.optimization import ValidatedAverages
 from asc_tf.training.progress import EpochReport
-from asc_tf.training.tensorboard import Pictures, checked_disk
+from asc_tf.training.tensorboard import ImageSummaries, check_disk
 from asc_tf.training.trainer import Trainer, WaitReport
 from asc_tf.workdir import Workdir
 
@@ -73,11 +69,11 @@ def fit(run: Run, interactive: bool) -> Path:
     else:
         set_statistics(run, frontend, source)
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
-        with reading(), interruptible(run, state):
+        with reading(), explain_interrupt(run, state):
             energy = make_energy_report(run)
             examples: Examples = source
             if cache:
-                with energy.counted("embed") if energy else contextlib.nullcontext():
+                with energy.measure("embed") if energy else contextlib.nullcontext():
                     examples = cache.embed(state.whole)
                 # Both hold decoded clips, which may fill half of the memory.
                 del source, cache
@@ -96,7 +92,9 @@ def set_statistics(run: Run, frontend: FrontendLayer, source: SegmentExamples) -
         flush=True,
     )
     with reading():
-        frontend.set_statistics(*statistics(frontend, source.training_features()))
+        frontend.set_statistics(
+            *compute_statistics(frontend, source.training_features())
+        )
 
 
 def make_energy_report(run: Run) -> EnergyReport | None:
@@ -106,7 +104,7 @@ def make_energy_report(run: Run) -> EnergyReport | None:
 
 
 def print_resumed(config: Config, state: RunState, trainer: Trainer) -> None:
-    """Print where a run goes on, and the learning rate of a changed schedule."""
+    """Print where a run resumes, and the learning rate of a changed schedule."""
     done, epochs = state.epochs_done, config.train.epochs
     print(f"resuming after epoch {done} of {epochs}")
     if done >= epochs:
@@ -136,7 +134,7 @@ def fit_epochs(
     config, workdir = run.config, run.workdir
     folder = workdir.path / "tensorboard"
     steps = steps_per_epoch(examples.count(), config.train.batch_size)
-    parameters = models.body_of(state.whole).count_params()
+    parameters = models.get_body(state.whole).count_params()
     trained = sum(math.prod(each.shape) for each in trainer.trainable_variables)
     print(
         f"{trainer.name}: {parameters} parameters, {trained} of them trained, "
@@ -144,7 +142,7 @@ def fit_epochs(
     )
     has_validation = "validation" in config.dataset.training_splits
     first = state.epochs_done
-    with checked_disk(folder):
+    with check_disk(folder):
         trainer.fit(
             training_batches(examples, trainer.frontend, config, first),
             validation_data=examples.validation() if has_validation else None,
@@ -159,7 +157,7 @@ def fit_epochs(
                 state,
                 EpochReport(config.train.epochs, steps, has_bar=interactive),
                 keras.callbacks.TensorBoard(folder),
-                Pictures(folder, workdir.labels()),
+                ImageSummaries(folder, workdir.labels()),
                 *([energy] if energy else []),
             ],
             verbose=0,
@@ -167,8 +165,8 @@ def fit_epochs(
 
 
 @contextlib.contextmanager
-def interruptible(run: Run, state: RunState) -> Iterator[None]:
-    """Turn Ctrl-C or SIGTERM in the block into an error that says how to go on.
+def explain_interrupt(run: Run, state: RunState) -> Iterator[None]:
+    """Turn Ctrl-C or SIGTERM in the block into an error that says how to resume.
 
     Raises:
         UserError: If one of them stopped the block.
@@ -185,8 +183,8 @@ def interruptible(run: Run, state: RunState) -> Iterator[None]:
     except KeyboardInterrupt:
         complete_model(run.workdir)
         raise UserError(
-            f"interrupted; {state.epochs_kept} of {run.config.train.epochs} epochs are "
-            "kept. To go on from there:\n"
+            f"interrupted; {state.epochs_saved} of {run.config.train.epochs} epochs "
+            "are saved. To resume from there:\n"
             f"  asc-tf train --workdir={shlex.quote(str(run.workdir.path))}"
         ) from None
     finally:
@@ -195,27 +193,28 @@ def interruptible(run: Run, state: RunState) -> Iterator[None]:
 
 
 def conclude(state: RunState, workdir: Workdir, epochs: int) -> Path:
-    """Print which epoch's model is kept, and why training stopped early.
+    """Print which epoch's model is saved, and why training stopped early.
 
     Raises:
-        UserError: If no epoch had a finite validation loss, by which one is chosen.
+        UserError: If no epoch had a finite validation loss, so that none was saved.
     """
-    if not state.kept:
+    row = state.saved_row
+    if not row:
         raise UserError(
             "the validation loss was never finite: no model was saved; lower "
             "train.learning_rate, or look at the input with asc-tf inspect"
         )
-    done, kept = state.epochs_done, state.kept
+    done = state.epochs_done
     if state.is_exhausted and done < epochs:
         print(
             f"stopped after epoch {done}: the validation loss did not fall any more; a "
             "larger --train.patience (0: none) trains longer"
         )
     name, key = "training", ""
-    if "val_loss" in kept:
+    if "val_loss" in row:
         name, key = "validation", "val_"
     print(
-        f"model.keras: {state.keep} epoch, {kept['epoch']:.0f} of {done}: {name} loss "
-        f"{kept[key + 'loss']:.3f}, segment accuracy {kept[key + 'accuracy']:.1%}"
+        f"model.keras: {state.keep} epoch, {row['epoch']:.0f} of {done}: {name} loss "
+        f"{row[key + 'loss']:.3f}, segment accuracy {row[key + 'accuracy']:.1%}"
     )
     return workdir.model_file

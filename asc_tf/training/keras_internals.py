@@ -1,7 +1,7 @@
-"""Every use of what Keras keeps private or does not promise, with its reason.
+"""Uses of private or undocumented behaviour of Keras, each with its reason.
 
 `tests/training/test_keras_internals.py` runs on both pinned versions and fails as soon
-as one of them is no longer needed.
+as one of the uses is no longer needed.
 """
 
 import contextlib
@@ -51,9 +51,9 @@ class FetchingModel(keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         """Make the function of a step that fetches its batch outside the graph.
 
-        Keras fetches it inside, where the time of waiting cannot be measured (a
-        deterministic graph may not read a clock) and, because deterministic pipelines
-        do not prefetch, nothing is read while the step runs. Here the next batch is
+        Keras fetches it inside. There the time of waiting cannot be measured, because a
+        deterministic graph may not read a clock, and no batch is read while the step
+        runs, because deterministic pipelines do not prefetch. Here the next batch is
         fetched while the step runs; see `Prefetcher`.
         """
         earlier: Callable | None = self.__dict__.get("train_function")
@@ -75,7 +75,7 @@ class FetchingModel(keras.Model):
         def train_function(iterator: Any) -> dict[str, Any]:
             nonlocal step
             if step is None:
-                # Its shapes leave the batch open: the last one of an epoch is shorter.
+                # The batch size stays open, because the last batch may be smaller.
                 signature = [iterator.element_spec]
                 whole = on_devices if is_shared else self.train_step
                 step = tf.function(whole, input_signature=signature)
@@ -93,7 +93,7 @@ class FetchingModel(keras.Model):
 
 
 class Prefetcher:
-    """Fetches the next item of an iterator in a thread while the current one is used.
+    """Thread that fetches the next item of an iterator while the current one is used.
 
     `tf.data` leaves `prefetch` out of a pipeline that shuffles by a seed or reads a
     variable, as a training pipeline does, where operations are to be deterministic.

@@ -1,4 +1,4 @@
-"""The file `model.keras` of a run: the epoch whose model it is, how it is read."""
+"""The file `model.keras` of a run: the epoch that it is of, and how it is loaded."""
 
 import json
 import zipfile
@@ -9,11 +9,13 @@ import keras
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import replacing
+from asc_tf.core.files import write_atomically
 from asc_tf.workdir import Workdir
 
 
-def kept_row(history: Sequence[dict[str, float]], keep: str) -> dict[str, float] | None:
+def select_row(
+    history: Sequence[dict[str, float]], keep: str
+) -> dict[str, float] | None:
     """Return the row of the epoch whose model is `model.keras`.
 
     Args:
@@ -30,17 +32,17 @@ def kept_row(history: Sequence[dict[str, float]], keep: str) -> dict[str, float]
 
 
 def load_whole(path: Path) -> keras.Model:
-    """Load a `model.keras`, waveform in.
+    """Load a `model.keras`, which takes waveforms.
 
-    Of a run with frozen weights that was stopped, the trained weights may still be in a
-    file of the run folder; they are put into it.
+    If a run with frozen weights was stopped, its best weights may still be in a file of
+    their own (`best.npz`); they are put into the model.
 
     Raises:
         UserError: If a file is damaged, or written by a newer Keras.
     """
     from asc_tf.frontend import FrontendLayer
 
-    # Before the model: a run that ends meanwhile writes that anew.
+    # Read before the model, which a run that ends meanwhile replaces.
     best_file = Workdir(path.parent).best_file
     changed = _read_changed(best_file) if best_file.is_file() else {}
     try:
@@ -48,7 +50,7 @@ def load_whole(path: Path) -> keras.Model:
             path, compile=False, custom_objects={"FrontendLayer": FrontendLayer}
         )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        reason = _newer_keras(path) or str(error).strip().split("\n")[0]
+        reason = _suggest_newer_keras(path) or str(error).strip().split("\n")[0]
         raise UserError(f"{path}: the model cannot be loaded: {reason}") from error
     weights = model.weights
     try:
@@ -60,10 +62,10 @@ def load_whole(path: Path) -> keras.Model:
 
 
 def _read_changed(path: Path) -> dict[int, np.ndarray]:
-    """The weights of `best.npz` by their places in the model.
+    """Read the weights of `best.npz` by their positions in the model.
 
     Raises:
-        UserError: If it is damaged.
+        UserError: If the file is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as saved:
@@ -78,32 +80,32 @@ def _read_changed(path: Path) -> dict[int, np.ndarray]:
 
 
 def complete_model(workdir: Workdir) -> None:
-    """Write `model.keras` anew, where its best weights are in a file beside it.
+    """Write `model.keras` again if its best weights are in a file of their own.
 
     Raises:
         UserError: If a file is damaged, or the disk is full.
     """
     if workdir.best_file.is_file():
         model = load_whole(workdir.model_file)
-        with replacing(workdir.model_file) as temporary:
+        with write_atomically(workdir.model_file) as temporary:
             model.save(temporary)
         workdir.best_file.unlink()
 
 
-def _newer_keras(path: Path) -> str:
-    """What to do about a model that a newer Keras has written; empty for others."""
+def _suggest_newer_keras(path: Path) -> str:
+    """Suggest how to load a model that a newer Keras wrote; empty for other models."""
     try:
         with zipfile.ZipFile(path) as archive:
-            wrote = json.loads(archive.read("metadata.json"))["keras_version"]
-        versions = [
-            tuple(int(number) for number in version.split(".")[:2])
-            for version in (wrote, keras.__version__)
-        ]
+            version = json.loads(archive.read("metadata.json"))["keras_version"]
+        wrote, installed = (
+            tuple(int(number) for number in each.split(".")[:2])
+            for each in (version, keras.__version__)
+        )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return ""
-    if versions[0] <= versions[1]:
+    if wrote <= installed:
         return ""
     return (
-        f"Keras {wrote} wrote it, and this is the older {keras.__version__}: use the "
-        "newer one, or what asc-tf export makes there"
+        f"Keras {version} wrote it, and this is the older {keras.__version__}: use the "
+        "newer one, or a file that asc-tf export writes with it"
     )

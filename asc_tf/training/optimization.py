@@ -1,8 +1,8 @@
-"""What training minimizes, by which steps and at which rate.
+"""Loss, optimizer, learning-rate schedule and weight averages of a run.
 
-Everything is Keras's own. What is added makes it resumable to the last bit: the rate of
-a plateau is a function of the history, and weights trade places with their averages
-exactly.
+All of them are Keras's own, with two additions that make a resumed run exactly equal to
+an uninterrupted one: the learning rate of a plateau is a function of the history, and
+weights are swapped with their averages without rounding.
 """
 
 from collections.abc import Sequence
@@ -13,27 +13,27 @@ import numpy as np
 from keras.optimizers import schedules
 
 from asc_tf.config import Train
-from asc_tf.models.precision import layers_of
+from asc_tf.models.precision import list_layers
 from asc_tf.training.keras_internals import moving_averages
 
-SPARED = ["bias", "gamma", "beta"]
-"""Names of the variables that the weight decay of adamw leaves alone."""
+UNDECAYED = ["bias", "gamma", "beta"]
+"""Names of the variables without weight decay in adamw."""
 
-MIN_FALL = 1e-4
-"""A loss that falls by less stays as it is, for Keras's `ReduceLROnPlateau` too."""
+MIN_DELTA = 1e-4
+"""Smallest decrease of the loss that counts, as in Keras's `ReduceLROnPlateau`."""
 
 
 def learning_rate_schedule(
     train: Train, steps_per_epoch: int
 ) -> schedules.LearningRateSchedule:
-    """The learning rate by step: linear warm-up from zero, then `train.schedule`.
+    """Make the learning-rate schedule: linear warm-up from zero, then `train.schedule`.
 
     Args:
-        train: The training settings.
-        steps_per_epoch: Batches in an epoch.
+        train: Training settings.
+        steps_per_epoch: Number of batches in an epoch.
 
     Returns:
-        A schedule; that of a plateau is a `PlateauSchedule`.
+        Schedule by step; a `PlateauSchedule` for `train.schedule = plateau`.
     """
     peak, total = train.learning_rate, train.epochs * steps_per_epoch
     warmup = min(round(train.warmup_epochs * steps_per_epoch), total - 1)
@@ -53,11 +53,11 @@ def learning_rate_schedule(
 
 
 class WarmUp(schedules.LearningRateSchedule):
-    """A linear rise from zero to the first rate of another schedule, then that one.
+    """Schedule with a linear warm-up from zero before another schedule.
 
     Args:
-        schedule: What follows; its steps count from the end of the warm-up.
-        steps: Of the warm-up.
+        schedule: Schedule after the warm-up; it counts its steps from there.
+        steps: Number of steps of the warm-up.
     """
 
     def __init__(self, schedule: schedules.LearningRateSchedule, steps: int) -> None:
@@ -65,28 +65,28 @@ class WarmUp(schedules.LearningRateSchedule):
         self.schedule, self.steps = schedule, steps
 
     def __call__(self, step: Any) -> Any:
-        """The rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         step = keras.ops.cast(step, "float32")
         risen = keras.ops.minimum(1.0, step / self.steps) if self.steps else 1.0
         return risen * self.schedule(keras.ops.maximum(0.0, step - self.steps))
 
     def get_config(self) -> dict[str, Any]:
-        """What it is made from."""
+        """Return the arguments of the constructor."""
         return {"schedule": self.schedule, "steps": self.steps}
 
 
 class PlateauSchedule(WarmUp):
-    """A constant rate that falls where the validation loss has stopped falling.
+    """Schedule that lowers a constant rate when the validation loss stops falling.
 
-    The law is that of `keras.callbacks.ReduceLROnPlateau`, which knows no warm-up and
-    forgets, when a run resumes, what it waited for. Here the rate follows from the
-    history, so that nothing else has to be kept.
+    It works like `keras.callbacks.ReduceLROnPlateau`, which has no warm-up and loses
+    its state when a run resumes. Here the rate is a function of the history, so that no
+    other state has to be saved.
 
     Args:
-        peak: The rate after the warm-up.
-        warmup: Steps of the warm-up.
-        factor: What a plateau multiplies the rate by.
-        patience: Epochs without a lower loss that make a plateau.
+        peak: Learning rate after the warm-up.
+        warmup: Number of steps of the warm-up.
+        factor: Factor by which a plateau multiplies the rate.
+        patience: Number of epochs without a lower loss that make a plateau.
     """
 
     def __init__(self, peak: float, warmup: int, factor: float, patience: int) -> None:
@@ -95,15 +95,15 @@ class PlateauSchedule(WarmUp):
         self._scale = keras.Variable(1.0, trainable=False, name="plateau")
 
     def __call__(self, step: Any) -> Any:
-        """The rate of a step, counted from 0, after what `follow` was given."""
+        """Return the learning rate of a step, counted from 0."""
         return super().__call__(step) * self._scale
 
     def follow(self, losses: Sequence[float]) -> None:
-        """Take the rate to what these validation losses, of all epochs, ask for."""
+        """Set the rate that follows from the validation losses of all epochs so far."""
         scale, waited, best = 1.0, 0, np.inf
         for loss in losses:
             waited += 1
-            if loss < best - MIN_FALL:
+            if loss < best - MIN_DELTA:
                 best, waited = loss, 0
             elif waited >= self.patience:
                 scale, waited = scale * self.factor, 0
@@ -113,15 +113,15 @@ class PlateauSchedule(WarmUp):
 def optimizer(
     train: Train, schedule: schedules.LearningRateSchedule, replicas: int = 1
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of a run.
+    """Make the optimizer of a run.
 
     Weight decay is decoupled (I. Loshchilov and F. Hutter, "Decoupled Weight Decay
-    Regularization", 2019) in all of them; that of `adamw` spares biases and the scales
-    and shifts of batch norms.
+    Regularization", 2019) in all optimizers; `adamw` exempts biases and the scales and
+    shifts of batch normalization from it.
 
     Args:
-        train: The training settings.
-        schedule: The learning rate by step.
+        train: Training settings.
+        schedule: Learning rate by step.
         replicas: Number of devices whose gradients `asc_tf.training.trainer` sums.
     """
     settings: dict[str, Any] = {
@@ -132,17 +132,17 @@ def optimizer(
         settings |= {"use_ema": True, "ema_momentum": train.ema}
     if train.optimizer == "sgd":
         return keras.optimizers.SGD(schedule, momentum=train.momentum, **settings)
-    made = keras.optimizers.Adam(schedule, **settings)
+    adam = keras.optimizers.Adam(schedule, **settings)
     if train.optimizer == "adamw":
-        made.exclude_from_weight_decay(var_names=SPARED)
-    return made
+        adam.exclude_from_weight_decay(var_names=UNDECAYED)
+    return adam
 
 
 def loss(train: Train) -> keras.losses.Loss:
-    """The loss of a run, for probabilities; the mean over segments.
+    """Make the loss of a run: mean over segments, from probabilities.
 
-    Focal loss is that of T.-Y. Lin et al., "Focal Loss for Dense Object Detection"
-    (2017), without its alpha: `train.class_weights` weighs labels.
+    The focal loss (T.-Y. Lin et al., "Focal Loss for Dense Object Detection", 2017) has
+    no alpha here, because `train.class_weights` weights the labels.
     """
     if train.loss == "focal":
         return keras.losses.CategoricalFocalCrossentropy(
@@ -154,45 +154,45 @@ def loss(train: Train) -> keras.losses.Loss:
 def class_weights(
     train: Train, labels: Sequence[str], clips: Sequence[str]
 ) -> np.ndarray | None:
-    """What each label weighs in training.
+    """Compute the weight of each label in training.
 
     Args:
-        train: The training settings.
+        train: Training settings.
         labels: Class order.
-        clips: The label of each training clip.
+        clips: Label of each training clip.
 
     Returns:
-        Float32 `[labels]`, by which all labels count alike and a clip 1 in the mean; 1
-        for a label without clips; None where nothing is weighed.
+        float32 `[labels]`, so that all labels have the same total weight and clips the
+        mean weight 1; a label without clips has 1. None without class weights.
     """
     if train.class_weights == "none":
         return None
     counts = np.array([list(clips).count(label) for label in labels], np.float32)
-    found = counts > 0
-    balanced = counts.sum() / (found.sum() * np.maximum(counts, 1))
-    return np.where(found, balanced, 1).astype(np.float32)
+    has_clips = counts > 0
+    balanced = counts.sum() / (has_clips.sum() * np.maximum(counts, 1))
+    return np.where(has_clips, balanced, 1).astype(np.float32)
 
 
 class StatisticsAverages:
-    """Averages of the statistics of batch norms, to go with averages of the weights.
+    """Averages of batch-normalization statistics for the averages of the weights.
 
-    The running statistics of a batch norm are those of the last weights, not of their
-    average. So the mean and the variance of each batch are averaged too, with the
-    momentum of the weights' average; where that of the batch norm is greater, with
-    this, because one batch alone says little.
+    The moving statistics of batch normalization belong to the last weights, not to
+    their average. Therefore the mean and the variance of each batch are averaged too,
+    with the momentum of the averages of the weights, or with the momentum of the layer
+    where it is greater, because the estimate of a single batch is poor.
 
     Args:
-        body: The model in training; frozen batch norms keep their statistics.
-        momentum: Momentum of the averages of the weights; 0: there are none.
+        body: Model in training; frozen layers have no averages.
+        momentum: Momentum of the averages of the weights; 0 for no averages.
 
     Attributes:
-        pairs: Each running statistic with its average.
+        pairs: Each moving statistic with its average.
     """
 
     def __init__(self, body: keras.Model, momentum: float) -> None:
         self.pairs: list[tuple[keras.Variable, keras.Variable]] = []
         self._momenta: list[tuple[float, float]] = []
-        for layer in layers_of(body) if momentum else ():
+        for layer in list_layers(body) if momentum else ():
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
                 for statistic in (layer.moving_mean, layer.moving_variance):
                     average = keras.Variable(
@@ -206,35 +206,35 @@ class StatisticsAverages:
                     )
 
     def read(self) -> list[Any]:
-        """The running statistics, as tensors; to be called before a step."""
+        """Return copies of the moving statistics; call it before a step."""
         return [keras.ops.copy(statistic) for statistic, _ in self.pairs]
 
     def update(self, before: Sequence[Any], is_first: Any) -> None:
         """Add the statistics of a step's batch to the averages.
 
         Args:
-            before: What `read` gave before the step.
-            is_first: Whether it is the first step, bool `[]`; the averages then are the
-                statistics of this batch, as those of the weights are the weights.
+            before: Result of `read` before the step.
+            is_first: Whether this is the first step, bool `[]`; its statistics are the
+                averages, just as the first weights are the averages of the weights.
         """
         for (statistic, average), momenta, old in zip(
             self.pairs, self._momenta, before, strict=True
         ):
             own, momentum = momenta
-            # The batch norm has made: new = own * old + (1 - own) * batch.
+            # The layer has computed: statistic = own * old + (1 - own) * batch.
             batch = old + (statistic - old) / (1 - own)
-            kept = keras.ops.where(is_first, batch, average)
-            average.assign(kept + (1 - momentum) * (batch - kept))
+            start = keras.ops.where(is_first, batch, average)
+            average.assign(start + (1 - momentum) * (batch - start))
 
 
 def swap_averages(model: Any) -> None:
-    """Let weights and statistics trade places with their averages; twice is as before.
+    """Swap weights and statistics with their averages; a second call swaps them back.
 
-    Keras's `SwapEMAWeights` adds and subtracts them, which rounds. Nothing happens
-    without `train.ema`.
+    Keras's `SwapEMAWeights` adds and subtracts them, which rounds. Without `train.ema`
+    nothing is swapped.
 
     Args:
-        model: The learner.
+        model: Trainer of the run.
     """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not optimizer.use_ema:
@@ -248,14 +248,14 @@ def swap_averages(model: Any) -> None:
 
 
 class ValidatedAverages(keras.callbacks.Callback):
-    """Validation sees the averages of the weights and of the statistics."""
+    """Callback that validates with the averages of weights and statistics."""
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Put them into the model."""
+        """Put the averages into the model."""
         del logs
         swap_averages(self.model)
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Take them out again."""
+        """Put the weights and statistics back."""
         del logs
         swap_averages(self.model)

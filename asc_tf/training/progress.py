@@ -1,4 +1,4 @@
-"""What training shows on the screen: one line per epoch, and a bar of its steps."""
+"""Progress of training on the screen: a line per epoch and a bar of its steps."""
 
 import time
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ EXPLANATION = (
 
 
 class EpochReport(keras.callbacks.Callback):
-    """Prints a line at the end of each epoch.
+    """Callback that prints a line at the end of each epoch.
 
-    It stands behind `WaitReport` in the list of callbacks, whose value it prints.
+    It comes after `WaitReport` in the list of callbacks, whose value it prints.
 
     Args:
         epochs: Number of epochs.
@@ -29,13 +29,13 @@ class EpochReport(keras.callbacks.Callback):
         self._epochs, self._steps, self._has_bar = epochs, steps, has_bar
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Explain the columns once, and why the first epoch takes longer."""
+        """Print what the numbers mean, and why the first epoch takes longer."""
         del logs
         print(EXPLANATION)
         print("compiling the training step, in the first epoch ...", flush=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Begin the bar."""
+        """Start the bar."""
         del logs
         self._began = time.monotonic()
         self._bar = tqdm(
@@ -49,14 +49,14 @@ class EpochReport(keras.callbacks.Callback):
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        """Move the bar on by a step."""
+        """Advance the bar by a step."""
         del batch
         if logs and self._has_bar:
             self._bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
         self._bar.update()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Say that the steps are over and validation has begun."""
+        """Show that the steps are done and validation has begun."""
         del logs
         self._bar.set_postfix_str("validating")
 
@@ -70,22 +70,22 @@ class EpochReport(keras.callbacks.Callback):
 def epoch_line(
     epoch: int, epochs: int, seconds: float, logs: Mapping[str, float]
 ) -> str:
-    """One line about an epoch.
+    """Format the line of an epoch.
 
     Args:
         epoch: Number of the epoch, from 1.
         epochs: Number of epochs.
         seconds: Duration of the epoch with its validation, s.
         logs: `loss` and `accuracy`; `val_loss` and `val_accuracy` where there is a
-            validation part; `waiting`, the share of time spent waiting for data.
+            validation split; `waiting`, the share of time spent waiting for data.
     """
-    parts = [_scores(logs, "")]
+    parts = [_format_scores(logs, "")]
     if "val_loss" in logs:
-        parts.append("validation " + _scores(logs, "val_"))
+        parts.append("validation " + _format_scores(logs, "val_"))
     parts.append(f"{seconds:.1f} s, waiting {logs['waiting']:.0%}")
     return f"epoch {epoch:>{len(str(epochs))}} of {epochs}: {'; '.join(parts)}"
 
 
-def _scores(logs: Mapping[str, float], prefix: str) -> str:
+def _format_scores(logs: Mapping[str, float], prefix: str) -> str:
     loss, accuracy = logs[f"{prefix}loss"], logs[f"{prefix}accuracy"]
     return f"loss {loss:.4f}, accuracy {accuracy:.1%}"

@@ -1,8 +1,7 @@
-"""Pictures for TensorBoard: what the model is trained on, and what it mistakes.
+"""Images for TensorBoard: training examples and confusion matrices.
 
-The curves, the learning rate among them, are those of `keras.callbacks.TensorBoard`.
-Nothing here changes training: the pictures are of a batch that was trained on, and of
-the counts of the validation that has taken place.
+`keras.callbacks.TensorBoard` draws the curves. The images do not change training: they
+show a batch that was trained on, and the counts of a validation that took place.
 """
 
 import contextlib
@@ -21,19 +20,19 @@ from asc_tf.report import figures
 from asc_tf.training.trainer import Trainer
 
 MAX_EXAMPLES = 8
-PICTURES_EVERY = 10
-"""Epochs from one picture to the next, because drawing takes part of a second."""
+IMAGES_EVERY = 10
+"""Number of epochs between two images, because drawing takes a fraction of a second."""
 
 
 @contextlib.contextmanager
-def checked_disk(folder: Path) -> Iterator[None]:
-    """Say in one line that the disk is full, where TensorFlow writes event files.
+def check_disk(folder: Path) -> Iterator[None]:
+    """Turn the error of event files on a full disk into a message of one line.
 
     Args:
         folder: Folder of the event files.
 
     Raises:
-        UserError: If they cannot be written because the disk is full.
+        UserError: If the disk is full.
     """
     try:
         yield
@@ -46,39 +45,38 @@ def checked_disk(folder: Path) -> Iterator[None]:
         ) from error
 
 
-class Pictures(keras.callbacks.Callback):
-    """Writes augmented features and the confusion matrix of every tenth epoch.
+class ImageSummaries(keras.callbacks.Callback):
+    """Callback that writes images of every tenth epoch.
 
-    The confusion matrix of the last epoch is written too.
-
-    There is no confusion matrix without a validation part.
+    The images show augmented features and, if there is a validation split, the
+    confusion matrix, which is written for the last epoch too.
 
     Args:
-        folder: Folder of the event files, to which a resumed run adds its own.
+        folder: Folder of the event files; a resumed run adds files to it.
         labels: Class order.
     """
 
     def __init__(self, folder: Path, labels: Sequence[str]) -> None:
         super().__init__()
         self._folder, self._labels = folder, labels
-        # The last epoch that has ended, and the last whose confusion matrix is written.
+        # The last epoch that has ended, and the last one whose matrix is written.
         self._ended = self._drawn = -1
         self.model: Trainer
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Open the file of training."""
+        """Open the event file of training."""
         del logs
         self._training = tf.summary.create_file_writer(str(self._folder / "train"))
         self._validation: tf.summary.SummaryWriter | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Have the first batch of some epochs kept."""
+        """Request the first batch of every tenth epoch."""
         del logs
-        if epoch % PICTURES_EVERY == 0:
+        if epoch % IMAGES_EVERY == 0:
             self.model.first_batch = None
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Count anew: what was counted until now is training."""
+        """Reset the confusion matrix, which has counted training examples."""
         del logs
         if self._validation is None:
             folder = str(self._folder / "validation")
@@ -86,17 +84,18 @@ class Pictures(keras.callbacks.Callback):
         self.model.confusion.assign(tf.zeros(self.model.confusion.shape))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the pictures."""
+        """Write the images of every tenth epoch."""
         del logs
         self._ended = epoch
-        if epoch % PICTURES_EVERY:
+        if epoch % IMAGES_EVERY:
             return
         if self.model.first_batch is not None:
             features, *_ = self.model.augment_batch(self.model.first_batch)
-            # Embeddings are no picture.
+            # Embeddings cannot be shown as an image.
             if len(features.shape) > 2:
                 with self._training.as_default():
-                    tf.summary.image("examples", grid(features.numpy()), step=epoch)
+                    image = tile_features(features.numpy())
+                    tf.summary.image("examples", image, step=epoch)
         if self._validation is not None:
             self._draw_confusion(self._validation)
             self._validation.flush()
@@ -118,47 +117,44 @@ class Pictures(keras.callbacks.Callback):
         with writer.as_default():
             tf.summary.image(
                 "confusion of segments",
-                confusion_picture(counts, self._labels),
+                draw_confusion_matrix(counts, self._labels),
                 step=self._ended,
                 description="Rows: true labels, columns: predicted ones.",
             )
 
 
-def confusion_picture(counts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """A confusion matrix of segments, with labels and numbers.
+def draw_confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """Draw a confusion matrix of segments, with labels and numbers.
 
     Args:
-        counts: Float32 `[labels, labels]`, by true and predicted label.
+        counts: Segments by true and predicted label, float32 `[labels, labels]`.
         labels: Class order.
 
     Returns:
-        Uint8 `[1, height, width, 3]`.
+        Image, uint8 `[1, height, width, 3]`.
     """
-    png = figures.confusion_matrix(
+    png = figures.draw_confusion_matrix(
         labels, counts.tolist(), percent=False, counted="segments"
     )
     return tf.io.decode_png(png, channels=3).numpy()[np.newaxis]
 
 
-def grid(features: np.ndarray) -> np.ndarray:
-    """The first examples of a batch, two beside each other, time to the right.
+def tile_features(features: np.ndarray) -> np.ndarray:
+    """Draw the first examples of a batch in two columns, with time to the right.
 
     Args:
-        features: Float32 `[batch, frames, bands, ...]`; of several channels the first
-            is shown.
+        features: float32 `[batch, frames, bands, ...]`; the first channel is shown.
 
     Returns:
-        Uint8 `[1, height, width, 1]`, low bands below; each example from its least
-        value, black, to its greatest.
+        Image, uint8 `[1, height, width, 1]`, with low bands at the bottom; black is the
+        least value of each example and white the greatest.
     """
     shown = features[:MAX_EXAMPLES]
     shown = shown.reshape(*shown.shape[:3], -1)[..., 0]
     low, high = (each(shown, (1, 2), keepdims=True) for each in (np.min, np.max))
     grey = 255 * (shown - low) / np.maximum(high - low, 1e-6)
-    pictures = np.flip(grey.transpose(0, 2, 1), axis=1).astype(np.uint8)
-    # A white line apart; an odd one out has an empty place beside it.
-    pictures = np.pad(
-        pictures, ((0, len(pictures) % 2), (0, 2), (0, 2)), constant_values=255
-    )
-    rows = [np.hstack([*pictures[i : i + 2]]) for i in range(0, len(pictures), 2)]
+    tiles = np.flip(grey.transpose(0, 2, 1), axis=1).astype(np.uint8)
+    # White lines separate the tiles; an odd number is filled up with a white tile.
+    tiles = np.pad(tiles, ((0, len(tiles) % 2), (0, 2), (0, 2)), constant_values=255)
+    rows = [np.hstack([*tiles[i : i + 2]]) for i in range(0, len(tiles), 2)]
     return np.vstack(rows)[np.newaxis, :, :, np.newaxis]

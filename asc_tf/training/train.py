@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from asc_tf.config import Config
-from asc_tf.config.checks import check_training, without_effect
+from asc_tf.config.checks import check_training, find_unused_settings
 from asc_tf.core.errors import UserError, install_hint
 from asc_tf.manifest import count_by_split
 from asc_tf.pipeline.corpus_checks import corpus_notes, oddities
@@ -41,7 +41,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     check_model(run)
     from asc_tf.training.fit import fit
 
-    with workdir.locked():
+    with workdir.lock():
         # Another process may have trained here since the folder was checked.
         workdir.check_config(config)
         workdir.begin(config, manifest)
@@ -60,7 +60,7 @@ def print_notes(run: Run) -> None:
     for note in (
         *corpus_notes(manifest, Path(config.dataset.dir), splits, splits),
         *oddities(clips, config.audio),
-        *without_effect(config),
+        *find_unused_settings(config),
     ):
         print(note)
 

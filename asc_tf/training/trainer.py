@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from asc_tf.config import Augment
 from asc_tf.frontend import FrontendLayer
-from asc_tf.pipeline.examples import augment_batch
+from asc_tf.pipeline.batches import augment_batch
 from asc_tf.training.keras_internals import FetchingModel
 from asc_tf.training.optimization import StatisticsAverages
 
@@ -149,13 +149,13 @@ class WaitReport(keras.callbacks.Callback):
     """Callback that adds to the logs of an epoch its share of waiting for data."""
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start to measure the epoch."""
+        """Start the clock."""
         del epoch, logs
         self._share: float | None = None
         self.model.wait.begin()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Stop to measure: validation is not counted."""
+        """Stop the clock, because validation is not training time."""
         del logs
         self._share = self.model.wait.share()
 

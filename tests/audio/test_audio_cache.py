@@ -1,11 +1,7 @@
 import dataclasses
+import functools
 import os
 import resource
-import signal
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +15,6 @@ from asc_tf.audio.read import read
 from asc_tf.audio.scan import scan
 from asc_tf.config import Audio
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import ABANDONED
 from asc_tf.dsp import channels
 from asc_tf.dsp.preprocessing import downmix_and_resample
 from asc_tf.manifest import Clip, Manifest
@@ -28,9 +23,16 @@ AUDIO = Audio(sample_rate=16_000)
 LEAST = 2e-38
 
 
+@functools.cache
+def decoder(dtype: str, width: int):
+    return tf.function(
+        lambda text: cache_format.decode(text, dtype, width),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
+
+
 def decoded(contents: bytes, dtype: str, width: int = 1) -> np.ndarray:
-    decode = tf.function(lambda text: cache_format.decode(text, dtype, width))
-    return decode(tf.constant(contents)).numpy()
+    return decoder(dtype, width)(tf.constant(contents)).numpy()
 
 
 def scanned(folder: Path, *paths: str, audio: Audio = AUDIO, **values) -> list[Row]:
@@ -41,13 +43,13 @@ def scanned(folder: Path, *paths: str, audio: Audio = AUDIO, **values) -> list[R
     return [
         Row(clip, view)
         for clip in found
-        for view in channels.views(audio.channels, clip.channels)
+        for view in channels.list_views(audio.channels, clip.channels)
     ]
 
 
 def of_row(cache: WaveformCache, row: Row, audio: Audio = AUDIO) -> np.ndarray:
     contents = cache.path(row).read_bytes()
-    return decoded(contents, audio.cache_dtype, channels.count(audio.channels))
+    return decoded(contents, audio.cache_dtype, channels.count_channels(audio.channels))
 
 
 @pytest.fixture
@@ -64,24 +66,24 @@ def cache(tmp_path, corpus):
     return WaveformCache(tmp_path / "cache", corpus, AUDIO)
 
 
-def kept_files(cache: WaveformCache) -> list[Path]:
+def cached_files(cache: WaveformCache) -> list[Path]:
     return [path for path in cache.folder.rglob("*") if path.is_file()]
 
 
 # --- the file ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("peak", [1e-30, 1e-6, 0.5, 1.0, 40.0, 1e6])
 @pytest.mark.parametrize(
     ("dtype", "step"), [("int16", 0.5 / 32767), ("float16", 2**-12), ("float32", 0)]
 )
-def test_a_waveform_returns_within_the_precision_of_its_type(dtype, step, peak):
-    waveform = (noise(3000)[:, 0] * peak / 0.9).astype(np.float32)
-    back = decoded(b"".join(cache_format.encode(waveform, dtype)), dtype)
-    assert back.dtype == np.float32
-    error = np.abs(back.astype(np.float64) - waveform).max()
-    # A graph takes for 0 what is below the normal floats.
-    assert error <= step * np.abs(waveform).max() * 1.01 + LEAST
+def test_a_waveform_returns_within_the_precision_of_its_type(dtype, step):
+    for peak in (1e-30, 1e-6, 0.5, 1.0, 40.0, 1e6):
+        waveform = (noise(3000)[:, 0] * peak / 0.9).astype(np.float32)
+        back = decoded(b"".join(cache_format.encode(waveform, dtype)), dtype)
+        assert back.dtype == np.float32
+        error = np.abs(back.astype(np.float64) - waveform).max()
+        # A graph takes for 0 what is below the normal floats.
+        assert error <= step * np.abs(waveform).max() * 1.01 + LEAST
 
 
 @pytest.mark.parametrize("dtype", cache_format.DTYPES)
@@ -97,40 +99,45 @@ def test_two_channels_return_as_they_were_and_share_one_scale(dtype):
 
 
 @pytest.mark.parametrize("dtype", cache_format.DTYPES)
-@pytest.mark.parametrize("value", [0.0, 1e-45, 1e-40, 3e38])
-def test_the_least_and_the_largest_floats_stay_finite_and_small_or_large(dtype, value):
-    waveform = np.full(10, value, np.float32)
-    contents = b"".join(cache_format.encode(waveform, dtype))
-    back = decoded(contents, dtype)
-    assert np.isfinite(back).all()
-    np.testing.assert_allclose(back, waveform, rtol=1e-3, atol=LEAST)
+def test_the_least_and_the_largest_floats_stay_finite_and_small_or_large(dtype):
+    for value in (0.0, 1e-45, 1e-40, 3e38):
+        waveform = np.full(10, value, np.float32)
+        contents = b"".join(cache_format.encode(waveform, dtype))
+        back = decoded(contents, dtype)
+        assert np.isfinite(back).all()
+        np.testing.assert_allclose(back, waveform, rtol=1e-3, atol=LEAST)
 
 
 @pytest.mark.parametrize("dtype", cache_format.DTYPES)
 def test_only_a_whole_file_of_the_type_asked_for_is_whole(dtype):
     contents = b"".join(cache_format.encode(noise(100, 2).astype(np.float32), dtype))
     head = contents[: cache_format.HEADER.size]
-    assert cache_format.is_whole(head, len(contents), dtype)
+    assert cache_format.is_complete(head, len(contents), dtype)
     for other in set(cache_format.DTYPES) - {dtype}:
-        assert not cache_format.is_whole(head, len(contents), other)
-    assert not cache_format.is_whole(head, len(contents) - 1, dtype)
-    assert not cache_format.is_whole(head, len(contents) + 1, dtype)
-    assert not cache_format.is_whole(head[:-1], len(contents), dtype)
-    assert not cache_format.is_whole(bytes(len(head)), len(contents), dtype)
-    assert not cache_format.is_whole(b"", 0, dtype)
+        assert not cache_format.is_complete(head, len(contents), other)
+    assert not cache_format.is_complete(head, len(contents) - 1, dtype)
+    assert not cache_format.is_complete(head, len(contents) + 1, dtype)
+    assert not cache_format.is_complete(head[:-1], len(contents), dtype)
+    assert not cache_format.is_complete(bytes(len(head)), len(contents), dtype)
+    assert not cache_format.is_complete(b"", 0, dtype)
 
 
-# --- what is kept --------------------------------------------------------------------
+# --- what is cached ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", cache_format.DTYPES)
-@pytest.mark.parametrize("setting", ["mono", "left", "stereo", "mid_side", "split"])
-def test_what_is_kept_is_what_would_be_heard(tmp_path, corpus, setting, dtype):
+@pytest.mark.parametrize(
+    ("setting", "dtype"),
+    [
+        *[("mono", dtype) for dtype in cache_format.DTYPES],
+        *[("mid_side", "float32"), ("split", "int16")],
+    ],
+)
+def test_a_cached_clip_is_the_decoded_clip(tmp_path, corpus, setting, dtype):
     audio = Audio(sample_rate=16_000, channels=setting, cache_dtype=dtype)
     cache = WaveformCache(tmp_path / "cache", corpus, audio)
     rows = scanned(corpus, "a.wav", "law.wav", audio=audio)
     cache.fill(rows)
-    assert len(kept_files(cache)) == len(rows) == (4 if setting == "split" else 2)
+    assert len(cached_files(cache)) == len(rows) == (4 if setting == "split" else 2)
     for row in rows:
         expected = downmix_and_resample(
             *read(corpus / row.clip.path, audio), row.view, 16_000
@@ -156,16 +163,16 @@ def test_a_clip_of_a_longer_file_is_its_span(tmp_path, corpus, cache):
         np.testing.assert_allclose(of_row(cache, row), expected, atol=2e-5)
 
 
-def test_what_is_kept_is_not_decoded_again(corpus, cache, monkeypatch):
+def test_a_cached_clip_is_not_decoded_again(corpus, cache, monkeypatch):
     rows = scanned(corpus, "a.wav", "law.wav")
     cache.fill(rows)
-    stamps = {path: path.stat().st_mtime_ns for path in kept_files(cache)}
-    monkeypatch.setattr(WaveformCache, "_keep", None)
+    stamps = {path: path.stat().st_mtime_ns for path in cached_files(cache)}
+    monkeypatch.setattr(WaveformCache, "_write_views", None)
     cache.fill(rows)
-    assert {path: path.stat().st_mtime_ns for path in kept_files(cache)} == stamps
+    assert {path: path.stat().st_mtime_ns for path in cached_files(cache)} == stamps
 
 
-def test_a_clip_that_is_in_the_table_twice_is_kept_once(corpus, cache):
+def test_a_clip_that_is_in_the_table_twice_is_cached_once(corpus, cache):
     row = scanned(corpus, "a.wav")[0]
     other = row._replace(clip=dataclasses.replace(row.clip, label="tram"))
     seen = []
@@ -175,7 +182,7 @@ def test_a_clip_that_is_in_the_table_twice_is_kept_once(corpus, cache):
         return seen
 
     cache.fill([row, other] * 50, progress)
-    assert len(seen) == len(kept_files(cache)) == 1
+    assert len(seen) == len(cached_files(cache)) == 1
 
 
 @pytest.mark.parametrize(
@@ -188,7 +195,7 @@ def test_a_clip_that_is_in_the_table_twice_is_kept_once(corpus, cache):
     ],
     ids=str,
 )
-def test_another_setting_never_finds_what_was_kept(tmp_path, corpus, cache, change):
+def test_another_setting_never_finds_a_cached_clip(tmp_path, corpus, cache, change):
     before = scanned(corpus, "a.wav")[0]
     audio = dataclasses.replace(AUDIO, **change)
     after = scanned(corpus, "a.wav", audio=audio)[0]
@@ -203,7 +210,9 @@ def test_another_setting_never_finds_what_was_kept(tmp_path, corpus, cache, chan
 
 
 @pytest.mark.parametrize("change", ["time", "size", "place"])
-def test_a_file_that_changed_never_finds_what_was_kept(tmp_path, cache, corpus, change):
+def test_a_file_that_changed_never_finds_its_cached_clip(
+    tmp_path, cache, corpus, change
+):
     path = corpus / "a.wav"
     before = scanned(corpus, "a.wav")[0]
     cache.fill([before])
@@ -230,13 +239,13 @@ def test_a_file_that_changed_never_finds_what_was_kept(tmp_path, cache, corpus, 
     np.testing.assert_allclose(of_row(cache, after), expected, atol=2e-5)
 
 
-def test_a_file_that_changed_after_its_scan_is_not_kept(corpus, cache):
+def test_a_file_that_changed_after_its_scan_is_not_cached(corpus, cache):
     rows = scanned(corpus, "a.wav")
     stamp = rows[0].clip.mtime_ns + 1
     os.utime(corpus / "a.wav", ns=(stamp, stamp))
     with pytest.raises(UserError, match=r"a\.wav: has changed since it was scanned"):
         cache.fill(rows)
-    assert not kept_files(cache)
+    assert not cached_files(cache)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "law.wav"])
@@ -245,7 +254,7 @@ def test_a_file_that_is_gone_after_its_scan_is_named(corpus, cache, name):
     (corpus / name).unlink()
     with pytest.raises(UserError, match=name):
         cache.fill(rows)
-    assert not kept_files(cache)
+    assert not cached_files(cache)
 
 
 # --- what is not whole ---------------------------------------------------------------
@@ -255,7 +264,7 @@ def test_a_file_that_is_gone_after_its_scan_is_named(corpus, cache, name):
     "damage",
     ["cut", "empty", "garbage", "zeros", "longer", "version", "type"],
 )
-def test_a_kept_file_that_is_not_whole_is_made_again(corpus, cache, damage):
+def test_a_cached_file_that_is_not_whole_is_written_again(corpus, cache, damage):
     row = scanned(corpus, "a.wav")[0]
     cache.fill([row])
     good = cache.path(row).read_bytes()
@@ -273,108 +282,6 @@ def test_a_kept_file_that_is_not_whole_is_made_again(corpus, cache, damage):
     cache.path(row).write_bytes(bad)
     cache.fill([row])
     assert cache.path(row).read_bytes() == good
-
-
-FILL = """
-import sys
-from pathlib import Path
-from asc_tf.command_line.command import quiet_tensorflow
-quiet_tensorflow()
-from asc_tf.audio.cache import WaveformCache
-from asc_tf.config import Audio
-sys.path[:0] = sys.argv[3:]
-from test_audio_cache import AUDIO, scanned
-corpus, folder = Path(sys.argv[1]), Path(sys.argv[2])
-rows = scanned(corpus, *sorted(path.name for path in corpus.iterdir()))
-print("ready", flush=True)
-sys.stdin.readline()
-WaveformCache(folder, corpus, AUDIO).fill(rows)
-print("done", flush=True)
-"""
-
-
-@pytest.fixture
-def filling(tmp_path):
-    """Starts a process that fills a cache as soon as it is told to."""
-    started = []
-
-    def start(corpus: Path, folder: Path) -> subprocess.Popen:
-        folders = [str(folder) for folder in Path(__file__).parents[:2]]
-        process = subprocess.Popen(
-            [sys.executable, "-c", FILL, str(corpus), str(folder), *folders],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def many(folder: Path, count: int, samples: int) -> list[str]:
-    contents = encoded("WAV", "ALAW", samples)
-    names = [f"{number:03}.wav" for number in range(count)]
-    for name in names:
-        save(folder / name, contents)
-    return names
-
-
-def test_a_process_that_is_killed_leaves_whole_files_or_none(tmp_path, filling):
-    corpus, folder = tmp_path / "many", tmp_path / "cache"
-    corpus.mkdir()
-    names = many(corpus, 120, 120_000)
-    process = filling(corpus, folder)
-    assert process.stdout.readline() == "ready\n"
-    process.stdin.write("\n")
-    deadline = time.monotonic() + 30
-    while not list(folder.rglob("*.audio")) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    rows = scanned(corpus, *names)
-    cache = WaveformCache(folder, corpus, AUDIO)
-    there = [cache.path(row) for row in rows if cache.path(row).exists()]
-    assert 0 < len(there) < len(rows)
-    expected = None
-    cache.fill(rows)
-    for row in rows:
-        contents = cache.path(row).read_bytes()
-        assert contents == (expected or contents)
-        expected = contents
-
-
-def test_two_processes_fill_one_folder_at_once(tmp_path, filling):
-    corpus, folder = tmp_path / "many", tmp_path / "cache"
-    corpus.mkdir()
-    names = many(corpus, 40, 30_000)
-    processes = [filling(corpus, folder) for _ in range(2)]
-    with ThreadPoolExecutor(2) as pool:
-        ready = pool.map(lambda process: process.stdout.readline(), processes)
-        assert list(ready) == ["ready\n"] * 2
-    for process in processes:
-        process.stdin.write("\n")
-    assert [process.stdout.readline() for process in processes] == ["done\n"] * 2
-    cache = WaveformCache(folder, corpus, AUDIO)
-    rows = scanned(corpus, *names)
-    assert sorted(kept_files(cache)) == sorted(cache.path(row) for row in rows)
-    assert len({cache.path(row).read_bytes() for row in rows}) == 1
-
-
-def test_what_killed_processes_left_is_removed_when_it_is_old(corpus, cache):
-    folder = cache.folder / "ab"
-    folder.mkdir(parents=True)
-    old, fresh = folder / ".x.audio.1.partial", folder / ".y.audio.2.partial"
-    for path in (old, fresh):
-        path.write_bytes(b"half")
-    past = time.time() - ABANDONED - 60
-    os.utime(old, (past, past))
-    cache.fill(scanned(corpus, "a.wav"))
-    assert (old.exists(), fresh.exists()) == (False, True)
 
 
 # --- where it cannot be written ------------------------------------------------------
@@ -405,11 +312,11 @@ def test_where_there_is_no_room_it_is_said_and_nothing_half_is_left(corpus, cach
             cache.fill(rows)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
-    assert kept_files(cache) == []
+    assert cached_files(cache) == []
     cache.fill(rows)
-    assert len(kept_files(cache)) == 2
+    assert len(cached_files(cache)) == 2
 
 
-def test_nothing_is_written_where_nothing_is_to_be_kept(cache):
+def test_nothing_is_written_where_there_is_nothing_to_cache(cache):
     cache.fill([])
     assert not cache.folder.exists()

@@ -82,12 +82,12 @@ def classify(tiny_run, edge, signatures):
     }
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_audio_is_refused_with_the_reason(classify, way, case):
+def test_bad_audio_is_refused_with_the_reason_in_every_way(classify, case):
     waveform, reason = REFUSED[case]
-    with pytest.raises(REFUSALS, match=reason):
-        classify[way](waveform)
+    for way in WAYS:
+        with pytest.raises(REFUSALS, match=reason):
+            classify[way](waveform)
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
@@ -156,7 +156,8 @@ def test_the_saved_model_pools_as_configured(tiny_run, tmp_path):
     )
     predictor = asc_tf.load(tiny_run.path)
     waveform = np.concatenate([tiny.clip(name, 3) for name in tiny.LABELS])
-    wanted = replace(predictor, evaluate=config.evaluate).predict(waveform, tiny.RATE)
+    majority = replace(predictor.preprocessing, pooling="majority")
+    wanted = replace(predictor, preprocessing=majority).predict(waveform, tiny.RATE)
     assert np.abs(wanted - predictor.predict(waveform, tiny.RATE)).max() > 0.01
     saved = tf.saved_model.load(str(path))
     found = saved.signatures["serving_default"](waveform=tf.constant(waveform[None]))

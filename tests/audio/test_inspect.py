@@ -12,17 +12,17 @@ import tensorflow as tf
 from wavs import RATE, by_libsndfile, encoded, fmt, noise, part, riff, save
 
 from asc_tf.audio import framing, sndfile
-from asc_tf.audio.decode import Known, decode_channels, decode_clip
+from asc_tf.audio.decode import Variants, decode_channels, decode_clip
 from asc_tf.audio.inspect import Inspection, inspect, inspect_all
 from asc_tf.audio.read import read
-from asc_tf.audio.tensorflow_io import tensorflow_io
+from asc_tf.audio.tensorflow_io import load_tensorflow_io
 from asc_tf.config import Audio
 from asc_tf.core.errors import UserError
 
 AUDIO = Audio()
-COMPRESSED = "tensorflow-io" if tensorflow_io() else "libsndfile"
+COMPRESSED = "tensorflow-io" if load_tensorflow_io() else "libsndfile"
 with_tensorflow_io = pytest.mark.skipif(
-    not tensorflow_io(), reason="tensorflow-io does not load here"
+    not load_tensorflow_io(), reason="tensorflow-io does not load here"
 )
 
 KEYS = [
@@ -65,26 +65,27 @@ def pages_of(ogg: bytes) -> list[int]:
 # --- what is in a file ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_numbers_are_those_of_libsndfile(tmp_path, kind, channels):
+def test_the_numbers_are_those_of_libsndfile(tmp_path, kind):
     container, subtype, encoding, decoder = FORMATS[kind]
-    # No suffix: what is in the file counts.
-    contents = encoded(container, subtype, channels=channels)
-    record = inspect(save(tmp_path / "clip", contents)).to_json()
-    expected, rate = soundfile.read(tmp_path / "clip", always_2d=True)
-    assert list(record) == KEYS
-    assert record["file"] == str(tmp_path / "clip")
-    assert record["container"] == container.removesuffix("EX")
-    assert record["encoding"] == encoding
-    assert record["decoder"] == decoder
-    assert record["sample_rate"] == rate == RATE
-    assert record["channels"] == channels
-    assert record["samples"] == len(expected)
-    assert record["seconds"] == len(expected) / rate
-    assert record["peak"] == pytest.approx(np.abs(expected).max(), abs=1e-6)
-    assert record["rms"] == pytest.approx(np.sqrt(np.mean(expected**2)), rel=1e-5)
-    assert json.loads(json.dumps(record)) == record
+    for channels in (1, 2):
+        # No suffix: what is in the file counts.
+        contents = encoded(container, subtype, channels=channels)
+        record = inspect(save(tmp_path / "clip", contents)).to_json()
+        expected, rate = soundfile.read(tmp_path / "clip", always_2d=True)
+        assert list(record) == KEYS
+        assert record["file"] == str(tmp_path / "clip")
+        assert record["container"] == container.removesuffix("EX")
+        assert record["encoding"] == encoding
+        assert record["decoder"] == decoder
+        assert record["sample_rate"] == rate == RATE
+        assert record["channels"] == channels
+        assert record["samples"] == len(expected)
+        assert record["seconds"] == len(expected) / rate
+        assert record["peak"] == pytest.approx(np.abs(expected).max(), abs=1e-6)
+        rms = np.sqrt(np.mean(expected**2))
+        assert record["rms"] == pytest.approx(rms, rel=1e-5)
+        assert json.loads(json.dumps(record)) == record
 
 
 @pytest.mark.parametrize("kind", ["FLAC 16", "Ogg Vorbis", "MP3"])
@@ -107,18 +108,16 @@ def test_the_level_of_a_float_file_neither_overflows_nor_vanishes(tmp_path, scal
     assert found.rms == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("kind", "channels"),
-    [(kind, n) for kind in FORMATS for n in (1, 2, 6) if kind != "MP3" or n < 3],
-)
-def test_every_route_decodes_what_libsndfile_decodes(tmp_path, kind, channels):
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_route_decodes_what_libsndfile_decodes(tmp_path, kind):
     container, subtype, *_ = FORMATS[kind]
-    path = save(tmp_path / "clip", encoded(container, subtype, 10_007, channels))
-    expected, _ = soundfile.read(path, always_2d=True)
-    for decoder in ("auto", "libsndfile"):
-        ours, rate = read(path, Audio(decoder=decoder))
-        assert (ours.dtype, rate) == (np.float32, RATE)
-        np.testing.assert_allclose(ours, expected, atol=1e-5)
+    for channels in (1, 2) if kind == "MP3" else (1, 2, 6):
+        path = save(tmp_path / "clip", encoded(container, subtype, 10_007, channels))
+        expected, _ = soundfile.read(path, always_2d=True)
+        for decoder in ("auto", "libsndfile"):
+            ours, rate = read(path, Audio(decoder=decoder))
+            assert (ours.dtype, rate) == (np.float32, RATE)
+            np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 def span_in_graph(path: Path, span: tuple[float, float], rate: int) -> np.ndarray:
@@ -130,11 +129,10 @@ def span_in_graph(path: Path, span: tuple[float, float], rate: int) -> np.ndarra
         times,
         tf.constant("mono"),
         audio,
-        Known(routes=("wav",)),
+        Variants(routes=("wav",)),
     ).numpy()
 
 
-@pytest.mark.parametrize("decoder", ["graph", "libsndfile"])
 @pytest.mark.parametrize(
     ("start", "duration", "expected"),
     [
@@ -148,15 +146,15 @@ def span_in_graph(path: Path, span: tuple[float, float], rate: int) -> np.ndarra
         (0.12501, 0.00012501, slice(1000, 1001)),
     ],
 )
-def test_a_clip_is_the_span_of_its_file(tmp_path, start, duration, expected, decoder):
+def test_a_clip_is_the_span_of_its_file(tmp_path, start, duration, expected):
     samples = np.arange(8000, dtype="<i2")
     contents = riff(fmt(), part(b"data", samples.tobytes()))
     path = save(tmp_path / "clip.wav", contents)
-    if decoder == "graph":
-        ours = span_in_graph(path, (start, duration), 8000)
-    else:
-        ours = sndfile.read(path, (start, duration), 600.0)[0][:, 0]
-    np.testing.assert_array_equal(ours * 2**15, samples[expected])
+    for ours in (
+        span_in_graph(path, (start, duration), 8000),
+        sndfile.read(path, (start, duration), 600.0)[0][:, 0],
+    ):
+        np.testing.assert_array_equal(ours * 2**15, samples[expected])
 
 
 @with_tensorflow_io
@@ -175,7 +173,7 @@ def test_the_route_chooses_the_decoder_inside_a_map(ogg):
             whole,
             tf.constant("mono"),
             Audio(sample_rate=RATE),
-            Known(),
+            Variants(),
         )
     )
     for ours, contents in zip(clips, rows["contents"], strict=True):
@@ -269,24 +267,22 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("decoder", ["auto", "graph", "libsndfile"])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_not_finite_are_refused(tmp_path, value, decoder):
-    raw = np.array([0.5, value, 0.5], "<f4").tobytes()
-    contents = riff(fmt(3, bits=32), part(b"data", raw))
-    path = save(tmp_path / "clip.wav", contents)
-    assert error_of(path, decoder=decoder) == "samples that are not finite"
+def test_samples_that_are_not_finite_are_refused(tmp_path, decoder):
+    for value in (np.nan, np.inf, -np.inf):
+        raw = np.array([0.5, value, 0.5], "<f4").tobytes()
+        contents = riff(fmt(3, bits=32), part(b"data", raw))
+        path = save(tmp_path / "clip.wav", contents)
+        assert error_of(path, decoder=decoder) == "samples that are not finite"
 
 
-@pytest.mark.parametrize("decoder", ["auto", "libsndfile"])
 @pytest.mark.parametrize("kind", ["WAV PCM_16", "FLAC 16", "Ogg Vorbis", "MP3"])
-def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_not(
-    tmp_path, kind, decoder
-):
+def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_not(tmp_path, kind):
     container, subtype, *_ = FORMATS[kind]
-    path = save(tmp_path / "clip", encoded(container, subtype, RATE))
-    assert inspect(path, 1.0, decoder).error == ""
-    limit = "longer than audio.max_seconds = 0.99"
-    assert error_of(path, 0.99, decoder) == limit
+    at = save(tmp_path / "at", encoded(container, subtype, RATE))
+    over = save(tmp_path / "over", encoded(container, subtype, RATE + 1))
+    for decoder in ("auto", "libsndfile"):
+        assert inspect(at, 1.0, decoder).error == ""
+        assert error_of(over, 1.0, decoder) == "longer than audio.max_seconds = 1"
 
 
 def test_a_file_that_tensorflow_cannot_hold_is_left_to_libsndfile(tmp_path):
@@ -311,18 +307,17 @@ def test_a_file_that_tensorflow_cannot_hold_is_left_to_libsndfile(tmp_path):
         b"two\nlines.wav",
     ],
 )
-@pytest.mark.parametrize("kind", ["WAV PCM_16", "Ogg Vorbis", "FLAC 16", "AIFF"])
-def test_a_strange_name_does_not_matter(tmp_path, name, kind):
-    container, subtype, *_ = FORMATS.get(kind, ("AIFF", "PCM_16"))
+def test_a_strange_name_does_not_matter(tmp_path, name):
     path = tmp_path / os.fsdecode(name)
-    try:
-        save(path, encoded(container, subtype, 3000))
-    except OSError:
-        pytest.skip("this file system refuses the name")
-    assert inspect(path).error == ""
-    assert inspect(str(path)).samples == 3000
-    assert json.loads(json.dumps(inspect(path).to_json()))["file"] == str(path)
-    assert read(path, AUDIO)[0].shape == (3000, 1)
+    for kind in (("WAV", "PCM_16"), ("OGG", "VORBIS"), ("AIFF", "PCM_16")):
+        try:
+            save(path, encoded(*kind, 3000))
+        except OSError:
+            pytest.skip("this file system refuses the name")
+        assert inspect(path).error == ""
+        assert inspect(str(path)).samples == 3000
+        assert json.loads(json.dumps(inspect(path).to_json()))["file"] == str(path)
+        assert read(path, AUDIO)[0].shape == (3000, 1)
 
 
 def test_many_files_are_inspected_in_their_order(tmp_path):
@@ -348,7 +343,7 @@ def kept_back(path: Path, contents: bytes) -> Inspection:
         return found
     assert found.route == sndfile.ROUTE
     assert error_of(path, decoder="graph")
-    if tensorflow_io():
+    if load_tensorflow_io():
         assert found.note
     samples, rate = read(path, AUDIO)
     assert (len(samples), rate) == (found.samples, found.sample_rate)
@@ -359,7 +354,7 @@ def kept_back(path: Path, contents: bytes) -> Inspection:
 def test_an_ogg_is_kept_from_tensorflow_io_wherever_it_is_cut(tmp_path, ogg):
     pages = pages_of(ogg)
     assert len(pages) > 4
-    random = np.random.default_rng(0).integers(1, len(ogg), 60)
+    random = np.random.default_rng(0).integers(1, len(ogg), 30)
     lengths = {*pages[1:], *(at + 27 for at in pages), len(ogg) - 1, *random}
     for length in lengths:
         kept_back(tmp_path / "cut.ogg", ogg[:length])
@@ -371,7 +366,7 @@ def test_an_ogg_is_kept_from_tensorflow_io_wherever_it_is_cut(tmp_path, ogg):
 
 
 def test_an_ogg_is_kept_from_tensorflow_io_whichever_byte_has_changed(tmp_path, ogg):
-    for at in np.random.default_rng(1).integers(len(ogg), size=60):
+    for at in np.random.default_rng(1).integers(len(ogg), size=30):
         damaged = ogg[:at] + bytes([ogg[at] ^ 0x10]) + ogg[at + 1 :]
         kept_back(tmp_path / "damaged.ogg", damaged)
 
@@ -394,7 +389,7 @@ def test_what_is_wrong_with_the_pages_of_an_ogg_is_named(tmp_path, ogg):
         ),
         (ogg[: pages[3]] + b"tail", f"damaged at byte {pages[3]}"),
     ]:
-        assert framing.problem(contents, "OGG", 150_000) == problem
+        assert framing.find_problem(contents, "OGG", 150_000) == problem
         if problem:
             kept_back(tmp_path / "clip.ogg", contents)
 
@@ -410,7 +405,7 @@ def test_the_note_of_an_ogg_that_lacks_a_page_says_how_much_is_left(tmp_path, og
 @pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24"])
 def test_a_flac_is_kept_from_tensorflow_io_wherever_it_is_cut(tmp_path, subtype):
     whole = encoded("FLAC", subtype, 12_000, 2)
-    random = np.random.default_rng(0).integers(len(whole), size=60)
+    random = np.random.default_rng(0).integers(len(whole), size=30)
     for length in {len(whole) - 1, *random}:
         kept_back(tmp_path / "cut.flac", whole[:length])
 
@@ -455,16 +450,16 @@ def test_what_is_wrong_with_the_frames_of_a_flac_is_named():
         (changed(last + 6, 9), "frame 2 is not of 808 samples"),
         (changed(21, contents[21] ^ 16), "0 of 3 frames of 4096 samples"),
     ]:
-        assert framing.problem(changes, "FLAC", 9000) == problem
+        assert framing.find_problem(changes, "FLAC", 9000) == problem
 
 
 @pytest.mark.parametrize("rate", [8000, 44_100, 96_000])
-@pytest.mark.parametrize("samples", [1, 255, 256, 257, 4096, 4097, 9000])
-def test_a_flac_of_any_length_is_decoded_in_the_graph(tmp_path, samples, rate):
-    path = save(tmp_path / "clip", encoded("FLAC", "PCM_16", samples, 2, rate))
-    found = inspect(path)
-    assert (found.error, found.note, found.decoder) == ("", "", COMPRESSED)
-    assert len(read(path, AUDIO)[0]) == samples
+def test_a_flac_of_any_length_is_decoded_in_the_graph(tmp_path, rate):
+    for samples in (1, 255, 256, 257, 4096, 4097, 9000):
+        path = save(tmp_path / "clip", encoded("FLAC", "PCM_16", samples, 2, rate))
+        found = inspect(path)
+        assert (found.error, found.note, found.decoder) == ("", "", COMPRESSED)
+        assert len(read(path, AUDIO)[0]) == samples
 
 
 @with_tensorflow_io
@@ -524,15 +519,15 @@ def test_an_mp3_between_tags_is_read(tmp_path):
         assert len(read(path, AUDIO)[0]) == 12_345
 
 
-@pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(
     "rate", [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000]
 )
-def test_an_mp3_of_any_rate_is_read(tmp_path, rate, channels):
-    contents = encoded("MP3", "MPEG_LAYER_III", 9000, channels, rate)
-    found = inspect(save(tmp_path / "clip.mp3", contents))
-    assert (found.error, found.samples, found.sample_rate) == ("", 9000, rate)
-    assert found.decoder == COMPRESSED
+def test_an_mp3_of_any_rate_is_read(tmp_path, rate):
+    for channels in (1, 2):
+        contents = encoded("MP3", "MPEG_LAYER_III", 9000, channels, rate)
+        found = inspect(save(tmp_path / "clip.mp3", contents))
+        assert (found.error, found.samples, found.sample_rate) == ("", 9000, rate)
+        assert found.decoder == COMPRESSED
 
 
 def test_a_wav_that_is_cut_gives_what_is_there_and_says_so(tmp_path):

@@ -41,26 +41,22 @@ def made(kind: str, samples=10_007, channels=1) -> bytes:
     return encoded(container, subtype, samples, channels, rate, endian)
 
 
-@pytest.mark.parametrize(
-    ("kind", "channels"),
-    [(kind, n) for kind in KINDS for n in (1, 2) if n == 1 or kind[0] != "G"],
-)
-def test_what_the_graph_does_not_decode_is_read_as_libsndfile_reads_it(
-    tmp_path, kind, channels
-):
-    path = save(tmp_path / "clip", made(kind, channels=channels))
-    expected, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    found = inspect(path)
-    container, subtype, _ = KINDS[kind]
-    assert (found.error, found.note, found.decoder) == ("", "", "libsndfile")
-    assert (found.container, found.encoding) == (container, subtype)
-    assert (found.sample_rate, found.channels) == (rate, channels)
-    assert found.samples == len(expected)
-    assert found.peak == pytest.approx(np.abs(expected).max())
-    assert found.rms == pytest.approx(np.sqrt(np.mean(expected**2)), rel=1e-4)
-    ours, our_rate = read(path, Audio())
-    assert our_rate == rate
-    np.testing.assert_array_equal(ours, expected)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_graph_does_not_decode_is_read_as_libsndfile_reads_it(tmp_path, kind):
+    for channels in (1,) if kind[0] == "G" else (1, 2):
+        path = save(tmp_path / "clip", made(kind, channels=channels))
+        expected, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        found = inspect(path)
+        container, subtype, _ = KINDS[kind]
+        assert (found.error, found.note, found.decoder) == ("", "", "libsndfile")
+        assert (found.container, found.encoding) == (container, subtype)
+        assert (found.sample_rate, found.channels) == (rate, channels)
+        assert found.samples == len(expected)
+        assert found.peak == pytest.approx(np.abs(expected).max())
+        assert found.rms == pytest.approx(np.sqrt(np.mean(expected**2)), rel=1e-4)
+        ours, our_rate = read(path, Audio())
+        assert our_rate == rate
+        np.testing.assert_array_equal(ours, expected)
 
 
 @pytest.mark.parametrize(
@@ -78,15 +74,14 @@ def test_blocks_make_the_whole(tmp_path, kind, monkeypatch):
     assert in_blocks.rms == pytest.approx(whole.rms)
 
 
-@pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(
     ("container", "subtype"),
     [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("FLAC", "PCM_24")],
 )
 def test_blocks_of_a_compressed_file_make_the_whole(
-    tmp_path, container, subtype, channels, monkeypatch
+    tmp_path, container, subtype, monkeypatch
 ):
-    path = save(tmp_path / "clip", encoded(container, subtype, 60_000, channels))
+    path = save(tmp_path / "clip", encoded(container, subtype, 60_000, 2))
     expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
     monkeypatch.setattr(streaming, "BLOCK_VALUES", 5000)
     ours, _ = sndfile.read(path, (0.0, 0.0), 600.0)
@@ -123,14 +118,12 @@ def test_a_flac_that_does_not_say_how_long_it_is_is_read_to_its_end(tmp_path):
 
 @pytest.mark.parametrize("kind", ["A-law", "RF64 PCM_16", "AIFF PCM_16", "Opus"])
 def test_a_file_over_the_limit_is_refused_before_all_of_it_is_read(tmp_path, kind):
-    path = save(tmp_path / "clip", made(kind, 96_000))
-    seconds = inspect(path).seconds
-    assert inspect(path, seconds).error == ""
-    limit = seconds - 0.1
-    refusal = f"longer than audio.max_seconds = {limit:g}"
-    assert inspect(path, limit).error == refusal
+    rate = 48_000 if kind == "Opus" else RATE
+    at, over = (save(tmp_path / str(n), made(kind, rate + n)) for n in (0, 1000))
+    assert inspect(at, 1.0).error == ""
+    assert inspect(over, 1.0).error == "longer than audio.max_seconds = 1"
     with pytest.raises(sndfile.RefusedError, match="longer than"):
-        sndfile.read(path, (0.0, 0.0), limit)
+        sndfile.read(over, (0.0, 0.0), 1.0)
 
 
 def test_a_header_that_claims_four_gigabytes_gives_what_is_there(tmp_path):
@@ -140,20 +133,20 @@ def test_a_header_that_claims_four_gigabytes_gives_what_is_there(tmp_path):
     assert (found.error, found.samples) == ("", 100)
 
 
-@pytest.mark.parametrize("size", [0, 4, 44, 500])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_is_cut_is_read_as_far_as_libsndfile_goes(tmp_path, kind, size):
-    path = save(tmp_path / "cut", made(kind, 3000)[:size])
-    found = inspect(path)
-    try:
-        expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError):
-        expected = np.empty((0, 1))
-    if not len(expected):
-        assert found.error
-        return
-    assert found.samples == len(expected)
-    np.testing.assert_array_equal(read(path, Audio())[0], expected)
+def test_a_file_that_is_cut_is_read_as_far_as_libsndfile_goes(tmp_path, kind):
+    for size in (0, 4, 44, 500):
+        path = save(tmp_path / "cut", made(kind, 3000)[:size])
+        found = inspect(path)
+        try:
+            expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, RuntimeError):
+            expected = np.empty((0, 1))
+        if not len(expected):
+            assert found.error
+            continue
+        assert found.samples == len(expected)
+        np.testing.assert_array_equal(read(path, Audio())[0], expected)
 
 
 def test_levels_are_of_all_channels(tmp_path):

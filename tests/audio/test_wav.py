@@ -67,31 +67,31 @@ def written(subtype: str, container: str, channels: int, samples=501) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 7, 8])
 @pytest.mark.parametrize("container", ["WAV", "WAVEX"])
 @pytest.mark.parametrize("subtype", SUBTYPES)
-def test_every_sample_format_reads_as_libsndfile_reads_it(subtype, container, channels):
-    contents = written(subtype, container, channels)
-    header, samples = parse(contents)
-    expected, rate = by_libsndfile(contents)
-    assert header.problem.numpy() == b""
-    assert int(header.sample_rate) == rate
-    assert int(header.samples) == len(expected)
-    np.testing.assert_array_equal(samples, expected)
+def test_every_sample_format_reads_as_libsndfile_reads_it(subtype, container):
+    for channels in (1, 2, 5):
+        contents = written(subtype, container, channels)
+        header, samples = parse(contents)
+        expected, rate = by_libsndfile(contents)
+        assert header.problem.numpy() == b""
+        assert int(header.sample_rate) == rate
+        assert int(header.samples) == len(expected)
+        np.testing.assert_array_equal(samples, expected)
 
 
-@pytest.mark.parametrize("samples", [99, 100, 101, 300, 301])
-@pytest.mark.parametrize("subtype", SUBTYPES)
-def test_blocks_of_a_long_file_make_the_whole(subtype, samples, monkeypatch):
+def test_blocks_of_a_long_file_make_the_whole(monkeypatch):
     monkeypatch.setattr(wav, "BLOCK", 300)
-    contents = written(subtype, "WAV", 3, samples)
 
-    @tf.function
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decode(contents):
         return wav.decode(contents, wav.parse_header(contents, 600.0))
 
-    expected, _ = by_libsndfile(contents)
-    np.testing.assert_array_equal(decode(tf.constant(contents)), expected)
+    for subtype in SUBTYPES:
+        for samples in (99, 100, 101, 300, 301):
+            contents = written(subtype, "WAV", 3, samples)
+            expected, _ = by_libsndfile(contents)
+            np.testing.assert_array_equal(decode(tf.constant(contents)), expected)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,9 @@ def test_a_header_that_claims_four_gigabytes_gives_the_one_frame_that_is_there()
     np.testing.assert_array_equal(samples, np.full((1, 65535), -1, np.float32))
 
 
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "DOUBLE"])
-@pytest.mark.parametrize("container", ["WAV", "WAVEX"])
+@pytest.mark.parametrize(
+    ("subtype", "container"), [("PCM_U8", "WAV"), ("PCM_24", "WAVEX")]
+)
 def test_a_file_cut_at_any_byte_gives_its_whole_frames_or_says_that_it_is_cut(
     subtype, container
 ):
@@ -185,13 +186,15 @@ def test_a_file_cut_at_any_byte_gives_its_whole_frames_or_says_that_it_is_cut(
     start, frame = int(header.data_start), int(header.sample_bytes) * 3
     for length in range(len(contents)):
         frames = max(length - start, 0) // frame
-        text = problem(contents[:length])
+        found, samples = parse(contents[:length])
+        text = found.problem.numpy().decode()
         if length < 12:
             assert text == "too short for a WAV file"
         elif not frames:
             assert text.endswith("cut off")
         else:
-            np.testing.assert_array_equal(decoded(contents[:length]), whole[:frames])
+            assert text == ""
+            np.testing.assert_array_equal(samples, whole[:frames])
 
 
 @pytest.mark.parametrize(
@@ -258,9 +261,9 @@ def test_what_is_not_decoded_is_named(contents, message):
 
 
 def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_read():
-    contents = riff(fmt(rate=1600), part(b"data", bytes(3200)))
-    assert problem(contents, 1.0) == ""
-    assert problem(contents, 0.99) == "longer than audio.max_seconds = 0.99"
+    at, over = (riff(fmt(rate=1600), part(b"data", bytes(n))) for n in (3200, 3202))
+    assert problem(at, 1.0) == ""
+    assert problem(over, 1.0) == "longer than audio.max_seconds = 1"
 
 
 def test_a_file_of_very_many_parts_is_answered_quickly():

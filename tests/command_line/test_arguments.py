@@ -197,5 +197,16 @@ def test_the_shipped_configurations_are_named_beside_the_flag():
 
 def test_a_folder_is_made_absolute(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
-    assert arguments.absolute("~/x/../y") == "/home/someone/y"
-    assert arguments.absolute("x") == os.path.join(os.getcwd(), "x")
+    assert arguments.make_absolute("~/x/../y") == "/home/someone/y"
+    assert arguments.make_absolute("x") == os.path.join(os.getcwd(), "x")
+
+
+def test_the_model_file_of_a_run_is_a_word_for_its_run(tmp_path):
+    (tmp_path / "config.toml").touch()
+    (tmp_path / "model.keras").touch()
+    values = flags.FlagValues()
+    flags.DEFINE_string("config", None, "", flag_values=values)
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    arguments.parse(values, [str(tmp_path / "model.keras")])
+    arguments.assign_word(values, ("config", "workdir"))
+    assert values.workdir == str(tmp_path)

@@ -1,20 +1,18 @@
 import io
 import subprocess
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from absl import flags
 
-from asc_tf import config
 from asc_tf.command_line import arguments, command
 from asc_tf.command_line.command import Command
-from asc_tf.commands import train
-from asc_tf.commands.configuration import resolve
-from asc_tf.config import FIELDS, Config
+from asc_tf.command_line.values import read_changes
+from asc_tf.config import FIELDS, section_keys
 from asc_tf.core.errors import UsageError, UserError
 
-SWITCHES = [key for key, item in FIELDS.items() if isinstance(item.default, bool)]
+TRAIN = section_keys("train")
 
 
 def parsed(*words, keys=tuple(FIELDS), define=lambda values: None):
@@ -26,7 +24,7 @@ def parsed(*words, keys=tuple(FIELDS), define=lambda values: None):
 
 
 def given(*arguments):
-    return command.changed(parsed(*arguments), tuple(FIELDS))
+    return read_changes(parsed(*arguments))
 
 
 def refusal(*arguments):
@@ -52,7 +50,11 @@ def other_value(key):
 
 
 def make(main=lambda values: 0, define=lambda values: None, **settings):
-    settings = {"name": "brew", "usage": "Brew.", "sections": ("train",)} | settings
+    settings = {
+        "name": "brew",
+        "usage": "Brew.",
+        "keys": TRAIN,
+    } | settings
     return Command(run=main, define_flags=define, **settings)
 
 
@@ -67,12 +69,12 @@ def raising(error):
     return main
 
 
-@pytest.mark.parametrize("key", FIELDS)
-def test_every_configuration_key_is_a_flag(key):
-    value, text = other_value(key)
-    found = given(f"--{key}={text}")
-    assert found == {key: value}
-    assert type(found[key]) is type(FIELDS[key].default)
+def test_every_configuration_key_is_a_flag():
+    others = {key: other_value(key) for key in FIELDS}
+    changes = given(*(f"--{key}={text}" for key, (_, text) in others.items()))
+    assert changes == {key: value for key, (value, _) in others.items()}
+    for key, value in changes.items():
+        assert type(value) is type(FIELDS[key].default)
 
 
 def test_a_flag_that_is_not_given_changes_nothing():
@@ -113,10 +115,10 @@ def test_the_ways_to_write_a_flag(arguments, changes):
     ]
 
 
-@pytest.mark.parametrize("key", SWITCHES)
-def test_a_switch_given_as_its_default_is_still_a_change(key):
-    assert given(f"--{key}") == {key: True}
-    assert given(f"--no{key}") == {key: False}
+def test_a_switch_given_as_its_default_is_still_a_change():
+    switches = [k for k, item in FIELDS.items() if isinstance(item.default, bool)]
+    assert given(*(f"--{key}" for key in switches)) == dict.fromkeys(switches, True)
+    assert given(*(f"--no{key}" for key in switches)) == dict.fromkeys(switches, False)
 
 
 def test_words_that_are_no_flags_are_positional_wherever_they_stand():
@@ -253,23 +255,22 @@ def test_a_command_gets_its_own_flags_beside_the_configuration(capsys):
     assert capsys.readouterr().out == "3 4 ['mug']\n"
 
 
-@pytest.mark.parametrize("value", [[], ["--out="]])
-def test_a_flag_that_must_be_given_is_named(value):
-    def define(values):
-        flags.DEFINE_string("out", None, "the folder", flag_values=values)
+@pytest.fixture
+def dispatched(monkeypatch):
+    """Dispatch to `brew`, and to `spill`, whose module cannot be imported."""
 
-    with pytest.raises(UsageError, match=r"--out is missing \(the folder\)"):
-        command.required(parsed(*value, define=define), "out")
-    assert command.required(parsed("--out=x", define=define), "out") == "x"
+    def dispatch(argv, main=lambda values: 0):
+        module = SimpleNamespace(COMMAND=make(main, takes_words=True))
+        monkeypatch.setitem(sys.modules, "the_module_of_brew", module)
+        modules = {"brew": "the_module_of_brew", "spill": "no_such_module"}
+        return command.dispatch("asc-tf", "the usage", modules, argv)
 
-
-def dispatched(argv, find):
-    return command.dispatch("asc-tf", "the usage", find, argv)
+    return dispatch
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "help"])
-def test_dispatch_prints_the_usage_when_asked_for_help(capsys, word):
-    assert dispatched([word], {}) == 0
+def test_dispatch_prints_the_usage_when_asked_for_help(dispatched, capsys, word):
+    assert dispatched([word]) == 0
     assert capsys.readouterr() == ("the usage\n", "")
 
 
@@ -281,95 +282,25 @@ def test_dispatch_prints_the_usage_when_asked_for_help(capsys, word):
         (["--train.epochs=3"], "--train.epochs=3: the command goes before its flags"),
     ],
 )
-def test_dispatch_refuses_an_unknown_command(capsys, argv, problem):
-    assert dispatched(argv, {"brew": make}) == 2
+def test_dispatch_refuses_an_unknown_command(dispatched, capsys, argv, problem):
+    assert dispatched(argv) == 2
     rest = " (asc-tf --help lists them)\n" if argv else "\n\nthe usage\n"
     assert capsys.readouterr() == ("", f"asc-tf: {problem}{rest}")
 
 
 @pytest.mark.parametrize("word", ["help", "--help"])
-def test_help_before_a_command_is_the_help_of_the_command(capsys, word):
-    assert dispatched([word, "brew"], {"brew": make}) == 0
+def test_help_before_a_command_is_the_help_of_the_command(dispatched, capsys, word):
+    assert dispatched([word, "brew"]) == 0
     assert capsys.readouterr().out.startswith("Brew.\n")
 
 
-def test_dispatch_imports_only_the_command_that_is_wanted(capsys):
+def test_dispatch_imports_only_the_command_that_is_wanted(dispatched, capsys):
     def main(values):
         print(values.positional)
         return 0
 
-    find = {
-        "brew": lambda: make(main, takes_words=True),
-        "spill": raising(AssertionError()),
-    }
-    assert dispatched(["brew", "x", "brew"], find) == 0
+    assert dispatched(["brew", "x", "brew"], main) == 0
     assert capsys.readouterr().out == "['x', 'brew']\n"
-
-
-def resolved(values):
-    return resolve(values, train.COMMAND.configuration_keys())
-
-
-def test_flags_go_before_the_file_and_the_file_before_the_defaults(tmp_path):
-    path = tmp_path / "experiment.toml"
-    path.write_text(
-        "[train]\nepochs = 7\nbatch_size = 9\n[augment]\ntime_roll = true\n",
-        encoding="utf-8",
-    )
-    values = parsed(
-        f"--config={path}",
-        "--train.epochs=5",
-        "--noaugment.time_roll",
-        f"--dataset.dir={tmp_path}/x/../y",
-        define=train.COMMAND.define_flags,
-    )
-    found = resolved(values)
-    assert found == Config().replace(
-        {
-            "train.epochs": 5,
-            "train.batch_size": 9,
-            "dataset.dir": str(tmp_path.resolve() / "y"),
-        }
-    )
-
-
-def test_without_a_file_the_flags_change_the_defaults():
-    values = parsed(
-        "--dataset.name=esc10", "--train.epochs=5", define=train.COMMAND.define_flags
-    )
-    wanted = {"dataset.name": "esc10", "train.epochs": 5}
-    assert resolve(values, train.COMMAND.configuration_keys()) == Config().replace(
-        wanted
-    )
-
-
-def test_synthetic_scenes_go_to_a_cache_where_no_folder_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-    def folder(*arguments):
-        values = parsed(*arguments, define=train.COMMAND.define_flags)
-        return Path(resolved(values).dataset.dir).relative_to(tmp_path.resolve())
-
-    sizes = ("--dataset.locations=5", "--dataset.takes=3")
-    assert folder(*sizes) == Path("asc_tf/scenes-5x3-4s-seed0")
-    assert folder(*sizes, "--dataset.seconds=2.5").name == "scenes-5x3-2.5s-seed0"
-    assert folder("--dataset.seconds=4.0000001") != folder()
-    assert folder("--dataset.seed=1") != folder()
-
-
-def test_a_shipped_configuration_is_taken_by_its_name():
-    values = parsed("--config=esc10_small", define=train.COMMAND.define_flags)
-    assert resolved(values) == config.read(config.find("esc10_small"))
-
-
-def test_flags_that_do_not_fit_the_file_are_refused(tmp_path):
-    path = tmp_path / "experiment.toml"
-    path.write_text("[audio]\nsample_rate = 8000\n", encoding="utf-8")
-    values = parsed(
-        f"--config={path}", "--frontend.fmax=5000", define=train.COMMAND.define_flags
-    )
-    with pytest.raises(UsageError, match="4000 Hz"):
-        resolved(values)
 
 
 def test_the_streams_take_names_that_no_encoding_takes(monkeypatch):
@@ -410,19 +341,3 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path, arguments):
     assert process.stderr.read() == b""
     assert process.wait(timeout=60) == 1
     process.stderr.close()
-
-
-def test_an_output_where_nothing_may_be_written_is_refused_at_once(
-    tmp_path, monkeypatch
-):
-    def define(values):
-        flags.DEFINE_string("output", None, "a folder", flag_values=values)
-
-    target = tmp_path / "a" / "b"
-    values = parsed(f"--output={target}", keys=(), define=define)
-    assert command.new_path(values, "output") == target
-    monkeypatch.setattr(command.os, "access", lambda path, mode: path != tmp_path)
-    with pytest.raises(UsageError) as caught:
-        command.new_path(values, "output")
-    assert str(caught.value) == f"--output={target}: {tmp_path} may not be written to"
-    assert not target.parent.exists()

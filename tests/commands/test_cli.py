@@ -95,7 +95,7 @@ def test_help_fits_into_80_columns(name, topic, capsys):
 @pytest.mark.parametrize("name", MODULES)
 def test_the_settings_needed_most_are_settings_of_the_command(name):
     command = importlib.import_module(MODULES[name]).COMMAND
-    assert set(command.common) <= set(command.configuration_keys())
+    assert set(command.common) <= set(command.keys)
     defined = set(command.flag_values())
     assert set(command.word_flags) <= defined
 

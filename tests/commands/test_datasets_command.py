@@ -16,9 +16,9 @@ from asc_tf import cli, datasets
 from asc_tf.config import FIELDS
 from asc_tf.core.errors import UserError
 from asc_tf.datasets import archives as archives_module
-from asc_tf.datasets.archives import ARCHIVES, SOUNDATA, archives
+from asc_tf.datasets.archives import ARCHIVES, SOUNDATA, find_archives
 from asc_tf.datasets.catalog import CATALOG
-from asc_tf.datasets.download import staging_folder
+from asc_tf.datasets.download import name_staging_folder
 from asc_tf.datasets.download.fetching import Archive
 
 CHOICES = FIELDS["dataset.name"].metadata["choices"]
@@ -298,14 +298,14 @@ def test_a_download_is_unpacked_checked_and_says_how_to_train(
 def test_a_complete_corpus_is_left_as_it_is(small_esc10, esc10, capsys, monkeypatch):
     gone = (Archive("ESC-10.zip", "http://127.0.0.1:9/gone"),)
     monkeypatch.setitem(ARCHIVES, "esc10", gone)
-    staging_folder(esc10, "esc10").mkdir()
+    name_staging_folder(esc10, "esc10").mkdir()
     before = {path: path.stat().st_mtime_ns for path in esc10.rglob("*")}
     assert run("download", "esc10", f"--dataset.dir={esc10}") == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"{esc10}: complete: 2 labels")
     assert err == ""
     assert {path: path.stat().st_mtime_ns for path in esc10.rglob("*")} == before
-    assert not staging_folder(esc10, "esc10").exists()
+    assert not name_staging_folder(esc10, "esc10").exists()
 
 
 def test_a_folder_that_holds_something_else_is_refused(small_esc10, tmp_path, capsys):
@@ -367,7 +367,7 @@ def test_soundata_gives_addresses_and_checksums_of_the_parts_we_use(
     soundata["development.meta"] = remote("m.zip")
     soundata["evaluation.audio.1"] = remote("e.zip")
     soundata["index"] = remote("index.json")
-    assert archives("urbansound8k") == (
+    assert find_archives("urbansound8k") == (
         Archive("a.zip", "https://x/a.zip", "0" * 32),
         Archive("m.zip", "https://x/m.zip", "0" * 32),
     )
@@ -377,7 +377,7 @@ def test_soundata_gives_addresses_and_checksums_of_the_parts_we_use(
 def test_a_soundata_that_no_longer_fits_is_an_error(remotes, soundata):
     soundata.update(remotes)
     with pytest.raises(UserError, match="no longer has urbansound8k as single"):
-        archives("urbansound8k")
+        find_archives("urbansound8k")
 
 
 def test_a_missing_soundata_is_said_in_one_line(monkeypatch, tmp_path, capsys):
@@ -393,7 +393,7 @@ def test_a_missing_soundata_is_said_in_one_line(monkeypatch, tmp_path, capsys):
 def test_the_installed_soundata_has_what_we_ask_of_it():
     pytest.importorskip("soundata")
     for name in archives_module.SOUNDATA:
-        found = archives(name)
+        found = find_archives(name)
         assert all(each.url.startswith("https://zenodo.org/") for each in found)
         assert all(len(each.checksum) == 32 for each in found)
         assert any("meta" in each.name for each in found) or len(found) == 1

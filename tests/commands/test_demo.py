@@ -23,7 +23,7 @@ def test_the_demo_runs_every_stage_and_ends_with_a_table(tmp_path, capsys):
             "export.min_agreement": 0.0,
         }
     )
-    table = demo.demo(config, folder)
+    table = demo.run_demo(config, folder)
     report = json.loads((Workdir(folder / "run").report / "report.json").read_text())
     assert report["n_clips"] == 40
     assert {row["device"] for row in report["per_device"]} == {"a", "b", "c", "s4"}

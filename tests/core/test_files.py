@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import DiskFullError, replacing, write_text
+from asc_tf.core.files import (
+    DiskFullError,
+    count_bytes,
+    format_csv,
+    hash_bytes,
+    hash_path,
+    lock_file,
+    write_atomically,
+    write_text,
+)
 
 
 def names(folder):
@@ -15,7 +24,7 @@ def names(folder):
 
 def test_a_file_appears_whole_at_its_name_and_nothing_beside_it(tmp_path):
     path = tmp_path / "new" / "folders" / "history.csv"
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.write_text("whole")
         assert not path.exists()
         assert temporary.parent == path.parent
@@ -28,7 +37,7 @@ def test_a_file_appears_whole_at_its_name_and_nothing_beside_it(tmp_path):
 def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "model.keras"
     path.write_text("old")
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -40,7 +49,7 @@ def test_a_failure_leaves_the_old_file_and_no_temporary(tmp_path, old):
     path = tmp_path / "report.json"
     if old:
         path.write_text(old)
-    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+    with pytest.raises(KeyboardInterrupt), write_atomically(path) as temporary:
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert names(tmp_path) == (["report.json"] if old else [])
@@ -50,7 +59,7 @@ def test_a_failure_leaves_the_old_file_and_no_temporary(tmp_path, old):
 def test_a_block_that_writes_nothing_leaves_the_old_file(tmp_path):
     path = tmp_path / "report.json"
     path.write_text("old")
-    with pytest.raises(FileNotFoundError), replacing(path):
+    with pytest.raises(FileNotFoundError), write_atomically(path):
         pass
     assert path.read_text() == "old"
     assert names(tmp_path) == ["report.json"]
@@ -60,7 +69,7 @@ def test_a_folder_replaces_a_folder_with_none_of_its_old_files(tmp_path):
     path = tmp_path / "export"
     path.mkdir()
     (path / "stale.tflite").write_text("old")
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.mkdir()
         (temporary / "int8.tflite").write_text("new")
         assert names(path) == ["stale.tflite"]
@@ -74,7 +83,7 @@ def test_a_failure_leaves_the_old_folder_and_no_temporary(tmp_path, old):
     if old:
         path.mkdir()
         (path / "kept.tflite").write_text("old")
-    with pytest.raises(ValueError), replacing(path) as temporary:
+    with pytest.raises(ValueError), write_atomically(path) as temporary:
         (temporary / "saved_model").mkdir(parents=True)
         (temporary / "saved_model" / "half.pb").write_text("half")
         raise ValueError("does not agree")
@@ -85,7 +94,7 @@ def test_a_failure_leaves_the_old_folder_and_no_temporary(tmp_path, old):
 def test_a_folder_replaces_a_file(tmp_path):
     path = tmp_path / "export"
     path.write_text("a file")
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.mkdir()
     assert path.is_dir()
     assert names(tmp_path) == ["export"]
@@ -115,7 +124,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_name(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(OSError, match="device"), replacing(path) as temporary:
+    with pytest.raises(OSError, match="device"), write_atomically(path) as temporary:
         temporary.mkdir()
     assert names(path) == ["kept.tflite"]
     assert names(tmp_path) == ["export"]
@@ -127,7 +136,7 @@ def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(tmp_path):
     for left in (".export.partial", ".export.old"):
         (tmp_path / left).mkdir()
         (tmp_path / left / "half").touch()
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.mkdir()
         (temporary / "whole").touch()
     assert names(path) == ["whole"]
@@ -138,7 +147,7 @@ def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
     for name, link in (("file.csv", "latest.csv"), ("folder", "latest")):
         (tmp_path / link).symlink_to(name)
     write_text(tmp_path / "latest.csv", "through the link")
-    with replacing(tmp_path / "latest") as temporary:
+    with write_atomically(tmp_path / "latest") as temporary:
         temporary.mkdir()
     assert (tmp_path / "file.csv").read_text() == "through the link"
     assert (tmp_path / "folder").is_dir()
@@ -164,7 +173,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
 def test_the_current_folder_can_be_replaced_by_its_dot(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with replacing(Path(".")) as temporary:
+    with write_atomically(Path(".")) as temporary:
         temporary.mkdir()
         (temporary / "model.json").touch()
     assert names(tmp_path) == ["here"]
@@ -197,9 +206,9 @@ def test_text_that_utf_8_cannot_hold_leaves_the_old_file(tmp_path):
 )
 def test_a_full_disk_is_named_with_the_outermost_output(tmp_path, error):
     path = tmp_path / "export"
-    with pytest.raises(DiskFullError) as raised, replacing(path) as folder:
+    with pytest.raises(DiskFullError) as raised, write_atomically(path) as folder:
         folder.mkdir()
-        with replacing(folder / "model.json"):
+        with write_atomically(folder / "model.json"):
             raise error
     assert str(raised.value).startswith(f"{path}: the disk is full; what was")
     assert names(tmp_path) == []
@@ -207,9 +216,36 @@ def test_a_full_disk_is_named_with_the_outermost_output(tmp_path, error):
 
 def test_a_full_disk_elsewhere_is_not_laid_on_the_output(tmp_path):
     other = tmp_path / "run" / "manifest.csv"
-    with pytest.raises(DiskFullError) as raised, replacing(tmp_path / "export"):
+    with pytest.raises(DiskFullError) as raised, write_atomically(tmp_path / "export"):
         raise DiskFullError(other)
     assert str(raised.value).startswith(f"{other}: ")
-    with pytest.raises(UserError) as refused, replacing(tmp_path / "export"):
+    with pytest.raises(UserError) as refused, write_atomically(tmp_path / "export"):
         raise UserError(f"audio_cache: {os.strerror(errno.ENOSPC)}; give another")
     assert str(refused.value).startswith("audio_cache: ")
+
+
+def test_a_table_has_a_header_and_empty_cells_for_what_is_missing():
+    rows = [{"a": 1.5, "b": 'x, "y"'}, {"a": None}, {"b": "two\nlines"}]
+    text = format_csv(("a", "b"), rows)
+    assert text == 'a,b\n1.5,"x, ""y"""\n,\n,"two\nlines"\n'
+    with pytest.raises(ValueError, match="'c'"):
+        format_csv(("a", "b"), [{"c": 1}])
+
+
+def test_a_lock_keeps_others_out_until_it_is_released(tmp_path):
+    path = tmp_path / "new" / ".lock"
+    busy = pytest.raises(UserError, match="somebody is at it")
+    with lock_file(path, ""), busy, lock_file(path, "somebody is at it"):
+        pass
+    with lock_file(path, ""):
+        pass
+    assert names(path.parent) == [".lock"]
+
+
+def test_a_folder_is_hashed_as_its_files_one_after_the_other(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c").write_bytes(b"two")
+    (tmp_path / "a").write_bytes(b"one")
+    assert hash_path(tmp_path / "a") == hash_bytes(b"one")
+    assert hash_path(tmp_path) == hash_bytes(b"onetwo")
+    assert count_bytes(tmp_path) == 6

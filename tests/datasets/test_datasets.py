@@ -255,12 +255,12 @@ def test_a_folder_has_no_official_protocol_but_one_that_is_drawn(tmp_path):
         (
             ("train", "train", "test"),
             {"split_column": "it"},
-            "split of the table, validation part drawn by file, seed 0",
+            "split of the table, validation split drawn by file, seed 0",
         ),
         (
             ("1", "1", "2"),
             {"fold_column": "it"},
-            "folds of the table, validation part drawn by file, seed 0",
+            "folds of the table, validation split drawn by file, seed 0",
         ),
         (("1", "1", "2"), {}, "drawn by file, seed 0"),
     ],
@@ -613,7 +613,7 @@ def test_hidden_files_and_what_is_no_clip_are_passed_over(tmp_path, name):
     assert load("folder", tmp_path) == before
 
 
-@pytest.mark.parametrize("suffix", ["wav", "WAV", "flac", "ogg", "mp3", "aiff"])
+@pytest.mark.parametrize("suffix", ["WAV", "flac", "aiff"])
 def test_clips_of_any_depth_and_format_belong_to_the_uppermost_folder(tmp_path, suffix):
     make_folders(tmp_path, f"bus/day 1/take/a.{suffix}", f"tram/b.{suffix}")
     clips = load("folder", tmp_path).clips
@@ -660,9 +660,15 @@ def test_every_column_can_be_named_by_a_setting(tmp_path):
     }
 
 
-@pytest.mark.parametrize("separator", [",", "\t", ";"])
-@pytest.mark.parametrize("ending", ["\n", "\r\n"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize(
+    ("separator", "ending", "encoding"),
+    [
+        (",", "\n", "utf-8-sig"),
+        (",", "\r\n", "utf-8"),
+        ("\t", "\n", "utf-8"),
+        (";", "\r\n", "utf-8-sig"),
+    ],
+)
 def test_the_separator_line_ending_and_byte_order_mark_are_found_out(
     tmp_path, separator, ending, encoding
 ):
@@ -734,20 +740,7 @@ def test_a_table_that_is_not_there_is_refused(tmp_path, settings, wanted):
     assert wanted in refusal(UsageError, load, "csv", tmp_path, **settings)
 
 
-@pytest.mark.parametrize(
-    "field",
-    [
-        "path",
-        "label",
-        "identifier",
-        "city",
-        "device",
-        "fold",
-        "split",
-        "start",
-        "duration",
-    ],
-)
+@pytest.mark.parametrize("field", ["path", "identifier", "duration"])
 def test_a_column_that_the_table_lacks_is_named_beside_those_it_has(tmp_path, field):
     message = refusal(
         UsageError,
@@ -863,7 +856,7 @@ def test_a_fold_column_makes_that_fold_the_test_part(tmp_path):
     assert len(manifest.clips_in("test")) == 10
     assert manifest.protocol == {
         "corpus": "csv",
-        "protocol": "folds of the table, validation part drawn by file, seed 0",
+        "protocol": "folds of the table, validation split drawn by file, seed 0",
         "fold": 2,
         "leaky": False,
         "folds": [0, 1, 2, 3],
@@ -898,24 +891,9 @@ def test_without_split_and_fold_both_parts_are_drawn_by_recording(tmp_path):
 # --- real recordings
 
 
-@pytest.fixture
-def esc10_folder(shared_data):
-    return shared_data / "esc10"
-
-
 @pytest.mark.shared_data
-def test_real_esc10_is_read_whole_with_its_official_test_fold(esc10_folder):
-    manifest = load("esc10", esc10_folder, fold=5)
-    manifest.check()
-    assert len(manifest.clips) == 400
-    assert manifest.labels == tuple(ESC10_TARGETS.values())
-    assert len({clip.identifier for clip in manifest.clips}) == 304
-    assert len(manifest.clips_in("test")) == 80
-    assert {clip.fold for clip in manifest.clips_in("test")} == {5}
-
-
-@pytest.mark.shared_data
-def test_real_esc10_agrees_with_its_table_clip_by_clip(esc10_folder):
+def test_real_esc10_agrees_with_its_table_clip_by_clip(shared_data):
+    esc10_folder = shared_data / "esc10"
     with (esc10_folder / "manifest.csv").open(newline="", encoding="utf-8") as stream:
         table = {row["path"]: row for row in csv.DictReader(stream)}
     manifest = load("esc10", esc10_folder)
@@ -925,19 +903,6 @@ def test_real_esc10_agrees_with_its_table_clip_by_clip(esc10_folder):
         assert clip.label == row["esc50_category"]
         assert clip.identifier == row["src_file"]
         assert clip.fold == int(row["fold"])
-
-
-@pytest.mark.shared_data
-@pytest.mark.parametrize("fold", [1, 2, 3, 4, 5])
-def test_real_esc10_gives_up_a_seventh_of_its_recordings_for_validation(
-    esc10_folder, fold
-):
-    manifest = load("esc10", esc10_folder, fold=fold)
-    check_leaks(manifest.clips)
-    rest = {c.identifier for c in manifest.clips if c.split != "test"}
-    drawn = {c.identifier for c in manifest.clips_in("validation")}
-    assert 0.13 < len(drawn) / len(rest) < 0.17
-    assert {c.label for c in manifest.clips_in("validation")} == set(manifest.labels)
 
 
 def test_a_row_that_is_there_twice_is_refused_with_its_lines(tmp_path):

@@ -22,9 +22,15 @@ import pytest
 
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets import download
-from asc_tf.datasets.download import Plan, fetching, install, staging_folder, unpacking
+from asc_tf.datasets.download import (
+    Plan,
+    fetching,
+    install,
+    name_staging_folder,
+    unpacking,
+)
 from asc_tf.datasets.download.fetching import Archive
-from asc_tf.datasets.download.progress import reporter
+from asc_tf.datasets.download.progress import show_progress
 from asc_tf.datasets.download.unpacking import BrokenArchiveError
 
 CONTENT = random.Random(1).randbytes(300_000)
@@ -310,7 +316,7 @@ def test_a_size_that_the_server_does_not_tell_is_no_obstacle(site, tmp_path):
     assert tree(tmp_path) == {"a.zip": CONTENT}
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 503])
 def test_a_status_that_may_pass_is_tried_again(status, site, tmp_path, pauses):
     url = site.put("a.zip", CONTENT, statuses=[status, status])
     said = []
@@ -330,7 +336,7 @@ def test_the_server_says_how_long_to_wait_within_reason(
     assert pauses == [waited]
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 410])
+@pytest.mark.parametrize("status", [401, 404])
 def test_a_status_that_stays_is_an_error_at_once(status, site, tmp_path, pauses):
     url = site.put("a.zip", CONTENT, statuses=[status])
     with pytest.raises(UserError, match=f"{url}: HTTP {status} .*browser"):
@@ -418,9 +424,8 @@ FILES = {"top/meta.csv": b"a,b\n", "top/audio/1.wav": b"one", "top/audio/2.wav":
 )
 def test_an_archive_is_unpacked_whatever_its_name_says(content, tmp_path):
     (tmp_path / "archive.bin").write_bytes(content)
-    size = unpacking.unpack(tmp_path / "archive.bin", tmp_path / "out", 7)
+    unpacking.unpack(tmp_path / "archive.bin", tmp_path / "out", 7)
     assert tree(tmp_path / "out") == FILES
-    assert size == 7
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
@@ -469,9 +474,18 @@ def test_a_link_in_a_zip_is_refused_before_anything_is_written(tmp_path):
 def test_more_than_the_stated_size_is_refused_before_it_fills_the_disk(pack, tmp_path):
     (tmp_path / "a").write_bytes(pack({"zeros.wav": bytes(10_000_000)}))
     assert (tmp_path / "a").stat().st_size < 20_000
-    with pytest.raises(BrokenArchiveError, match="10,000,000 bytes or more, and 9,999"):
+    with pytest.raises(BrokenArchiveError, match=r"10,000,000 bytes or .* 9,999,999"):
         unpacking.unpack(tmp_path / "a", tmp_path / "out", 9_999_999)
     assert not (tmp_path / "out" / "zeros.wav").exists()
+
+
+def test_an_old_python_says_what_a_tar_archive_needs(tmp_path, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter")
+    (tmp_path / "a").write_bytes(tarred(FILES))
+    with pytest.raises(UserError, match=r"needs Python 3\.11\.4 or newer") as raised:
+        unpacking.unpack(tmp_path / "a", tmp_path / "out", 7)
+    # A broken archive would be removed and fetched again.
+    assert not isinstance(raised.value, BrokenArchiveError)
 
 
 def damaged_zip():
@@ -700,7 +714,7 @@ def test_a_killed_download_is_continued_where_it_was(site, tmp_path):
     content = zipped({"corpus/1.wav": CONTENT})
     stall = threading.Event()
     url = site.put("a.zip", content, cuts=[270_000], stall=stall)
-    part = staging_folder(tmp_path / "D", "corpus") / "a.zip.part"
+    part = name_staging_folder(tmp_path / "D", "corpus") / "a.zip.part"
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, url, md5(content), str(tmp_path / "D")]
     )
@@ -724,7 +738,7 @@ def test_a_killed_download_is_continued_where_it_was(site, tmp_path):
 
 
 def test_the_folder_beside_is_hidden_and_named_for_the_corpus():
-    assert staging_folder(Path("/x/D"), "esc10") == Path("/x/.D.esc10.partial")
+    assert name_staging_folder(Path("/x/D"), "esc10") == Path("/x/.D.esc10.partial")
 
 
 # Progress
@@ -737,7 +751,7 @@ class Terminal(io.StringIO):
 
 def test_on_a_terminal_a_bar_shows_the_file_its_size_and_lines_of_text(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with reporter() as progress:
+    with show_progress() as progress:
         progress.report("a.zip", 1_000_000, 4_000_000)
         progress.report("a.zip", 3_000_000, 4_000_000)
         progress.say("a.zip: fetched")
@@ -750,7 +764,7 @@ def test_on_a_terminal_a_bar_shows_the_file_its_size_and_lines_of_text(monkeypat
 
 
 def test_elsewhere_there_is_a_line_for_every_tenth(capsys):
-    with reporter() as progress:
+    with show_progress() as progress:
         for done in range(0, 2001):
             progress.report("a.zip", done, 2000)
         for done in range(0, 300_000_000, 10_000_000):

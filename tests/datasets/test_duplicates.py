@@ -10,7 +10,7 @@ import tiny
 from asc_tf import datasets
 from asc_tf.config import Audio
 from asc_tf.datasets import duplicates
-from asc_tf.datasets.duplicates import duplicate_notes, find_duplicates
+from asc_tf.datasets.duplicates import describe_duplicates, find_duplicates
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.pipeline import corpus_checks, prepare
 from asc_tf.pipeline.run import Run
@@ -48,9 +48,9 @@ def test_files_with_the_same_bytes_are_copies(tmp_path):
 
 def test_a_whole_file_is_read_only_where_size_and_a_piece_agree(tmp_path, monkeypatch):
     read = []
-    whole = duplicates.sha256
+    whole = duplicates.hash_path
     monkeypatch.setattr(
-        duplicates, "sha256", lambda path: read.append(path.name) or whole(path)
+        duplicates, "hash_path", lambda path: read.append(path.name) or whole(path)
     )
     long = bytes(30_000)
     middle = long[:15_000] + b"x" + long[15_001:]
@@ -79,7 +79,7 @@ def test_a_file_that_is_gone_or_was_not_scanned_is_a_copy_of_nothing(tmp_path):
         (
             ("train", "validation"),
             (),
-            "1 files have an exact copy in another part (0.wav in train and 1.wav in "
+            "1 files have an exact copy in another split (0.wav in train and 1.wav in "
             "validation): the result is too good; ",
         ),
         (
@@ -88,15 +88,15 @@ def test_a_file_that_is_gone_or_was_not_scanned_is_a_copy_of_nothing(tmp_path):
             "1 files have an exact copy with another label (0.wav in hum and 1.wav in "
             "hiss): remove the wrong one",
         ),
-        ((), (), "1 files have an exact copy in the same part (0.wav in train and 1"),
+        ((), (), "1 files have an exact copy in the same split (0.wav in train and 1"),
     ],
 )
 def test_copies_are_named_by_what_they_spoil(tmp_path, splits, labels, said):
     clips = rows(tmp_path, b"sound", b"sound", splits=splits, labels=labels)
     groups = find_duplicates(clips, tmp_path)
-    (note,) = duplicate_notes(groups, ("train", "validation"))
+    (note,) = describe_duplicates(groups, ("train", "validation"))
     assert note.startswith(said)
-    assert duplicate_notes(groups, ("test",)) == []
+    assert describe_duplicates(groups, ("test",)) == []
 
 
 @pytest.fixture
@@ -142,11 +142,11 @@ def test_a_label_that_a_part_lacks_is_named_with_what_to_do():
     )
     manifest = Manifest(clips, ("hum", "hiss"))
     assert corpus_checks.missing_labels(manifest) == [
-        "the validation part has no clip of hiss: the best epoch is chosen without it; "
-        "add recordings of it, or, where the part is drawn, raise "
+        "the validation split has no clip of hiss: the best epoch is chosen without "
+        "it; add recordings of it, or, where the split is drawn, raise "
         "dataset.validation_share",
-        "the test part has no clip of hum: the result says nothing about it; add its "
-        "files, or choose another dataset.fold or, where the part is drawn, "
+        "the test split has no clip of hum: the result says nothing about it; add its "
+        "files, or choose another dataset.fold or, where the split is drawn, "
         "dataset.test_share",
     ]
     assert corpus_checks.corpus_notes(manifest, None, (), ()) == (

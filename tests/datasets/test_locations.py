@@ -30,17 +30,16 @@ def grid(cities="xyz", places=3, count=10, scenes=("bus", "tram")):
 
 
 def drawn(clips, share=0.3, seed=0):
-    """The locations of the validation part."""
+    """The locations of the validation split."""
     parts = split_by_location(clips, share, seed)
     check_leaks(parts)
     return {clip.identifier for clip in parts if clip.split == "validation"}
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_each_city_of_each_scene_has_locations_on_both_sides(seed):
-    assert sorted(name[:4] for name in drawn(grid(), seed=seed)) == sorted(
-        f"{city}-{scene}" for city in "xyz" for scene in ("bu", "tr")
-    )
+def test_each_city_of_each_scene_has_locations_on_both_sides():
+    expected = sorted(f"{city}-{scene}" for city in "xyz" for scene in ("bu", "tr"))
+    for seed in range(10):
+        assert sorted(name[:4] for name in drawn(grid(), seed=seed)) == expected
 
 
 def test_rows_keep_their_order_and_only_training_rows_move():
@@ -61,22 +60,22 @@ def test_the_seed_decides_and_the_order_of_the_rows_does_not():
     assert drawn(clips[::-1], seed=3) == drawn(clips, seed=3)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_scene_of_one_location_stays_in_training(seed):
+def test_a_scene_of_one_location_stays_in_training():
     clips = grid() + place("park", "x-1", 50)
-    assert "x-1" not in drawn(clips, seed=seed)
+    for seed in range(5):
+        assert "x-1" not in drawn(clips, seed=seed)
 
 
-@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("sizes", [(1, 99), (50, 50)])
-def test_a_scene_of_two_locations_has_one_on_each_side(seed, sizes):
+def test_a_scene_of_two_locations_has_one_on_each_side(sizes):
     for cities in (("x", "x"), ("x", "y")):
         clips = [
             clip
             for number, (city, size) in enumerate(zip(cities, sizes, strict=True))
             for clip in place("park", f"{city}-{number}", size)
         ]
-        assert len(drawn(clips, seed=seed)) == 1
+        for seed in range(5):
+            assert len(drawn(clips, seed=seed)) == 1
 
 
 def test_a_city_of_one_location_may_be_on_either_side():
@@ -111,14 +110,14 @@ def test_a_small_share_gives_up_cities_rather_than_the_share():
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
-@pytest.mark.parametrize("seed", range(5))
-def test_cities_come_before_the_share_where_they_have_two_locations(share, seed):
+def test_cities_come_before_the_share_where_they_have_two_locations(share):
     clips = grid(cities="xy", places=2, scenes=("bus",))
-    names = drawn(clips, share, seed)
-    assert sorted(name[0] for name in names) == ["x", "y"]
+    for seed in range(5):
+        names = drawn(clips, share, seed)
+        assert sorted(name[0] for name in names) == ["x", "y"]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(4))
 def test_sizes_that_differ_are_combined_to_the_share(seed):
     sizes = (81, 16, 15, 57, 52, 50, 36, 46, 46, 18, 32, 32, 30, 52, 36)
     cities = "aaabbccdddeeeff"
@@ -205,7 +204,7 @@ def one_sided(parts):
 @pytest.mark.shared_data
 def test_real_locations_are_split_30_to_70_within_each_scene_and_city(training):
     results = set()
-    for seed in range(50):
+    for seed in range(10):
         parts = split_by_location(training, 0.3, seed)
         check_leaks(parts)
         overall, scenes = shares(parts)
@@ -213,13 +212,13 @@ def test_real_locations_are_split_30_to_70_within_each_scene_and_city(training):
         assert all(0.24 <= share <= 0.40 for share in scenes)
         assert not one_sided(parts)
         results.add(frozenset(c.identifier for c in parts if c.split == "validation"))
-    assert len(results) == 50
+    assert len(results) == 10
 
 
 @pytest.mark.shared_data
-@pytest.mark.parametrize("share", [0.1, 0.15, 0.25, 0.35, 0.4, 0.5, 0.6, 0.9])
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.9])
 def test_real_locations_come_near_other_shares_too(training, share):
-    for seed in range(5):
+    for seed in range(2):
         parts = split_by_location(training, share, seed)
         check_leaks(parts)
         overall, scenes = shares(parts)

@@ -73,9 +73,9 @@ def test_clips_stay_in_the_last_split_of_their_recording_only():
         *("1.wav", "4.wav", "5.wav", "6.wav"),
     ]
     assert {clip.path: clip.reason for clip in kept if clip.reason} == {
-        "0.wav": "its recording is also in the validation part",
-        "2.wav": "its recording is also in the test part",
-        "3.wav": "its recording is also in the test part",
+        "0.wav": "its recording is also in the validation split",
+        "2.wav": "its recording is also in the test split",
+        "3.wav": "its recording is also in the test split",
     }
 
 

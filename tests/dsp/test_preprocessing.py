@@ -6,11 +6,11 @@ from asc_tf.core.errors import UserError
 from asc_tf.dsp import channels, preprocessing, segments
 from asc_tf.dsp.preprocessing import (
     Preprocessing,
-    checked_rate,
-    checked_waveform,
+    check_rate,
+    check_waveform,
     downmix_and_resample,
 )
-from asc_tf.dsp.resampling import RATES, output_samples, resample
+from asc_tf.dsp.resampling import RATES, count_output_samples, resample
 
 RATE = 8000
 
@@ -35,7 +35,7 @@ def test_the_settings_are_those_of_the_configuration():
         last_segment="drop",
     )
     evaluate = Evaluate(segments="centre", pooling="majority")
-    assert Preprocessing.of(audio, evaluate) == Preprocessing(
+    assert Preprocessing.from_config(audio, evaluate) == Preprocessing(
         sample_rate=16_000,
         segment_samples=8000,
         hop_samples=3200,
@@ -48,7 +48,9 @@ def test_the_settings_are_those_of_the_configuration():
 
 
 def test_without_a_hop_segments_do_not_overlap():
-    found = Preprocessing.of(Audio(sample_rate=RATE, segment_seconds=0.1), Evaluate())
+    found = Preprocessing.from_config(
+        Audio(sample_rate=RATE, segment_seconds=0.1), Evaluate()
+    )
     assert found.hop_samples == found.segment_samples == 800
 
 
@@ -68,11 +70,11 @@ def test_a_segment_has_one_or_two_channels(setting, shape):
 @pytest.mark.parametrize("short_clips", ["pad", "loop"])
 @pytest.mark.parametrize("which", ["all", "centre"])
 @pytest.mark.parametrize("samples", [1, 150, 400, 650, 2000])
-def test_a_clip_is_cut_by_the_law_of_segments(samples, which, short_clips):
+def test_a_clip_is_cut_as_by_the_reference(samples, which, short_clips):
     waveform = sound(samples, 1)
     own = listener(segments=which, short_clips=short_clips)
     expected = list(segments.cut(waveform[:, 0], 400, 300, which, short_clips))
-    assert len(expected) == len(segments.starts(samples, 400, 300, which))
+    assert len(expected) == len(segments.find_starts(samples, 400, 300, which))
     np.testing.assert_array_equal(list(own.cut(waveform, RATE)), expected)
     np.testing.assert_array_equal(list(own.cut(waveform[:, 0], RATE)), expected)
 
@@ -80,14 +82,14 @@ def test_a_clip_is_cut_by_the_law_of_segments(samples, which, short_clips):
 def test_a_rest_that_fills_no_segment_is_dropped_where_that_is_configured():
     waveform = sound(88_200, 1)
     sizes = {"segment_samples": 20_480, "hop_samples": 10_240}
-    align_columns = list(listener(**sizes).cut(waveform, RATE))
+    aligned = list(listener(**sizes).cut(waveform, RATE))
     dropped = list(listener(**sizes, last_segment="drop").cut(waveform, RATE))
-    assert (len(align_columns), len(dropped)) == (8, 7)
-    np.testing.assert_array_equal(align_columns[:7], dropped)
-    np.testing.assert_array_equal(align_columns[7], waveform[-20_480:, 0])
+    assert (len(aligned), len(dropped)) == (8, 7)
+    np.testing.assert_array_equal(aligned[:7], dropped)
+    np.testing.assert_array_equal(aligned[7], waveform[-20_480:, 0])
 
 
-def test_split_hears_left_then_right_then_both():
+def test_split_gives_left_then_right_then_both():
     waveform = sound(650)
     cut = list(listener(channels="split").cut(waveform, RATE))
     views = [waveform[:, 0], waveform[:, 1], waveform.mean(axis=1)]
@@ -103,7 +105,7 @@ def test_a_clip_of_another_rate_is_resampled_before_it_is_cut():
     cut = list(listener(channels="stereo").cut(waveform, 16_000))
     columns = [resample(column, 16_000, RATE) for column in waveform.T]
     whole = np.stack(columns, axis=1)
-    assert len(whole) == output_samples(2000, 16_000, RATE) == 1000
+    assert len(whole) == count_output_samples(2000, 16_000, RATE) == 1000
     np.testing.assert_array_equal(cut, list(segments.cut(whole, 400, 300)))
 
 
@@ -111,7 +113,7 @@ def test_a_clip_of_another_rate_is_resampled_before_it_is_cut():
 def test_views_are_chosen_before_resampling(view):
     waveform = sound(1234, 3)
     found = downmix_and_resample(waveform, 16_000, view, 11_025)
-    chosen = channels.view(waveform, view)
+    chosen = channels.select_view(waveform, view)
     columns = chosen[:, np.newaxis] if chosen.ndim == 1 else chosen
     expected = np.stack([resample(c, 16_000, 11_025) for c in columns.T], axis=1)
     np.testing.assert_array_equal(found.reshape(expected.shape), expected)
@@ -119,7 +121,7 @@ def test_views_are_chosen_before_resampling(view):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "mean_log", "majority"])
-def test_probabilities_are_pooled_by_the_law(pooling):
+def test_probabilities_are_pooled_as_by_the_reference(pooling):
     values = np.random.default_rng(0).dirichlet([1, 1, 1, 1], 7).astype(np.float32)
     pooled = listener(pooling=pooling).pool(values)
     assert (pooled.shape, pooled.dtype) == ((4,), np.float32)
@@ -156,7 +158,7 @@ def test_probabilities_are_pooled_by_the_law(pooling):
 )
 def test_what_is_no_waveform_is_refused_and_told(waveform, message):
     with pytest.raises(UserError) as raised:
-        checked_waveform(waveform)
+        check_waveform(waveform)
     assert message in str(raised.value)
     with pytest.raises(UserError):
         list(listener().cut(waveform, RATE))
@@ -166,12 +168,12 @@ def test_what_is_no_waveform_is_refused_and_told(waveform, message):
 def test_floats_of_any_width_and_order_are_a_waveform(dtype):
     values = sound(100)
     for given in (values.astype(dtype), np.asfortranarray(values.astype(dtype))):
-        checked = checked_waveform(given)
+        checked = check_waveform(given)
         assert checked.dtype == np.float32
         np.testing.assert_allclose(checked, values, atol=1e-3)
-    assert checked_waveform([0.5, 0.25]).tolist() == [[0.5], [0.25]]
+    assert check_waveform([0.5, 0.25]).tolist() == [[0.5], [0.25]]
     most = np.zeros((3, preprocessing.MAX_CHANNELS), dtype)
-    assert checked_waveform(most).shape == most.shape
+    assert check_waveform(most).shape == most.shape
 
 
 @pytest.mark.parametrize(
@@ -179,18 +181,18 @@ def test_floats_of_any_width_and_order_are_a_waveform(dtype):
 )
 def test_a_rate_that_is_none_is_refused(rate):
     with pytest.raises(UserError) as raised:
-        checked_rate(rate)
+        check_rate(rate)
     said = f"sample_rate is {rate!r}; give a whole number of Hz from 1000 to 768000"
     assert str(raised.value) == said
 
 
 @pytest.mark.parametrize("rate", [8000, 8000.0, np.int32(8000), np.float32(8000)])
 def test_a_whole_rate_of_any_type_is_a_rate(rate):
-    assert checked_rate(rate) == 8000
-    assert type(checked_rate(rate)) is int
+    assert check_rate(rate) == 8000
+    assert type(check_rate(rate)) is int
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_the_outermost_rates_are_heard(rate):
+def test_the_outermost_rates_are_accepted(rate):
     cut = list(listener().cut(sound(rate // 10, 1), rate))
     assert cut[0].shape == (400,)

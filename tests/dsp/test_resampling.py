@@ -10,20 +10,10 @@ import tensorflow as tf
 from asc_tf.audio import resample as graph
 from asc_tf.dsp import resampling
 
-PAIRS = [
-    (44100, 32000),
-    (44100, 16000),
-    (48000, 32000),
-    (48000, 44100),
-    (22050, 32000),
-    (8000, 16000),
-    (16000, 8000),
-    (96000, 22050),
-    (11024, 22050),
-    (44101, 44100),
-    (32000, 44101),
-]
-AWKWARD = [(11024, 22050), (44101, 44100), (32000, 44101), (44100, 1009), (1009, 44100)]
+# Several groups of phases, one group, up and down; then awkward rates, up and down.
+PLAIN = [(44100, 32000), (48000, 44100), (8000, 16000), (96000, 22050)]
+AWKWARD = [(11024, 22050), (44101, 44100), (44100, 1009), (1009, 44100)]
+PAIRS = [*PLAIN, *AWKWARD[:2]]
 
 
 @functools.cache
@@ -52,43 +42,42 @@ def interior(values: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     return values[edge:-edge]
 
 
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.7, 0.9])
 @pytest.mark.parametrize(("rate_in", "rate_out"), PAIRS)
-def test_a_sine_in_the_pass_band_stays_the_same_sine(rate_in, rate_out, share):
-    frequency = share * min(rate_in, rate_out) / 2
-    ours = resampling.resample(
-        sine(frequency, rate_in, rate_in // 16), rate_in, rate_out
-    )
-    error = ours - sine(frequency, rate_out, len(ours))
-    assert level(interior(error, rate_in, rate_out)) < -60
+def test_a_sine_in_the_pass_band_stays_the_same_sine(rate_in, rate_out):
+    for share in (0.01, 0.3, 0.7, 0.9):
+        frequency = share * min(rate_in, rate_out) / 2
+        ours = resampling.resample(
+            sine(frequency, rate_in, rate_in // 16), rate_in, rate_out
+        )
+        error = ours - sine(frequency, rate_out, len(ours))
+        assert level(interior(error, rate_in, rate_out)) < -60
 
 
-@pytest.mark.parametrize("quality", ["HQ", "VHQ"])
 @pytest.mark.parametrize(("rate_in", "rate_out"), PAIRS)
-def test_a_chirp_through_the_pass_band_is_that_of_soxr(rate_in, rate_out, quality):
+def test_a_chirp_through_the_pass_band_is_that_of_soxr(rate_in, rate_out):
     time = np.arange(rate_in // 4) / rate_in
     highest = 0.9 * min(rate_in, rate_out) / 2
     chirp = np.sin(4 * np.pi * highest * time**2).astype(np.float32)
     ours = resampling.resample(chirp, rate_in, rate_out)
-    theirs = soxr.resample(chirp, rate_in, rate_out, quality)
+    theirs = soxr.resample(chirp, rate_in, rate_out, "VHQ")
     assert abs(len(ours) - len(theirs)) <= 1
     common = min(len(ours), len(theirs))
     error = ours[:common] - theirs[:common]
     assert level(interior(error, rate_in, rate_out)) < -60
 
 
-@pytest.mark.parametrize("share", [1.0, 1.1, 1.5, 1.95])
 @pytest.mark.parametrize(
     ("rate_in", "rate_out"), [(48000, 16000), (44100, 16000), (44100, 22051)]
 )
-def test_what_lies_above_the_lower_nyquist_frequency_is_gone(rate_in, rate_out, share):
-    loud = sine(share * rate_out / 2, rate_in, rate_in // 4)
-    alias = resampling.resample(loud, rate_in, rate_out)
-    assert level(interior(alias, rate_in, rate_out)) < -60
+def test_what_lies_above_the_lower_nyquist_frequency_is_gone(rate_in, rate_out):
+    for share in (1.0, 1.1, 1.5, 1.95):
+        loud = sine(share * rate_out / 2, rate_in, rate_in // 4)
+        alias = resampling.resample(loud, rate_in, rate_out)
+        assert level(interior(alias, rate_in, rate_out)) < -60
 
 
 @pytest.mark.parametrize(
-    ("rate_in", "rate_out"), [*PAIRS, *AWKWARD, (768_000, 1000), (1000, 384_000)]
+    ("rate_in", "rate_out"), [*PLAIN, *AWKWARD, (768_000, 1000), (1000, 384_000)]
 )
 def test_a_constant_keeps_its_level(rate_in, rate_out):
     samples = max(rate_in // 4, 400)
@@ -97,47 +86,50 @@ def test_a_constant_keeps_its_level(rate_in, rate_out):
     np.testing.assert_allclose(middle, 1.0, atol=1e-3)
 
 
-@pytest.mark.parametrize("samples", [0, 1, 2, 64, 65, 441, 3001])
 @pytest.mark.parametrize(
-    ("rate_in", "rate_out"), [(44100, 32000), (8000, 16000), (16000, 16000), *AWKWARD]
+    ("rate_in", "rate_out"),
+    [(44100, 32000), (8000, 16000), (11024, 22050), (44100, 1009), (1009, 44100)],
 )
-def test_the_length_is_the_ceiling_and_the_graph_computes_the_same(
-    rate_in, rate_out, samples
-):
-    waveform = np.random.default_rng(samples).uniform(-1, 1, samples)
-    waveform = waveform.astype(np.float32)
-    ours = resampling.resample(waveform, rate_in, rate_out)
-    assert ours.dtype == np.float32
-    assert len(ours) == int(np.ceil(samples * rate_out / rate_in))
-    assert len(ours) == resampling.output_samples(samples, rate_in, rate_out)
-    for known_rates in ((), (rate_in,)):
-        in_graph = graph_for(rate_out, known_rates)(waveform, rate_in)
-        np.testing.assert_allclose(in_graph, ours, atol=1e-5)
+def test_the_length_is_the_ceiling_and_the_graph_computes_the_same(rate_in, rate_out):
+    for samples in (0, 1, 2, 64, 65, 441, 3001, 9000):
+        generator = np.random.default_rng(samples)
+        waveform = generator.uniform(-1, 1, samples).astype(np.float32)
+        ours = resampling.resample(waveform, rate_in, rate_out)
+        assert ours.dtype == np.float32
+        assert len(ours) == int(np.ceil(samples * rate_out / rate_in))
+        assert len(ours) == resampling.count_output_samples(samples, rate_in, rate_out)
+        for known_rates in ((), (rate_in,)):
+            in_graph = graph_for(rate_out, known_rates)(waveform, rate_in)
+            np.testing.assert_allclose(in_graph, ours, atol=1e-5)
 
 
-@pytest.mark.parametrize(("rate_in", "rate_out"), [*PAIRS, (767_999, 16000)])
-def test_the_graph_computes_what_numpy_computes_over_many_blocks(rate_in, rate_out):
-    generator = np.random.default_rng(rate_in)
-    waveform = generator.uniform(-1, 1, 9000).astype(np.float32)
-    ours = resampling.resample(waveform, rate_in, rate_out)
-    in_graph = graph_for(rate_out)(waveform, rate_in)
-    np.testing.assert_allclose(in_graph, ours, atol=1e-5)
-    eager = graph.resample(tf.constant(waveform[:2000]), rate_in, rate_out)
-    np.testing.assert_allclose(
-        eager, resampling.resample(waveform[:2000], rate_in, rate_out), atol=1e-5
+def test_one_graph_resamples_from_any_rate():
+    """The cut-off differs, the block size, and whether a rate is awkward."""
+    resample = graph_for(32000)
+    for rate_in in (8000, 22050, 32000, 44101, 48000, 96000, 767_999):
+        generator = np.random.default_rng(rate_in)
+        waveform = generator.uniform(-1, 1, 9000).astype(np.float32)
+        ours = resampling.resample(waveform, rate_in, 32000)
+        np.testing.assert_allclose(resample(waveform, rate_in), ours, atol=1e-5)
+
+
+def test_it_works_eagerly():
+    waveform = np.random.default_rng(0).uniform(-1, 1, 2000).astype(np.float32)
+    eager = graph.resample(tf.constant(waveform), 48000, 44100)
+    ours = resampling.resample(waveform, 48000, 44100)
+    np.testing.assert_allclose(eager, ours, atol=1e-5)
+
+
+def test_a_rate_may_be_known_when_the_graph_is_built_or_not():
+    waveform = np.random.default_rng(0).uniform(-1, 1, 5000).astype(np.float32)
+    known = (48000, 44100, 11024, 32000, 48000)
+    rates = (48000, 44100, 11024, 32000, 22050, 44101)
+    outputs = tf.data.Dataset.from_tensor_slices(list(rates)).map(
+        lambda rate: graph.resample(waveform, rate, 32000, known)
     )
-
-
-KNOWN = (48000, 44100, 11024, 32000, 48000)
-
-
-@pytest.mark.parametrize("rate_in", [48000, 44100, 11024, 32000, 22050, 44101])
-def test_a_rate_may_be_known_when_the_graph_is_built_or_not(rate_in):
-    waveform = np.random.default_rng(rate_in).uniform(-1, 1, 5000).astype(np.float32)
-    rates = tf.data.Dataset.from_tensors(tf.constant(rate_in, tf.int64))
-    output = rates.map(lambda rate: graph.resample(waveform, rate, 32000, KNOWN))
-    ours = resampling.resample(waveform, rate_in, 32000)
-    np.testing.assert_allclose(output.get_single_element(), ours, atol=1e-5)
+    for rate_in, output in zip(rates, outputs, strict=True):
+        ours = resampling.resample(waveform, rate_in, 32000)
+        np.testing.assert_allclose(output, ours, atol=1e-5)
 
 
 def gathered_by(rate_in) -> bool:
@@ -159,14 +151,14 @@ def test_the_kernel_of_a_known_rate_is_a_constant_of_the_graph():
 
 def test_only_so_many_known_rates_become_constants(monkeypatch):
     many = [*range(44000, 44100), 32000, 48000]
-    chosen = graph.affordable(many, 32000)
+    chosen = graph.choose_constant_rates(many, 32000)
     assert 5 < len(chosen) < 100
     assert {32000, 48000} < set(chosen)
     monkeypatch.setattr(graph, "MAX_CONSTANT_VALUES", 0)
-    assert graph.affordable(many, 32000) == [32000]
+    assert graph.choose_constant_rates(many, 32000) == [32000]
 
 
-@pytest.mark.parametrize("values", [1, 1000, 9_000])
+@pytest.mark.parametrize("values", [1, 9_000])
 def test_how_much_is_computed_at_a_time_does_not_matter(monkeypatch, values):
     waveform = np.random.default_rng(0).uniform(-1, 1, 900).astype(np.float32)
     expected = resampling.resample(waveform, 11024, 22050)
@@ -187,7 +179,8 @@ def test_awkward_rates_are_interpolated_as_finely_as_the_filter_is_kept(
     ours = resampling.resample(waveform, rate_in, rate_out)
     outputs = np.arange(len(ours)) * rates.down / rates.up
     exact = [
-        waveform[near] @ resampling.weights(near, np.array([output]), rates.scale)
+        waveform[near]
+        @ resampling.compute_weights(near, np.array([output]), rates.scale)
         for output in outputs[:: max(len(outputs) // 500, 1)]
         for near in [np.flatnonzero(abs(np.arange(3000) - output) <= rates.half)]
     ]
@@ -198,10 +191,11 @@ def test_awkward_rates_are_interpolated_as_finely_as_the_filter_is_kept(
 def test_equal_rates_change_nothing():
     waveform = np.random.default_rng(0).uniform(-1, 1, 999).astype(np.float32)
     for rate in (1000, 44100, 44101):
-        np.testing.assert_array_equal(
-            resampling.resample(waveform, rate, rate), waveform
-        )
-        np.testing.assert_array_equal(graph_for(rate)(waveform, rate), waveform)
+        ours = resampling.resample(waveform, rate, rate)
+        np.testing.assert_array_equal(ours, waveform)
+    np.testing.assert_array_equal(graph_for(32000)(waveform, 32000), waveform)
+    known = graph.resample(tf.constant(waveform), 44101, 44101)
+    np.testing.assert_array_equal(known, waveform)
 
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), [(44100, 16000), (16000, 44101)])
@@ -219,9 +213,9 @@ def test_a_kernel_is_never_above_four_megabytes():
         for rate_out in (*rates, 384_000):
             plan = resampling.plan(rate_in, rate_out)
             if plan.is_awkward:
-                assert resampling.drift(plan).kernels.nbytes <= 4 * 2**20
+                assert resampling.make_interpolation(plan).kernels.nbytes <= 4 * 2**20
             elif rate_in != rate_out:
-                products = resampling.products(plan)
+                products = resampling.make_products(plan)
                 assert sum(part.kernel.nbytes for part in products) <= 4 * 2**20
                 plain += 1
     assert plain > 50
@@ -245,9 +239,7 @@ def test_memory_goes_by_the_samples_that_are_there_not_by_the_rate():
     assert len(ours) == 1
 
 
-@pytest.mark.parametrize(
-    ("rate_in", "rate_out"), [(11024, 22050), (44101, 44100), (44100, 32000)]
-)
+@pytest.mark.parametrize(("rate_in", "rate_out"), [(11024, 22050), (44100, 32000)])
 def test_a_long_clip_takes_little_more_memory_than_it_is_large(rate_in, rate_out):
     waveform = np.zeros(60 * rate_in, np.float32)
     resampling.resample(waveform[:10], rate_in, rate_out)
@@ -284,9 +276,7 @@ def test_memory_is_bounded_in_the_graph_too():
 
 
 @pytest.mark.parametrize("is_known", [False, True])
-@pytest.mark.parametrize(
-    ("rate_in", "rate_out"), [(11024, 22050), (44101, 44100), (44100, 32000)]
-)
+@pytest.mark.parametrize(("rate_in", "rate_out"), [(11024, 22050), (44100, 32000)])
 def test_a_long_clip_takes_little_more_memory_in_the_graph_too(
     rate_in, rate_out, is_known
 ):

@@ -1,16 +1,18 @@
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from asc_tf.audio.segment import all_segments, pool, random_segment
+from asc_tf.audio.segment import cut_segments, draw_segment, pool
 from asc_tf.core.errors import UserError
 from asc_tf.dsp import segments
 
 RAMP = np.arange(1, 101, dtype=np.float32)
 
 
-def cut_of(waveform: np.ndarray, *law) -> np.ndarray:
-    return np.stack(list(segments.cut(waveform, *law)))
+def cut_of(waveform: np.ndarray, *settings) -> np.ndarray:
+    return np.stack(list(segments.cut(waveform, *settings)))
 
 
 @pytest.mark.parametrize(
@@ -20,20 +22,16 @@ def cut_of(waveform: np.ndarray, *law) -> np.ndarray:
         (3, 4, 4, [0]),
         (4, 4, 4, [0]),
         (5, 4, 4, [0, 1]),
-        (8, 4, 4, [0, 4]),
-        (9, 4, 4, [0, 4, 5]),
         (8, 4, 2, [0, 2, 4]),
         (9, 4, 2, [0, 2, 4, 5]),
-        (10, 4, 6, [0, 6]),
         (12, 4, 6, [0, 6, 8]),
-        (6, 4, 1, [0, 1, 2]),
         (6, 4, 100, [0, 2]),
     ],
 )
 def test_segments_start_every_hop_and_the_last_ends_with_the_clip(
     samples, length, hop, expected
 ):
-    assert segments.starts(samples, length, hop).tolist() == expected
+    assert segments.find_starts(samples, length, hop).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -41,61 +39,74 @@ def test_segments_start_every_hop_and_the_last_ends_with_the_clip(
     [
         (0, 4, 4, [0]),
         (3, 4, 4, [0]),
-        (4, 4, 4, [0]),
         (5, 4, 4, [0]),
         (8, 4, 4, [0, 4]),
         (9, 4, 2, [0, 2, 4]),
-        (12, 4, 6, [0, 6]),
         (6, 4, 100, [0]),
     ],
 )
 def test_a_rest_that_fills_no_segment_is_dropped_but_a_short_clip_is_not(
     samples, length, hop, expected
 ):
-    found = segments.starts(samples, length, hop, last_segment="drop")
+    found = segments.find_starts(samples, length, hop, last_segment="drop")
     assert found.tolist() == expected
     assert len(cut_of(RAMP[:samples], length, hop, "all", "pad", "drop")) == len(found)
 
 
 def test_a_published_clip_of_88200_samples_has_seven_segments_or_eight():
-    dropped = segments.starts(88_200, 20_480, 10_240, last_segment="drop")
+    dropped = segments.find_starts(88_200, 20_480, 10_240, last_segment="drop")
     assert dropped.tolist() == [10_240 * number for number in range(7)]
-    align_columns = segments.starts(88_200, 20_480, 10_240)
-    assert align_columns.tolist() == [*dropped, 88_200 - 20_480]
+    aligned = segments.find_starts(88_200, 20_480, 10_240)
+    assert aligned.tolist() == [*dropped, 88_200 - 20_480]
     batch = tf.zeros([1, 88_200])
     sizes = (20_480, 10_240, "all", "pad")
-    assert all_segments(batch, *sizes, "drop").shape == (1, 7, 20_480)
-    assert all_segments(batch, *sizes, "align").shape == (1, 8, 20_480)
+    assert cut_segments(batch, *sizes, "drop").shape == (1, 7, 20_480)
+    assert cut_segments(batch, *sizes, "align").shape == (1, 8, 20_480)
 
 
-@pytest.mark.parametrize("hop", [1, 3, 7, 10, 13])
-@pytest.mark.parametrize("samples", [0, 1, 9, 10, 11, 19, 20, 21, 30, 37, 100])
-def test_the_graph_cuts_as_the_law_says(samples, hop):
-    waveform = RAMP[:samples]
-    cut = cut_of(waveform, 10, hop)
-    assert cut.dtype == np.float32
-    for start, segment in zip(segments.starts(samples, 10, hop), cut, strict=True):
-        there = waveform[start : start + 10]
-        np.testing.assert_array_equal(segment[: len(there)], there)
-        assert not segment[len(there) :].any()
-    batch = tf.constant(waveform[np.newaxis])
-    np.testing.assert_array_equal(all_segments(batch, 10, hop)[0], cut)
+CHOICES = [
+    pytest.mark.parametrize("last_segment", ["align", "drop"]),
+    pytest.mark.parametrize("short_clips", ["pad", "loop"]),
+    pytest.mark.parametrize("which", ["all", "centre"]),
+]
 
 
-@pytest.mark.parametrize("samples", [10, 11, 15, 23, 100])
-@pytest.mark.parametrize("hop", [1, 3, 10])
-def test_every_sample_is_seen_and_nothing_is_padded_in_a_longer_clip(samples, hop):
-    cut = cut_of(RAMP[:samples], 10, hop)
-    assert set(cut.ravel()) == set(RAMP[:samples])
+def for_each_choice(test):
+    for choice in CHOICES:
+        test = choice(test)
+    return test
 
 
-@pytest.mark.parametrize("samples", [4, 10, 23])
-def test_a_batch_is_cut_clip_by_clip_in_a_graph_of_unknown_lengths(samples):
-    batch = np.stack([RAMP[:samples], RAMP[::-1][:samples]])
+@for_each_choice
+def test_the_graph_cuts_as_the_reference_for_each_choice_and_for_two_channels(
+    which, short_clips, last_segment
+):
+    # A clip without samples cannot be looped.
+    for samples in [0] * (short_clips == "pad") + [1, 9, 10, 11, 21, 30]:
+        mono = RAMP[:samples]
+        for hop in (3, 10, 13):
+            for waveform in (mono, np.stack([mono, -mono], axis=1)):
+                settings = (10, hop, which, short_clips, last_segment)
+                expected = cut_of(waveform, *settings)
+                assert expected.dtype == np.float32
+                found = cut_segments(tf.constant(waveform[np.newaxis]), *settings)[0]
+                np.testing.assert_array_equal(found, expected)
+
+
+def test_every_sample_is_seen_and_nothing_is_padded_in_a_longer_clip():
+    for samples in (10, 11, 23, 100):
+        for hop in (1, 3, 10):
+            cut = cut_of(RAMP[:samples], 10, hop)
+            assert set(cut.ravel()) == set(RAMP[:samples])
+
+
+def test_a_batch_is_cut_clip_by_clip_in_a_graph_of_unknown_lengths():
     signature = [tf.TensorSpec([None, None], tf.float32)]
-    cut = tf.function(lambda x: all_segments(x, 10, 7), input_signature=signature)
-    expected = [cut_of(waveform, 10, 7) for waveform in batch]
-    np.testing.assert_array_equal(cut(batch), expected)
+    cut = tf.function(lambda x: cut_segments(x, 10, 7), input_signature=signature)
+    for samples in (4, 10, 23):
+        batch = np.stack([RAMP[:samples], RAMP[::-1][:samples]])
+        expected = [cut_of(waveform, 10, 7) for waveform in batch]
+        np.testing.assert_array_equal(cut(batch), expected)
 
 
 def test_segments_pool_to_the_mean_of_their_clip():
@@ -112,7 +123,7 @@ def draw(waveform: np.ndarray, length: int, draws: int) -> np.ndarray:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
     def run(values):
         return tf.map_fn(
-            lambda seed: random_segment(values, length, seed),
+            lambda seed: draw_segment(values, length, seed),
             tf.cast(seeds, tf.int64),
             fn_output_signature=tf.TensorSpec([length], tf.float32),
         )
@@ -152,51 +163,24 @@ def test_the_same_seed_draws_the_same_segment_and_another_draws_anew():
     assert len(set(first[:, 0])) > 45
 
 
-CHOICES = [
-    pytest.mark.parametrize("last_segment", ["align", "drop"]),
-    pytest.mark.parametrize("short_clips", ["pad", "loop"]),
-    pytest.mark.parametrize("which", ["all", "centre"]),
-]
-
-
-def for_each_choice(test):
-    for choice in CHOICES:
-        test = choice(test)
-    return test
-
-
 @for_each_choice
-@pytest.mark.parametrize("samples", [1, 4, 9, 10, 11, 25, 30])
-def test_the_graph_follows_the_law_for_each_choice_and_for_two_channels(
-    samples, which, short_clips, last_segment
-):
-    mono = RAMP[:samples]
-    for waveform in (mono, np.stack([mono, -mono], axis=1)):
-        wanted = cut_of(waveform, 10, 7, which, short_clips, last_segment)
-        batch = tf.constant(waveform[np.newaxis])
-        found = all_segments(batch, 10, 7, which, short_clips, last_segment)[0]
-        np.testing.assert_array_equal(found, wanted)
-
-
-@for_each_choice
-@pytest.mark.parametrize("hop", [1, 4, 10, 17, 60])
 def test_blocks_of_any_size_give_the_segments_of_the_whole(
-    hop, which, short_clips, last_segment
+    which, short_clips, last_segment
 ):
-    generator = np.random.default_rng(hop)
-    for samples in [1, 9, 10, 11, 19, 20, 21, 57, 100]:
+    generator = np.random.default_rng(0)
+    for samples, hop in itertools.product([1, 9, 10, 11, 20, 21, 57], [1, 4, 10, 17]):
         waveform = np.stack([RAMP[:samples], -RAMP[:samples]], axis=1)
-        filled = segments.filled(waveform, 10, short_clips)
-        places = segments.starts(samples, 10, hop, which, last_segment)
-        wanted = [filled[place : place + 10] for place in places]
-        for _ in range(5):
+        filled = segments.pad_or_loop(waveform, 10, short_clips)
+        places = segments.find_starts(samples, 10, hop, which, last_segment)
+        expected = [filled[place : place + 10] for place in places]
+        for _ in range(3):
             ends = np.sort(generator.integers(0, samples + 1, 6))
             found = segments.cut_blocks(
                 np.split(waveform, ends),
                 samples if which == "centre" else None,
                 *(10, hop, which, short_clips, last_segment),
             )
-            np.testing.assert_array_equal(list(found), wanted)
+            np.testing.assert_array_equal(list(found), expected)
 
 
 def test_a_waveform_that_is_not_as_long_as_was_said_is_refused():
@@ -217,7 +201,7 @@ def test_a_short_clip_is_repeated_when_it_is_looped():
 def test_a_short_clip_is_looped_from_any_sample_on_in_training():
     waveform = tf.constant(RAMP[:3])
     seeds = [tf.constant([seed, 7], tf.int64) for seed in range(60)]
-    drawn = {tuple(random_segment(waveform, 7, s, "loop").numpy()) for s in seeds}
+    drawn = {tuple(draw_segment(waveform, 7, s, "loop").numpy()) for s in seeds}
     assert drawn == {(1, 2, 3) * 2 + (1,), (2, 3, 1) * 2 + (2,), (3, 1, 2) * 2 + (3,)}
 
 
@@ -226,10 +210,10 @@ def test_a_random_segment_of_two_channels_takes_both_from_the_same_place():
     for length in (10, 150):
         for short_clips in ("pad", "loop"):
             seed = tf.constant([3, 4], tf.int64)
-            segment = random_segment(waveform, length, seed, short_clips).numpy()
+            segment = draw_segment(waveform, length, seed, short_clips).numpy()
             assert segment.shape == (length, 2)
             np.testing.assert_array_equal(segment[:, 0], -segment[:, 1])
-            alone = random_segment(waveform[:, 0], length, seed, short_clips)
+            alone = draw_segment(waveform[:, 0], length, seed, short_clips)
             np.testing.assert_array_equal(segment[:, 0], alone)
 
 
@@ -255,7 +239,7 @@ def test_pooling_by_majority_counts_labels_and_the_mean_decides_ties():
 
 
 @pytest.mark.parametrize("pooling", ["mean", "mean_log", "majority"])
-def test_pooling_in_the_graph_is_that_of_the_law(pooling):
+def test_pooling_in_the_graph_is_that_of_the_reference(pooling):
     random = np.random.default_rng(0)
     for count in (1, 2, 5):
         found = random.dirichlet(np.ones(4), (3, count)).astype(np.float32)

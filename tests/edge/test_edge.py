@@ -233,8 +233,6 @@ def test_a_field_that_is_not_sane_is_named(flatbuffer, tmp_path, changes, messag
         ({"sample_rate": "32000"}, "sample_rate is '32000'"),
         ({"channels": ["mono"]}, r"channels is \['mono'\]"),
         ({"pooling": {}}, r"pooling is \{\}"),
-        # Sound for the edge, but out of what the configuration allows.
-        ({"segment_samples": LENGTH, "sample_rate": 384_000}, "segment_seconds"),
     ],
 )
 def test_the_predictor_names_metadata_that_are_not_sane(
@@ -256,8 +254,8 @@ def test_metadata_without_a_configuration_have_its_defaults(
 
     text = fields(flatbuffer, config=config)
     predictor = asc_tf.load(sealed(tmp_path / "m.tflite", flatbuffer, text))
-    assert predictor.audio.max_seconds == 600
-    assert predictor.audio.segment_samples == LENGTH
+    assert predictor.preprocessing.segments == "all"
+    assert predictor.preprocessing.segment_samples == LENGTH
 
 
 @pytest.mark.parametrize(
@@ -518,12 +516,8 @@ def test_mutated_files_are_read_or_refused_and_never_a_traceback(tmp_path):
 
 
 @pytest.mark.shared_data
-@pytest.mark.skipif(
-    "ASC_TF_TEST_DATA" not in os.environ,
-    reason="ASC_TF_TEST_DATA does not name the folder of real recordings",
-)
-def test_odd_files_of_other_projects_read_as_libsndfile_reads_them():
-    folder = Path(os.environ["ASC_TF_TEST_DATA"]) / "odd_wavs"
+def test_odd_files_of_other_projects_read_as_libsndfile_reads_them(shared_data):
+    folder = shared_data / "odd_wavs"
     read = 0
     for path in sorted(folder.rglob("*.wav")):
         try:

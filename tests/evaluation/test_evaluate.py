@@ -16,9 +16,9 @@ from sklearn import metrics as sk
 
 from asc_tf import cli
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.evaluation import predictor
 from asc_tf.evaluation.evaluate import evaluate
-from asc_tf.evaluation.scoring import kept_epoch
+from asc_tf.evaluation.load import load
+from asc_tf.evaluation.scoring import find_model_epoch
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline import corpus_checks
 from asc_tf.pipeline.evaluation_data import scan_splits
@@ -112,10 +112,10 @@ def test_the_report_says_which_epoch_the_model_is_of(workdir):
     best = min(tiny.history(workdir), key=lambda row: row["val_loss"])["epoch"]
     config = workdir.config()
     kept = {"epoch": best, "epochs": 3}
-    assert kept_epoch(workdir, config) == {"keep": "best"} | kept
+    assert find_model_epoch(workdir, config) == {"keep": "best"} | kept
     last = config.replace({"train.keep": "last"})
     kept = {"epoch": 3, "epochs": 3}
-    assert kept_epoch(workdir, last) == {"keep": "last"} | kept
+    assert find_model_epoch(workdir, last) == {"keep": "last"} | kept
     report, page = evaluate(workdir)
     note = f"epoch {best:.0f} of 3, the one with the lowest validation loss."
     assert report["notes"][0].endswith(note)
@@ -295,7 +295,7 @@ def test_clips_that_are_left_out_are_limited_in_all_and_of_each_label():
 
 
 def test_clips_are_the_mean_of_their_segments(workdir):
-    from asc_tf.evaluation.predictor import load_workdir
+    from asc_tf.evaluation.load import load_workdir
 
     run = scan_splits(Run.open(workdir), "train")
     found = load_workdir(workdir.path).predict_split(run, "train")
@@ -470,8 +470,8 @@ def test_a_random_split_that_was_forced_is_called_leaky(tmp_path, capsys):
 
 def test_the_model_file_of_a_run_is_taken_as_its_run(workdir):
     waveform = tiny.clip("hum", 3)
-    whole = predictor.load(workdir.path).predict(waveform, tiny.RATE)
-    by_file = predictor.load(workdir.model_file).predict(waveform, tiny.RATE)
+    whole = load(workdir.path).predict(waveform, tiny.RATE)
+    by_file = load(workdir.model_file).predict(waveform, tiny.RATE)
     np.testing.assert_array_equal(by_file, whole)
 
 
@@ -486,5 +486,5 @@ def test_a_path_that_is_no_model_is_refused_naming_models_near_it(workdir, tmp_p
         (stray, "outside its run folder a .keras file lacks its settings"),
     ):
         with pytest.raises(UsageError) as caught:
-            predictor.load(path)
+            load(path)
         assert words in str(caught.value)

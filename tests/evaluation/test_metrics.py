@@ -29,7 +29,7 @@ def many():
 
 
 def test_a_small_example_gives_the_scores_worked_out_by_hand():
-    scores = metrics.evaluate(LABELS, TRUTH, PROBABILITIES)
+    scores = metrics.compute_metrics(LABELS, TRUTH, PROBABILITIES)
     assert scores["n_clips"] == 4
     assert scores["accuracy"] == 3 / 4
     assert scores["macro_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
@@ -55,7 +55,7 @@ def test_a_small_example_gives_the_scores_worked_out_by_hand():
 
 
 def test_a_class_without_clips_has_no_scores_and_is_not_in_the_macro_average():
-    scores = metrics.evaluate(LABELS, TRUTH, PROBABILITIES)
+    scores = metrics.compute_metrics(LABELS, TRUTH, PROBABILITIES)
     assert scores["per_class"][2] == {
         "label": "tram",
         "n_clips": 0,
@@ -75,7 +75,7 @@ def test_a_class_without_clips_has_no_scores_and_is_not_in_the_macro_average():
 def test_scores_agree_with_scikit_learn(many):
     truth, probabilities = many
     predicted = probabilities.argmax(axis=1)
-    scores = metrics.evaluate(list("abcde"), truth, probabilities)
+    scores = metrics.compute_metrics(list("abcde"), truth, probabilities)
     assert scores["accuracy"] == pytest.approx(np.mean(truth == predicted))
     assert scores["macro_accuracy"] == pytest.approx(
         sklearn.metrics.balanced_accuracy_score(truth, predicted)
@@ -109,21 +109,21 @@ def test_each_group_is_scored_on_its_own_clips(many, group):
     truth, probabilities = many
     names = np.where(np.arange(300) % 3 == 0, "s1", "a")
     argument = {"device": "devices", "city": "cities"}[group]
-    scores = metrics.evaluate(
+    scores = metrics.compute_metrics(
         list("abcde"), truth, probabilities, **{argument: names.tolist()}
     )
     rows = scores[f"per_{group}"]
     assert [row[group] for row in rows] == ["a", "s1"]
     for row in rows:
         own = names == row[group]
-        alone = metrics.evaluate(list("abcde"), truth[own], probabilities[own])
+        alone = metrics.compute_metrics(list("abcde"), truth[own], probabilities[own])
         for key in ("n_clips", "accuracy", "macro_accuracy", "log_loss"):
             assert row[key] == alone[key]
     assert scores["per_city" if group == "device" else "per_device"] == []
 
 
 def test_groups_are_empty_where_no_name_is_known_and_keep_clips_without_one():
-    scores = metrics.evaluate(
+    scores = metrics.compute_metrics(
         LABELS, TRUTH, PROBABILITIES, devices=[""] * 4, cities=["", "", "", "lyon"]
     )
     assert scores["per_device"] == []
@@ -133,14 +133,14 @@ def test_groups_are_empty_where_no_name_is_known_and_keep_clips_without_one():
 
 @pytest.mark.filterwarnings("error")
 def test_a_group_that_has_one_class_only_is_scored_without_a_warning():
-    scores = metrics.evaluate(
+    scores = metrics.compute_metrics(
         LABELS, TRUTH, PROBABILITIES, devices=["a", "a", "a", "b"]
     )
     assert scores["per_device"][1]["macro_accuracy"] == 1.0
 
 
 def test_the_result_survives_a_strict_json_round_trip():
-    scores = metrics.evaluate(
+    scores = metrics.compute_metrics(
         LABELS, TRUTH, PROBABILITIES.astype(np.float32), devices=list("aabb")
     )
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
@@ -148,18 +148,22 @@ def test_the_result_survives_a_strict_json_round_trip():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_probability_of_zero_costs_the_same_finite_log_loss_in_any_dtype(dtype):
-    scores = metrics.evaluate(["a", "b"], np.array([0]), np.array([[0, 1]], dtype))
+    scores = metrics.compute_metrics(
+        ["a", "b"], np.array([0]), np.array([[0, 1]], dtype)
+    )
     assert scores["log_loss"] == pytest.approx(-math.log(np.finfo(np.float64).eps))
 
 
 @pytest.mark.filterwarnings("error")
 def test_rows_that_nearly_sum_to_one_are_scaled_before_the_log_loss():
-    scores = metrics.evaluate(["a", "b"], np.array([0]), np.array([[0.5005, 0.5]]))
+    scores = metrics.compute_metrics(
+        ["a", "b"], np.array([0]), np.array([[0.5005, 0.5]])
+    )
     assert scores["log_loss"] == pytest.approx(-math.log(0.5005 / 1.0005), rel=1e-9)
 
 
 def test_the_first_of_equally_probable_labels_is_the_prediction():
-    scores = metrics.evaluate(["a", "b"], np.array([0, 1]), np.full((2, 2), 0.5))
+    scores = metrics.compute_metrics(["a", "b"], np.array([0, 1]), np.full((2, 2), 0.5))
     assert scores["confusion_matrix"]["counts"] == [[1, 0], [1, 0]]
 
 
@@ -206,7 +210,7 @@ def broken(row, column, value):
 def test_a_refused_argument_is_named_with_what_was_received(arguments, message):
     good = {"labels": LABELS, "truth": TRUTH, "probabilities": PROBABILITIES}
     with pytest.raises(ValueError, match=message):
-        metrics.evaluate(**(good | arguments))
+        metrics.compute_metrics(**(good | arguments))
 
 
 def test_importing_metrics_and_report_loads_no_heavy_library():
@@ -223,7 +227,7 @@ def test_importing_metrics_and_report_loads_no_heavy_library():
 
 def test_rankings_equal_those_of_scikit_learn(many):
     truth, probabilities = many
-    scores = metrics.evaluate(list("abcde"), truth, probabilities)
+    scores = metrics.compute_metrics(list("abcde"), truth, probabilities)
     assert scores["roc_auc"] == pytest.approx(
         sklearn.metrics.roc_auc_score(truth, probabilities, multi_class="ovr")
     )
@@ -234,7 +238,7 @@ def test_rankings_equal_those_of_scikit_learn(many):
 
 
 def test_clips_of_one_label_have_no_roc_curve_and_the_json_says_null():
-    scores = metrics.evaluate(LABELS, np.array([1, 1]), PROBABILITIES[:2])
+    scores = metrics.compute_metrics(LABELS, np.array([1, 1]), PROBABILITIES[:2])
     assert scores["roc_auc"] is None
     json.dumps(scores, allow_nan=False)
 
@@ -248,10 +252,10 @@ def test_labels_without_clips_are_not_in_the_mean_of_roc_areas():
         sklearn.metrics.roc_auc_score(truth == label, probabilities[:, label])
         for label in (0, 1)
     ]
-    found = metrics.evaluate(LABELS, truth, probabilities)["roc_auc"]
+    found = metrics.compute_metrics(LABELS, truth, probabilities)["roc_auc"]
     assert found == pytest.approx(np.mean(areas))
 
 
 def test_two_labels_have_a_mean_average_precision_too():
-    scores = metrics.evaluate(["a", "b"], np.array([0, 1]), np.full((2, 2), 0.5))
+    scores = metrics.compute_metrics(["a", "b"], np.array([0, 1]), np.full((2, 2), 0.5))
     assert scores["map_at_3"] == 0.75

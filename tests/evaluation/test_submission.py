@@ -75,7 +75,7 @@ def test_a_clip_that_was_left_out_gets_what_is_most_probable_for_any(tmp_path, c
     assert "1 without a prediction (audio_test/empty.wav)" in said
     (run / "report" / "report.json").write_text("{}")
     code, message = refused(capsys, run, f"--output={output}")
-    assert (code, "report.json: no report" in message) == (1, True)
+    assert (code, "report.json: not a report" in message) == (1, True)
 
 
 def test_the_same_run_twice_is_refused(tmp_path, capsys):

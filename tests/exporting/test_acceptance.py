@@ -99,7 +99,7 @@ def test_the_terminal_says_how_far_probabilities_differ(tiny_export):
     rows = json.loads((tiny_export / "export.json").read_text())["formats"]
     difference = rows["int8"]["validation"]["max_difference"]
     assert difference > 1e-4
-    line = export_command.summary_line("int8", rows["int8"])
+    line = export_command.format_summary("int8", rows["int8"])
     assert f"probabilities differ by up to {difference:.1g}" in line
 
 

@@ -104,7 +104,7 @@ def test_encoded_files_are_heard_as_the_predictor_hears_them(
 
 def test_every_artefact_takes_the_segments_of_the_law(trained, exported):
     config = trained.config()
-    preprocessing = Preprocessing.of(config.audio, config.evaluate)
+    preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
     width = preprocessing.segment_shape[1:]
     waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (7000, *width))
     # 7000 samples in segments of 4000, 1600 apart: 2 where the rest is dropped.

@@ -1,23 +1,30 @@
 """The registry, the twins in tf_keras, costs and budgets."""
 
-import subprocess
-import sys
+import itertools
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
 from keras import layers
 
+import asc_tf
 from asc_tf import models
 from asc_tf.config import FAMILIES, Config, Frontend, Model
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.exporting.saved_model import write_one_segment
 from asc_tf.exporting.tflite import convert
 from asc_tf.frontend import FrontendLayer
-from asc_tf.models.budget import body_kb, check_budget, frontend_kb, summary
-from asc_tf.models.cost import layer_costs, macs, table
-from asc_tf.models.imagenet import BACKBONES
+from asc_tf.models.budget import (
+    check_budget,
+    estimate_body_kb,
+    estimate_frontend_kb,
+    summarize,
+)
+from asc_tf.models.cost import compute_costs, count_macs, format_table
 from asc_tf.training.model_file import load_whole
 
 NETWORKS = [name for name in FAMILIES if name != "imagenet"]
@@ -52,14 +59,13 @@ def lively(settings, shape, labels, features):
     return model
 
 
-def test_every_family_has_a_builder_and_names_its_body_after_itself():
-    assert list(models.BUILDERS) == list(FAMILIES)
-    for name in NETWORKS:
-        assert models.build(Model(name=name), (173, 60, 2), 3).name == name
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("shape", [(64, 40), (48, 32, 2)])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("separable_cnn", (24, 40)),
+        *zip(NETWORKS, itertools.cycle([(20, 32, 2), (24, 40)]), strict=False),
+    ],
+)
 def test_the_twin_in_tf_keras_gives_equal_probabilities(name, shape):
     import tf_keras
 
@@ -77,52 +83,36 @@ def test_the_twin_in_tf_keras_gives_equal_probabilities(name, shape):
     amplified = max(1, np.abs(model.get_layer("logits").get_weights()[0]).max())
     np.testing.assert_allclose(found, wanted, atol=3e-6 * amplified, rtol=1e-5)
     assert np.ptp(wanted, axis=0).max() > 0.01
-    assert layer_costs(twin) == layer_costs(model)
-
-
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_the_twin_of_a_backbone_gives_equal_probabilities(backbone):
-    import tf_keras
-
-    settings = Model(name="imagenet", backbone=backbone, weights="none")
-    model = models.build(settings, (75, 75, 3), 5)
-    twin = models.build(settings, (75, 75, 3), 5, library=tf_keras)
-    twin.set_weights(model.get_weights())
-    image = np.random.default_rng(1).uniform(0, 255, (2, 75, 75, 3)).astype("float32")
-    found, wanted = (m(image, training=False).numpy() for m in (twin, model))
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
-    assert {layer.name for layer in twin.layers} == {
-        layer.name for layer in model.layers
-    }
+    assert compute_costs(twin) == compute_costs(model)
 
 
 def test_tf_keras_is_imported_only_where_it_is_asked_for():
-    code = (
-        "import sys\n"
-        "from asc_tf.core.quiet import quiet_tensorflow\n"
-        "quiet_tensorflow()\n"
-        "from asc_tf import models\n"
-        "from asc_tf.config import Model\n"
-        "models.build(Model(name='esa3_crnn'), (40, 16), 3)\n"
-        "print('tf_keras' in sys.modules)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout == "False\n", done.stderr
+    """Nothing in the package imports it: callers hand it to `build`."""
+    for path in Path(asc_tf.__file__).parent.rglob("*.py"):
+        assert not re.search(r"import tf_keras|from tf_keras", path.read_text()), path
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_whole_model_of_every_family_is_saved_and_loaded(name, tmp_path):
+def test_a_whole_model_of_every_family_is_saved_loaded_and_a_start(name, tmp_path):
     config = Config().replace({"frontend.n_mels": 40, "frontend.deltas": 1})
     layer = FrontendLayer(32000, config.frontend)
-    waveform = sounds(2, 32000)
-    body = lively(SMALL[name], (63, 40, 2), 4, layer(waveform))
-    whole = models.with_frontend(layer, body, (32000,))
+    waveform = sounds(2, 10240)
+    shape = (21, 40, 2)
+    body = lively(SMALL[name], shape, 4, layer(waveform))
+    whole = models.attach_frontend(layer, body, (10240,))
     whole.save(tmp_path / "model.keras")
     again = load_whole(tmp_path / "model.keras")
     np.testing.assert_allclose(again(waveform), whole(waveform), atol=1e-6)
-    assert models.body_of(again).name == name
+    earlier = models.get_body(again)
+    assert earlier.name == name
+    new = models.build(SMALL[name], shape, 3)
+    models.initialize(new, earlier)
+    features = layer(waveform)
+    before_last = [
+        keras.Model(each.inputs[0], each.get_layer("dropout").output)(features)
+        for each in (body, new)
+    ]
+    np.testing.assert_allclose(*before_last, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["us8k_cnn", "fsdkaggle2018_cnn", "dcase2018_cnn"])
@@ -133,7 +123,7 @@ def test_features_too_small_for_the_poolings_are_refused(name):
 
 
 @pytest.mark.parametrize("name", ["separable_cnn", "esa3_crnn", "cp_mobile"])
-@pytest.mark.parametrize("frames, bands", [(1, 1), (2, 5), (41, 60)])
+@pytest.mark.parametrize("frames, bands", [(1, 1), (2, 5)])
 def test_features_of_any_size_build_where_nothing_is_flattened(name, frames, bands):
     model = models.build(SMALL[name], (frames, bands), 2)
     assert model(tf.zeros([1, frames, bands])).shape == (1, 2)
@@ -151,14 +141,14 @@ def test_macs_are_those_of_a_hand_count():
     model = models.build(Model(filters=(4, 8)), (10, 6), labels=3)
     first = 5 * 3 * 4 * 9
     separable = 5 * 3 * (4 * 9 + 4 * 8) + 5 * 3 * (8 * 9 + 8 * 8)
-    assert macs(model) == first + separable + 8 * 3
+    assert count_macs(model) == first + separable + 8 * 3
 
 
 def test_the_whole_model_is_front_end_then_body():
     config = Config()
     layer = FrontendLayer(32000, config.frontend)
     body = models.build(config.model, (config.frontend.frames(16000), 64), 4)
-    whole = models.with_frontend(layer, body, (16000,))
+    whole = models.attach_frontend(layer, body, (16000,))
     waveform = tf.random.stateless_normal([2, 16000], [1, 2])
     np.testing.assert_allclose(whole(waveform), body(layer(waveform)), atol=1e-6)
     assert whole.count_params() == body.count_params() + 2 * 64
@@ -166,18 +156,21 @@ def test_the_whole_model_is_front_end_then_body():
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 10, 15, 16, 100])
 def test_an_epoch_leaves_little_of_the_old_batch_norm_statistics(steps):
-    momentum = models.momentum_for(steps)
+    momentum = models.choose_momentum(steps)
     assert 0 < momentum <= 0.9
     assert momentum**steps <= 0.2 + 1e-9
-    model = models.build(Model(), (40, 16), 3, momentum)
+
+
+def test_batch_norms_have_the_momentum_that_is_given():
+    model = models.build(Model(), (40, 16), 3, 0.7)
     found = [layer.momentum for layer in model.layers if hasattr(layer, "momentum")]
-    assert found == [momentum] * 13
+    assert found == [0.7] * 13
 
 
 def costs_of(*stack):
     """What layers cost, one on top of the other."""
     model = keras.Sequential(stack)
-    return layer_costs(keras.Model(model.inputs, model.outputs))
+    return compute_costs(keras.Model(model.inputs, model.outputs))
 
 
 @pytest.mark.parametrize(
@@ -212,8 +205,8 @@ def test_macs_of_a_layer_are_those_of_its_closed_form(shape, layer, wanted):
 
 def test_the_table_has_a_line_per_layer_and_the_totals():
     model = models.build(Model(filters=(4, 8)), (10, 6), labels=3)
-    costs = layer_costs(model)
-    heads, *rows, total = table(costs).split("\n")
+    costs = compute_costs(model)
+    heads, *rows, total = format_table(costs).split("\n")
     assert len(rows) == len(costs) == len(model.layers) - 1
     assert rows[1].split() == (
         ["conv", "Conv2D", *["5", "x", "3", "x", "4"], "36", "540", "0.2", "0.1"]
@@ -221,7 +214,7 @@ def test_the_table_has_a_line_per_layer_and_the_totals():
     largest = max(cost.activations for cost in costs)
     assert total.split()[-4:] == [
         f"{model.count_params():,}",
-        f"{macs(model):,}",
+        f"{count_macs(model):,}",
         f"{4 * largest / 1000:.1f}",
         f"{largest / 1000:.1f}",
     ]
@@ -231,7 +224,7 @@ def test_the_table_has_a_line_per_layer_and_the_totals():
 def test_a_front_end_costs_no_macs():
     body = models.build(SMALL["cp_mobile"], (63, 64), 4)
     layer = FrontendLayer(32000, Frontend())
-    assert macs(models.with_frontend(layer, body, (32000,))) == macs(body)
+    assert count_macs(models.attach_frontend(layer, body, (32000,))) == count_macs(body)
 
 
 def test_a_model_within_its_budget_or_without_one_passes():
@@ -253,13 +246,13 @@ def test_a_model_over_its_budget_is_refused_with_its_table(budget, wanted):
         check_budget(body, Model(**budget), Frontend())
     message = str(caught.value)
     assert message.startswith(wanted)
-    assert table(layer_costs(body)) in message
-    assert message.endswith(summary(body, Frontend()))
+    assert format_table(compute_costs(body)) in message
+    assert message.endswith(summarize(body, Frontend()))
 
 
 def test_statistics_per_position_count_in_the_front_end():
     usual, each = Frontend(), Frontend(standardize="per_position")
-    grown = frontend_kb(each, (63, 64)) - frontend_kb(usual, (63, 64))
+    grown = estimate_frontend_kb(each, (63, 64)) - estimate_frontend_kb(usual, (63, 64))
     assert grown == pytest.approx(8 * 63 * 64 / 1000)
 
 
@@ -277,9 +270,23 @@ def sounds(count, samples):
 
 
 @pytest.mark.parametrize(
-    ("settings", "most_kb"),
-    [(SMALL["esa3_crnn"], 70), (Model(name="cp_mobile"), 128)],
+    ("settings", "measured_kb"),
+    [(SMALL["esa3_crnn"], 58.7), (Model(name="cp_mobile"), 98.7)],
     ids=["esa3_crnn", "cp_mobile"],
+)
+def test_the_estimated_size_is_that_of_files_that_were_written(settings, measured_kb):
+    """As TensorFlow 2.17 wrote them; the test below writes them again."""
+    body = models.build(settings, (63, 64), 3)
+    estimated = estimate_body_kb(body) + estimate_frontend_kb(Frontend(), (63, 64))
+    assert estimated == pytest.approx(measured_kb, abs=6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "most_kb"),
+    [
+        pytest.param(SMALL["esa3_crnn"], 70, id="esa3_crnn"),
+        pytest.param(Model(name="cp_mobile"), 128, id="cp_mobile", marks=tiny.SLOW),
+    ],
 )
 def test_litert_files_agree_with_keras_and_are_as_large_as_estimated(
     settings, most_kb, tmp_path
@@ -296,7 +303,7 @@ def test_litert_files_agree_with_keras_and_are_as_large_as_estimated(
     )
     labels = np.eye(3)[np.arange(48) % 3]
     body.fit(layer(segments), labels, batch_size=16, epochs=6, verbose=0)
-    whole = models.with_frontend(layer, body, (32000,))
+    whole = models.attach_frontend(layer, body, (32000,))
     write_one_segment(whole, tmp_path / "saved_model")
     paths, _ = convert(
         tmp_path / "saved_model", ["float32", "int8"], segments, body.name
@@ -318,5 +325,5 @@ def test_litert_files_agree_with_keras_and_are_as_large_as_estimated(
     assert kb <= most_kb
     # Newer ones than 2.17 write longer names.
     spread = 6 if tf.__version__.startswith("2.17.") else 10
-    estimated = body_kb(body) + frontend_kb(Frontend(), (63, 64))
+    estimated = estimate_body_kb(body) + estimate_frontend_kb(Frontend(), (63, 64))
     assert estimated == pytest.approx(kb, abs=spread)

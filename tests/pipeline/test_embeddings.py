@@ -17,7 +17,7 @@ import tiny
 from asc_tf import models
 from asc_tf.augment import fold_in
 from asc_tf.config import Augment, Config, Model
-from asc_tf.config.frontend import SWITCHES
+from asc_tf.config.augment import SWITCHES
 from asc_tf.frontend import FrontendLayer
 from asc_tf.models import imagenet
 from asc_tf.pipeline import embeddings, prepare, training_data
@@ -92,7 +92,7 @@ def embedded(config, workdir, statistics=()):
     cache = embeddings.EmbeddingCache(run, training_data.make_examples(run, frontend))
     samples = config.audio.segment_samples
     shape = frontend.compute_output_shape((None, samples))[1:]
-    whole = models.with_frontend(
+    whole = models.attach_frontend(
         frontend, models.build(config.model, shape, 3), (samples,)
     )
     if statistics:
@@ -329,7 +329,7 @@ def test_an_epoch_has_the_order_that_its_segments_would_have(config, tmp_path):
     workdir = Workdir(tmp_path / "run")
     config = config.replace({"augment.copies": 2})
     examples, frontend, whole = embedded(config, workdir)
-    backbone, _ = imagenet.split(models.body_of(whole))
+    backbone, _ = imagenet.split(models.get_body(whole))
     run = prepare.prepare(config, workdir)
     training, validation = training_data.make_waveforms(run)
     plain = ClipExamples(training, validation, frontend, config)

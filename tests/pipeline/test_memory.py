@@ -53,12 +53,12 @@ def test_the_limit_is_the_smallest_of_machine_and_control_groups(
         (tmp_path / name).write_text(text)
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text(groups)
-    assert memory.memory_limit(tmp_path) == expected
-    assert memory.memory_limit(tmp_path / "absent") == MACHINE
+    assert memory.find_memory_limit(tmp_path) == expected
+    assert memory.find_memory_limit(tmp_path / "absent") == MACHINE
 
 
 def test_half_of_the_memory_may_be_filled(monkeypatch):
-    monkeypatch.setattr(memory, "memory_limit", lambda: 1000)
+    monkeypatch.setattr(memory, "find_memory_limit", lambda: 1000)
     assert memory.fits_memory(500)
     assert not memory.fits_memory(501)
 
@@ -100,7 +100,7 @@ def test_the_features_of_validation_are_counted_to_the_byte_and_kept_if_they_fit
     assert evaluated_bytes(clips, config) == sum(row.nbytes for row in rows)
     centre = config.replace({"evaluate.segments": "centre"})
     assert evaluated_bytes(clips, centre) == rows[0][0].nbytes * len(clips)
-    monkeypatch.setattr(memory, "memory_limit", lambda: 1000)
+    monkeypatch.setattr(memory, "find_memory_limit", lambda: 1000)
     *_, examples = examples_of(corpus, tmp_path, **CHANGES)
     assert not is_cached(examples.validation())
 
@@ -113,7 +113,7 @@ def test_clips_are_decoded_anew_where_they_and_validation_do_not_fit_together(
     decoded = 4 * tiny.RATE * sum(clip.seconds for clip in clips)
     features = evaluated_bytes(manifest.clips_in("validation"), config)
     for room, said in ((decoded + features, False), (decoded + features - 1, True)):
-        monkeypatch.setattr(memory, "memory_limit", lambda room=room: 2 * room)
+        monkeypatch.setattr(memory, "find_memory_limit", lambda room=room: 2 * room)
         training_data.make_waveforms(Run(config, Workdir(tmp_path / "run"), manifest))
         assert ("are decoded again in each epoch" in capsys.readouterr().out) == said
 
@@ -136,7 +136,7 @@ def test_stored_features_of_validation_are_counted(corpus, tmp_path, monkeypatch
         (sum(sizes) - 1, (False, True)),
         (sizes[1] - 1, (False, False)),
     ):
-        monkeypatch.setattr(memory, "memory_limit", lambda room=room: 2 * room)
+        monkeypatch.setattr(memory, "find_memory_limit", lambda room=room: 2 * room)
         examples = StoredExamples(stored, layer, config)
         found = examples._cached_rows is not None, is_cached(examples.validation())
         assert found == kept

@@ -1,4 +1,4 @@
-"""Banks of noise and of impulse responses: made, read from files, or refused."""
+"""NoiseBanks of noise and of impulse responses: made, read from files, or refused."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ RATE = 16000
 SAMPLES = 8000
 
 
-def load(samples=SAMPLES, seed=0, **settings) -> augment.Banks:
+def load(samples=SAMPLES, seed=0, **settings) -> augment.NoiseBanks:
     return noise_banks.load(Augment(**settings), RATE, samples, seed)
 
 
@@ -40,7 +40,7 @@ def powers(bank):
 
 
 def test_nothing_configured_makes_no_bank():
-    assert load() == augment.Banks(None, None)
+    assert load() == augment.NoiseBanks(None, None)
 
 
 @pytest.mark.parametrize(("kind", "slope"), [("white", 0.0), ("pink", -10.0)])

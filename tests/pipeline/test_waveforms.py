@@ -16,7 +16,8 @@ from asc_tf.dsp import segments
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline import noise_banks
-from asc_tf.pipeline.examples import ClipExamples, training_batches
+from asc_tf.pipeline.batches import training_batches
+from asc_tf.pipeline.examples import ClipExamples
 from asc_tf.pipeline.waveforms import Waveforms, segment_batches, segments_per_epoch
 
 
@@ -46,7 +47,7 @@ def waveforms_of(config) -> Waveforms:
 def batches_of(config, first_epoch: int = 0) -> tf.data.Dataset:
     waveforms = waveforms_of(config)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
-    shape = Preprocessing.of(config.audio, config.evaluate).segment_shape
+    shape = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
     layer.build((None, *shape))
     layer.set_statistics(-40.0, 20.0)
     return batches_from(waveforms, layer, config, first_epoch)
@@ -148,7 +149,9 @@ def test_segments_in_order_are_those_of_the_law(corpus):
     whole = [row["waveform"].numpy() for row in waveforms.in_order()]
     wanted = [np.stack(list(segments.cut(x, 2000, 800))) for x in whole]
     batches = list(
-        segment_batches(waveforms, Preprocessing.of(config.audio, Evaluate()), 7)
+        segment_batches(
+            waveforms, Preprocessing.from_config(config.audio, Evaluate()), 7
+        )
     )
     found = np.concatenate([batch["waveform"] for batch in batches])
     np.testing.assert_array_equal(found, np.concatenate(wanted))
@@ -207,7 +210,7 @@ def test_split_channels_are_three_examples_of_a_stereo_clip_and_one_of_a_mono(tm
     np.testing.assert_allclose(right, left / 2, atol=1e-4)
     np.testing.assert_allclose(mean, 0.75 * left, atol=1e-4)
     batches = segment_batches(
-        waveforms, Preprocessing.of(config.audio, config.evaluate), 32
+        waveforms, Preprocessing.from_config(config.audio, config.evaluate), 32
     )
     segment_ids = np.concatenate([batch["clip"] for batch in batches])
     assert set(segment_ids) == set(range(len(clips)))
@@ -249,13 +252,13 @@ def test_all_segments_of_all_clips_are_in_each_epoch_in_another_order(tmp_path):
     waveforms = waveforms_of(config)
     count = segments_per_epoch(waveforms, config)
     lengths = [clip.samples for clip in scanned(config).clips_in("train")]
-    assert count == sum(len(segments.starts(n, 1600, 800)) for n in lengths)
+    assert count == sum(len(segments.find_starts(n, 1600, 800)) for n in lengths)
     assert count > len(lengths)
     apart = {"audio.hop_seconds": 0.15, "audio.last_segment": "drop"}
     dropped = segments_per_epoch(waveforms, config.replace(apart))
-    starts = [segments.starts(n, 1600, 1200, last_segment="drop") for n in lengths]
+    starts = [segments.find_starts(n, 1600, 1200, last_segment="drop") for n in lengths]
     assert dropped == sum(map(len, starts))
-    assert dropped < sum(len(segments.starts(n, 1600, 1200)) for n in lengths)
+    assert dropped < sum(len(segments.find_starts(n, 1600, 1200)) for n in lengths)
     rows = [inputs["features"].numpy() for inputs, _ in batches_of(config)]
     first, second = np.split(np.concatenate(rows).reshape(2 * count, -1), 2)
     assert not np.array_equal(first, second)

@@ -11,7 +11,7 @@ import tiny
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Clip, Manifest
-from asc_tf.models import body_of
+from asc_tf.models import get_body
 from asc_tf.pipeline.run import Run
 from asc_tf.training import build
 from asc_tf.training.model_file import load_whole
@@ -33,7 +33,7 @@ def earlier(corpus, tmp_path_factory):
 
 
 def body(workdir):
-    return body_of(load_whole(workdir.model_file))
+    return get_body(load_whole(workdir.model_file))
 
 
 def weights(workdir, name):

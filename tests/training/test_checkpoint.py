@@ -14,7 +14,7 @@ from asc_tf import models
 from asc_tf.config import Augment, Config, Model, Train
 from asc_tf.core.errors import UserError
 from asc_tf.frontend import FrontendLayer
-from asc_tf.models.precision import dtype_policy, float32_twin
+from asc_tf.models.precision import dtype_policy, make_float32_twin
 from asc_tf.training import optimization
 from asc_tf.training.checkpoint import RunState
 from asc_tf.training.model_file import complete_model, load_whole
@@ -26,7 +26,7 @@ PLAIN = Train(learning_rate=0.1, warmup_epochs=0.0)
 AVERAGED = Train(learning_rate=0.1, warmup_epochs=0.0, ema=0.9)
 
 
-def body_of(shape: tuple[int, ...], is_frozen: bool) -> keras.Model:
+def get_body(shape: tuple[int, ...], is_frozen: bool) -> keras.Model:
     """A network of which all but the last layer may be frozen."""
     inputs = keras.Input(shape)
     x = keras.layers.Dense(256, name="backbone")(keras.layers.Flatten()(inputs))
@@ -48,10 +48,10 @@ def begin(
     frontend = FrontendLayer(tiny.RATE, tiny.config(folder).frontend)
     frontend.build((None, SAMPLES))
     with dtype_policy(precision):
-        body = body_of(frontend.compute_output_shape((None, SAMPLES))[1:], is_frozen)
-    whole, twin = models.with_frontend(frontend, body, (SAMPLES,)), None
+        body = get_body(frontend.compute_output_shape((None, SAMPLES))[1:], is_frozen)
+    whole, twin = models.attach_frontend(frontend, body, (SAMPLES,)), None
     if precision != "float32":
-        twin = models.with_frontend(frontend, float32_twin(body), (SAMPLES,))
+        twin = models.attach_frontend(frontend, make_float32_twin(body), (SAMPLES,))
     trainer = Trainer(frontend, body, Augment(), None, settings.ema)
     schedule = optimization.learning_rate_schedule(settings, 2)
     optimizer = optimization.optimizer(settings, schedule)

@@ -75,7 +75,7 @@ def test_two_devices_train_as_one_with_the_same_batches(case, tmp_path):
     [
         ({}, 1, "there is one device"),
         ({"train.batch_size": 15}, 2, "must be a multiple of the 2 devices"),
-        ({"train.batch_size": 64}, 2, "are no batch of 64"),
+        ({"train.batch_size": 64}, 2, "less than train.batch_size = 64"),
         ({"frontend.placement": "model"}, 2, "frontend.placement = model mixes"),
     ],
 )

@@ -65,7 +65,7 @@ def test_a_corpus_with_a_validation_part_of_its_own_keeps_it(corpus):
         "split_column": "part",
     }
     assert len(datasets.load(Dataset(**settings)).clips_in("validation")) == 8
-    with pytest.raises(UsageError, match="has a validation part of its own"):
+    with pytest.raises(UsageError, match="has a validation split of its own"):
         datasets.load(Dataset(**settings, validation="none"))
 
 
@@ -111,7 +111,7 @@ def test_an_export_is_checked_on_training_clips_and_says_so(
     assert row["train"]["agreement"] == 1
     assert "validation" not in row
     assert "files are checked on training clips" in capsys.readouterr().out
-    line = export_command.summary_line("float32", row)
+    line = export_command.format_summary("float32", row)
     assert "agreement with Keras 100.0%" in line and line.endswith(" (train)")
     page = (tmp_path / "export" / "export.html").read_text()
     assert "Training clips: the gate" in page
@@ -125,7 +125,7 @@ def test_features_are_stored_of_the_parts_there_are_and_train_a_run(
     corpus, run, tmp_path
 ):
     config, folder = run.config(), tmp_path / "features"
-    with pytest.raises(UsageError, match=r"--splits=validation: .* no validation part"):
+    with pytest.raises(UsageError, match=r"--splits=.* no validation split"):
         write_features(config, folder, splits=("validation",))
     contents = write_features(config, folder)
     assert list(contents.splits) == ["train", "test"]
@@ -138,9 +138,9 @@ def test_features_are_stored_of_the_parts_there_are_and_train_a_run(
 
 
 def test_the_next_command_after_features_keeps_the_last_epoch(corpus):
-    off = features._to_train(Config().replace({"dataset.validation": "none"}))
+    off = features._settings_to_train(Config().replace({"dataset.validation": "none"}))
     assert off["train.keep"] == "last"
-    assert "train.keep" not in features._to_train(Config())
+    assert "train.keep" not in features._settings_to_train(Config())
 
 
 @pytest.mark.parametrize(

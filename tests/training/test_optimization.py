@@ -7,7 +7,6 @@ import tensorflow as tf
 import tiny
 
 from asc_tf.config import Augment, Config, Train
-from asc_tf.config.checks import without_effect
 from asc_tf.frontend import FrontendLayer
 from asc_tf.training import optimization
 from asc_tf.training.model_file import load_whole
@@ -27,7 +26,7 @@ def rates(settings: Train, steps: list[int], steps_per_epoch: int = 10) -> list[
     return [float(schedule(step)) for step in steps]
 
 
-def body_of(weights: np.ndarray) -> keras.Model:
+def get_body(weights: np.ndarray) -> keras.Model:
     """Softmax of the product of features `[batch, n]` and weights `[n, labels]`."""
     inputs = keras.Input((len(weights),))
     layer = keras.layers.Dense(
@@ -40,7 +39,7 @@ def body_of(weights: np.ndarray) -> keras.Model:
 
 def trainer_of(settings: Train, weights: np.ndarray, class_weights=None) -> Trainer:
     layer = FrontendLayer(8000, Config().frontend)
-    trainer = Trainer(layer, body_of(weights), Augment(), class_weights)
+    trainer = Trainer(layer, get_body(weights), Augment(), class_weights)
     schedule = learning_rate_schedule(settings, 10)
     made = optimization.optimizer(settings, schedule)
     made.build(trainer.trainable_variables)
@@ -87,7 +86,7 @@ def test_a_plateau_lowers_the_rate_when_keras_would(patience):
     )
     assert isinstance(schedule, PlateauSchedule)
     reference = keras.callbacks.ReduceLROnPlateau(factor=0.3, patience=patience)
-    model = body_of(np.ones((2, 3), np.float32))
+    model = get_body(np.ones((2, 3), np.float32))
     model.compile(keras.optimizers.SGD(0.1), loss="categorical_crossentropy")
     reference.set_model(model)
     reference.on_train_begin()
@@ -224,28 +223,6 @@ def test_averaged_weights_are_what_is_validated_and_saved(tmp_path):
     losses = [tiny.history(Workdir(tmp_path / n))[0] for n in ("run", "raw")]
     assert losses[0]["loss"] == losses[1]["loss"]
     assert losses[0]["val_loss"] != losses[1]["val_loss"]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "because"),
-    [
-        ("momentum", 0.5, "optimizer = adam"),
-        ("decay_rate", 0.5, "schedule = cosine"),
-        ("plateau_factor", 0.1, "schedule = cosine"),
-        ("plateau_patience", 1, "schedule = cosine"),
-        ("focal_gamma", 1.0, "loss = categorical_crossentropy"),
-    ],
-)
-def test_a_run_says_which_setting_of_training_changes_nothing(name, value, because):
-    said = without_effect(Config().replace({f"train.{name}": value}))
-    assert said == [f"train.{name} changes nothing with train.{because}"]
-
-
-def test_a_run_says_that_its_steps_take_the_place_of_its_epochs():
-    given = Config().replace({"train.steps": 100, "train.epochs": 3})
-    wanted = "train.epochs changes nothing with train.steps = 100"
-    assert without_effect(given) == [wanted]
-    assert not without_effect(Config().replace({"train.steps": 100}))
 
 
 @pytest.mark.parametrize(

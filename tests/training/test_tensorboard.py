@@ -35,7 +35,7 @@ def picture(tensor) -> np.ndarray:
 def test_curves_examples_and_mistakes_are_there_and_a_resumed_run_adds_to_them(
     corpus, tmp_path, monkeypatch, placement
 ):
-    monkeypatch.setattr(tensorboard, "PICTURES_EVERY", 2)
+    monkeypatch.setattr(tensorboard, "IMAGES_EVERY", 2)
     config = tiny.config(corpus, train__epochs=3, frontend__placement=placement)
     workdir = Workdir(tmp_path / "run")
     monkeypatch.setattr(tensorboard, "MAX_EXAMPLES", 3)
@@ -45,7 +45,7 @@ def test_curves_examples_and_mistakes_are_there_and_a_resumed_run_adds_to_them(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(tensorboard.Pictures, "on_epoch_begin", stop)
+        patch.setattr(tensorboard.ImageSummaries, "on_epoch_begin", stop)
         with pytest.raises(train.UserError, match="2 of 3 epochs"):
             train(config, workdir)
     train(config, workdir)
@@ -67,7 +67,7 @@ def test_pictures_change_nothing_in_a_run(corpus, tmp_path, monkeypatch):
     with_pictures, without = Workdir(tmp_path / "with"), Workdir(tmp_path / "without")
     train(config, with_pictures)
     for name in ("on_epoch_begin", "on_test_begin", "on_epoch_end"):
-        monkeypatch.setattr(tensorboard.Pictures, name, lambda *_, **__: None)
+        monkeypatch.setattr(tensorboard.ImageSummaries, name, lambda *_, **__: None)
     train(config, without)
     texts = [run.history_file.read_text() for run in (with_pictures, without)]
     assert texts[0] == texts[1]
@@ -82,7 +82,7 @@ def test_the_confusion_is_that_of_validation_alone(corpus, tmp_path, monkeypatch
         return np.zeros((1, 4, 4, 3), np.uint8)
 
     monkeypatch.setattr(tensorboard, "confusion_picture", draw)
-    monkeypatch.setattr(tensorboard, "PICTURES_EVERY", 1)
+    monkeypatch.setattr(tensorboard, "IMAGES_EVERY", 1)
     workdir = Workdir(tmp_path / "run")
     train(tiny.config(corpus, train__epochs=2), workdir)
     # Two clips of each label in validation, of one or two segments.
@@ -105,7 +105,7 @@ def test_a_confusion_matrix_has_labels_and_the_numbers_of_segments(monkeypatch):
         Figure, "draw", lambda self, *a: drawn.append(self) or draw(self, *a)
     )
     counts = np.array([[31, 0, 0], [1, 12, 0], [0, 0, 0]], "f")
-    shown = tensorboard.confusion_picture(counts, ("bus", "metro station", "tram"))
+    shown = tensorboard.draw_confusion_matrix(counts, ("bus", "metro station", "tram"))
     assert shown.dtype == np.uint8
     assert shown.shape[0] == 1 and shown.shape[3] == 3
     (axes,) = drawn[0].axes
@@ -121,10 +121,12 @@ def test_a_confusion_matrix_has_labels_and_the_numbers_of_segments(monkeypatch):
 def test_a_grid_shows_low_bands_below_and_time_to_the_right():
     features = np.zeros((3, 4, 5), np.float32)
     features[0, 3, 0] = 7.0  # Loudest: the lowest band of the last frame.
-    shown = tensorboard.grid(features)
+    shown = tensorboard.tile_features(features)
     assert shown.shape == (1, 2 * (5 + 2), 2 * (4 + 2), 1)
     first = shown[0, :5, :4, 0]
     assert first[4, 3] == 255
     assert first.sum() == 255
     assert (shown[0, 7:, 6:] == 255).all()
-    assert (tensorboard.grid(np.repeat(features[..., None], 2, axis=3)) == shown).all()
+    assert (
+        tensorboard.tile_features(np.repeat(features[..., None], 2, axis=3)) == shown
+    ).all()

@@ -382,7 +382,13 @@ def test_the_model_is_that_of_the_epoch_which_is_to_be_kept(
     saved: dict[str, list[int]] = {"best": [], "last": []}
     for keep, epochs in saved.items():
         state = RunState(Workdir(tmp_path), None, None, 0, keep=keep)
-        for name in ("_values", "_rate", "_follow_history", "_write_history", "_save"):
+        for name in (
+            "_read_values",
+            "_last_learning_rate",
+            "_follow_history",
+            "_write_history",
+            "_save",
+        ):
             monkeypatch.setattr(state, name, lambda: ())
         monkeypatch.setattr(
             state,
@@ -391,7 +397,7 @@ def test_the_model_is_that_of_the_epoch_which_is_to_be_kept(
         )
         for epoch, loss in enumerate(losses):
             state.on_epoch_end(epoch, {"val_loss": loss})
-        assert state.kept["epoch"] == epochs[-1]
+        assert state.saved_row["epoch"] == epochs[-1]
     assert saved == {"best": [1, 2], "last": [1, 2, 3]}
 
 
@@ -418,7 +424,7 @@ def test_a_damaged_checkpoint_is_named(corpus, finished, tmp_path):
 
 
 def test_a_loss_that_is_never_finite_ends_with_a_message(tmp_path):
-    state = SimpleNamespace(kept=None)
+    state = SimpleNamespace(saved_row=None)
     with pytest.raises(UserError, match="validation loss was never finite"):
         conclude(state, Workdir(tmp_path), 3)
 

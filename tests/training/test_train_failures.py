@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from processes import start_interruptible
 from test_train import assert_same_run
 
 from asc_tf.core import files
@@ -72,7 +73,7 @@ def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
         train(config, workdir)
     message = str(caught.value)
     assert "not finite in step 3 of epoch 2, at learning rate 0.0" in message
-    assert f"{workdir.checkpoint_file} keeps epoch 1" in message
+    assert f"{workdir.checkpoint_file} holds epoch 1" in message
     assert "train.clip_norm" in message
     assert [row["epoch"] for row in tiny.history(workdir)] == [1]
     for variable in load_whole(workdir.model_file).variables:
@@ -122,7 +123,7 @@ def test_a_rate_that_is_far_too_high_ends_with_a_message(corpus, tmp_path):
         train__warmup_epochs=0.0,
         train__weight_decay=10.0,
     )
-    with pytest.raises(UserError, match=r"not finite in step .*so nothing is kept"):
+    with pytest.raises(UserError, match=r"not finite in step .*so nothing is saved"):
         train(config, Workdir(tmp_path / "run"))
 
 
@@ -188,7 +189,7 @@ def test_arrays_on_a_full_disk_raise_one_error_and_print_nothing(monkeypatch):
 def test_event_files_that_fill_the_disk_are_told_from_memory_that_is_exhausted(
     tmp_path, message, kind, words
 ):
-    with pytest.raises(kind, match=words), tensorboard.checked_disk(tmp_path):
+    with pytest.raises(kind, match=words), tensorboard.check_disk(tmp_path):
         raise tf.errors.ResourceExhaustedError(None, None, message)
 
 
@@ -210,7 +211,7 @@ def test_what_stops_a_run_while_it_writes_is_not_said_to_be_kept(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint.RunState, "_write_history", stopped)
-    with pytest.raises(UserError, match="0 of 3 epochs are kept"):
+    with pytest.raises(UserError, match="0 of 3 epochs are saved"):
         train(tiny.config(corpus, train__epochs=3), Workdir(tmp_path / "run"))
 
 
@@ -233,7 +234,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_as_if_it_never_was(
     config_file, other = long
     workdir = Workdir(tmp_path / "stopped")
     command = [sys.executable, "-m", "asc_tf.cli", "train"]
-    process = subprocess.Popen(
+    process = start_interruptible(
         [*command, f"--config={config_file}", f"--workdir={workdir.path}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -247,7 +248,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_as_if_it_never_was(
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "Traceback" not in errors
-    done = int(re.search(r"interrupted; (\d+) of 15 epochs are kept", errors)[1])
+    done = int(re.search(r"interrupted; (\d+) of 15 epochs are saved", errors)[1])
     assert 0 < done < 15
     assert hidden_files(workdir) == []
     words = shlex.split(errors.strip().splitlines()[-1])

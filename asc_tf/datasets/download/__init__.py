@@ -1,7 +1,7 @@
-"""Make a folder of archives, whole or not at all.
+"""Installation of a corpus from its archives, complete or not at all.
 
-All work is done in a folder beside the one that is asked for, which takes that name
-when everything is in it. What a cut connection or a killed process has left there is
+All work is done in a staging folder beside the requested one, which takes the final
+name when it is complete. Work that a cut connection or a killed process left there is
 continued by the next run.
 """
 
@@ -9,11 +9,11 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import write_text
+from asc_tf.core.files import lock_file, write_text
 from asc_tf.datasets.download.fetching import Archive, Report, fetch
 from asc_tf.datasets.download.unpacking import (
     BrokenArchiveError,
@@ -25,13 +25,13 @@ from asc_tf.datasets.download.unpacking import (
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a folder is made of.
+    """Content of a corpus folder.
 
     Attributes:
-        archives: The archives.
-        unpacked_bytes: Size of their content, about.
-        download_bytes: Size of the archives, about.
-        strip: Whether a single folder around the content is left out.
+        archives: Archives to fetch and unpack.
+        unpacked_bytes: Approximate size of their content.
+        download_bytes: Approximate size of the archives.
+        strip: Whether to leave out a single folder around the content.
     """
 
     archives: Sequence[Archive]
@@ -51,32 +51,32 @@ def install(
     """Fetch and unpack archives into a new folder.
 
     Args:
-        plan: What to fetch.
-        folder: The folder to make; it may be there if it is empty.
-        name: What is fetched; another name does not continue this one's work.
-        check: Gets the unpacked folder before it takes its name; raises if it is not
-            what it should be.
-        report: Progress.
-        say: Gets a line on each archive that is done and on each attempt that failed.
+        plan: Content of the folder.
+        folder: Folder to create; it may exist if it is empty.
+        name: Name of the corpus; only work of the same name is continued.
+        check: Function that gets the unpacked folder before it takes its name, and
+            raises if its content is wrong.
+        report: Callback for the progress.
+        say: Callback for a line on each finished archive and each failed attempt.
 
     Raises:
         UsageError: If the folder is not empty.
-        UserError: If an archive cannot be had or is not what it should be, if there is
-            no room, or if another process is at it.
+        UserError: If an archive cannot be fetched or has the wrong content, if there is
+            no room, or if another process is downloading it.
     """
     check_free(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = staging_folder(folder, name)
+    staging = name_staging_folder(folder, name)
     staging.mkdir(exist_ok=True)
     unpacked = staging / "unpacked"
     unpacked.mkdir(exist_ok=True)
-    with _alone(staging):
+    with lock_file(staging / "lock", f"{staging}: another process is downloading it"):
         left = [each for each in plan.archives if not _is_done(each, staging)]
-        check_space(staging, _needed(plan, left, staging))
+        check_space(staging, _count_needed_bytes(plan, left, staging))
         for each in left:
             path = fetch(each, staging, report, say)
             _unpack(path, staging, plan)
-            write_text(_done_file(each, staging), _key(each))
+            write_text(_done_file(each, staging), _describe(each))
             path.unlink()
             say(f"{each.name}: fetched, checked and unpacked")
         try:
@@ -87,13 +87,13 @@ def install(
         shutil.rmtree(staging)
 
 
-def staging_folder(folder: Path, name: str) -> Path:
-    """Where the work on a folder is done until it is whole."""
+def name_staging_folder(folder: Path, name: str) -> Path:
+    """Name the folder in which the work is done until it is complete."""
     return folder.with_name(f".{folder.name}.{name}.partial")
 
 
 def check_free(folder: Path) -> None:
-    """Refuse a folder that could not become a corpus.
+    """Refuse a folder in which no corpus can be installed.
 
     Raises:
         UsageError: If it is a file, is not empty, or is a disk of its own.
@@ -109,10 +109,9 @@ def check_free(folder: Path) -> None:
 def _unpack(path: Path, staging: Path, plan: Plan) -> None:
     fresh = staging / "unpacking"
     shutil.rmtree(fresh, ignore_errors=True)
-    # Twice the stated size: what the authors say is rounded.
-    most = 2 * plan.unpacked_bytes
     try:
-        unpack(path, fresh, most)
+        # Twice the stated size, because the authors round it.
+        unpack(path, fresh, 2 * plan.unpacked_bytes)
     except BrokenArchiveError:
         path.unlink()
         shutil.rmtree(fresh, ignore_errors=True)
@@ -121,7 +120,7 @@ def _unpack(path: Path, staging: Path, plan: Plan) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _key(archive: Archive) -> str:
+def _describe(archive: Archive) -> str:
     return f"{archive.url} {archive.checksum}\n"
 
 
@@ -131,28 +130,16 @@ def _done_file(archive: Archive, staging: Path) -> Path:
 
 def _is_done(archive: Archive, staging: Path) -> bool:
     with contextlib.suppress(OSError):
-        return _done_file(archive, staging).read_text("utf-8") == _key(archive)
+        return _done_file(archive, staging).read_text("utf-8") == _describe(archive)
     return False
 
 
-def _needed(plan: Plan, left: Sequence[Archive], staging: Path) -> int:
-    """Bytes still to be written: the content, and beside it one archive at a time."""
+def _count_needed_bytes(plan: Plan, left: Sequence[Archive], staging: Path) -> int:
+    """Estimate the bytes still to be written: the content and one archive at a time."""
     if not left:
         return 0
     mean = plan.download_bytes / len(plan.archives)
     sizes = [each.size or mean for each in left]
-    whole = sum(each.size or mean for each in plan.archives)
-    there = sum(path.stat().st_size for path in staging.glob("*.part"))
-    return int(sum(sizes) / whole * plan.unpacked_bytes + max(sizes)) - there
-
-
-@contextlib.contextmanager
-def _alone(staging: Path) -> Iterator[None]:
-    import fcntl
-
-    with (staging / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{staging}: another process is downloading it") from error
-        yield
+    total = sum(each.size or mean for each in plan.archives)
+    fetched = sum(path.stat().st_size for path in staging.glob("*.part"))
+    return int(sum(sizes) / total * plan.unpacked_bytes + max(sizes)) - fetched

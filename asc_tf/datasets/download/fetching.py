@@ -1,7 +1,7 @@
-"""Fetch one file over HTTP, in as many attempts as the connection needs.
+"""Download of a file over HTTP, in as many attempts as the connection needs.
 
-What has arrived is kept in `NAME.part`, beside it in `NAME.part.json` what it is a part
-of. It is continued only where the server shows that it is still the same file.
+The bytes received so far are in `NAME.part`, and notes on the file in `NAME.part.json`
+beside it. A download is continued only if the server still has the same file.
 """
 
 import dataclasses
@@ -26,19 +26,19 @@ BLOCK = 2**18
 TIMEOUT = 60.0
 """Seconds without a byte after which a connection counts as cut."""
 ATTEMPTS = 5
-"""Attempts in a row that brought less than `PROGRESS` bytes, before giving up."""
+"""Most attempts in a row that bring less than `PROGRESS` bytes."""
 PROGRESS = 2**20
-LONGEST_PAUSE = 60.0
-AGAIN = (408, 425, 429, 500, 502, 503, 504)
-"""HTTP status codes that may pass."""
+MAX_PAUSE = 60.0
+TEMPORARY_STATUSES = (408, 425, 429, 500, 502, 503, 504)
+"""HTTP status codes after which another attempt may help."""
 
 Report = Callable[[str, int, int], None]
-"""Called with an archive's name, its bytes so far, and of all (0: unknown)."""
+"""Callback with an archive's name, its bytes so far, and its size (0: unknown)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """A file to fetch; `checksum` is MD5 or SHA-256 in hex or empty, size 0 unknown."""
+    """File to fetch; `checksum` (MD5 or SHA-256 in hex) and `size` may be missing."""
 
     name: str
     url: str
@@ -47,7 +47,7 @@ class Archive:
 
 
 class _CutError(Exception):
-    """The connection failed in a way that may pass; `pause` is what the server asks."""
+    """Temporary failure; `pause` is the server's request in seconds."""
 
     def __init__(self, reason: object, pause: float = 0.0) -> None:
         super().__init__(str(reason) or type(reason).__name__)
@@ -55,25 +55,25 @@ class _CutError(Exception):
 
 
 class _ChangedError(Exception):
-    """What is left of an earlier attempt cannot be continued."""
+    """The file on the server has changed, so that the download must begin again."""
 
 
 def fetch(
     archive: Archive, folder: Path, report: Report, say: Callable[[str], None]
 ) -> Path:
-    """Fetch one file, continuing what an earlier attempt has left in the folder.
+    """Fetch one file, continuing an earlier attempt in the same folder.
 
     Args:
-        archive: The file.
-        folder: Where to.
-        report: Progress.
-        say: Gets a line on each attempt that failed.
+        archive: File to fetch.
+        folder: Folder to write it to.
+        report: Callback for the progress.
+        say: Callback for a line on each failed attempt.
 
     Returns:
-        Its path; a file of this name in the folder is whole and checked.
+        Path of the file; a file of this name is always complete and checked.
 
     Raises:
-        UserError: If it cannot be had, or is not what the checksum or the size says.
+        UserError: If it cannot be fetched, or has another checksum or size.
     """
     path = folder / archive.name
     if path.is_file():
@@ -81,18 +81,18 @@ def fetch(
     part = path.with_name(f"{archive.name}.part")
     failures = 0
     while True:
-        before = _size(part)
+        before = _read_size(part)
         try:
             _transfer(archive, part, report)
             break
         except _CutError as error:
-            failures = 1 if _size(part) - before >= PROGRESS else failures + 1
+            failures = 1 if _read_size(part) - before >= PROGRESS else failures + 1
             if failures >= ATTEMPTS:
                 raise UserError(
                     f"{archive.url}: {error} ({failures} attempts); run the command "
                     "again to continue"
                 ) from error
-            pause = min(max(error.pause, 2.0 ** (failures - 1)), LONGEST_PAUSE)
+            pause = min(max(error.pause, 2.0 ** (failures - 1)), MAX_PAUSE)
             say(f"{archive.name}: {error}; again in {pause:g} s")
             time.sleep(pause)
     _check(archive, part)
@@ -101,21 +101,21 @@ def fetch(
     return path
 
 
-def _size(path: Path) -> int:
+def _read_size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
 def _check(archive: Archive, part: Path) -> None:
-    """Remove what is not as published."""
+    """Remove a file without the published size and checksum, and refuse it."""
     problem = ""
-    if archive.size and _size(part) != archive.size:
-        problem = f"{_size(part):,} bytes, expected {archive.size:,}"
+    if archive.size and _read_size(part) != archive.size:
+        problem = f"{_read_size(part):,} bytes, expected {archive.size:,}"
     elif archive.checksum:
         kind = {32: "md5", 64: "sha256"}[len(archive.checksum)]
         with part.open("rb") as stream:
-            found = hashlib.file_digest(stream, kind).hexdigest()
-        if found != archive.checksum.lower():
-            problem = f"{kind} {found}, expected {archive.checksum.lower()}"
+            checksum = hashlib.file_digest(stream, kind).hexdigest()
+        if checksum != archive.checksum.lower():
+            problem = f"{kind} {checksum}, expected {archive.checksum.lower()}"
     if problem:
         part.unlink()
         _notes_file(part).unlink(missing_ok=True)
@@ -126,12 +126,12 @@ def _check(archive: Archive, part: Path) -> None:
 
 
 def _transfer(archive: Archive, part: Path, report: Report) -> None:
-    """Bring the part file to its full size, or as far as the connection lasts."""
+    """Download the rest of the file, as far as the connection lasts."""
     try:
         notes = _read_notes(archive, part)
-        if notes.get("total") and _size(part) == notes["total"]:
+        if notes.get("total") and _read_size(part) == notes["total"]:
             return
-        response = _open(archive.url, _size(part) if notes else 0, notes)
+        response = _open(archive.url, _read_size(part) if notes else 0, notes)
     except _ChangedError:
         notes = {}
         response = _open(archive.url, 0, notes)
@@ -145,17 +145,17 @@ def _transfer(archive: Archive, part: Path, report: Report) -> None:
                     "it has been replaced"
                 )
             _begin(archive, part, response, total)
-        check_space(part.parent, total - _size(part))
+        check_space(part.parent, total - _read_size(part))
         with part.open("ab") as stream:
             while block := _read(response):
                 stream.write(block)
                 report(archive.name, stream.tell(), total)
-    if total and _size(part) != total:
-        raise _CutError(f"cut off after {_size(part):,} of {total:,} bytes")
+    if total and _read_size(part) != total:
+        raise _CutError(f"cut off after {_read_size(part):,} of {total:,} bytes")
 
 
 def _begin(archive: Archive, part: Path, response: Any, total: int) -> None:
-    """Note what it is that the part file will be a part of."""
+    """Begin a new part file, with notes on the file that it belongs to."""
     part.unlink(missing_ok=True)
     etag = response.headers.get("ETag") or ""
     validator = "" if etag.startswith("W/") else etag
@@ -169,22 +169,22 @@ def _notes_file(part: Path) -> Path:
 
 
 def _read_notes(archive: Archive, part: Path) -> dict[str, Any]:
-    """What the part file is a part of; empty where that is not known for sure."""
+    """Read the notes on the part file; empty if it cannot be continued safely."""
     try:
         notes = json.loads(_notes_file(part).read_text("utf-8"))
-        known = notes["total"] and (notes["validator"] or archive.checksum)
-        same = notes["url"] == archive.url and 0 < _size(part) <= notes["total"]
+        is_known = notes["total"] and (notes["validator"] or archive.checksum)
+        is_same = notes["url"] == archive.url and 0 < _read_size(part) <= notes["total"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return notes if known and same and "etag" in notes else {}
+    return notes if is_known and is_same and "etag" in notes else {}
 
 
 def _open(url: str, offset: int, notes: dict[str, Any]) -> Any:
-    """Ask for a file from `offset` on; the answer may begin at 0 with status 200.
+    """Request a file from `offset` on; the response may begin at 0 with status 200.
 
     Raises:
-        _ChangedError: If the server continues another file than the one begun.
-        _CutError: If asking again may help.
+        _ChangedError: If the server has another file than the one begun.
+        _CutError: If another attempt may help.
         UserError: If it will not.
     """
     request = urllib.request.Request(url)
@@ -198,7 +198,7 @@ def _open(url: str, offset: int, notes: dict[str, Any]) -> Any:
     except urllib.error.HTTPError as error:
         if error.code == 416 and offset:
             raise _ChangedError from error
-        if error.code in AGAIN:
+        if error.code in TEMPORARY_STATUSES:
             wait = error.headers.get("Retry-After") or ""
             pause = float(wait) if wait.isdecimal() else 0.0
             raise _CutError(f"HTTP {error.code} {error.reason}", pause) from error
@@ -208,21 +208,21 @@ def _open(url: str, offset: int, notes: dict[str, Any]) -> Any:
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise _CutError(getattr(error, "reason", error)) from error
-    if response.status == 206 and not _continues(response, offset, notes):
+    if response.status == 206 and not _is_continuation(response, offset, notes):
         response.close()
         raise _ChangedError
     return response
 
 
-def _continues(response: Any, offset: int, notes: dict[str, Any]) -> bool:
-    """Whether the answer is the rest of the very file that was begun."""
+def _is_continuation(response: Any, offset: int, notes: dict[str, Any]) -> bool:
+    """Check whether the response is the rest of the file that was begun."""
     pattern = r"bytes (\d+)-(\d+)/(\d+|\*)"
     match = re.fullmatch(pattern, response.headers.get("Content-Range") or "")
     if not offset or not match or int(match[1]) != offset:
         return False
     etag = response.headers.get("ETag") or ""
-    same = not etag or not notes["etag"] or etag == notes["etag"]
-    return same and match[3] in ("*", str(notes["total"]))
+    is_same = not etag or not notes["etag"] or etag == notes["etag"]
+    return is_same and match[3] in ("*", str(notes["total"]))
 
 
 def _read(response: Any) -> bytes:

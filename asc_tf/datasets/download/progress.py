@@ -1,4 +1,4 @@
-"""Show how far a download is: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a download: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import importlib.util
@@ -7,22 +7,22 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 STEP = 10
-"""Per cent between two plain lines; where the size is not known, 100 MB."""
+"""Percentage between two plain lines; 100 MB if the size is not known."""
 
 
 class Progress(Protocol):
-    """What a download tells."""
+    """Receiver of a download's progress."""
 
     def report(self, name: str, done: int, total: int) -> None:
-        """Bytes of a file so far, and of all (0: unknown)."""
+        """Show the bytes of a file so far, and its size (0: unknown)."""
 
     def say(self, line: str) -> None:
-        """A line of text."""
+        """Show a line of text."""
 
 
 @contextlib.contextmanager
-def reporter() -> Iterator[Progress]:
-    """The kind of progress that fits where stderr goes."""
+def show_progress() -> Iterator[Progress]:
+    """Show progress on stderr, as a bar if it is a terminal."""
     if not sys.stderr.isatty() or importlib.util.find_spec("tqdm") is None:
         yield _Lines()
         return
@@ -59,7 +59,7 @@ class _Bar:
         if name != self._name:
             self.close()
             self._name = name
-            # `initial`: what an earlier run has brought does not count as speed.
+            # `initial`, so that the bytes of an earlier run do not count as speed.
             self._bar = tqdm(
                 desc=name,
                 initial=done,

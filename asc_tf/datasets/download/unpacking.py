@@ -1,4 +1,4 @@
-"""Unpack an archive of unknown origin without letting it do harm.
+"""Safe unpacking of zip and tar archives of unknown origin.
 
 Nothing is written outside the folder; links, devices, absolute names and `..` are
 refused, and so is more than the stated number of bytes.
@@ -7,18 +7,17 @@ refused, and so is more than the stated number of bytes.
 import contextlib
 import lzma
 import os
+import platform
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import NoReturn
 
 from asc_tf.core.errors import UserError
 
-BLOCK = 2**20
 _BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -30,108 +29,93 @@ _BROKEN = (
 
 
 class BrokenArchiveError(UserError):
-    """The archive cannot be unpacked, however often one tries."""
+    """The archive cannot be unpacked; trying again does not help."""
 
 
-def unpack(archive: Path, folder: Path, most: int) -> int:
+def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
     """Unpack a zip or tar archive into a folder.
 
     Args:
-        archive: The archive; its content tells its kind, not its name.
-        folder: Where to; created if missing. What is there already is replaced.
-        most: Bytes that the content may have in all.
-
-    Returns:
-        The bytes written.
+        archive: Archive file; its content tells its kind, not its name.
+        folder: Target folder, created if missing. Files of the same name are replaced.
+        max_bytes: Largest size of the whole content in bytes.
 
     Raises:
-        BrokenArchiveError: Naming the archive and the member, if it is no sound
-            archive, holds what is refused, or holds more than `most`.
-        UserError: If the disk is too small for it.
+        BrokenArchiveError: Naming the archive and the member, if the archive is
+            damaged, has a member that is refused, or holds more than `max_bytes`.
+        UserError: If the disk is too small, or this Python too old for tar archives.
     """
-    written = 0
     try:
-        for name, size, source in _members(archive, most):
-            target = folder / _checked(archive, name)
-            if source is None:
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            written += size
-            _check_size(archive, written, most)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _write(archive, name, source, target, size)
+        if zipfile.is_zipfile(archive):
+            _unpack_zip(archive, folder, max_bytes)
+        elif tarfile.is_tarfile(archive):
+            _unpack_tar(archive, folder, max_bytes)
+        else:
+            raise BrokenArchiveError(f"{archive}: neither a zip nor a tar archive")
     except (*_BROKEN, RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise BrokenArchiveError(f"{archive}: cannot be unpacked: {error}") from error
-    return written
 
 
-_Members = Iterator[tuple[str, int, IO[bytes] | None]]
-
-
-def _members(archive: Path, most: int) -> _Members:
-    """Name, size and content of each file; None as the content of a folder."""
-    if zipfile.is_zipfile(archive):
-        return _zip_members(archive, most)
-    if tarfile.is_tarfile(archive):
-        return _tar_members(archive)
-    raise BrokenArchiveError(f"{archive}: neither a zip nor a tar archive")
-
-
-def _zip_members(archive: Path, most: int) -> _Members:
+def _unpack_zip(archive: Path, folder: Path, max_bytes: int) -> None:
     with zipfile.ZipFile(archive) as stream:
         members = [each for each in stream.infolist() if not _is_litter(each.filename)]
-        # A zip archive says first what is in it: it is refused before any is written.
-        for each in members:
-            _checked(archive, each.filename)
-            kind = stat.S_IFMT(each.external_attr >> 16)
+        # A zip archive lists its content: check all of it before anything is written.
+        for member in members:
+            _check_name(archive, member.filename)
+            kind = stat.S_IFMT(member.external_attr >> 16)
             if kind and not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-                raise _refused(archive, each.filename, "a link or a device")
-        whole = sum(each.file_size for each in members)
-        _check_size(archive, whole, most)
-        check_space(archive.parent, whole)
-        for each in members:
-            if each.is_dir():
-                yield each.filename, 0, None
-                continue
-            with stream.open(each) as source:
-                yield each.filename, each.file_size, source
+                _refuse(archive, member.filename, "a link or a device")
+        total = sum(member.file_size for member in members)
+        _check_size(archive, total, max_bytes)
+        check_space(archive.parent, total)
+        for member in members:
+            path = Path(stream.extract(member, folder))
+            if path.is_file() and path.stat().st_size != member.file_size:
+                raise BrokenArchiveError(
+                    f"{archive}: {member.filename!r} is not of its stated size"
+                )
 
 
-def _tar_members(archive: Path) -> _Members:
+def _unpack_tar(archive: Path, folder: Path, max_bytes: int) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise UserError(
+            f"{archive}: unpacking a tar archive safely needs Python 3.11.4 or newer, "
+            f"and this is {platform.python_version()}; install a newer 3.11, and give "
+            "the same command again"
+        )
+    total = 0
     with tarfile.open(archive, "r:*") as stream:
-        for each in stream:
-            if _is_litter(each.name):
+        for member in stream:
+            if _is_litter(member.name):
                 continue
-            if not each.isreg() and not each.isdir():
-                raise _refused(archive, each.name, "a link or a device")
-            if each.isdir():
-                yield each.name, 0, None
-                continue
-            source = stream.extractfile(each)
-            assert source is not None
-            with source:
-                yield each.name, each.size, source
+            _check_name(archive, member.name)
+            # The filter would accept a link within the folder, which `merge` moves.
+            if not member.isreg() and not member.isdir():
+                _refuse(archive, member.name, "a link or a device")
+            total += member.size
+            _check_size(archive, total, max_bytes)
+            stream.extract(member, folder, set_attrs=False, filter="data")
 
 
-def _check_size(archive: Path, size: int, most: int) -> None:
-    if size > most:
+def _check_size(archive: Path, size: int, max_bytes: int) -> None:
+    if size > max_bytes:
         raise BrokenArchiveError(
-            f"{archive}: refused: it holds {size:,} bytes or more, and {most:,} are "
-            "the most that this corpus may have"
+            f"{archive}: refused: it holds {size:,} bytes or more, and this corpus may "
+            f"have {max_bytes:,} at most"
         )
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Refuse work that a disk has no room for.
+    """Refuse work for which the disk has no room.
 
     Args:
-        folder: A folder on the disk.
-        needed: Bytes.
+        folder: Folder on the disk.
+        needed: Bytes to be written.
 
     Raises:
-        UserError: Saying how much is needed and how much is free.
+        UserError: If there is no room, saying how much is needed and how much is free.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -142,47 +126,32 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def _is_litter(name: str) -> bool:
-    """Whether a file is what macOS leaves in archives."""
+    """Check whether a file is one of those that macOS adds to archives."""
     parts = PurePosixPath(name).parts
     last = parts[-1] if parts else ""
     return "__MACOSX" in parts or last == ".DS_Store" or last.startswith("._")
 
 
-def _checked(archive: Path, name: str) -> PurePosixPath:
-    """The name, if it can only lead into the folder."""
+def _check_name(archive: Path, name: str) -> None:
+    """Refuse a name that could lead out of the folder, on this system or another."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise _refused(archive, name, "a name that leads out of the folder")
+        _refuse(archive, name, "a name that leads out of the folder")
     if "\\" in name or "\0" in name or (path.parts and path.parts[0][1:2] == ":"):
-        raise _refused(archive, name, "a name that means different things elsewhere")
-    return path
+        _refuse(archive, name, "a name that means different things elsewhere")
 
 
-def _refused(archive: Path, name: str, reason: str) -> BrokenArchiveError:
-    return BrokenArchiveError(f"{archive}: refused: {name!r} is {reason}")
-
-
-def _write(
-    archive: Path, name: str, source: IO[bytes], target: Path, size: int
-) -> None:
-    left = size
-    with target.open("wb") as stream:
-        while block := source.read(min(BLOCK, left + 1)):
-            left -= len(block)
-            if left < 0:
-                break
-            stream.write(block)
-    if left:
-        raise BrokenArchiveError(f"{archive}: {name!r} is not of its stated size")
+def _refuse(archive: Path, name: str, reason: str) -> NoReturn:
+    raise BrokenArchiveError(f"{archive}: refused: {name!r} is {reason}")
 
 
 def merge(source: Path, target: Path, strip: bool) -> None:
-    """Move what is in one folder into another, replacing files of the same name.
+    """Move the content of a folder into another one; files of the same name go.
 
     Args:
-        source: The folder that is emptied.
-        target: The folder that receives; on the same disk.
-        strip: Whether a single folder around everything is left out.
+        source: Folder to move from; it is removed.
+        target: Folder to move into, on the same disk.
+        strip: Whether to leave out a single folder around everything.
     """
     inside = list(source.iterdir())
     if strip and len(inside) == 1 and inside[0].is_dir():

@@ -1,18 +1,17 @@
-"""Synthetic scenes: a small corpus for acoustic scene classification, made here.
+"""Synthetic scenes: a small corpus for acoustic scene classification.
 
-Locations, takes, devices and file names are those of the TAU Urban Acoustic Scenes
-corpora in miniature: a location belongs to one scene and one city, and all devices
-record the same performance at the same time. What tells the scenes apart are events and
-how they unfold in time; the mean spectra overlap by design.
+It is a miniature of the TAU Urban Acoustic Scenes corpora, with the same kind of
+locations, takes, devices and file names: a location belongs to one scene and one city,
+and all devices record the same performance at the same time. The scenes differ in their
+events and in how these unfold in time; the mean spectra overlap by design.
 
-A quarter of the locations of every scene is held out as the test split, where one more
-device records that is never heard in training. The same settings give the same corpus,
-as far as platforms agree in the last bits of sines and Fourier transforms.
+A quarter of the locations of every scene is the test split, which has one more device
+than the training split. The same settings give the same corpus, as far as platforms
+agree in the last bits of sines and Fourier transforms.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asc_tf.core.files import format_csv
 from asc_tf.datasets.synthetic import scenes as scenes
 from asc_tf.datasets.synthetic.sounds import RATE, Wave
 
@@ -37,7 +37,7 @@ _FORMAT = "asc_tf synthetic scenes 1"
 
 @dataclass(frozen=True)
 class _Settings:
-    """All that the content of the corpus depends on."""
+    """Settings that the content of the corpus depends on."""
 
     seed: int
     locations: int
@@ -56,7 +56,7 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Clip:
-    """One file of the corpus; scene, location and take are counted from 0."""
+    """File of the corpus; scene, location and take are counted from 0."""
 
     scene: int
     location: int
@@ -65,7 +65,7 @@ class _Clip:
     split: str
 
     def row(self, locations: int) -> dict[str, str]:
-        """Its row in meta.csv, with `locations` per scene."""
+        """Make the row of meta.csv, with `locations` per scene."""
         label = SCENES[self.scene]
         city = CITIES[(self.scene + self.location) % len(CITIES)]
         identifier = f"{city}-{self.scene * locations + self.location}"
@@ -86,42 +86,43 @@ def write_scenes(
     """Write the synthetic scenes to a folder, unless they are there already.
 
     Args:
-        directory: the corpus folder; created if missing.
-        seed: 0 or more; another seed gives other locations and performances.
-        locations: per scene, 2 or more; a quarter of them is the test split.
-        takes: performances per location, each recorded by all devices.
-        seconds: length of every clip, 0.5 to 60.
-        progress: called after each file with the number of files written and of all.
+        directory: Folder of the corpus; created if missing.
+        seed: Random seed, 0 or more, of locations and performances.
+        locations: Locations per scene, 2 or more; a quarter of them is the test split.
+        takes: Performances per location, each recorded by all devices.
+        seconds: Duration of every clip in seconds, 0.5 to 60.
+        progress: Callback after each file with the number of files written and of all.
 
     Returns:
-        The path of `meta.csv`. It is written last: where it is, the corpus is complete.
+        Path of `meta.csv`, which is written last: if it exists, the corpus is complete.
 
     Raises:
-        ValueError: a setting is out of its range, or `directory` holds files that this
-            function did not write. Nothing is changed then.
+        ValueError: If a setting is out of its range, or `directory` holds files that
+            this function did not write. Nothing is changed then.
     """
     directory = Path(directory)
     settings = _Settings(seed, locations, takes, float(seconds))
-    clips = list(_clips(settings))
+    clips = list(_list_clips(settings))
     meta = directory / "meta.csv"
-    present = _own_files(directory)
-    if _read_settings(directory) == settings and present >= _names(settings):
+    present = _list_own_files(directory)
+    if _read_settings(directory) == settings and present >= _list_names(settings):
         return meta
     _remove(directory, present)
     (directory / "audio").mkdir(parents=True, exist_ok=True)
     _write(directory / "settings.json", _describe(settings))
-    for done, (clip, waveform) in enumerate(_recordings(clips, settings), start=1):
+    for done, (clip, waveform) in enumerate(_record_clips(clips, settings), start=1):
         device = scenes.DEVICES[clip.device]
         path = directory / clip.row(locations)["path"]
-        _write(path, _wav(waveform, device))
+        _write(path, _encode_wav(waveform, device))
         if progress is not None:
             progress(done, len(clips))
-    _write(meta, _table([clip.row(locations) for clip in clips]))
+    rows = (clip.row(locations) for clip in clips)
+    _write(meta, format_csv(COLUMNS, rows).encode())
     return meta
 
 
-def _clips(settings: _Settings) -> Iterator[_Clip]:
-    """All clips; those of one performance follow each other."""
+def _list_clips(settings: _Settings) -> Iterator[_Clip]:
+    """List all clips; those of one performance follow each other."""
     held_out = max(1, round(settings.locations / 4))
     for scene in range(len(SCENES)):
         for location in range(settings.locations):
@@ -134,33 +135,35 @@ def _clips(settings: _Settings) -> Iterator[_Clip]:
                     yield _Clip(scene, location, take, device, split)
 
 
-def _recordings(
+def _record_clips(
     clips: list[_Clip], settings: _Settings
 ) -> Iterator[tuple[_Clip, Wave]]:
-    """Each clip with its waveform `[samples, channels]`."""
+    """Synthesise each clip: waveform `[samples, channels]`."""
     size = 2 * round(settings.seconds * RATE / 2)
-    here, now = None, None
+    current_place, current_take = None, None
     for clip in clips:
         place = (settings.seed, clip.scene, clip.location)
-        if place != here:
-            here, now = place, None
+        if place != current_place:
+            current_place, current_take = place, None
             scene = scenes.SCENES[SCENES[clip.scene]]
-            location = scenes.locate(scene, size, _generator(*place))
-        if clip.take != now:
-            now = clip.take
-            sound = scenes.perform(location, size, _generator(*place, 1, now))
-        ear = TEST_DEVICES.index(clip.device)
-        rng = _generator(*place, 2, now, ear)
-        yield clip, scenes.record(sound, size, scenes.DEVICES[clip.device], rng)
+            location = scenes.locate(scene, size, _make_generator(*place))
+        if clip.take != current_take:
+            current_take = clip.take
+            rng = _make_generator(*place, 1, clip.take)
+            performance = scenes.perform(location, size, rng)
+        device = scenes.DEVICES[clip.device]
+        device_id = TEST_DEVICES.index(clip.device)
+        rng = _make_generator(*place, 2, clip.take, device_id)
+        yield clip, scenes.record(performance, size, device, rng)
 
 
-def _generator(*numbers: int) -> np.random.Generator:
-    """A generator that depends on these numbers only."""
+def _make_generator(*numbers: int) -> np.random.Generator:
+    """Make a generator that depends on these numbers only."""
     return np.random.default_rng(np.random.SeedSequence(numbers))
 
 
-def _wav(waveform: Wave, device: scenes.Device) -> bytes:
-    """A PCM WAV file of `[samples, channels]` in [-1, 1]."""
+def _encode_wav(waveform: Wave, device: scenes.Device) -> bytes:
+    """Encode a waveform `[samples, channels]` in [-1, 1] as a PCM WAV file."""
     width = device.sample_width
     integers = np.rint(waveform * (2 ** (8 * width - 1) - 1)).astype("<i4")
     file = io.BytesIO()
@@ -172,22 +175,13 @@ def _wav(waveform: Wave, device: scenes.Device) -> bytes:
     return file.getvalue()
 
 
-def _table(rows: list[dict[str, str]]) -> bytes:
-    """The rows as comma separated values with a header."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue().encode()
-
-
 def _describe(settings: _Settings) -> bytes:
-    """The content of settings.json."""
+    """Make the content of settings.json."""
     return json.dumps({"format": _FORMAT, **asdict(settings)}, indent=2).encode()
 
 
 def _read_settings(directory: Path) -> _Settings | None:
-    """The settings of the corpus in `directory`, None if there is none of ours."""
+    """Read the settings of the corpus in `directory`; None if there is none of ours."""
     try:
         content = json.loads((directory / "settings.json").read_bytes())
         return _Settings(**content) if content.pop("format") == _FORMAT else None
@@ -195,41 +189,41 @@ def _read_settings(directory: Path) -> _Settings | None:
         return None
 
 
-def _names(settings: _Settings) -> set[str]:
-    """All files of a corpus, relative to its folder."""
-    audio = {clip.row(settings.locations)["path"] for clip in _clips(settings)}
+def _list_names(settings: _Settings) -> set[str]:
+    """List all files of a corpus, relative to its folder."""
+    audio = {clip.row(settings.locations)["path"] for clip in _list_clips(settings)}
     return {"settings.json", "meta.csv"} | audio
 
 
-def _own_files(directory: Path) -> set[str]:
-    """The files in `directory`, which must all be ours.
+def _list_own_files(directory: Path) -> set[str]:
+    """List the files in `directory`, which must all be files of a corpus of ours.
 
-    Ours are the files that the settings found there call for, whole or half written.
+    These are the files that belong to the settings in the folder, complete or not.
     """
-    found = {
+    present = {
         path.relative_to(directory).as_posix()
         for path in directory.rglob("*")
         if path.is_symlink() or not path.is_dir()
     }
     settings = _read_settings(directory)
-    own = _names(settings) if settings else set()
+    own = _list_names(settings) if settings else set()
     own |= {name + ".part" for name in own | {"settings.json"}}
-    if foreign := sorted(found - own):
+    if foreign := sorted(present - own):
         raise ValueError(
             f"{directory} holds files that are not part of a synthetic corpus, such as "
             f"{foreign[0]}; choose an empty or new directory"
         )
-    return found
+    return present
 
 
 def _remove(directory: Path, names: set[str]) -> None:
-    """Delete these files, first the one that says the corpus is complete."""
+    """Delete files, meta.csv first, which says that the corpus is complete."""
     for name in sorted(names - {"settings.json"}, key=lambda name: name != "meta.csv"):
         (directory / name).unlink()
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name first, so that it is never half there."""
+    """Write a file under a temporary name first, so that it is never incomplete."""
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)
     os.replace(part, path)

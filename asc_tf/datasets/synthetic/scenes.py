@@ -1,10 +1,10 @@
-"""From a scene to what a device records of it: location -> performance -> device.
+"""Synthesis of a recording: scene -> location -> performance -> device.
 
-A location draws its own noise bed, hum, room, level and event rates. A performance is
-what happens there during one take, with the room applied. It stays a spectrum until a
-device records it, so that a device's response is a product and its sample rate is the
-length of the inverse transform. Both treat the clip as periodic: it begins in the
-middle of a scene, with earlier events still ringing.
+A location has its own noise bed, hum, room, level and event rates. A performance has
+the events of one take, with the room applied. It is a spectrum until a device records
+it, so that a device's response is a product and its sample rate is the length of the
+inverse transform. Both treat the clip as periodic: it begins in the middle of a scene,
+with earlier events still ringing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Spectrum = NDArray[np.complex128]
 
 @dataclass(frozen=True)
 class Scene:
-    """What the locations of one scene have in common.
+    """Common properties of the locations of a scene.
 
     Attributes:
-        tilt: usual slope of the noise bed, dB per octave.
-        reverberation: shortest and longest decay of its rooms by 60 dB, seconds.
-        rates: events per second, by sound.
+        tilt: Usual slope of the noise bed in dB per octave.
+        reverberation: Shortest and longest decay of its rooms by 60 dB in seconds.
+        rates: Events per second, by sound.
     """
 
     tilt: float
@@ -38,17 +38,17 @@ class Scene:
 
 @dataclass(frozen=True)
 class Device:
-    """A recorder.
+    """Recording device.
 
     Attributes:
-        sample_rate: of its files, Hz.
+        sample_rate: Sample rate of its files in Hz.
         channels: 1, or 2 for stereo.
-        sample_width: bytes per sample of its PCM files.
-        band: lower and upper limit of its response, Hz.
-        tilt: slope of its response, dB per octave.
-        peaks: resonances an octave wide, as (centre in Hz, gain in dB).
-        noise: its own noise, dB re full scale.
-        drive: 1 saturates at full scale; more compresses earlier.
+        sample_width: Bytes per sample of its PCM files.
+        band: Lower and upper limit of its response in Hz.
+        tilt: Slope of its response in dB per octave.
+        peaks: Resonances an octave wide, as (centre in Hz, gain in dB).
+        noise: Level of its own noise in dB re full scale.
+        drive: Saturation; 1 saturates at full scale, more compresses earlier.
     """
 
     sample_rate: int
@@ -63,16 +63,16 @@ class Device:
 
 @dataclass(frozen=True)
 class Location:
-    """One place: all that its takes share.
+    """Common properties of the takes of a location.
 
     Attributes:
-        bed: gain of its noise bed, about 1 at 1 kHz, `[bins]`.
-        sway: depth of the slow modulation of the bed, dB.
-        hum: frequency in Hz, and amplitude where the peak of an event is about 3.
-        room: response of the room at two microphones, `[2, bins]`.
-        level: rms of its recordings, dB re full scale.
-        rates: events per second, by sound.
-        pitches: pitch factor, by sound.
+        bed: Gain of its noise bed, about 1 at 1 kHz, `[bins]`.
+        sway: Depth of the slow modulation of the bed in dB.
+        hum: Frequency in Hz, and amplitude where the peak of an event is about 3.
+        room: Response of the room at two microphones, `[2, bins]`.
+        level: RMS of its recordings in dB re full scale.
+        rates: Events per second, by sound.
+        pitches: Pitch factor, by sound.
     """
 
     bed: Wave
@@ -85,7 +85,7 @@ class Location:
 
 
 # Neighbours (metro, tram and bus; airport and shopping mall; street and square) share
-# most of their sounds and differ in how often these are heard.
+# most of their sounds and differ in the rates of these sounds.
 _HALL, _STREET, _VEHICLE = (0.9, 2.2), (0.2, 1.0), (0.15, 0.5)
 SCENES = {
     "airport": Scene(
@@ -227,10 +227,11 @@ def locate(scene: Scene, size: int, rng: np.random.Generator) -> Location:
 
 
 def perform(location: Location, size: int, rng: np.random.Generator) -> Spectrum:
-    """One take of `size` samples at `RATE`: its spectrum at two microphones.
+    """Synthesise one take of `size` samples at `RATE`.
 
     Returns:
-        `[2, bins]`, scaled so that the waveform has the level of the location.
+        Spectrum at two microphones, `[2, bins]`, scaled so that the waveform has the
+        level of the location.
     """
     dry = np.zeros(size)
     for sound, rate in location.rates.items():
@@ -248,26 +249,28 @@ def perform(location: Location, size: int, rng: np.random.Generator) -> Spectrum
 
 
 def record(
-    scene: Spectrum, size: int, device: Device, rng: np.random.Generator
+    performance: Spectrum, size: int, device: Device, rng: np.random.Generator
 ) -> Wave:
-    """What `device` makes of a performance of `size` samples at `RATE`.
+    """Record a performance of `size` samples at `RATE` with a device.
 
     Returns:
         Waveform `[samples, channels]` within (-1, 1), at the device's sample rate.
     """
-    heard = scene if device.channels == 2 else scene.mean(axis=0, keepdims=True)
-    heard = heard * _response(device, size)
+    spectrum = performance
+    if device.channels == 1:
+        spectrum = spectrum.mean(axis=0, keepdims=True)
+    spectrum = spectrum * _response(device, size)
     length = round(size * device.sample_rate / RATE)
-    waveform = np.fft.irfft(heard, length) * (length / size)
+    waveform = np.fft.irfft(spectrum, length) * (length / size)
     waveform += _linear(device.noise) * rng.standard_normal(waveform.shape, np.float32)
     return np.tanh(device.drive * waveform).T / device.drive
 
 
 def _bed(location: Location, size: int, rng: np.random.Generator) -> Spectrum:
-    """The noise and hum of a location during one take, `[2, bins]`."""
+    """Synthesise noise and hum of a location during one take: `[2, bins]`."""
     grains = rng.standard_normal((2, location.bed.size, 2)) * np.sqrt(size / 2)
     noise = grains.view(np.complex128)[..., 0] * location.bed
-    sway = _linear(location.sway * sounds.slow(rng, size, 1.5))
+    sway = _linear(location.sway * sounds.draw_curve(rng, size, 1.5))
     frequency, loudness = location.hum
     hum = np.zeros(size)
     for order in range(1, 4):
@@ -277,7 +280,7 @@ def _bed(location: Location, size: int, rng: np.random.Generator) -> Spectrum:
 
 
 def _room(frequency: Wave, reverberation: float, rng: np.random.Generator) -> Spectrum:
-    """Direct sound, then noise that decays by 60 dB in `reverberation` seconds."""
+    """Draw a room: direct sound, then noise that decays by 60 dB in that time."""
     size = 2 * (frequency.size - 1)
     time = np.arange(size) / RATE
     tail = rng.standard_normal((2, size)) * 10 ** (-3 * time / reverberation)
@@ -287,7 +290,7 @@ def _room(frequency: Wave, reverberation: float, rng: np.random.Generator) -> Sp
 
 @lru_cache(maxsize=8)
 def _response(device: Device, size: int) -> Wave:
-    """Gain of a device in each bin of a spectrum of `size` samples."""
+    """Compute the gain of a device in each bin of a spectrum of `size` samples."""
     frequency = np.fft.rfftfreq(size, 1 / RATE)
     low, high = device.band
     gain = _slope(frequency, device.tilt)
@@ -298,16 +301,16 @@ def _response(device: Device, size: int) -> Wave:
 
 
 def _slope(frequency: Wave, tilt: float) -> Wave:
-    """`tilt` dB per octave, 0 dB at 1 kHz, in dB."""
+    """Compute a slope of `tilt` dB per octave, 0 dB at 1 kHz, in dB."""
     return tilt * np.log2((frequency + 10) / 1_000)
 
 
 def _bump(frequency: Wave, centre: float, decibels: float) -> Wave:
-    """A peak or dip an octave wide, in dB."""
+    """Compute a peak or dip an octave wide, in dB."""
     octaves = np.log2((frequency + 1) / centre)
     return decibels * np.exp(-4 * np.log(2) * octaves**2)
 
 
 def _linear(decibels: Wave | float) -> Wave:
-    """Decibels to a factor."""
+    """Convert decibels to a factor."""
     return np.asarray(10 ** (np.asarray(decibels) / 20))

@@ -1,9 +1,9 @@
-"""The sounds that synthetic scenes are made of.
+"""Sounds of the synthetic scenes.
 
 Every sound is a function of a random generator and a pitch factor (1 is its usual
 pitch; a location gives each of its sounds a pitch of its own). It returns one mono
 event, float64 `[samples]` at `RATE`, with a peak of about 1: 2 for steps, which are
-over before they are heard, and 0.4 for hiss, which fills the spectrum.
+very short, and 0.4 for hiss, which fills the spectrum.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-RATE = 48_000  # Hz: everything is synthesised at this sample rate
+RATE = 48_000
+"""Sample rate of the synthesis in Hz."""
 
 Wave = NDArray[np.float64]
 Sound = Callable[[np.random.Generator, float], Wave]
@@ -83,9 +84,9 @@ def horn(rng: np.random.Generator, pitch: float) -> Wave:
 def squeal(rng: np.random.Generator, pitch: float) -> Wave:
     """Brakes or a curve: a high wavering tone that comes and goes."""
     seconds = rng.uniform(0.7, 2.0)
-    waver = 1 + 0.02 * slow(rng, _time(seconds).size, 12)
+    waver = 1 + 0.02 * draw_curve(rng, _time(seconds).size, 12)
     tone = _harmonics(3_000 * pitch * rng.uniform(0.85, 1.2) * waver, [1, 0.5])
-    return _peak(_swell(tone * (1 + 0.5 * slow(rng, tone.size, 25)), 0.5))
+    return _peak(_swell(tone * (1 + 0.5 * draw_curve(rng, tone.size, 25)), 0.5))
 
 
 def vehicle(rng: np.random.Generator, pitch: float) -> Wave:
@@ -166,24 +167,24 @@ def gust(rng: np.random.Generator, pitch: float) -> Wave:
     """Wind in leaves: rustle that swells for a second or two."""
     seconds = rng.uniform(1.0, 2.5)
     rustle = _noise(rng, seconds, 1_500 * pitch, 9_000)
-    rustle *= np.exp(0.5 * slow(rng, rustle.size, 14))
+    rustle *= np.exp(0.5 * draw_curve(rng, rustle.size, 14))
     return _peak(_swell(rustle, rng.uniform(0.35, 0.65)))
 
 
-def slow(rng: np.random.Generator, size: int, knots_per_second: float) -> Wave:
-    """A smooth random curve `[size]` with a deviation of about 1."""
+def draw_curve(rng: np.random.Generator, size: int, knots_per_second: float) -> Wave:
+    """Draw a smooth random curve `[size]` with a deviation of about 1."""
     count = max(4, round(size / RATE * knots_per_second))
     knots = rng.standard_normal(count)
     return np.interp(np.linspace(0, count - 1, size), np.arange(count), knots)
 
 
 def _time(seconds: float) -> Wave:
-    """Sample times in seconds."""
+    """Compute the sample times in seconds."""
     return np.arange(round(seconds * RATE)) / RATE
 
 
 def _decay(seconds: float, constant: float) -> Wave:
-    """An exponential decay after an attack of 2 ms; `constant` in seconds."""
+    """Compute a decay after an attack of 2 ms; the time constant is in seconds."""
     time = _time(seconds)
     return np.minimum(1, time / 0.002) * np.exp(-time / constant)
 
@@ -196,7 +197,7 @@ def _swell(wave: Wave, summit: float) -> Wave:
 
 
 def _noise(rng: np.random.Generator, seconds: float, low: float, high: float) -> Wave:
-    """Noise between `low` and `high` Hz."""
+    """Draw noise between `low` and `high` Hz."""
     return _band(rng.standard_normal(_time(seconds).size), low, high)
 
 
@@ -210,18 +211,18 @@ def _band(wave: Wave, low: float, high: float) -> Wave:
 
 
 def _cube(values: Wave) -> Wave:
-    """Third power; many times faster than `**`, which is quick for squares only."""
+    """Compute the third power, many times faster than `**` does."""
     return values * values * values
 
 
 def _fast_size(size: int) -> int:
-    """The next size that has small prime factors only, as the FFT likes it."""
+    """Round up to a size with small prime factors only, for a fast FFT."""
     unit = 1 << max(0, size.bit_length() - 4)
     return -(-size // unit) * unit
 
 
 def _harmonics(frequency: Wave, amplitudes: ArrayLike) -> Wave:
-    """A tone with a frequency in Hz per sample and these harmonics."""
+    """Synthesise a tone from its frequency in Hz at each sample and its harmonics."""
     phase = 2 * np.pi * np.cumsum(frequency) / RATE
     levels = np.asarray(amplitudes, dtype=np.float64)
     before, sine, twice_cosine = np.zeros(phase.size), np.sin(phase), 2 * np.cos(phase)
@@ -235,7 +236,7 @@ def _harmonics(frequency: Wave, amplitudes: ArrayLike) -> Wave:
 def _strike(
     frequency: float, amplitudes: ArrayLike, constant: float, stretch: float = 1.0
 ) -> Wave:
-    """A struck or plucked tone; `stretch` above 1 makes its partials inharmonic."""
+    """Synthesise a struck or plucked tone; `stretch` above 1 makes it inharmonic."""
     time = _time(4 * constant)
     ring = decay = np.exp(-time / constant)
     wave = np.zeros(time.size)
@@ -248,7 +249,7 @@ def _strike(
 
 
 def _syllable(rng: np.random.Generator, seconds: float, voice: float) -> Wave:
-    """One syllable: a sawtooth voice at about `voice` Hz through three formants."""
+    """Synthesise a syllable: a sawtooth of about `voice` Hz through three formants."""
     size = _fast_size(round(seconds * RATE))
     glide = voice * np.linspace(rng.uniform(0.9, 1.15), rng.uniform(0.85, 1.1), size)
     saw = 2 * (np.cumsum(glide) / RATE % 1) - 1

@@ -1,108 +1,141 @@
 """Stored segments as tf.data: in order, or shuffled by a seed.
 
-Both formats stream: memory holds the segments among which an epoch is shuffled, at most
-256 MB of them, whatever the size of the folder.
+Shards are streamed: memory holds the segments among which an epoch is shuffled, at most
+256 MB, whatever the size of the folder.
 """
 
+import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from asc_tf.pipeline.feature_store.shards import Reader
+from asc_tf.augment import fold_in
+from asc_tf.pipeline.feature_store.folder import Shard
 
 SHUFFLED_VALUES = 2**26
 """Values (256 MB) among which the segments of an epoch are shuffled."""
 
 OPEN_SHARDS = 32
-"""Shards that a shuffled epoch reads by turns, a segment of each."""
+"""Shards that a shuffled epoch reads in turns, one segment of each."""
 
 
-def in_order(reader: Reader, shards: int, labels: int) -> tf.data.Dataset:
-    """Each segment once, in the manifest's order.
+class SegmentReader:
+    """Reads the segments of a split.
 
-    Args:
-        reader: What reads the split.
-        shards: Its shards.
-        labels: Number of labels.
-
-    Returns:
-        Dicts of `features` float32 `[frames, bands, ...]`, `clip` int32 `[]`, `target`
-        float32 `[labels]` and `weight` float32 `[]`.
-    """
-    return _rows(tf.data.Dataset.range(shards).flat_map(reader.records), reader, labels)
-
-
-def shuffled(
-    reader: Reader,
-    shards: int,
-    labels: int,
-    segments_per_clip: Sequence[int],
-    shape: Sequence[int],
-    seed: tf.Tensor,
-    copies: int,
-    which: str,
-) -> tf.data.Dataset:
-    """One epoch, its order and choice a pure function of the seed.
-
-    The segments are read `copies` times over. Each time shards come in a new order, up
-    to `OPEN_SHARDS` of them are read by turns, and what they give is shuffled within
-    `SHUFFLED_VALUES`; a split that fits in there is shuffled as a whole.
+    Segments are dicts of `features` float32 `[frames, bands]` or `[frames, bands,
+    channels]`, `clip` int32 `[]` (index of the clip in its split), `target` float32
+    `[labels]` and `weight` float32 `[]`.
 
     Args:
-        reader: What reads the split.
-        shards: Its shards.
-        labels: Number of labels.
-        segments_per_clip: Segments of each of its clips.
-        shape: Of the features of a segment.
-        seed: int64 `[]`, a tensor or a number. Where TensorFlow has a global seed, the
-            order depends on that as well, and it must not be 0.
-        copies: Times that each clip is in the epoch.
-        which: `all` segments of each clip, or one at `random`, drawn for each copy.
-
-    Returns:
-        Dicts as of `in_order`.
+        folder: Features folder.
+        shards: Shards of the split, in order.
+        shape: Shape of a segment's features.
+        label_ids: Label of each clip; -1: no label.
+        weights: Weight of each clip.
+        n_labels: Number of labels.
     """
-    counts = np.asarray(segments_per_clip, np.int64)
-    with tf.init_scope(), tf.device("CPU:0"):
-        firsts = tf.constant(np.cumsum(counts) - counts)
-        clip_of = tf.constant(np.repeat(np.arange(len(counts)), counts))
-        amounts = tf.constant(counts, tf.float64)
-    held = max(SHUFFLED_VALUES // int(np.prod(shape)), 1)
-    run = tf.stack([tf.cast(seed, tf.int64), tf.constant(0, tf.int64)])
 
-    def once(copy: tf.Tensor) -> tf.data.Dataset:
-        own = _fold_in(run, copy)
-        draw = tf.random.stateless_uniform([shards], _fold_in(own, 0))
-        order = tf.data.Dataset.from_tensor_slices(tf.argsort(draw, stable=True))
-        records = order.interleave(
-            reader.records, cycle_length=min(shards, OPEN_SHARDS)
-        )
-        if which == "random":
-            share = tf.random.stateless_uniform(
-                [len(counts)], _fold_in(own, 1), dtype=tf.float64
+    def __init__(
+        self,
+        folder: Path,
+        shards: Sequence[Shard],
+        shape: Sequence[int],
+        label_ids: Sequence[int],
+        weights: Sequence[float],
+        n_labels: int,
+    ) -> None:
+        self._shape, self._n_labels = tuple(shape), n_labels
+        self._n_shards, self._n_clips = len(shards), len(label_ids)
+        self._segment_bytes = size = 4 * math.prod(shape)
+        self._n_segments = sum(shard.segments for shard in shards)
+        counts = np.array([n for shard in shards for n in shard.segments_per_clip])
+        firsts = np.cumsum([0, *(shard.segments for shard in shards[:-1])])
+        # Tables that every graph shares, whichever is being traced now; on the CPU,
+        # where segments are read, beside a GPU too.
+        with tf.init_scope(), tf.device("CPU:0"):
+            # As bytes, because a name need not be UTF-8.
+            self._files = tf.constant([os.fsencode(folder / s.file) for s in shards])
+            headers = [shard.bytes - size * shard.segments for shard in shards]
+            self._headers = tf.constant(headers, tf.int64)
+            self._firsts = tf.constant(firsts, tf.int64)
+            self._clips = tf.repeat(tf.range(len(counts)), counts)
+            self._clip_firsts = tf.constant(np.cumsum(counts) - counts, tf.int64)
+            self._clip_counts = tf.constant(counts, tf.float64)
+            self._label_ids = tf.constant(label_ids, tf.int32)
+            self._weights = tf.constant(weights, tf.float32)
+
+    def in_order(self) -> tf.data.Dataset:
+        """Each segment once, in the manifest's order."""
+        records = tf.data.Dataset.range(self._n_shards).flat_map(self._records)
+        count = tf.data.experimental.assert_cardinality(self._n_segments)
+        return self._segments(records).apply(count)
+
+    def shuffled(
+        self, seed: tf.Tensor | int, copies: int, which: str
+    ) -> tf.data.Dataset:
+        """One epoch, whose order and choice are a pure function of the seed.
+
+        The segments are read `copies` times over. Each time shards come in a new order,
+        up to `OPEN_SHARDS` of them are read in turns, and their segments are shuffled
+        within `SHUFFLED_VALUES`; a split that fits in there is shuffled as a whole.
+
+        Args:
+            seed: Tensor int64 `[]`, or a number. Where TensorFlow has a global seed,
+                the order depends on that as well, and it must not be 0.
+            copies: Number of times that each clip is in the epoch.
+            which: `all` segments of each clip, or one at `random`, drawn for each copy.
+        """
+        buffer_size = max(SHUFFLED_VALUES // math.prod(self._shape), 1)
+        epoch_seed = tf.stack([tf.cast(seed, tf.int64), tf.constant(0, tf.int64)])
+
+        def read_once(copy: tf.Tensor) -> tf.data.Dataset:
+            own_seed = fold_in(epoch_seed, copy)
+            draw_seed, choice_seed, shuffle_seed = (
+                # int64, because the new seed has the type of the number.
+                fold_in(own_seed, np.int64(number))
+                for number in range(3)
             )
-            chosen = firsts + tf.cast(share * amounts, tf.int64)
-            records = records.filter(
-                lambda place, _: tf.equal(chosen[clip_of[place]], place)
+            draw = tf.random.stateless_uniform([self._n_shards], draw_seed)
+            order = tf.data.Dataset.from_tensor_slices(tf.argsort(draw, stable=True))
+            records = order.interleave(
+                self._records, cycle_length=min(self._n_shards, OPEN_SHARDS)
             )
-        return records.shuffle(
-            held, seed=_fold_in(own, 2)[0], reshuffle_each_iteration=False
+            if which == "random":
+                chosen = self._draw_segments(choice_seed)
+                records = records.filter(
+                    lambda place, _: chosen[self._clips[place]] == place
+                )
+            return records.shuffle(
+                buffer_size, seed=shuffle_seed[0], reshuffle_each_iteration=False
+            )
+
+        return self._segments(tf.data.Dataset.range(copies).flat_map(read_once))
+
+    def _draw_segments(self, seed: tf.Tensor) -> tf.Tensor:
+        """Draw one segment of each clip: int64 `[clips]`, places in the split."""
+        share = tf.random.stateless_uniform([self._n_clips], seed, dtype=tf.float64)
+        return self._clip_firsts + tf.cast(share * self._clip_counts, tf.int64)
+
+    def _records(self, shard: tf.Tensor) -> tf.data.Dataset:
+        """Place in the split (int64 `[]`) and bytes of each segment of a shard."""
+        # An .npy file is a header and then the values.
+        records = tf.data.FixedLengthRecordDataset(
+            self._files[shard], self._segment_bytes, self._headers[shard]
         )
+        return records.enumerate(self._firsts[shard])
 
-    return _rows(tf.data.Dataset.range(copies).flat_map(once), reader, labels)
+    def _segments(self, records: tf.data.Dataset) -> tf.data.Dataset:
+        def segment(place: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
+            clip = self._clips[place]
+            values = tf.io.decode_raw(record, tf.float32)
+            return {
+                "features": tf.reshape(values, self._shape),
+                "clip": clip,
+                "target": tf.one_hot(self._label_ids[clip], self._n_labels),
+                "weight": self._weights[clip],
+            }
 
-
-def _fold_in(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
-    # The new seed has the number's type.
-    number = tf.cast(number, tf.int64)
-    return tf.random.experimental.stateless_fold_in(seed, number)
-
-
-def _rows(records: tf.data.Dataset, reader: Reader, labels: int) -> tf.data.Dataset:
-    def row(place: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = reader.row(place, record)
-        target = tf.one_hot(found.pop("label_id"), labels)
-        return found | {"target": target}
-
-    return records.map(row, num_parallel_calls=tf.data.AUTOTUNE)
+        return records.map(segment, num_parallel_calls=tf.data.AUTOTUNE)

@@ -1,4 +1,4 @@
-"""Audio files of every kind, and what can be wrong with them: for `fuzz_decoder.py`."""
+"""Small audio files of every kind, and random damage to them, for `fuzz_decoder.py`."""
 
 import functools
 import io
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from asc_tf.audio.framing import ogg_checksum
+from asc_tf.audio.framing import compute_ogg_checksum
 
 RATE = 22050
 KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -33,14 +33,14 @@ KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "Ogg Opus": ("OGG", ("OPUS",), "FILE"),
     "MP3": ("MP3", ("MPEG_LAYER_III",), "FILE"),
 }
-"""Container, encodings and byte order."""
+"""Container, encodings and byte order of each kind."""
 
 MONO_ONLY = ("GSM610", "G723_24")
 
 
 @functools.cache
 def originals(kind: str) -> list[bytes]:
-    """Good files of a kind."""
+    """Return undamaged files of one kind."""
     container, subtypes, endian = KINDS[kind]
     files = []
     for subtype in subtypes:
@@ -61,15 +61,15 @@ def originals(kind: str) -> list[bytes]:
 
 
 def case(seed: int, index: int) -> tuple[str, bytes]:
-    """The kind and the bytes of one mutated file."""
+    """Return the kind and the bytes of one damaged file."""
     kind = list(KINDS)[index % len(KINDS)]
     generator = np.random.default_rng([seed, index])
     original = _one_of(originals(kind), generator)
     contents = bytearray(original)
     for _ in range(generator.choice([1, 1, 1, 2, 3])):
-        mutation = _one_of(MUTATIONS, generator)
+        damage = _one_of(DAMAGES, generator)
         if contents:
-            mutation(contents, generator)
+            damage(contents, generator)
     if generator.random() < 0.5:
         _repair(contents, original)
     return kind, bytes(contents)
@@ -101,7 +101,7 @@ def _change_head(contents: bytearray, generator: np.random.Generator) -> None:
 
 
 def _claim(contents: bytearray, generator: np.random.Generator) -> None:
-    """Another number in a field of the header, most of them a size."""
+    """Replace a number in the header; most of these are sizes."""
     width = int(_one_of((2, 4, 4, 4, 8), generator))
     bits = 8 * width
     claims = (0, 1, 2 ** (bits - 1) - 1, 2 ** (bits - 1), 2**bits - 1, 2**20)
@@ -133,20 +133,20 @@ def _repeat(contents: bytearray, generator: np.random.Generator) -> None:
 
 
 def _mix(contents: bytearray, generator: np.random.Generator) -> None:
-    """The rest is that of another file."""
+    """Replace the rest of the file by that of another one."""
     other = _one_of(originals(_one_of(list(KINDS), generator)), generator)
     at = generator.integers(len(contents))
     contents[at:] = other[min(at, generator.integers(len(other))) :]
 
 
-MUTATIONS = (
+DAMAGES = (
     *(_cut, _cut_head, _change, _change_head, _claim, _claim),
     *(_take_out, _put_in, _blank, _repeat, _mix),
 )
 
 
 def _repair(contents: bytearray, original: bytes) -> None:
-    """Right checksums for what is wrong, so that it is found deeper down."""
+    """Correct the checksums, so that the damage reaches the code behind them."""
     if contents.startswith(b"OggS"):
         _repair_pages(contents)
     elif contents.startswith(b"fLaC") and len(contents) == len(original):
@@ -158,7 +158,7 @@ def _repair_pages(contents: bytearray) -> None:
     while contents[position : position + 4] == b"OggS":
         lacing = contents[position + 27 :][: sum(contents[position + 26 :][:1])]
         end = position + 27 + len(lacing) + sum(lacing)
-        checksum = ogg_checksum(bytes(contents[position:end]))
+        checksum = compute_ogg_checksum(bytes(contents[position:end]))
         if end <= len(contents):
             contents[position + 22 : position + 26] = checksum.to_bytes(4, "little")
         position = end
@@ -180,7 +180,7 @@ def _repair_frames(contents: bytearray, original: bytes) -> None:
 
 
 def _header_bytes(frame: bytes) -> int:
-    """Bytes of a FLAC frame's header before its checksum (RFC 9639, section 9.1)."""
+    """Return the size of a FLAC frame's header without its checksum (RFC 9639, 9.1)."""
     number = max(8 - (~frame[4] & 0xFF).bit_length(), 1)
     size, rate = frame[2] >> 4, frame[2] & 15
     return 4 + number + {6: 1, 7: 2}.get(size, 0) + {12: 1, 13: 2, 14: 2}.get(rate, 0)

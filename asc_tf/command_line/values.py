@@ -1,0 +1,72 @@
+"""Values of parsed flags: changes to the configuration, paths, run folders."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from asc_tf import config
+from asc_tf.config.run_search import find_run, list_runs, suggest_run
+from asc_tf.core.errors import UsageError
+
+
+def read_changes(values: flags.FlagValues) -> dict[str, Any]:
+    """Read the configuration keys that were given as flags, with their values."""
+    given = ((key, values[key].value) for key in config.FIELDS if key in values)
+    return {key: value for key, value in given if value is not None}
+
+
+def read_required(values: flags.FlagValues, name: str) -> str:
+    """Read the value of a flag that must be given.
+
+    Raises:
+        UsageError: If it was not, with the help of the flag.
+    """
+    value = values[name].value
+    if not value:
+        raise UsageError(f"--{name} is missing ({values[name].help})")
+    return str(value)
+
+
+def read_path(values: flags.FlagValues, name: str) -> Path:
+    """Read the path that a flag names; shells leave a `~` behind `=` as it is."""
+    return Path(os.path.expanduser(read_required(values, name)))
+
+
+def read_new_path(values: flags.FlagValues, name: str) -> Path:
+    """Read the path of an output that a flag names.
+
+    Raises:
+        UsageError: If it lies below a file or where nothing may be written, or the flag
+            is missing.
+    """
+    target = read_path(values, name)
+    parents = [each for each in target.absolute().parents if os.path.exists(each)]
+    for parent in parents:
+        if not parent.is_dir():
+            raise UsageError(f"--{name}={target}: {parent} is a file, not a folder")
+    place = target if os.path.exists(target) else parents[0]
+    if not os.access(place, os.W_OK):
+        raise UsageError(f"--{name}={target}: {place} may not be written to")
+    return target
+
+
+def read_run(values: flags.FlagValues, name: str = "workdir") -> Path:
+    """Find the run folder that a flag names, itself or by its `model.keras`.
+
+    Raises:
+        UsageError: If there is no run, naming those near it.
+    """
+    if not values[name].value:
+        near = config.did_you_mean(f"--{name}={run}" for run in list_runs(Path()))
+        raise UsageError(f"--{name} is missing ({values[name].help}){near}")
+    folder = read_path(values, name)
+    if run := find_run(folder):
+        return run
+    problem = "no run here (no config.toml)"
+    if not folder.exists():
+        problem = "no such folder"
+    elif not folder.is_dir():
+        problem = "a file, not a run folder"
+    raise UsageError(f"--{name}={folder}: {problem}{suggest_run(folder)}")

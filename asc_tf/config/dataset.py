@@ -1,0 +1,167 @@
+"""The dataset section of a configuration: which clips, and how they are split."""
+
+from dataclasses import dataclass
+
+from asc_tf.config.options import MAX_SEED, Section, option
+
+_CSV = {"name": "csv"}
+_SYNTHETIC = {"name": "synthetic"}
+_FSDKAGGLE = {"name": "fsdkaggle2018"}
+
+
+@dataclass(frozen=True)
+class Dataset(Section):
+    """Which clips, and how they are split."""
+
+    name: str = option(
+        "synthetic",
+        "corpus layout",
+        choices=(
+            *("synthetic", "folder", "csv", "esc10", "esc50", "urbansound8k"),
+            *("asc_mini", "tut2018", "tau2019", "tau2020_mobile", "tau2020_3class"),
+            *("tau2022_mobile", "fsdkaggle2018"),
+        ),
+    )
+    dir: str = option("", "folder of the corpus; synthetic scenes are written into it")
+    features: str = option(
+        "",
+        "folder that asc-tf features wrote: train from its features instead of audio",
+    )
+    protocol: str = option(
+        "official",
+        "how the corpus is split: its own way; urbansound8k also two_folds (train on "
+        "two, validate on the third, test on the fourth); fsdkaggle2018 also kfold and "
+        "stratified_kfold (fold dataset.fold of dataset.folds validates; in the order "
+        "of the table, not shuffled); random: by clip, which is leaky and needs "
+        "dataset.allow_leaky",
+        choices=("official", "two_folds", "kfold", "stratified_kfold", "random"),
+    )
+    fold: int = option(
+        -1,
+        "the fold that is the test split, where a corpus has folds; -1: the last",
+        minimum=-1,
+    )
+    folds: int = option(
+        5,
+        "number of folds made",
+        minimum=2,
+        maximum=100,
+        only_with={"protocol": ("kfold", "stratified_kfold")},
+    )
+    allow_leaky: bool = option(
+        False, "allow dataset.protocol = random, whose report says LEAKY"
+    )
+    drop_shared_recordings: bool = option(
+        False,
+        "where a published split has clips of one recording on both sides: leave out "
+        "its training clips if it is in the validation or the test split too, and its "
+        "validation clips if it is in the test split too",
+    )
+    subset: int = option(
+        100,
+        "per cent of the training clips, by the official list: 5, 10, 25, 50 or 100",
+        minimum=5,
+        maximum=100,
+        only_with={"name": "tau2022_mobile"},
+    )
+    max_missing: float = option(
+        0.1,
+        "share of the corpus's files that may be missing; with more the run stops; "
+        "evaluation also counts files that cannot be used, and holds each label to it",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    test_table: str = option(
+        "",
+        "table of the test clips, below dataset.dir; those of sample_submission.csv "
+        "have no labels; empty: the first known one in the folder",
+        only_with=_FSDKAGGLE,
+    )
+    unverified_weight: float = option(
+        1.0,
+        "weight in training of clips that nobody verified, beside 1",
+        minimum=0.0,
+        maximum=1.0,
+        only_with=_FSDKAGGLE,
+    )
+    validation: str = option(
+        "split",
+        "split: the validation split is the corpus's own, or drawn from the training "
+        "split; none: there is none, and all training clips train (needs train.keep = "
+        "last)",
+        choices=("split", "none"),
+    )
+    validation_share: float = option(
+        0.0,
+        "share of the training split (by whole recordings, of each label) that becomes "
+        "the validation split, where the corpus has none of its own; 0: 0.3 in tut2018 "
+        "and tau..., else 0.15",
+        minimum=0.0,
+        maximum=0.9,
+    )
+    test_share: float = option(
+        0.2,
+        "share of recordings that become the test split, where the corpus has neither "
+        "folds nor a split",
+        minimum=0.01,
+        maximum=0.9,
+    )
+    seed: int = option(
+        0,
+        "seed of the splits and of the synthetic scenes",
+        minimum=0,
+        maximum=MAX_SEED,
+    )
+    identifier_pattern: str = option(
+        "",
+        "regular expression searched in a clip's path below the corpus folder; its "
+        "first group (or named groups identifier, city, device) says which clips "
+        "belong to one recording; empty: each clip is a recording",
+        only_with={"name": "folder"},
+    )
+    csv_file: str = option(
+        "", "the table, relative to dataset.dir or absolute", only_with=_CSV
+    )
+    path_column: str = option("filename", "column of the clip's path", only_with=_CSV)
+    label_column: str = option("label", "column of the label", only_with=_CSV)
+    identifier_column: str = option(
+        "", "column of the recording or location", only_with=_CSV
+    )
+    city_column: str = option("", "column of the city", only_with=_CSV)
+    device_column: str = option("", "column of the recording device", only_with=_CSV)
+    fold_column: str = option("", "column of the fold, a whole number", only_with=_CSV)
+    split_column: str = option(
+        "", "column with train, validation or test", only_with=_CSV
+    )
+    start_column: str = option(
+        "", "column of the clip's start in its file, s", only_with=_CSV
+    )
+    duration_column: str = option(
+        "", "column of the clip's duration, s", only_with=_CSV
+    )
+    locations: int = option(
+        24,
+        "recording locations per scene",
+        minimum=2,
+        maximum=1000,
+        only_with=_SYNTHETIC,
+    )
+    takes: int = option(
+        1,
+        "takes per location and device",
+        minimum=1,
+        maximum=1000,
+        only_with=_SYNTHETIC,
+    )
+    seconds: float = option(
+        4.0,
+        "duration of a clip, s",
+        minimum=1.0,
+        maximum=60.0,
+        only_with=_SYNTHETIC,
+    )
+
+    @property
+    def training_splits(self) -> tuple[str, ...]:
+        """The splits that training reads."""
+        return ("train",) if self.validation == "none" else ("train", "validation")

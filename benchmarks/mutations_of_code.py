@@ -1,0 +1,196 @@
+"""Put known bugs into a copy of the code and name those that no test catches.
+
+    python benchmarks/mutations_of_code.py [--only=NAME,NAME] [--list]
+
+The bugs are in `mutations_of_code.toml`: a file, a text in it, the text of the bug and
+the tests that should fail. They are tried one at a time, after a run of the same tests
+without any; the clone itself is never changed. Exits with 1 when a bug survives, with 2
+when the list does not fit the code any more. One bug takes from seconds to minutes, all
+of them take hours.
+"""
+
+import ast
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+ROOT = Path(__file__).resolve().parent.parent
+LIST = Path(__file__).with_suffix(".toml")
+
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv*", ".*_cache", "__pycache__", "*.egg-info", "build", "runs"
+)
+"""Folders of the clone that tests do not need."""
+
+TIMEOUT = 1800
+"""Seconds after which tests are ended: a bug that hangs them is caught."""
+
+TESTS_FAILED, TESTS_INTERRUPTED = 1, 2
+"""Exit codes of pytest: a test failed; a test file could not be imported."""
+
+_ONLY = flags.DEFINE_list("only", [], "names of the bugs to try; all by default")
+_LIST = flags.DEFINE_bool("list", False, "list the bugs and run nothing")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutation:
+    """A known bug.
+
+    Attributes:
+        name: Unique name.
+        file: File of the package, relative to the clone.
+        old: Text that occurs exactly once in the file.
+        new: Text that replaces it.
+        tests: Test files, or tests, that should catch the bug.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def apply(self, root: Path) -> str:
+        """Return the text of the file with the bug."""
+        return (root / self.file).read_text("utf-8").replace(self.old, self.new)
+
+    def find_fault(self, root: Path) -> str:
+        """Return the reason why the bug does not fit the code; empty if it does."""
+        if not (root / self.file).is_file():
+            return f"{self.file}: no such file"
+        count = (root / self.file).read_text("utf-8").count(self.old)
+        if count != 1:
+            return f"{self.file}: has {count} times {self.old!r}, not once"
+        for test in self.tests:
+            if not (root / test.partition("::")[0]).is_file():
+                return f"{test}: no such file"
+        try:
+            ast.parse(self.apply(root))
+        except SyntaxError as error:
+            return f"{self.file}: no Python with {self.new!r}: {error.msg}"
+        return ""
+
+
+def read_mutations() -> list[Mutation]:
+    """Read the list of known bugs."""
+    rows = tomllib.loads(LIST.read_text("utf-8"))["mutation"]
+    mutations = [Mutation(**row | {"tests": tuple(row["tests"])}) for row in rows]
+    names = [mutation.name for mutation in mutations]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        sys.exit(f"{LIST.name}: {', '.join(twice)}: more than one bug of that name")
+    return mutations
+
+
+def run_tests(root: Path, *arguments: str) -> tuple[int, list[str]]:
+    """Run tests of a copy.
+
+    Args:
+        root: Folder of the copy.
+        *arguments: Tests, and options of pytest.
+
+    Returns:
+        The exit code of pytest, and the tests that failed or else its last line.
+    """
+    environment = os.environ | {
+        "PYTHONPATH": str(root),
+        # Python would take compiled code of the same second and size for the current.
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    try:
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        return TESTS_FAILED, [f"no end after {TIMEOUT} s"]
+    pattern = r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$"
+    failed = re.findall(pattern, done.stdout, re.MULTILINE)
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return done.returncode, failed or lines[-1:]
+
+
+def try_mutation(
+    mutation: Mutation, copy: Path, failing: Sequence[str]
+) -> tuple[int, list[str]]:
+    """Run the tests of a bug with it in the copy; take it out again.
+
+    Args:
+        mutation: The bug.
+        copy: Folder of the copy.
+        failing: Tests that fail without the bug too, which say nothing about it.
+    """
+    path = copy / mutation.file
+    original = path.read_bytes()
+    path.write_text(mutation.apply(copy), "utf-8")
+    try:
+        left_out = (f"--deselect={test}" for test in failing)
+        return run_tests(copy, "-x", *mutation.tests, *left_out)
+    finally:
+        path.write_bytes(original)
+
+
+def choose(mutations: Sequence[Mutation]) -> list[Mutation]:
+    """Return the bugs that `--only` names, or all of them."""
+    known = {mutation.name: mutation for mutation in mutations}
+    if unknown := [name for name in _ONLY.value if name not in known]:
+        print(f"--only={','.join(unknown)}: no such bug (--list names them)")
+        sys.exit(2)
+    return [known[name] for name in _ONLY.value or known]
+
+
+def main(_: list[str]) -> None:
+    chosen = choose(read_mutations())
+    if _LIST.value:
+        for mutation in chosen:
+            print(f"{mutation.name:40} {mutation.file}")
+    faults = {mutation.name: mutation.find_fault(ROOT) for mutation in chosen}
+    if any(faults.values()):
+        for name, fault in faults.items():
+            if fault:
+                print(f"{name}: {fault}")
+        print(f"the code has changed: please mend {LIST.name}")
+        sys.exit(2)
+    if _LIST.value:
+        return
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "asc_tf"
+        shutil.copytree(ROOT, copy, ignore=LEFT_OUT, symlinks=True)
+        tests = sorted({test for mutation in chosen for test in mutation.tests})
+        code, failing = run_tests(copy, *tests)
+        if code not in (0, TESTS_FAILED):
+            sys.exit(f"tests do not run without any bug: {' '.join(failing)}")
+        failing = failing if code else []
+        for test in failing:
+            print(f"fails without any bug, and is left out: {test}", flush=True)
+        for mutation in chosen:
+            began = time.monotonic()
+            code, lines = try_mutation(mutation, copy, failing)
+            is_caught = code in (TESTS_FAILED, TESTS_INTERRUPTED)
+            seconds = time.monotonic() - began
+            verdict = "caught by" if is_caught else "SURVIVES:"
+            print(f"{mutation.name:40} {seconds:5.0f} s  {verdict}", *lines, flush=True)
+            if not is_caught:
+                survivors.append(mutation.name)
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} bugs are caught")
+    if survivors:
+        sys.exit(f"no test catches {', '.join(survivors)}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,130 @@
+"""Published corpora in miniature: tables and names as published, files empty."""
+
+from asc_tf.datasets.dcase import GROUPS, SCENES
+from asc_tf.datasets.urbansound8k import CLASSES
+
+DEVICES = ("a", "b", "s1")
+
+
+CITIES = ("lyon", "oslo")
+
+
+SOUNDS = ("Bark", "Cello", "Knock")
+
+
+def write(path, text, encoding="utf-8"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def write_csv(path, header, rows):
+    return write(path, "\n".join(",".join(map(str, r)) for r in (header, *rows)) + "\n")
+
+
+def edit(path, change):
+    """Change the text of a table."""
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def make_mini(folder, form="{scene}_{number}.wav"):
+    for scene in SCENES:
+        for number in range(1, 9):
+            write(folder / form.format(scene=scene, number=number), "")
+    return folder
+
+
+URBAN_COLUMNS = (
+    *("slice_file_name", "fsID", "start", "end", "salience", "fold", "classID"),
+    "class",
+)
+
+
+def make_urban(folder, folds=range(1, 11), table="metadata/UrbanSound8K.csv"):
+    """Two slices of one recording for each class and fold."""
+    rows = [
+        (f"{ident}-{number}-0-{take}.wav", ident, 0, 4, 1, fold, number, name)
+        for fold in folds
+        for number, name in enumerate(CLASSES)
+        for ident in [100 * fold + number]
+        for take in (0, 1)
+    ]
+    write_csv(folder / table, URBAN_COLUMNS, reversed(rows))
+    return folder
+
+
+def dcase_rows(name):
+    """(path, label, identifier, device, split): six locations of each scene."""
+    segments = ("-0", "-1") if name == "tau2022_mobile" else ("",)
+    devices = DEVICES if "mobile" in name else ("a",)
+    groups = {scene: group for group, scenes in GROUPS.items() for scene in scenes}
+    for number, scene in enumerate(SCENES):
+        for place in range(6):
+            identifier = f"{CITIES[place % 2]}-{6 * number + place}"
+            label = groups[scene] if name == "tau2020_3class" else scene
+            split = "test" if place > 3 else "train"
+            for take in range(4):
+                for device in devices:
+                    for segment in segments:
+                        path = f"{scene}-{identifier}-{take}{segment}-{device}.wav"
+                        yield f"audio/{path}", label, identifier, device, split
+
+
+def make_dcase(folder, name):
+    """The files of the development set's meta archive."""
+    rows = list(dcase_rows(name))
+    header = "filename\tscene_label\tidentifier\tsource_label"
+    lines = [header, *("\t".join(row[:4]) for row in rows)]
+    write(folder / "meta.csv", "\n".join([*lines, ""]))
+    ending, head = (".txt", []) if name == "tut2018" else (".csv", [lines[0][:20]])
+    for words, split in ((2, "train"), (2, "evaluate"), (1, "test")):
+        part = split.replace("evaluate", "test")
+        chosen = ["\t".join(row[:words]) for row in rows if row[4] == part]
+        top = [line.split("\t")[0] if words == 1 else line for line in head]
+        path = folder / "evaluation_setup" / f"fold1_{split}{ending}"
+        write(path, "\n".join([*top, *chosen, ""]))
+    return folder
+
+
+def fsd_rows(count=20):
+    """(file name, label, verified, Freesound recording) of the training part."""
+    for number, label in enumerate(SOUNDS):
+        for place in range(count):
+            ident = 1000 * (number + 1) + place
+            yield f"{ident:08x}.wav", label, place % 2, ident
+
+
+def fsd_tests(padding):
+    for number, label in enumerate(SOUNDS):
+        yield f"{number}a.wav", label, "Public", 9000 + number
+        yield f"{number}b.wav", label, "Private", 9100 + number
+        if padding:
+            yield f"{number}c.wav", "None", "Ignored", 9200 + number
+
+
+FSD_TRAIN = ("fname", "label", "manually_verified", "freesound_id")
+
+
+FSD_TEST = ("fname", "label", "usage", "freesound_id")
+
+
+FSD_LAYOUTS = {
+    "zenodo": (
+        "FSDKaggle2018.meta/train_post_competition.csv",
+        "FSDKaggle2018.meta/test_post_competition_scoring_clips.csv",
+        "FSDKaggle2018.",
+    ),
+    "kaggle": ("train.csv", "test_post_competition.csv", ""),
+    "flat": ("train_post_competition.csv", "test_post_competition.csv", ""),
+}
+
+
+def make_fsd(folder, layout="zenodo"):
+    train, test, home = FSD_LAYOUTS[layout]
+    width = 3 if layout == "kaggle" else 4
+    rows = [row[:width] for row in fsd_rows()]
+    write_csv(folder / train, FSD_TRAIN[:width], rows)
+    write_csv(folder / test, FSD_TEST, fsd_tests(padding=layout != "zenodo"))
+    for part in ("audio_train", "audio_test"):
+        (folder / f"{home}{part}").mkdir(exist_ok=True)
+    return folder
