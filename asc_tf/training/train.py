@@ -6,8 +6,11 @@ from pathlib import Path
 from asc_tf.config import Config
 from asc_tf.config.checks import check_training, find_unused_settings
 from asc_tf.core.errors import UserError, install_hint
-from asc_tf.manifest import count_by_split
-from asc_tf.pipeline.corpus_checks import corpus_notes, oddities
+from asc_tf.manifest import format_counts
+from asc_tf.pipeline.corpus_checks import (
+    describe_corpus_problems,
+    describe_unusual_clips,
+)
 from asc_tf.pipeline.prepare import prepare
 from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
@@ -31,7 +34,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     check_training(config)
     run = prepare(config, workdir)
     manifest = run.manifest
-    print(f"{config.dataset.name}: {count_by_split(manifest)}")
+    print(f"{config.dataset.name}: {format_counts(manifest)}")
     if manifest.protocol.get("leaky"):
         print("LEAKY: clips of one recording are on both sides of this split")
     if "validation" not in manifest.splits:
@@ -58,8 +61,8 @@ def print_notes(run: Run) -> None:
     is_begun = run.workdir.checkpoint_file.is_file()
     splits = () if is_begun else config.dataset.training_splits
     for note in (
-        *corpus_notes(manifest, Path(config.dataset.dir), splits, splits),
-        *oddities(clips, config.audio),
+        *describe_corpus_problems(manifest, Path(config.dataset.dir), splits, splits),
+        *describe_unusual_clips(clips, config.audio),
         *find_unused_settings(config),
     ):
         print(note)
@@ -93,6 +96,6 @@ def check_energy(country: str) -> None:
             "train.energy = true: needs the package codecarbon, which is not "
             f"installed: {install_hint('energy')}, or give --train.energy=false"
         )
-    from asc_tf.training.energy import emissions_per_kwh
+    from asc_tf.training.energy import look_up_emissions
 
-    emissions_per_kwh(country)
+    look_up_emissions(country)
