@@ -36,14 +36,14 @@ def mean_spectra(workdir, split: str) -> tuple[np.ndarray, np.ndarray]:
     from asc_tf.frontend import FrontendLayer
     from asc_tf.pipeline.evaluation_data import load_waveforms, scan_splits
     from asc_tf.pipeline.run import Run
-    from asc_tf.pipeline.waveforms import segment_batches
+    from asc_tf.pipeline.segments import make_segment_batches
 
     run = scan_splits(Run.open(workdir), split)
     config, manifest = run.config, run.manifest
     clips = manifest.clips_in(split)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
-    batches = segment_batches(
+    batches = make_segment_batches(
         load_waveforms(run, split), preprocessing, config.evaluate.batch_size
     )
     means = np.zeros((len(clips), config.frontend.n_mels))

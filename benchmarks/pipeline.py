@@ -110,7 +110,7 @@ class Ours:
         """Return a function that yields the batches of a number of epochs."""
         from asc_tf.frontend import FrontendLayer
         from asc_tf.pipeline import noise_banks
-        from asc_tf.pipeline.batches import training_batches
+        from asc_tf.pipeline.batches import make_training_batches
         from asc_tf.pipeline.examples import ClipExamples
 
         config = self._config.replace(augment)
@@ -120,7 +120,7 @@ class Ours:
         sounds = noise_banks.load(config.augment, RATE, samples, 0)
         clips = self._waveforms
         examples = ClipExamples(clips, clips, frontend, config, sounds)
-        batches = training_batches(examples, frontend, config)
+        batches = make_training_batches(examples, frontend, config)
         return lambda: batches
 
 
@@ -128,7 +128,7 @@ def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
     """Return batches of stored features, with mixup and masks."""
     from asc_tf.config import Config
     from asc_tf.frontend import FrontendLayer
-    from asc_tf.pipeline.batches import training_batches
+    from asc_tf.pipeline.batches import make_training_batches
     from asc_tf.pipeline.examples import StoredExamples
     from asc_tf.pipeline.feature_store import StoredFeatures
     from asc_tf.pipeline.store_features import write_features
@@ -151,7 +151,7 @@ def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
     frontend = FrontendLayer(RATE, config.frontend)
     frontend.build((None, config.audio.segment_samples))
     examples = StoredExamples(StoredFeatures.open(folder), frontend, config)
-    batches = training_batches(examples, frontend, config)
+    batches = make_training_batches(examples, frontend, config)
     return lambda: batches
 
 

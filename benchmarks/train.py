@@ -99,7 +99,7 @@ def fit_ours(turns: Any) -> None:
 
     from asc_tf.frontend import FrontendLayer, compute_statistics
     from asc_tf.pipeline import training_data
-    from asc_tf.pipeline.batches import steps_per_epoch, training_batches
+    from asc_tf.pipeline.batches import count_steps, make_training_batches
     from asc_tf.pipeline.prepare import prepare
     from asc_tf.training import build
     from asc_tf.workdir import Workdir
@@ -110,11 +110,11 @@ def fit_ours(turns: Any) -> None:
     run = prepare(config, workdir)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     examples = training_data.make_examples(run, frontend)
-    steps = steps_per_epoch(examples.count(), config.train.batch_size)
+    steps = count_steps(examples.count(), config.train.batch_size)
     trainer, _ = build.build_training(run, frontend, steps)
     frontend.set_statistics(*compute_statistics(frontend, examples.training_features()))
     trainer.fit(
-        training_batches(examples, frontend, config),
+        make_training_batches(examples, frontend, config),
         epochs=config.train.epochs,
         steps_per_epoch=steps,
         shuffle=False,

@@ -11,7 +11,7 @@ from asc_tf.commands.configuration import resolve
 from asc_tf.core.files import write_text
 from asc_tf.core.packages import require_package
 from asc_tf.explore.content import explore
-from asc_tf.pipeline.corpus_checks import check_found
+from asc_tf.pipeline.corpus_checks import check_missing_files
 from asc_tf.report.explore_page import check_output, format_bytes, render
 
 USAGE = """
@@ -38,7 +38,7 @@ def _run(values: flags.FlagValues) -> int:
     config = resolve(values)
     require_package("tensorflow")
     manifest = datasets.load(config.dataset)
-    check_found(manifest, config)
+    check_missing_files(manifest, config)
     page = render(explore(config, manifest))
     write_text(output, page)
     size = format_bytes(len(page.encode()))

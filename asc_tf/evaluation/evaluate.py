@@ -19,7 +19,11 @@ from asc_tf.evaluation.scoring import (
     score_splits,
 )
 from asc_tf.manifest import SPLITS, Clip, Manifest
-from asc_tf.pipeline.corpus_checks import check_left_out, corpus_notes, oddities
+from asc_tf.pipeline.corpus_checks import (
+    check_left_out,
+    describe_corpus_problems,
+    describe_unusual_clips,
+)
 from asc_tf.pipeline.evaluation_data import scan_splits
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.run import Run
@@ -69,7 +73,7 @@ def _make_report(
     """Make the content of report.json; print what is unusual about the corpus."""
     config, manifest, workdir = run.config, run.manifest, run.workdir
     clips = manifest.clips_in(*splits)
-    notes = corpus_notes(manifest, Path(config.dataset.dir), SPLITS, splits)
+    notes = describe_corpus_problems(manifest, Path(config.dataset.dir), SPLITS, splits)
     for note in notes:
         print(note, file=sys.stderr)
     epoch = find_model_epoch(workdir, config)
@@ -169,7 +173,7 @@ def _check_same_corpus(stored: StoredFeatures, manifest: Manifest, split: str) -
 
 def _describe_clips(clips: Sequence[Clip], config: Config) -> list[str]:
     """Describe unusual clips, and a corpus that does not name its recordings."""
-    notes = oddities(clips, config.audio)
+    notes = describe_unusual_clips(clips, config.audio)
     if all(clip.identifier == clip.path for clip in clips):
         notes.append(
             "Each file counts as a recording of its own: if some are of one recording, "

@@ -1,8 +1,7 @@
-"""Load a trained model: a run folder, an export folder, a SavedModel or a .tflite."""
+"""Load the predictor of a run folder, an export folder, a SavedModel or a .tflite."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +11,6 @@ from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.quiet import quiet_tensorflow, suppress_notes
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.evaluation.predictor import Predictor
-
-if TYPE_CHECKING:
-    pass
-
 
 METADATA = Path("assets.extra") / "model.json"
 """File in an exported SavedModel with its labels and configuration."""

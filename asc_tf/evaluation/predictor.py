@@ -164,13 +164,14 @@ class Predictor:
             waveforms: Clips of a split.
             evaluate: Settings of segments, pooling and batches.
         """
-        from asc_tf.pipeline.waveforms import reading, segment_batches
+        from asc_tf.pipeline.segments import make_segment_batches
+        from asc_tf.pipeline.waveforms import explain_read_errors
 
         preprocessing = dataclasses.replace(
             self.preprocessing, segments=evaluate.segments, pooling=evaluate.pooling
         )
-        batches = segment_batches(waveforms, preprocessing, evaluate.batch_size)
-        with reading():
+        batches = make_segment_batches(waveforms, preprocessing, evaluate.batch_size)
+        with explain_read_errors():
             return _pool(
                 (
                     (self.predict_segments(row["waveform"].numpy()), row["clip"])

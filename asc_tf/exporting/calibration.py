@@ -14,7 +14,7 @@ MONO_SEGMENTS = 8
 """Segments that a model of two channels also gets with both channels alike."""
 
 
-def calibration_segments(run: Run) -> np.ndarray:
+def draw_calibration_segments(run: Run) -> np.ndarray:
     """Draw segments of the training split, spread evenly over its clips.
 
     Args:
@@ -23,7 +23,8 @@ def calibration_segments(run: Run) -> np.ndarray:
     Returns:
         float32 `[n, segment_samples]`, or `[n, segment_samples, 2]`.
     """
-    from asc_tf.pipeline.waveforms import reading, segment_batches
+    from asc_tf.pipeline.segments import make_segment_batches
+    from asc_tf.pipeline.waveforms import explain_read_errors
 
     config = run.config
     count = config.export.calibration_segments
@@ -33,8 +34,8 @@ def calibration_segments(run: Run) -> np.ndarray:
     waveforms = load_waveforms(run, "train")
     preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
     by_clip: list[list[np.ndarray]] = [[] for _ in clips]
-    with reading():
-        for batch in segment_batches(
+    with explain_read_errors():
+        for batch in make_segment_batches(
             waveforms, preprocessing, config.evaluate.batch_size
         ):
             for segment, clip in zip(batch["waveform"], batch["clip"], strict=True):

@@ -15,7 +15,7 @@ from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.container import FORMAT_VERSION
 from asc_tf.evaluation.scoring import describe_left_out
 from asc_tf.exporting.acceptance import FILES, compare_with_keras
-from asc_tf.exporting.calibration import calibration_segments
+from asc_tf.exporting.calibration import draw_calibration_segments
 from asc_tf.pipeline.evaluation_data import scan_splits
 from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir, remove_paths
@@ -142,7 +142,7 @@ def _write_formats(model: Any, run: Run, metadata: dict[str, Any], folder: Path)
             source = Path(temporary) / "one_segment"
             saved_model.write_one_segment(model, source)
             body = model.layers[-1].name
-            segments = calibration_segments(run)
+            segments = draw_calibration_segments(run)
             converted, reason = tflite.convert(source, edge_formats, segments, body)
             for name, path in converted.items():
                 shutil.move(path, folder / FILES[name])

@@ -6,12 +6,10 @@ from asc_tf.augment import augment_features, fold_in
 from asc_tf.config import Augment, Config
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline.examples import Examples
-from asc_tf.pipeline.waveforms import (
-    AUTOTUNE,
-)
+from asc_tf.pipeline.waveforms import AUTOTUNE
 
 
-def training_batches(
+def make_training_batches(
     examples: Examples, frontend: FrontendLayer, config: Config, first_epoch: int = 0
 ) -> tf.data.Dataset:
     """Make the augmented batches of all epochs from `first_epoch` on.
@@ -27,7 +25,7 @@ def training_batches(
         float32 `[batch, segment_samples, ...]` and `seed` int64 `[batch, 2]` (the same
         for all) where features are made in the model; targets float32 `[batch,
         labels]`; and, where clips have weights, the weights, float32 `[batch]`. An
-        epoch has `steps_per_epoch` batches; the last one may be smaller.
+        epoch has `count_steps` batches; the last one may be smaller.
     """
     run_seed = tf.constant([config.train.seed, 0], tf.int64)
 
@@ -97,6 +95,6 @@ def augment_batch(
     return features, targets, weights
 
 
-def steps_per_epoch(examples: int, batch_size: int) -> int:
+def count_steps(examples: int, batch_size: int) -> int:
     """Return the number of batches in an epoch."""
     return -(-examples // batch_size)

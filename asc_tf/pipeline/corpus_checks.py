@@ -22,7 +22,7 @@ VERY_SHORT = 0.1
 """Duration in s; shorter clips are used but named, because they are rarely intended."""
 
 
-def check_found(
+def check_missing_files(
     manifest: Manifest, config: Config, needed: Collection[str] = ()
 ) -> None:
     """Refuse a corpus that lacks too many files; print the number of missing ones.
@@ -179,7 +179,7 @@ def check_same_clips(
         )
 
 
-def oddities(clips: Sequence[Clip], audio: Audio) -> list[str]:
+def describe_unusual_clips(clips: Sequence[Clip], audio: Audio) -> list[str]:
     """Describe unusual clips that are used nevertheless, one sentence for each kind."""
     notes = []
     seconds = audio.segment_seconds
@@ -204,7 +204,7 @@ def oddities(clips: Sequence[Clip], audio: Audio) -> list[str]:
     return notes
 
 
-def corpus_notes(
+def describe_corpus_problems(
     manifest: Manifest, root: Path, scanned: Sequence[str], named: Sequence[str]
 ) -> list[str]:
     """Describe what makes a result of a corpus less reliable, and what to do about it.
@@ -222,12 +222,12 @@ def corpus_notes(
     clips = [clip for split in scanned for clip in manifest.clips_in(split)]
     return [
         *([shared] if shared else []),
-        *missing_labels(manifest),
+        *describe_missing_labels(manifest),
         *describe_duplicates(find_duplicates(clips, root), named),
     ]
 
 
-def missing_labels(manifest: Manifest) -> list[str]:
+def describe_missing_labels(manifest: Manifest) -> list[str]:
     """Describe which labels lack validation or test clips, and what to do about it."""
     consequences = {
         "validation": "the best epoch is chosen without it; add recordings of it, or, "

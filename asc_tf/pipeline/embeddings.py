@@ -37,7 +37,8 @@ from asc_tf.models.precision import choose_precision
 from asc_tf.pipeline.examples import SegmentExamples
 from asc_tf.pipeline.feature_store.folder import FeaturesFolder, feature_settings
 from asc_tf.pipeline.run import Run
-from asc_tf.pipeline.waveforms import AUTOTUNE, reading, shuffle_buffer
+from asc_tf.pipeline.segments import choose_shuffle_buffer
+from asc_tf.pipeline.waveforms import AUTOTUNE, explain_read_errors
 
 PIECE = 10
 """Number of batches in a file; a killed run loses no more embeddings than these."""
@@ -138,7 +139,7 @@ class EmbeddingCache:
         names = ("example", "target", "weight")
         arrays = _read(path, names)
         if arrays is None:
-            with reading():
+            with explain_read_errors():
                 rows = [
                     {name: row[name].numpy() for name in names}
                     for row in self._examples.ordered_segments(split)
@@ -217,7 +218,7 @@ class EmbeddedExamples:
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Make the training examples of an epoch, in the order of their segments."""
         copies, segments = self._config.augment.copies, self._segments["train"]
-        buffer = shuffle_buffer(
+        buffer = choose_shuffle_buffer(
             self._config, channels.count_channels(self._config.audio.channels)
         )
         clips = tf.data.Dataset.range(len(self._ends)).repeat(copies)

@@ -18,13 +18,12 @@ from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline.feature_size import stored_bytes
 from asc_tf.pipeline.feature_store import StoredFeatures
-from asc_tf.pipeline.waveforms import (
-    AUTOTUNE,
-    Waveforms,
-    segment_batches,
-    segments_per_epoch,
-    training_segments,
+from asc_tf.pipeline.segments import (
+    count_segments,
+    make_segment_batches,
+    make_training_segments,
 )
+from asc_tf.pipeline.waveforms import AUTOTUNE, Waveforms
 
 STATISTICS_BATCH = 32
 NO_SOUNDS = NoiseBanks()
@@ -114,11 +113,11 @@ class ClipExamples:
 
     def count(self) -> int:
         """Return the number of training segments in an epoch."""
-        return segments_per_epoch(self._training, self._config)
+        return count_segments(self._training, self._config)
 
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Make the training segments of an epoch."""
-        return training_segments(self._training, self._config, seed)
+        return make_training_segments(self._training, self._config, seed)
 
     def augment_inputs(
         self, inputs: tf.Tensor, seed: tf.Tensor
@@ -143,7 +142,7 @@ class ClipExamples:
             return clip_by_clip(self._frontend.extract, waveforms)
 
         all_segments = Preprocessing.from_config(self._config.audio, Evaluate())
-        batches = segment_batches(self._training, all_segments, STATISTICS_BATCH)
+        batches = make_segment_batches(self._training, all_segments, STATISTICS_BATCH)
         return batches.map(features, num_parallel_calls=AUTOTUNE)
 
     def ordered_segments(self, split: str) -> tf.data.Dataset:
@@ -155,7 +154,7 @@ class ClipExamples:
             evaluate = dataclasses.replace(evaluate, segments="all")
         assert waveforms is not None
         preprocessing = Preprocessing.from_config(self._config.audio, evaluate)
-        return segment_batches(waveforms, preprocessing, evaluate.batch_size)
+        return make_segment_batches(waveforms, preprocessing, evaluate.batch_size)
 
     def plain_inputs(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return the waveforms of a batch, or their features."""

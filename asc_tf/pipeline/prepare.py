@@ -10,7 +10,7 @@ from asc_tf.core.packages import require_package
 from asc_tf.datasets.corpus import is_audio, list_files
 from asc_tf.manifest import Clip, Manifest, read_clips
 from asc_tf.pipeline.corpus_checks import (
-    check_found,
+    check_missing_files,
     check_same_clips,
     check_weights,
     print_excluded,
@@ -95,7 +95,7 @@ def scan_corpus(
         UserError: If the corpus is refused.
     """
     manifest = datasets.load(config.dataset)
-    check_found(manifest, config, splits)
+    check_missing_files(manifest, config, splits)
     # TensorFlow is imported only now, so that a mistyped folder is refused at once.
     from tqdm import tqdm
 

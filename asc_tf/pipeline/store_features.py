@@ -18,7 +18,10 @@ from asc_tf.core.packages import require_package
 from asc_tf.core.version import __version__
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import SPLITS, Clip, Manifest, format_counts, read_clips
-from asc_tf.pipeline.corpus_checks import corpus_notes, oddities
+from asc_tf.pipeline.corpus_checks import (
+    describe_corpus_problems,
+    describe_unusual_clips,
+)
 from asc_tf.pipeline.evaluation_data import load_waveforms
 from asc_tf.pipeline.feature_size import VALUE_BYTES, count_segments
 from asc_tf.pipeline.feature_store.folder import (
@@ -136,8 +139,11 @@ def _scan(config: Config, folder: FeaturesFolder, splits: Sequence[str]) -> Mani
     known = read_clips(table) if table.is_file() else ()
     manifest = scan_corpus(config, splits, known)
     print(f"{config.dataset.name}: {format_counts(manifest)}")
-    notes = corpus_notes(manifest, Path(config.dataset.dir), splits, splits)
-    for note in (*notes, *oddities(manifest.clips_in(*splits), config.audio)):
+    notes = describe_corpus_problems(manifest, Path(config.dataset.dir), splits, splits)
+    for note in (
+        *notes,
+        *describe_unusual_clips(manifest.clips_in(*splits), config.audio),
+    ):
         print(note)
     return manifest
 
@@ -271,7 +277,8 @@ class _FeatureComputation:
     def __call__(self, split: str, clips: Sequence[Clip]) -> Iterator[Segment]:
         """Yield all segments of some clips of a split, in order."""
         from asc_tf.pipeline.examples import clip_by_clip
-        from asc_tf.pipeline.waveforms import AUTOTUNE, reading, segment_batches
+        from asc_tf.pipeline.segments import make_segment_batches
+        from asc_tf.pipeline.waveforms import AUTOTUNE, explain_read_errors
 
         if not clips:
             return
@@ -281,9 +288,9 @@ class _FeatureComputation:
         def extract(row: dict[str, Any]) -> tuple:
             return row["clip"], clip_by_clip(self._frontend.extract, row["waveform"])
 
-        batches = segment_batches(waveforms, self._preprocessing, self._batch_size).map(
-            extract, num_parallel_calls=AUTOTUNE
-        )
-        with reading():
+        batches = make_segment_batches(
+            waveforms, self._preprocessing, self._batch_size
+        ).map(extract, num_parallel_calls=AUTOTUNE)
+        with explain_read_errors():
             for indices, features in batches.as_numpy_iterator():
                 yield from zip(indices, features, strict=True)

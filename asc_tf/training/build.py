@@ -106,15 +106,17 @@ def build_training(
     if not embeddings.why_not_embeddable(config):
         _, trained = imagenet.split(body)
     clip_labels = [clip.label for clip in run.manifest.clips_in("train")]
-    weights = optimization.class_weights(train, run.manifest.labels, clip_labels)
+    weights = optimization.compute_class_weights(
+        train, run.manifest.labels, clip_labels
+    )
     trainer = Trainer(frontend, trained, config.augment, weights, train.ema)
-    schedule = optimization.learning_rate_schedule(train, steps)
-    optimizer = optimization.optimizer(train, schedule, replicas)
+    schedule = optimization.make_learning_rate_schedule(train, steps)
+    optimizer = optimization.make_optimizer(train, schedule, replicas)
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # Built at once, so that its variables can be restored.
     optimizer.build(trainer.trainable_variables)
-    trainer.compile(optimizer, loss=optimization.loss(train), metrics=["accuracy"])
+    trainer.compile(optimizer, loss=optimization.make_loss(train), metrics=["accuracy"])
     if replicas == 1:
         trainer.build_metrics()
     state = checkpoint.RunState(

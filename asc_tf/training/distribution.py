@@ -8,7 +8,7 @@ from asc_tf.core.errors import UsageError
 from asc_tf.models.precision import list_layers
 
 
-def strategy(config: Config, examples: int) -> tf.distribute.Strategy:
+def choose_strategy(config: Config, examples: int) -> tf.distribute.Strategy:
     """Choose the distribution strategy of a run, by `train.strategy`.
 
     Args:

@@ -23,7 +23,7 @@ from asc_tf.workdir import Workdir
 WORLD = "world average"
 
 
-def emissions_per_kwh(country: str) -> float:
+def look_up_emissions(country: str) -> float:
     """Look up the CO2 equivalent of a kWh of electricity in kg.
 
     Args:
@@ -61,7 +61,7 @@ class EnergyReport(keras.callbacks.Callback):
 
     Args:
         workdir: Run folder.
-        country: Country code, as for `emissions_per_kwh`.
+        country: Country code, as for `look_up_emissions`.
 
     Raises:
         UsageError: If codecarbon does not know the country.
@@ -74,7 +74,7 @@ class EnergyReport(keras.callbacks.Callback):
 
         self._workdir = workdir
         self._country = country or WORLD
-        self._emissions_per_kwh = emissions_per_kwh(country)
+        self._emissions_per_kwh = look_up_emissions(country)
         # The offline tracker sends no data. It requires a country for its emissions,
         # which are not used here because they do not include earlier sessions.
         log = logging.getLogger("codecarbon")

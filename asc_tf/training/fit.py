@@ -17,12 +17,12 @@ from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.frontend import FrontendLayer, compute_statistics
 from asc_tf.models.precision import allow_tensor_float_32
-from asc_tf.pipeline.batches import steps_per_epoch, training_batches
+from asc_tf.pipeline.batches import count_steps, make_training_batches
 from asc_tf.pipeline.embeddings import make_embedding_cache
 from asc_tf.pipeline.examples import Examples, SegmentExamples
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.training_data import make_examples
-from asc_tf.pipeline.waveforms import reading
+from asc_tf.pipeline.waveforms import explain_read_errors
 from asc_tf.training import distribution
 from asc_tf.training.build import build_training
 from asc_tf.training.checkpoint import RunState
@@ -54,14 +54,14 @@ def fit(run: Run, interactive: bool) -> Path:
     source = make_examples(run, frontend)
     cache = make_embedding_cache(run, source)
     count = (cache or source).count()
-    steps = steps_per_epoch(count, config.train.batch_size)
+    steps = count_steps(count, config.train.batch_size)
     config = config.replace({"train.epochs": config.train.count_epochs(steps)})
     run = dataclasses.replace(run, config=config)
     if config.train.steps:
         epochs = config.train.epochs
         unit = "epoch" if epochs == 1 else "epochs"
         print(f"train.steps = {config.train.steps}: {epochs} {unit} of {steps} steps")
-    with distribution.strategy(config, count).scope():
+    with distribution.choose_strategy(config, count).scope():
         trainer, state = build_training(run, frontend, steps)
         is_resumed = state.resume(trainer)
     if is_resumed:
@@ -69,7 +69,7 @@ def fit(run: Run, interactive: bool) -> Path:
     else:
         set_statistics(run, frontend, source)
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
-        with reading(), explain_interrupt(run, state):
+        with explain_read_errors(), explain_interrupt(run, state):
             energy = make_energy_report(run)
             examples: Examples = source
             if cache:
@@ -91,7 +91,7 @@ def set_statistics(run: Run, frontend: FrontendLayer, source: SegmentExamples) -
         f"{len(run.manifest.clips_in('train'))} training clips ...",
         flush=True,
     )
-    with reading():
+    with explain_read_errors():
         frontend.set_statistics(
             *compute_statistics(frontend, source.training_features())
         )
@@ -133,7 +133,7 @@ def fit_epochs(
     """Fit the trainer for the epochs that are left."""
     config, workdir = run.config, run.workdir
     folder = workdir.path / "tensorboard"
-    steps = steps_per_epoch(examples.count(), config.train.batch_size)
+    steps = count_steps(examples.count(), config.train.batch_size)
     parameters = models.get_body(state.whole).count_params()
     trained = sum(math.prod(each.shape) for each in trainer.trainable_variables)
     print(
@@ -144,7 +144,7 @@ def fit_epochs(
     first = state.epochs_done
     with check_disk(folder):
         trainer.fit(
-            training_batches(examples, trainer.frontend, config, first),
+            make_training_batches(examples, trainer.frontend, config, first),
             validation_data=examples.validation() if has_validation else None,
             initial_epoch=first,
             epochs=config.train.epochs,

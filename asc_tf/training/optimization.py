@@ -23,7 +23,7 @@ MIN_DELTA = 1e-4
 """Smallest decrease of the loss that counts, as in Keras's `ReduceLROnPlateau`."""
 
 
-def learning_rate_schedule(
+def make_learning_rate_schedule(
     train: Train, steps_per_epoch: int
 ) -> schedules.LearningRateSchedule:
     """Make the learning-rate schedule: linear warm-up from zero, then `train.schedule`.
@@ -110,7 +110,7 @@ class PlateauSchedule(WarmUp):
         self._scale.assign(scale)
 
 
-def optimizer(
+def make_optimizer(
     train: Train, schedule: schedules.LearningRateSchedule, replicas: int = 1
 ) -> keras.optimizers.Optimizer:
     """Make the optimizer of a run.
@@ -138,7 +138,7 @@ def optimizer(
     return adam
 
 
-def loss(train: Train) -> keras.losses.Loss:
+def make_loss(train: Train) -> keras.losses.Loss:
     """Make the loss of a run: mean over segments, from probabilities.
 
     The focal loss (T.-Y. Lin et al., "Focal Loss for Dense Object Detection", 2017) has
@@ -151,7 +151,7 @@ def loss(train: Train) -> keras.losses.Loss:
     return keras.losses.CategoricalCrossentropy(label_smoothing=train.label_smoothing)
 
 
-def class_weights(
+def compute_class_weights(
     train: Train, labels: Sequence[str], clips: Sequence[str]
 ) -> np.ndarray | None:
     """Compute the weight of each label in training.

@@ -64,10 +64,10 @@ class EpochReport(keras.callbacks.Callback):
         """Print the line."""
         self._bar.close()
         seconds = time.monotonic() - self._began
-        print(epoch_line(epoch + 1, self._epochs, seconds, logs or {}), flush=True)
+        print(format_epoch(epoch + 1, self._epochs, seconds, logs or {}), flush=True)
 
 
-def epoch_line(
+def format_epoch(
     epoch: int, epochs: int, seconds: float, logs: Mapping[str, float]
 ) -> str:
     """Format the line of an epoch.

@@ -7,7 +7,10 @@ from asc_tf.config import Config
 from asc_tf.config.checks import check_training, find_unused_settings
 from asc_tf.core.errors import UserError, install_hint
 from asc_tf.manifest import format_counts
-from asc_tf.pipeline.corpus_checks import corpus_notes, oddities
+from asc_tf.pipeline.corpus_checks import (
+    describe_corpus_problems,
+    describe_unusual_clips,
+)
 from asc_tf.pipeline.prepare import prepare
 from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
@@ -58,8 +61,8 @@ def print_notes(run: Run) -> None:
     is_begun = run.workdir.checkpoint_file.is_file()
     splits = () if is_begun else config.dataset.training_splits
     for note in (
-        *corpus_notes(manifest, Path(config.dataset.dir), splits, splits),
-        *oddities(clips, config.audio),
+        *describe_corpus_problems(manifest, Path(config.dataset.dir), splits, splits),
+        *describe_unusual_clips(clips, config.audio),
         *find_unused_settings(config),
     ):
         print(note)
@@ -93,6 +96,6 @@ def check_energy(country: str) -> None:
             "train.energy = true: needs the package codecarbon, which is not "
             f"installed: {install_hint('energy')}, or give --train.energy=false"
         )
-    from asc_tf.training.energy import emissions_per_kwh
+    from asc_tf.training.energy import look_up_emissions
 
-    emissions_per_kwh(country)
+    look_up_emissions(country)

@@ -123,7 +123,9 @@ def test_training_names_copies_short_clips_and_what_is_left_out(corpus, capsys):
     assert "1 clips are shorter than 0.1 s, and so mostly padding" in said.out
     assert "hum/tick0-0.wav (50 ms)" in said.out
     assert "left out: hum/tick1-0.wav: too short: 0.88 ms" in said.err
-    notes = "".join(corpus_checks.corpus_notes(manifest, corpus, SPLITS, ("test",)))
+    notes = "".join(
+        corpus_checks.describe_corpus_problems(manifest, corpus, SPLITS, ("test",))
+    )
     assert f"({first.path} in train and {tested.path} in test)" in notes
     # Of a run that goes on, files are not compared again.
     workdir.checkpoint_file.parent.mkdir(parents=True)
@@ -141,7 +143,7 @@ def test_a_label_that_a_part_lacks_is_named_with_what_to_do():
         Clip("4.wav", "hiss", "4", split="test"),
     )
     manifest = Manifest(clips, ("hum", "hiss"))
-    assert corpus_checks.missing_labels(manifest) == [
+    assert corpus_checks.describe_missing_labels(manifest) == [
         "the validation split has no clip of hiss: the best epoch is chosen without "
         "it; add recordings of it, or, where the split is drawn, raise "
         "dataset.validation_share",
@@ -149,12 +151,12 @@ def test_a_label_that_a_part_lacks_is_named_with_what_to_do():
         "files, or choose another dataset.fold or, where the split is drawn, "
         "dataset.test_share",
     ]
-    assert corpus_checks.corpus_notes(manifest, None, (), ()) == (
-        corpus_checks.missing_labels(manifest)
+    assert corpus_checks.describe_corpus_problems(manifest, None, (), ()) == (
+        corpus_checks.describe_missing_labels(manifest)
     )
     # A run without a validation part misses no label in it.
     without = Manifest(clips[:2], ("hum", "hiss"))
-    assert corpus_checks.missing_labels(without) == []
+    assert corpus_checks.describe_missing_labels(without) == []
 
 
 def test_short_clips_are_named_from_a_tenth_of_a_second():
@@ -162,7 +164,9 @@ def test_short_clips_are_named_from_a_tenth_of_a_second():
         Clip(f"{n}.wav", "hum", str(n), sample_rate=1000, samples=samples)
         for n, samples in enumerate((99, 100, 50, 20, 60))
     ]
-    (short, tiny_ones) = corpus_checks.oddities(clips, Audio(segment_seconds=0.5))
+    (short, tiny_ones) = corpus_checks.describe_unusual_clips(
+        clips, Audio(segment_seconds=0.5)
+    )
     assert short.startswith("5 clips are shorter than a segment of 0.5 s")
     assert tiny_ones.startswith("4 clips are shorter than 0.1 s")
     assert "0.wav (99 ms), 2.wav (50 ms), 3.wav (20 ms) ...;" in tiny_ones

@@ -131,7 +131,7 @@ def test_all_of_urbansound8k_is_there_and_a_fold_of_it_is_scanned(urban, capsys)
         {"dataset.name": "urbansound8k", "dataset.dir": str(urban)}
     )
     manifest = load("urbansound8k", urban, fold=6)
-    corpus_checks.check_found(manifest, config, ("train", "validation"))
+    corpus_checks.check_missing_files(manifest, config, ("train", "validation"))
     assert capsys.readouterr().err == ""
     few = dataclasses.replace(manifest, clips=tuple(pick_evenly(manifest.clips, 60)))
     scanned = scan(few, urban, ("train", "validation"), config.audio)
@@ -157,13 +157,13 @@ def test_part_of_urbansound8k_is_used_once_so_much_may_be_missing(
     config = lay_over(shared_data, tmp_path).replace({"dataset.fold": 3})
     manifest = datasets.load(config.dataset)
     with pytest.raises(UserError) as caught:
-        corpus_checks.check_found(manifest, config, ("train", "validation"))
+        corpus_checks.check_missing_files(manifest, config, ("train", "validation"))
     said = str(caught.value)
     assert said.endswith("the files that are there with --dataset.max_missing=0.97")
     assert "846 of 925 in test" in said
     assert "That is more than dataset.max_missing = 0.1 of the corpus" in said
     enough = config.replace({"dataset.max_missing": 0.97})
-    corpus_checks.check_found(manifest, enough, ("train", "validation"))
+    corpus_checks.check_missing_files(manifest, enough, ("train", "validation"))
     assert "; the rest is used" in capsys.readouterr().err
     present = [c for c in manifest.clips if (tmp_path / c.path).is_file()]
     assert Counter(clip.split for clip in present) == {
@@ -176,7 +176,7 @@ def test_part_of_urbansound8k_is_used_once_so_much_may_be_missing(
 def test_folds_of_which_files_are_there_are_named(shared_data, tmp_path):
     config = lay_over(shared_data, tmp_path).replace({"dataset.max_missing": 1.0})
     with pytest.raises(UserError) as caught:
-        corpus_checks.check_found(
+        corpus_checks.check_missing_files(
             datasets.load(config.dataset), config, ("train", "validation")
         )
     assert str(caught.value).endswith(

@@ -172,7 +172,7 @@ def missing_files(folder, *paths, **changes):
     config = tiny.config(folder, dataset__name="csv", dataset__csv_file="list.csv")
     config = config.replace({"dataset.identifier_pattern": "", **changes})
     with pytest.raises(UserError) as caught:
-        corpus_checks.check_found(datasets.load(config.dataset), config)
+        corpus_checks.check_missing_files(datasets.load(config.dataset), config)
     return str(caught.value)
 
 

@@ -17,7 +17,7 @@ from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline import training_data
-from asc_tf.pipeline.batches import augment_batch, training_batches
+from asc_tf.pipeline.batches import augment_batch, make_training_batches
 from asc_tf.pipeline.examples import StoredExamples, clip_by_clip
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.run import Run
@@ -74,7 +74,7 @@ def examples_of(config: Config, folder: Path) -> tuple:
 
 def rows_of(config: Config, folder: Path) -> tuple[list, FrontendLayer]:
     examples, layer, _ = examples_of(config, folder)
-    return list(training_batches(examples, layer, config)), layer
+    return list(make_training_batches(examples, layer, config)), layer
 
 
 def test_copies_put_each_clip_into_an_epoch_so_many_times_each_cut_anew(
@@ -85,7 +85,7 @@ def test_copies_put_each_clip_into_an_epoch_so_many_times_each_cut_anew(
     examples, layer, manifest = examples_of(config, tmp_path)
     clips = len(manifest.clips_in("train"))
     assert examples.count() == 3 * clips
-    rows = list(training_batches(examples, layer, config))
+    rows = list(make_training_batches(examples, layer, config))
     assert sum(len(targets) for _, targets in rows) == 3 * clips
     found = np.concatenate([inputs["features"] for inputs, _ in rows])
     assert len(np.unique(found.reshape(len(found), -1), axis=0)) > clips
@@ -101,7 +101,7 @@ def test_copies_of_all_segments_are_counted_too(corpus, tmp_path):
         audio__segment_seconds=0.2,
     )
     examples, layer, _ = examples_of(config, tmp_path)
-    found = list(training_batches(examples, layer, config))
+    found = list(make_training_batches(examples, layer, config))
     assert sum(len(targets) for _, targets in found) == examples.count()
 
 
@@ -162,7 +162,7 @@ def test_features_made_in_the_model_are_those_made_in_the_pipeline(
     placed = config.replace({"frontend.placement": "model"})
     examples, layer, _ = examples_of(placed, tmp_path)
     examples.is_weighted = weighted
-    found = list(training_batches(examples, layer, placed))
+    found = list(make_training_batches(examples, layer, placed))
     assert len(found) == len(expected)
     for (wanted, wanted_targets), (inputs, *rest) in zip(expected, found, strict=True):
         features, targets, *_ = augment_batch(
@@ -328,7 +328,7 @@ def test_stored_features_give_the_batches_of_segments_of_whole_clips(stored, tmp
     layer.build((None, config.audio.segment_samples))
     layer.set_statistics(-40.0, 20.0)
     examples = StoredExamples(folder, layer, config)
-    found = list(training_batches(examples, layer, config))
+    found = list(make_training_batches(examples, layer, config))
     own, _, _ = examples_of(config.replace({"dataset.features": ""}), tmp_path)
     assert sum(len(targets) for _, targets in found) == own.count() == examples.count()
     some = np.concatenate([inputs["features"] for inputs, _ in found])

@@ -12,7 +12,7 @@ import tiny
 from asc_tf import datasets
 from asc_tf.audio.scan import scan
 from asc_tf.core.errors import UserError
-from asc_tf.pipeline.waveforms import Waveforms, reading
+from asc_tf.pipeline.waveforms import Waveforms, explain_read_errors
 
 
 def write_clips(folder: Path, suffixes: tuple[str, ...]) -> tuple[Waveforms, Path]:
@@ -41,7 +41,7 @@ def test_a_file_that_has_gone_is_named(tmp_path, suffixes):
         pytest.importorskip("tensorflow_io")
     waveforms, path = write_clips(tmp_path, suffixes)
     path.unlink()
-    with pytest.raises(UserError) as caught, reading():
+    with pytest.raises(UserError) as caught, explain_read_errors():
         list(waveforms.in_order())
     assert str(caught.value).startswith(
         f"a clip could not be read ({path}; No such file or directory); if files have "
@@ -53,7 +53,7 @@ def test_a_file_that_has_become_another_is_said_to_be_unreadable(tmp_path, suffi
     pytest.importorskip("tensorflow_io")
     waveforms, path = write_clips(tmp_path, suffixes)
     path.write_bytes(b"text" * 100)
-    with pytest.raises(UserError) as caught, reading():
+    with pytest.raises(UserError) as caught, explain_read_errors():
         list(waveforms.in_order())
     assert str(caught.value).startswith("a clip could not be read (could not open inp")
 
@@ -67,7 +67,7 @@ def test_an_error_behind_the_decoder_is_left_as_it_is(tmp_path):
 
     with (
         pytest.raises(tf.errors.InvalidArgumentError, match="a broken filter"),
-        reading(),
+        explain_read_errors(),
     ):
         list(waveforms.in_order().map(broken))
 
@@ -95,7 +95,7 @@ def test_what_fails_while_a_model_is_run_is_told_apart(tmp_path, is_broken, run)
     if not is_broken:
         path.unlink()
         kind, words = UserError, f"could not be read .{path}; No such file"
-    with pytest.raises(kind, match=words), reading():
+    with pytest.raises(kind, match=words), explain_read_errors():
         getattr(model, run)(segments.batch(2), verbose=0)
 
 
@@ -107,6 +107,6 @@ def test_a_shard_that_cannot_be_read_is_told_apart_too(tmp_path, damage):
     records = tf.data.FixedLengthRecordDataset(str(path), 4)
     with (
         pytest.raises(UserError, match=rf"a clip could not be read \(.*{path}"),
-        reading(),
+        explain_read_errors(),
     ):
         list(records)

@@ -23,13 +23,14 @@ from asc_tf.manifest import Clip, read_clips
 from asc_tf.pipeline.feature_size import count_segments
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.feature_store.folder import FeaturesFolder
+from asc_tf.pipeline.segments import make_segment_batches
 from asc_tf.pipeline.store_features import (
     _FeatureComputation,
     _plan_shards,
     _write_array,
     write_features,
 )
-from asc_tf.pipeline.waveforms import Waveforms, segment_batches
+from asc_tf.pipeline.waveforms import Waveforms
 
 SMALL = 20_000
 """Bytes of a shard: nine segments of the tiny corpus."""
@@ -93,7 +94,7 @@ def check_features(config: Config, folder: Path, *splits: str) -> None:
             folder.parent / "audio_cache",
         )
         preprocessing = Preprocessing.from_config(config.audio, Evaluate())
-        rows = list(segment_batches(waveforms, preprocessing, 32))
+        rows = list(make_segment_batches(waveforms, preprocessing, 32))
         values = [layer.extract(row["waveform"]).numpy() for row in rows]
         found = features_of(folder, split)
         assert found.dtype == np.float32

@@ -16,9 +16,10 @@ from asc_tf.dsp import segments
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline import noise_banks
-from asc_tf.pipeline.batches import training_batches
+from asc_tf.pipeline.batches import make_training_batches
 from asc_tf.pipeline.examples import ClipExamples
-from asc_tf.pipeline.waveforms import Waveforms, segment_batches, segments_per_epoch
+from asc_tf.pipeline.segments import count_segments, make_segment_batches
+from asc_tf.pipeline.waveforms import Waveforms
 
 
 @pytest.fixture(scope="module", params=[".wav", ".ogg"])
@@ -59,7 +60,7 @@ def batches_from(waveforms, layer, config, first_epoch: int = 0) -> tf.data.Data
         config.augment, audio.sample_rate, audio.segment_samples, 0
     )
     examples = ClipExamples(waveforms, waveforms, layer, config, sounds)
-    return training_batches(examples, layer, config, first_epoch)
+    return make_training_batches(examples, layer, config, first_epoch)
 
 
 def epochs_of(config, first_epoch: int = 0) -> list[np.ndarray]:
@@ -149,7 +150,7 @@ def test_segments_in_order_are_those_of_the_law(corpus):
     whole = [row["waveform"].numpy() for row in waveforms.in_order()]
     wanted = [np.stack(list(segments.cut(x, 2000, 800))) for x in whole]
     batches = list(
-        segment_batches(
+        make_segment_batches(
             waveforms, Preprocessing.from_config(config.audio, Evaluate()), 7
         )
     )
@@ -209,7 +210,7 @@ def test_split_channels_are_three_examples_of_a_stereo_clip_and_one_of_a_mono(tm
     left, right, mean = (r["waveform"] for r in rows if int(r["clip"]) == stereo)
     np.testing.assert_allclose(right, left / 2, atol=1e-4)
     np.testing.assert_allclose(mean, 0.75 * left, atol=1e-4)
-    batches = segment_batches(
+    batches = make_segment_batches(
         waveforms, Preprocessing.from_config(config.audio, config.evaluate), 32
     )
     segment_ids = np.concatenate([batch["clip"] for batch in batches])
@@ -250,12 +251,12 @@ def test_all_segments_of_all_clips_are_in_each_epoch_in_another_order(tmp_path):
         frontend__standardize="none",
     )
     waveforms = waveforms_of(config)
-    count = segments_per_epoch(waveforms, config)
+    count = count_segments(waveforms, config)
     lengths = [clip.samples for clip in scanned(config).clips_in("train")]
     assert count == sum(len(segments.find_starts(n, 1600, 800)) for n in lengths)
     assert count > len(lengths)
     apart = {"audio.hop_seconds": 0.15, "audio.last_segment": "drop"}
-    dropped = segments_per_epoch(waveforms, config.replace(apart))
+    dropped = count_segments(waveforms, config.replace(apart))
     starts = [segments.find_starts(n, 1600, 1200, last_segment="drop") for n in lengths]
     assert dropped == sum(map(len, starts))
     assert dropped < sum(len(segments.find_starts(n, 1600, 1200)) for n in lengths)

@@ -53,10 +53,10 @@ def begin(
     if precision != "float32":
         twin = models.attach_frontend(frontend, make_float32_twin(body), (SAMPLES,))
     trainer = Trainer(frontend, body, Augment(), None, settings.ema)
-    schedule = optimization.learning_rate_schedule(settings, 2)
-    optimizer = optimization.optimizer(settings, schedule)
+    schedule = optimization.make_learning_rate_schedule(settings, 2)
+    optimizer = optimization.make_optimizer(settings, schedule)
     optimizer.build(trainer.trainable_variables)
-    trainer.compile(optimizer, loss=optimization.loss(settings))
+    trainer.compile(optimizer, loss=optimization.make_loss(settings))
     state = RunState(Workdir(folder), whole, schedule, settings.patience, twin)
     state.set_model(trainer)
     return trainer, state
@@ -292,10 +292,10 @@ def test_statistics_are_averaged_as_the_weights_are():
     frontend = FrontendLayer(8000, Config().frontend)
     body = keras.Model(inputs, outputs)
     trainer = Trainer(frontend, body, Augment(), None, settings.ema)
-    schedule = optimization.learning_rate_schedule(settings, 10)
-    optimizer = optimization.optimizer(settings, schedule)
+    schedule = optimization.make_learning_rate_schedule(settings, 10)
+    optimizer = optimization.make_optimizer(settings, schedule)
     optimizer.build(trainer.trainable_variables)
-    trainer.compile(optimizer, loss=optimization.loss(settings))
+    trainer.compile(optimizer, loss=optimization.make_loss(settings))
     generator = np.random.default_rng(0)
     means, variances, raw = [], [], None
     for step in range(4):

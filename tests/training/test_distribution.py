@@ -44,6 +44,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", tiny.cases(CASES, "float32"))
 def test_two_devices_train_as_one_with_the_same_batches(case, tmp_path):
     corpus = tiny.write_corpus(tmp_path / "corpus")
@@ -90,8 +91,8 @@ def test_what_cannot_be_shared_is_refused_or_with_auto_trained_on_one_device(
     )
     config = Config().replace({"train.strategy": "mirrored"} | changes)
     with pytest.raises(UsageError, match=r"train\.strategy = mirrored") as caught:
-        distribution.strategy(config, 42)
+        distribution.choose_strategy(config, 42)
     assert words in str(caught.value)
     auto = config.replace({"train.strategy": "auto"})
-    assert distribution.strategy(auto, 42).num_replicas_in_sync == 1
+    assert distribution.choose_strategy(auto, 42).num_replicas_in_sync == 1
     assert (words in capsys.readouterr().out) == (count > 1)

@@ -10,7 +10,7 @@ from asc_tf.config import Augment, Config, Train
 from asc_tf.frontend import FrontendLayer
 from asc_tf.training import optimization
 from asc_tf.training.model_file import load_whole
-from asc_tf.training.optimization import PlateauSchedule, learning_rate_schedule
+from asc_tf.training.optimization import PlateauSchedule, make_learning_rate_schedule
 from asc_tf.training.train import train
 from asc_tf.training.trainer import Trainer
 from asc_tf.workdir import Workdir
@@ -22,7 +22,7 @@ PROBABILITIES = np.array(
 
 
 def rates(settings: Train, steps: list[int], steps_per_epoch: int = 10) -> list[float]:
-    schedule = learning_rate_schedule(settings, steps_per_epoch)
+    schedule = make_learning_rate_schedule(settings, steps_per_epoch)
     return [float(schedule(step)) for step in steps]
 
 
@@ -40,10 +40,10 @@ def get_body(weights: np.ndarray) -> keras.Model:
 def trainer_of(settings: Train, weights: np.ndarray, class_weights=None) -> Trainer:
     layer = FrontendLayer(8000, Config().frontend)
     trainer = Trainer(layer, get_body(weights), Augment(), class_weights)
-    schedule = learning_rate_schedule(settings, 10)
-    made = optimization.optimizer(settings, schedule)
+    schedule = make_learning_rate_schedule(settings, 10)
+    made = optimization.make_optimizer(settings, schedule)
     made.build(trainer.trainable_variables)
-    trainer.compile(made, loss=optimization.loss(settings), metrics=["accuracy"])
+    trainer.compile(made, loss=optimization.make_loss(settings), metrics=["accuracy"])
     return trainer
 
 
@@ -81,7 +81,7 @@ LOSSES = [1, 0.9, 0.95, 0.8999, 0.91, 0.5, 0.6, np.nan, 0.49995, 0.7, 0.4, 0.41,
 
 @pytest.mark.parametrize("patience", [1, 2, 3])
 def test_a_plateau_lowers_the_rate_when_keras_would(patience):
-    schedule = learning_rate_schedule(
+    schedule = make_learning_rate_schedule(
         plain(schedule="plateau", plateau_factor=0.3, plateau_patience=patience), 10
     )
     assert isinstance(schedule, PlateauSchedule)
@@ -102,24 +102,28 @@ def test_a_plateau_lowers_the_rate_when_keras_would(patience):
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
 def test_focal_loss_is_that_of_the_paper(gamma, smoothing):
     settings = Train(loss="focal", focal_gamma=gamma, label_smoothing=smoothing)
-    found = float(optimization.loss(settings)(TARGETS, PROBABILITIES))
+    found = float(optimization.make_loss(settings)(TARGETS, PROBABILITIES))
     smooth = (1 - smoothing) * TARGETS + smoothing / 3
     each = -smooth * (1 - PROBABILITIES) ** gamma * np.log(PROBABILITIES)
     assert found == pytest.approx(each.sum(axis=1).mean(), rel=1e-5)
 
 
 def test_label_smoothing_moves_a_share_of_the_target_to_all_labels():
-    found = float(optimization.loss(Train(label_smoothing=0.3))(TARGETS, PROBABILITIES))
+    found = float(
+        optimization.make_loss(Train(label_smoothing=0.3))(TARGETS, PROBABILITIES)
+    )
     each = -(0.7 * TARGETS + 0.1) * np.log(PROBABILITIES)
     assert found == pytest.approx(each.sum(axis=1).mean(), rel=1e-5)
 
 
 def test_balanced_class_weights_let_all_labels_count_alike():
     labels, clips = ("a", "b", "gone"), ["a"] * 6 + ["b"] * 2
-    found = optimization.class_weights(Train(class_weights="balanced"), labels, clips)
+    found = optimization.compute_class_weights(
+        Train(class_weights="balanced"), labels, clips
+    )
     np.testing.assert_allclose(found, [8 / 12, 8 / 4, 1])
     assert sum(found[labels.index(clip)] for clip in clips) == pytest.approx(len(clips))
-    assert optimization.class_weights(Train(), labels, clips) is None
+    assert optimization.compute_class_weights(Train(), labels, clips) is None
 
 
 @pytest.mark.parametrize("own", [None, np.array([1, 0.5, 0], np.float32)])
@@ -163,7 +167,9 @@ def test_weight_decay_shrinks_by_the_rate_and_that_of_adamw_spares_some():
         variables = model.trainable_variables
         for variable in variables:
             variable.assign(tf.ones(variable.shape))
-        made = optimization.optimizer(settings, learning_rate_schedule(settings, 10))
+        made = optimization.make_optimizer(
+            settings, make_learning_rate_schedule(settings, 10)
+        )
         made.build(variables)
         made.apply([tf.zeros(variable.shape) for variable in variables])
         values = [float(variable.numpy().ravel()[0]) for variable in variables]
@@ -174,7 +180,9 @@ def test_weight_decay_shrinks_by_the_rate_and_that_of_adamw_spares_some():
 def test_sgd_moves_against_the_gradient_with_momentum():
     settings = plain(optimizer="sgd", momentum=0.5)
     variable = keras.Variable(1.0)
-    made = optimization.optimizer(settings, learning_rate_schedule(settings, 10))
+    made = optimization.make_optimizer(
+        settings, make_learning_rate_schedule(settings, 10)
+    )
     made.build([variable])
     for wanted in (1 - 0.1, 1 - 0.1 - 0.15):
         made.apply([tf.constant(1.0)])
