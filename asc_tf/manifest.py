@@ -9,7 +9,7 @@ commands.
 import csv
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -295,31 +295,46 @@ def split_off(
     Returns:
         All rows, in their order.
     """
-    labels: dict[str, Counter[str]] = defaultdict(Counter)
-    for clip in clips:
-        if clip.split == source:
-            labels[clip.identifier][clip.label] += 1
-    recordings = defaultdict(list)
-    for identifier in sorted(labels):
-        counts = labels[identifier]
-        main = min(counts, key=lambda label: (-counts[label], label))
-        recordings[main].append(identifier)
     generator = np.random.default_rng(seed)
     moved = set()
-    for label in sorted(recordings):
-        names = recordings[label]
+    for recordings in group_recordings(clips, source).values():
+        names = list(recordings)
         wanted = max(round(share * len(names)), 1) if len(names) > 1 else 0
         order = generator.permutation(len(names))
         moved |= {names[index] for index in order[: min(wanted, len(names) - 1)]}
+    return move_recordings(clips, moved, source, target)
+
+
+def group_recordings(clips: Iterable[Clip], split: str) -> dict[str, dict[str, int]]:
+    """Group the recordings of a split by label, that of most of their clips.
+
+    Returns:
+        Number of clips of each recording, by label and identifier, both sorted.
+    """
+    labels: dict[str, Counter[str]] = defaultdict(Counter)
+    for clip in clips:
+        if clip.split == split:
+            labels[clip.identifier][clip.label] += 1
+    groups: dict[str, dict[str, int]] = defaultdict(dict)
+    for identifier, counts in sorted(labels.items()):
+        main = min(counts, key=lambda label: (-counts[label], label))
+        groups[main][identifier] = counts.total()
+    return dict(sorted(groups.items()))
+
+
+def move_recordings(
+    clips: Iterable[Clip], identifiers: Collection[str], source: str, target: str
+) -> tuple[Clip, ...]:
+    """Move the clips of some recordings from one split to another."""
     return tuple(
         dataclasses.replace(clip, split=target)
-        if clip.split == source and clip.identifier in moved
+        if clip.split == source and clip.identifier in identifiers
         else clip
         for clip in clips
     )
 
 
-def count_by_split(manifest: Manifest) -> str:
+def format_counts(manifest: Manifest) -> str:
     """Format the numbers of labels, and of clips and recordings by split, in a line."""
     counts = [
         f"{split} {len(clips)} clips of {len({c.identifier for c in clips})} recordings"

@@ -294,6 +294,7 @@ def test_esa3_differ_in_their_strategy_alone(name):
     assert config.frontend.n_mels == 128
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tiny.cases(ESA3, "esa3_cnn"))
 def test_esa3_train_evaluate_and_export(name, asc_mini, tmp_path):
     # Each of the networks once as int8; the strategies do not change what is exported.
@@ -303,6 +304,7 @@ def test_esa3_train_evaluate_and_export(name, asc_mini, tmp_path):
     assert set(files["formats"]) == set(formats)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", tiny.cases(["official", "two_folds"], "official"))
 def test_us8k_cnn_trains_evaluates_and_exports(protocol, urbansound8k, tmp_path):
     config = shipped("us8k_cnn")
@@ -390,6 +392,7 @@ def test_us8k_inception_trains_evaluates_and_exports(
     assert set(files["formats"]) == set(formats or ("float32",))
 
 
+@pytest.mark.slow
 def test_dcase2018_trains_evaluates_and_exports(tut2018, tmp_path):
     config = shipped("dcase2018")
     assert config.frontend.frames(config.audio.segment_samples) == 500
@@ -405,6 +408,7 @@ def test_dcase2018_trains_evaluates_and_exports(tut2018, tmp_path):
     assert set(files["formats"]) == {"saved_model", "int8"}
 
 
+@pytest.mark.slow
 def test_fsdkaggle2018_trains_both_folds_and_submits_their_mean(
     fsdkaggle2018, tmp_path, capsys
 ):

@@ -10,7 +10,7 @@ from asc_tf.manifest import (
     Manifest,
     check_leaks,
     check_names,
-    count_by_split,
+    format_counts,
     pick_evenly,
     read_clips,
     split_off,
@@ -123,7 +123,7 @@ def test_parts_hold_usable_clips_and_the_others_are_listed_with_their_reason():
     assert manifest.clips_in("train") == SOUND[:2]
     assert manifest.clips_in("test") == (SOUND[3],)
     assert manifest.excluded == (bad,)
-    assert count_by_split(manifest) == (
+    assert format_counts(manifest) == (
         "2 labels; train 2 clips of 2 recordings, validation 1 clips of 1 recordings, "
         "test 1 clips of 1 recordings; 1 left out"
     )

@@ -58,7 +58,9 @@ def measure(path: Path, max_seconds: float) -> Measured:
         for block in _read_blocks(stream, max_seconds):
             samples += len(block)
             peak = max(peak, float(np.abs(block).max()))
-            squares += float(np.square(block, dtype=np.float64).sum())
+            # Samples that are not finite are refused later, by the sum.
+            with np.errstate(invalid="ignore"):
+                squares += float(np.square(block, dtype=np.float64).sum())
         if not samples:
             raise RefusedError("no samples: the file is empty or cut off")
         return Measured(

@@ -94,7 +94,7 @@ def dispatch(
     if not name:
         print(f"{program}: a command is missing\n\n{usage.strip()}", file=sys.stderr)
         return UsageError.exit_code
-    problem = f"{name}: unknown command{config.suggestion(name, modules)}"
+    problem = f"{name}: unknown command{config.suggest(name, modules)}"
     if name.startswith("-"):
         problem = f"{name}: the command goes before its flags"
     print(f"{program}: {problem} ({program} --help lists them)", file=sys.stderr)

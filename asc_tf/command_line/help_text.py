@@ -91,7 +91,7 @@ def format_help(command: "Command", topic: str = "") -> str:
     if topic in values:
         return "\n".join(_format_flag(values[topic]))
     known = [*sections, ALL]
-    near = config.suggestion(topic, [*known, *values])
+    near = config.suggest(topic, [*known, *values])
     raise UsageError(
         f"--help={topic}: unknown section{near} (sections: {', '.join(known)})"
     )

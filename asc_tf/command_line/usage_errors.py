@@ -90,8 +90,10 @@ def describe_unknown_flag(values: flags.FlagValues, name: str, argument: str) ->
     names = [each for each in values if each != "positional"]
     if name in config.TITLES and name not in ALIASES:
         return f"{given}: a section, not a flag; --help={name} lists its flags"
-    if near := _find_by_initial(name, names) or config.nearest(name, names):
-        return f"{given}: {problem}{config.did_you_mean(_write_flags(near, value))}"
+    if near := _find_by_initial(name, names) or config.find_nearest(name, names):
+        return (
+            f"{given}: {problem}{config.format_suggestions(_write_flags(near, value))}"
+        )
     return f"{given}: {problem}; --help lists the flags"
 
 
@@ -138,7 +140,7 @@ def describe_illegal_value(
     parser = values[name].parser
     if isinstance(parser, flags.EnumParser):
         known = parser.enum_values
-        near = config.suggestion(value, known)
+        near = config.suggest(value, known)
         return f"--{name}={value}: must be one of {', '.join(known)}{near}"
     if isinstance(parser, flags.BooleanParser):
         return f"--{name}={value}: must be true or false"

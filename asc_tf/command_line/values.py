@@ -59,7 +59,7 @@ def read_run(values: flags.FlagValues, name: str = "workdir") -> Path:
         UsageError: If there is no run, naming those near it.
     """
     if not values[name].value:
-        near = config.did_you_mean(f"--{name}={run}" for run in list_runs(Path()))
+        near = config.format_suggestions(f"--{name}={run}" for run in list_runs(Path()))
         raise UsageError(f"--{name} is missing ({values[name].help}){near}")
     folder = read_path(values, name)
     if run := find_run(folder):

@@ -74,7 +74,7 @@ def parse_splits(flag: str, names: Sequence[str]) -> tuple[str, ...]:
     names = [name.strip() for name in names]
     for name in names:
         if name not in SPLITS:
-            near = configuration.suggestion(name, SPLITS)
+            near = configuration.suggest(name, SPLITS)
             raise UsageError(
                 f"--{flag}: {name!r} must be one of {', '.join(SPLITS)}{near}"
             )

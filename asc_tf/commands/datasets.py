@@ -11,14 +11,14 @@ from asc_tf.audio.verification import Findings, verify
 from asc_tf.command_line.arguments import make_absolute
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.values import read_changes, read_required
-from asc_tf.config import Config, Dataset, section_keys, suggestion
+from asc_tf.config import Config, Dataset, section_keys, suggest
 from asc_tf.core.errors import UsageError
 from asc_tf.core.packages import require_package
 from asc_tf.core.text_table import align_columns
 from asc_tf.datasets import description
 from asc_tf.datasets.catalog import CATALOG
 from asc_tf.datasets.download.corpus import download_corpus
-from asc_tf.manifest import count_by_split
+from asc_tf.manifest import format_counts
 
 USAGE = """
 List the corpora, show one, fetch it, or check that it is whole.
@@ -46,7 +46,7 @@ def _run(values: flags.FlagValues) -> int:
     action, *rest = values.positional or ["list"]
     actions = ("list", *ACTIONS)
     if action not in actions:
-        near = suggestion(action, actions)
+        near = suggest(action, actions)
         if action in CATALOG:
             near = f"; did you mean info {action}?"
         known = ", ".join(actions)
@@ -75,7 +75,7 @@ def _find_name(action: str, rest: Sequence[str], values: flags.FlagValues) -> st
         raise UsageError(f"{action}: {problem}; give one of {', '.join(CATALOG)}")
     if names[0] not in CATALOG:
         raise UsageError(
-            f"{names[0]}: unknown corpus{suggestion(names[0], CATALOG)} (known: "
+            f"{names[0]}: unknown corpus{suggest(names[0], CATALOG)} (known: "
             f"{', '.join(CATALOG)})"
         )
     return names[0]
@@ -118,7 +118,7 @@ def _download(config: Config, values: flags.FlagValues) -> int:
     entry = CATALOG[config.dataset.name]
     folder = Path(make_absolute(read_required(values, "dataset.dir")))
     manifest = download_corpus(entry, folder)
-    print(f"{folder}: complete: {count_by_split(manifest)}")
+    print(f"{folder}: complete: {format_counts(manifest)}")
     print(f"\nNext: {description.format_train_command(entry, str(folder))}")
     return 0
 

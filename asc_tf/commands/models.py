@@ -8,7 +8,7 @@ from asc_tf import config as configuration
 from asc_tf.command_line.arguments import define_config_file
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.values import read_changes
-from asc_tf.config import FAMILIES, Config, section_keys, suggestion
+from asc_tf.config import FAMILIES, Config, section_keys, suggest
 from asc_tf.core.errors import UsageError
 from asc_tf.core.packages import require_package
 from asc_tf.core.text_table import align_columns
@@ -41,7 +41,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> int:
     action, *rest = values.positional or ["list"]
     if action not in ("list", "info"):
-        near = suggestion(action, ("list", "info"))
+        near = suggest(action, ("list", "info"))
         if action in FAMILIES:
             near = f"; did you mean info {action}?"
         raise UsageError(f"{action}: unknown action{near} (known: list, info)")
@@ -78,7 +78,7 @@ def _configure(rest: Sequence[str], values: flags.FlagValues) -> Config:
     name = names[0] if names else config.model.name
     if name not in FAMILIES:
         raise UsageError(
-            f"{name}: unknown model{suggestion(name, FAMILIES)} (known: "
+            f"{name}: unknown model{suggest(name, FAMILIES)} (known: "
             f"{', '.join(FAMILIES)})"
         )
     other = {} if name == config.model.name else {"filters": (), "units": 0}

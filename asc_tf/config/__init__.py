@@ -24,7 +24,7 @@ from asc_tf.config.model import Model
 from asc_tf.config.options import Section, Value, parse_text, section_name
 from asc_tf.config.train import Train
 from asc_tf.core.errors import UsageError
-from asc_tf.core.suggestions import did_you_mean, nearest, suggestion
+from asc_tf.core.suggestions import find_nearest, format_suggestions, suggest
 
 __all__ = [
     "FAMILIES",
@@ -39,14 +39,14 @@ __all__ = [
     "Frontend",
     "Model",
     "Train",
-    "did_you_mean",
     "find",
-    "nearest",
+    "find_nearest",
+    "format_suggestions",
     "parse_text",
     "read",
     "section_keys",
     "shipped",
-    "suggestion",
+    "suggest",
 ]
 
 SECTIONS: tuple[type[Section], ...] = (
@@ -106,7 +106,7 @@ class Config:
         sections: dict[str, dict[str, Any]] = {}
         for key, value in changes.items():
             if key not in FIELDS:
-                raise UsageError(f"{key}: unknown key{suggestion(key, FIELDS)}")
+                raise UsageError(f"{key}: unknown key{suggest(key, FIELDS)}")
             section, name = key.split(".")
             sections.setdefault(section, {})[name] = value
         return dataclasses.replace(
@@ -175,7 +175,7 @@ def _flatten(tables: Mapping[str, Any], path: Path) -> dict[str, Any]:
     for section, table in tables.items():
         if section not in known:
             raise UsageError(
-                f"{path}: {section}: unknown section{suggestion(section, known)}"
+                f"{path}: {section}: unknown section{suggest(section, known)}"
             )
         if not isinstance(table, dict):
             raise UsageError(f"{path}: {section} = {table!r}: must be a table")
@@ -236,5 +236,5 @@ def _find_shipped(name: str) -> Path:
     # `configs/demo.toml` and `demo.toml` mean `demo`.
     raise UsageError(
         "no such file, and no shipped configuration of that name"
-        f"{suggestion(Path(name).stem, known)} (shipped: {', '.join(known)})"
+        f"{suggest(Path(name).stem, known)} (shipped: {', '.join(known)})"
     )

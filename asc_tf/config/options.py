@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Any
 
 from asc_tf.core.errors import UsageError
-from asc_tf.core.suggestions import suggestion
+from asc_tf.core.suggestions import suggest
 
 MAX_SEED = 2**31 - 1
 """NumPy and Keras take no seed of more than 32 bits."""
@@ -157,7 +157,7 @@ def _coerce_scalar(key: str, item: dataclasses.Field, kind: type, value: Any) ->
     if limits["choices"] and value not in limits["choices"]:
         raise UsageError(
             f"{key} = {value!r}: must be one of {', '.join(limits['choices'])}"
-            f"{suggestion(str(value), limits['choices'])}"
+            f"{suggest(str(value), limits['choices'])}"
         )
     low, high = limits["minimum"], limits["maximum"]
     if low is not None and value < low:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from asc_tf.config import did_you_mean
+from asc_tf.config import format_suggestions
 
 MAX_DEPTH = 3
 MAX_FOLDERS = 500
@@ -33,15 +33,15 @@ def list_runs(folder: Path) -> list[Path]:
 def suggest_run(path: Path) -> str:
     """Write `; did you mean ...?` for runs in a folder, around it, or named alike."""
     if below := list_runs(path):
-        return did_you_mean(map(str, below))
+        return format_suggestions(map(str, below))
     if around := [each for each in path.parents if is_run(each)]:
-        return did_you_mean([str(around[0])])
+        return format_suggestions([str(around[0])])
     if path.exists():
         return ""
     place = next((each for each in path.parents if each.is_dir()), Path())
     runs = {str(each): each.name for each in list_runs(place)}
     alike = difflib.get_close_matches(path.name, runs.values(), n=3)
-    return did_you_mean(name for name, end in runs.items() if end in alike)
+    return format_suggestions(name for name, end in runs.items() if end in alike)
 
 
 def _walk_folders(folder: Path) -> Iterator[Path]:

@@ -92,12 +92,12 @@ EXAMPLES = {
 MAX_SUGGESTED = 3
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Format the names that `nearest` finds as `; did you mean A or B?`."""
-    return did_you_mean(nearest(word, known))
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Format the names that `find_nearest` finds as `; did you mean A or B?`."""
+    return format_suggestions(find_nearest(word, known))
 
 
-def did_you_mean(names: Iterable[str]) -> str:
+def format_suggestions(names: Iterable[str]) -> str:
     """Format names as `; did you mean A, B or C?`; empty without names."""
     *others, last = [*names][:MAX_SUGGESTED] or [""]
     if not last:
@@ -105,7 +105,7 @@ def did_you_mean(names: Iterable[str]) -> str:
     return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
 
 
-def nearest(word: str, known: Iterable[str]) -> list[str]:
+def find_nearest(word: str, known: Iterable[str]) -> list[str]:
     """Find the known names that an unknown one may stand for; none if all differ.
 
     `n_mels` and `model.n_mels` stand for `frontend.n_mels`: the text after the dot

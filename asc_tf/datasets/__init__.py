@@ -22,11 +22,11 @@ from asc_tf.datasets import (
     urbansound8k,
 )
 from asc_tf.datasets.corpus import Corpus, ForeignFolderError, MissingTableError
-from asc_tf.datasets.locations import split_by_location, split_table
+from asc_tf.datasets.locations import split_by_location, tabulate_splits
 from asc_tf.datasets.shared import describe_shared, drop_shared, find_shared
 from asc_tf.manifest import Clip, Manifest, check_names, split_off
 
-__all__ = ["Corpus", "load", "split_table", "usable_folds"]
+__all__ = ["Corpus", "load", "tabulate_splits", "usable_folds"]
 
 ADAPTERS: dict[str, Callable[[Dataset, Path], Corpus]] = {
     "synthetic": table.read_synthetic,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from asc_tf import datasets
 from asc_tf.core.text_table import align_columns
 from asc_tf.datasets.catalog import CATALOG, Entry
-from asc_tf.datasets.shared import shared_note
+from asc_tf.datasets.shared import format_shared
 from asc_tf.manifest import SPLITS, Manifest
 
 
@@ -90,7 +90,7 @@ def format_train_command(entry: Entry, folder: str, given: str = "") -> str:
 def format_splits(manifest: Manifest) -> str:
     """Format the locations and clips of each label in each split, with totals."""
     rows = [["locations / clips", *SPLITS, "all", "held out"]]
-    for row in datasets.split_table(manifest):
+    for row in datasets.tabulate_splits(manifest):
         cells = [(row[f"{s}_locations"], row[f"{s}_clips"]) for s in SPLITS]
         whole = {c.identifier for c in manifest.clips if c.label == row["label"]}
         cells.append((len(whole), sum(clips for _, clips in cells)))
@@ -108,7 +108,7 @@ def format_splits(manifest: Manifest) -> str:
         for key, value in manifest.protocol.items()
         if value is not None and key != "shared_recordings"
     )
-    if shared := shared_note(manifest.protocol):
+    if shared := format_shared(manifest.protocol):
         notes += f"\n{shared}"
     legend = "held out: validation clips among those that are not for the test"
     return f"{align_columns(rows, right=range(1, 6))}\n{legend}\n\n{notes}"

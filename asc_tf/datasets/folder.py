@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from asc_tf.config import Dataset, suggestion
+from asc_tf.config import Dataset, suggest
 from asc_tf.core.errors import UsageError
 from asc_tf.datasets.corpus import Corpus, is_audio, list_files
 from asc_tf.manifest import Clip
@@ -56,7 +56,7 @@ def _compile_pattern(text: str) -> re.Pattern | None:
         if name not in GROUPS:
             raise UsageError(
                 f"dataset.identifier_pattern = {text!r}: unknown group {name}"
-                f"{suggestion(name, GROUPS)} (known: {', '.join(GROUPS)})"
+                f"{suggest(name, GROUPS)} (known: {', '.join(GROUPS)})"
             )
     return pattern
 

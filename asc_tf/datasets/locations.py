@@ -5,7 +5,6 @@ model could score by remembering places. The cities of a scene sound different: 
 that lacks some says little about them.
 """
 
-import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from asc_tf.manifest import SPLITS, Clip, Manifest
+from asc_tf.manifest import (
+    SPLITS,
+    Clip,
+    Manifest,
+    group_recordings,
+    move_recordings,
+)
 
 SLACK = 0.1
 """Largest deviation of a scene's share that is accepted to have its cities in both
@@ -42,29 +47,17 @@ def split_by_location(
     Returns:
         All rows, in their order.
     """
-    sizes: dict[str, Counter[str]] = defaultdict(Counter)
     cities: dict[str, str] = {}
     for clip in clips:
         if clip.split == "train":
-            sizes[clip.identifier][clip.label] += 1
             cities.setdefault(clip.identifier, clip.city)
-    scenes: dict[str, dict[str, int]] = defaultdict(dict)
-    for name in sorted(sizes):
-        counts = sizes[name]
-        main = min(counts, key=lambda label: (-counts[label], label))
-        scenes[main][name] = counts.total()
     generator = np.random.default_rng(seed)
     moved: set[str] = set()
-    for label in sorted(scenes):
-        names = list(scenes[label])
+    for sizes in group_recordings(clips, "train").values():
+        names = list(sizes)
         order = [names[place] for place in generator.permutation(len(names))]
-        moved |= _Scene(order, scenes[label], cities, share).choose()
-    return tuple(
-        dataclasses.replace(clip, split="validation")
-        if clip.split == "train" and clip.identifier in moved
-        else clip
-        for clip in clips
-    )
+        moved |= _Scene(order, sizes, cities, share).choose()
+    return move_recordings(clips, moved, "train", "validation")
 
 
 @dataclass(frozen=True)
@@ -135,7 +128,7 @@ class _Scene:
         return abs(sum(self.sizes[name] for name in chosen) - wanted)
 
 
-def split_table(manifest: Manifest) -> list[dict[str, Any]]:
+def tabulate_splits(manifest: Manifest) -> list[dict[str, Any]]:
     """Count the clips and locations of each label in each split.
 
     Returns:

@@ -91,7 +91,7 @@ def describe_shared(
     }
 
 
-def shared_note(protocol: Mapping[str, Any]) -> str:
+def format_shared(protocol: Mapping[str, Any]) -> str:
     """Format the result of `describe_shared` as a sentence; empty if none is shared."""
     if not (shared := protocol.get("shared_recordings")):
         return ""

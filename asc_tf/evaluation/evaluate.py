@@ -92,7 +92,7 @@ def _make_report(
             if clip.split in splits
         ],
         "protocol": manifest.protocol,
-        "split_table": datasets.split_table(manifest),
+        "split_table": datasets.tabulate_splits(manifest),
         "energy": workdir.energy() or None,
         "model": config.model.name,
         "workdir": workdir.path.name,

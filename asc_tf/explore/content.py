@@ -6,7 +6,7 @@ import numpy as np
 
 from asc_tf.config import Audio, Config
 from asc_tf.core.errors import UserError
-from asc_tf.datasets.shared import shared_note
+from asc_tf.datasets.shared import format_shared
 from asc_tf.dsp import channels
 from asc_tf.explore.corpus import SEARCHED, Corpus
 from asc_tf.explore.counts import (
@@ -99,7 +99,7 @@ def explore(config: Config, manifest: Manifest) -> Exploration:
         ),
         left_out=tuple(left_out),
         is_leaky=bool(protocol.get("leaky")),
-        notes=tuple(filter(None, [shared_note(protocol)])),
+        notes=tuple(filter(None, [format_shared(protocol)])),
     )
 
 

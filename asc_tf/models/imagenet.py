@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 
 import keras
 
-from asc_tf.config import Model, suggestion
+from asc_tf.config import Model, suggest
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.models.blocks import Blocks
 
@@ -234,7 +234,7 @@ def _set_trainable(network: Any, settings: Model, blocks: Blocks) -> None:
     if start and start not in names:
         raise UsageError(
             f"model.train_from = {start}: {settings.backbone} has no such layer"
-            f"{suggestion(start, names)} (asc-tf models info imagenet "
+            f"{suggest(start, names)} (asc-tf models info imagenet "
             f"--model.backbone={settings.backbone} --frontend.image_frames=224 "
             "--frontend.image_bands=224 lists them)"
         )

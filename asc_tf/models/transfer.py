@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from asc_tf.config import suggestion
+from asc_tf.config import suggest
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.text_table import align_columns
 from asc_tf.models.blocks import HEAD
@@ -82,7 +82,7 @@ def freeze_layers(body: Any, patterns: Sequence[str]) -> None:
         if not chosen:
             raise UsageError(
                 f"model.freeze: {pattern} fits no layer of {body.name}"
-                f"{suggestion(pattern, names)} (asc-tf models info {body.name} "
+                f"{suggest(pattern, names)} (asc-tf models info {body.name} "
                 "--config=... lists them)"
             )
         for name in chosen:

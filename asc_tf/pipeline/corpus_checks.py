@@ -11,7 +11,7 @@ from asc_tf.config import Audio, Config
 from asc_tf.core.errors import UserError
 from asc_tf.datasets import remedies
 from asc_tf.datasets.duplicates import describe_duplicates, find_duplicates
-from asc_tf.datasets.shared import shared_note
+from asc_tf.datasets.shared import format_shared
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.workdir import Workdir
 
@@ -218,7 +218,7 @@ def describe_corpus_problems(
     Returns:
         One sentence for each problem.
     """
-    shared = shared_note(manifest.protocol)
+    shared = format_shared(manifest.protocol)
     clips = [clip for split in scanned for clip in manifest.clips_in(split)]
     return [
         *([shared] if shared else []),

@@ -17,7 +17,7 @@ from asc_tf.core.files import hash_bytes, hash_path, write_atomically
 from asc_tf.core.packages import require_package
 from asc_tf.core.version import __version__
 from asc_tf.dsp.preprocessing import Preprocessing
-from asc_tf.manifest import SPLITS, Clip, Manifest, count_by_split, read_clips
+from asc_tf.manifest import SPLITS, Clip, Manifest, format_counts, read_clips
 from asc_tf.pipeline.corpus_checks import (
     describe_corpus_problems,
     describe_unusual_clips,
@@ -138,7 +138,7 @@ def _scan(config: Config, folder: FeaturesFolder, splits: Sequence[str]) -> Mani
     table = folder.manifest_file
     known = read_clips(table) if table.is_file() else ()
     manifest = scan_corpus(config, splits, known)
-    print(f"{config.dataset.name}: {count_by_split(manifest)}")
+    print(f"{config.dataset.name}: {format_counts(manifest)}")
     notes = describe_corpus_problems(manifest, Path(config.dataset.dir), splits, splits)
     for note in (
         *notes,

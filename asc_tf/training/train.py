@@ -6,7 +6,7 @@ from pathlib import Path
 from asc_tf.config import Config
 from asc_tf.config.checks import check_training, find_unused_settings
 from asc_tf.core.errors import UserError, install_hint
-from asc_tf.manifest import count_by_split
+from asc_tf.manifest import format_counts
 from asc_tf.pipeline.corpus_checks import (
     describe_corpus_problems,
     describe_unusual_clips,
@@ -34,7 +34,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     check_training(config)
     run = prepare(config, workdir)
     manifest = run.manifest
-    print(f"{config.dataset.name}: {count_by_split(manifest)}")
+    print(f"{config.dataset.name}: {format_counts(manifest)}")
     if manifest.protocol.get("leaky"):
         print("LEAKY: clips of one recording are on both sides of this split")
     if "validation" not in manifest.splits:

@@ -1,5 +1,6 @@
 import dataclasses
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -19,33 +20,44 @@ from asc_tf.workdir import Workdir
 HEAVY = ("tensorflow", "keras", "numpy", "sklearn", "matplotlib", "soundfile", "tqdm")
 
 
-def python(code, *arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+BLOCKED = """
+import contextlib, io, json, sys
+packages, commands = json.load(sys.stdin)
+for name in packages:
+    sys.modules[name] = None
+from asc_tf.cli import main
+for arguments in commands:
+    streams = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+        code = main(arguments)
+    print(json.dumps([code, *(stream.getvalue() for stream in streams)]))
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def run_blocked(packages, commands, cwd=None):
+    """Run commands in a process in which some packages look as if not installed.
+
+    Returns the exit code, output and errors of each, and the modules imported.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED],
+        input=json.dumps([packages, commands]),
         capture_output=True,
         text=True,
         timeout=60,
         cwd=cwd,
     )
+    assert done.returncode == 0, done.stderr
+    *results, modules = map(json.loads, done.stdout.splitlines())
+    return results, modules
 
 
-def without(packages):
-    """Code that makes some packages look as if they were not installed."""
-    blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in packages)
-    return f"import sys\n{blocked}from asc_tf.cli import main\nsys.exit(main())\n"
-
-
-@pytest.mark.parametrize("word", ["--help", "--version", "nonsense"])
-def test_the_first_words_are_answered_without_any_heavy_import(word):
-    done = python(
-        "import sys\n"
-        "from asc_tf.cli import main\n"
-        "main()\n"
-        f"heavy = set(sys.modules) & set({HEAVY!r})\n"
-        "print('imported:', *sorted(heavy))",
-        word,
-    )
-    assert done.stdout.splitlines()[-1] == "imported:", done
+def test_the_first_words_are_answered_without_any_heavy_import():
+    words = [["--help"], ["--version"], ["nonsense"]]
+    results, modules = run_blocked([], words)
+    assert [code for code, _, _ in results] == [0, 0, 2]
+    assert not set(HEAVY) & set(modules)
 
 
 def test_version_prints_the_version_alone(capsys):
@@ -70,11 +82,12 @@ def test_every_command_explains_its_flags(name, capsys):
     assert err == ""
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_the_help_of_a_command_needs_no_tensorflow(name):
-    done = python(without(["tensorflow", "keras"]), name, "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"asc-tf {name}" in done.stdout
+def test_the_help_of_every_command_needs_no_tensorflow():
+    commands = [*([name, "--help"] for name in MODULES), ["train", "--help=train"]]
+    results, _ = run_blocked(["tensorflow", "keras"], commands)
+    for (name, *_), (code, out, err) in zip(commands, results, strict=True):
+        assert (code, err) == (0, "")
+        assert f"asc-tf {name}" in out or "--train.epochs=N" in out
 
 
 def test_the_full_help_of_train_has_every_configuration_key(capsys):
@@ -98,12 +111,6 @@ def test_the_settings_needed_most_are_settings_of_the_command(name):
     assert set(command.common) <= set(command.keys)
     defined = set(command.flag_values())
     assert set(command.word_flags) <= defined
-
-
-def test_the_help_of_a_section_needs_no_tensorflow():
-    done = python(without(["tensorflow", "keras"]), "train", "--help=train")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "--train.epochs=N" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -222,28 +229,39 @@ def bare_run(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("package", "argv"),
+    ("package", "commands"),
     [
-        ("tensorflow", "train --workdir=w --dataset.name=folder --dataset.dir=clips"),
-        ("tensorflow", "inspect clips/a/0.wav"),
-        ("tensorflow", "evaluate --workdir=run"),
-        ("keras", "evaluate --workdir=run"),
-        ("keras", "export --workdir=run --output=e"),
-        ("keras", "predict --model=run clips/a/0.wav"),
+        (
+            "tensorflow",
+            [
+                "train --workdir=w --dataset.name=folder --dataset.dir=clips",
+                "inspect clips/a/0.wav",
+                "evaluate --workdir=run",
+            ],
+        ),
+        (
+            "keras",
+            [
+                "evaluate --workdir=run",
+                "export --workdir=run --output=e",
+                "predict --model=run clips/a/0.wav",
+            ],
+        ),
     ],
 )
 def test_a_missing_package_is_named_in_one_line_and_nothing_is_written(
-    package, argv, bare_run
+    package, commands, bare_run
 ):
     before = sorted(bare_run.rglob("*"))
-    done = python(without([package]), *argv.split(), cwd=bare_run)
-    name = argv.split()[0]
-    assert done.stderr == (
-        f"asc-tf {name}: needs the package {package}, which is not installed: install "
-        "it with pip install '.[train]' in the source folder of asc_tf (Python 3.11 to "
-        "3.13)\n"
-    )
-    assert (done.returncode, done.stdout) == (1, "")
+    arguments = [command.split() for command in commands]
+    results, _ = run_blocked([package], arguments, cwd=bare_run)
+    for (name, *_), result in zip(arguments, results, strict=True):
+        message = (
+            f"asc-tf {name}: needs the package {package}, which is not installed: "
+            "install it with pip install '.[train]' in the source folder of asc_tf "
+            "(Python 3.11 to 3.13)\n"
+        )
+        assert result == [1, "", message]
     assert sorted(bare_run.rglob("*")) == before
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from asc_tf import config
 from asc_tf.cli import MODULES
-from asc_tf.config import FIELDS, Audio, Config, Frontend, parse_text, suggestion
+from asc_tf.config import FIELDS, Audio, Config, Frontend, parse_text, suggest
 from asc_tf.config.options import coerce, item_type
 from asc_tf.core.errors import UsageError
-from asc_tf.core.suggestions import ALIASES, EXAMPLES, did_you_mean
+from asc_tf.core.suggestions import ALIASES, EXAMPLES, format_suggestions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.glob("*.toml"))
@@ -393,12 +393,12 @@ def test_replace_refuses_an_unknown_key(key):
     ],
 )
 def test_the_nearest_key_is_suggested_with_or_without_its_section(word, nearest):
-    assert suggestion(word, FIELDS) == f"; did you mean {nearest}?"
+    assert suggest(word, FIELDS) == f"; did you mean {nearest}?"
 
 
 def test_nothing_is_suggested_for_a_word_that_is_near_none():
-    assert suggestion("xyzzy", FIELDS) == ""
-    assert suggestion("anything", ()) == ""
+    assert suggest("xyzzy", FIELDS) == ""
+    assert suggest("anything", ()) == ""
 
 
 def test_every_alias_is_another_name_of_something_that_there_is():
@@ -416,9 +416,9 @@ def test_every_example_is_a_value_that_its_key_takes():
 
 
 def test_at_most_three_names_are_suggested():
-    assert did_you_mean([]) == ""
-    assert did_you_mean("a") == "; did you mean a?"
-    assert did_you_mean("abcd") == "; did you mean a, b or c?"
+    assert format_suggestions([]) == ""
+    assert format_suggestions("a") == "; did you mean a?"
+    assert format_suggestions("abcd") == "; did you mean a, b or c?"
 
 
 def test_every_shipped_configuration_reads_and_begins_with_a_comment():

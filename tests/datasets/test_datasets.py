@@ -8,7 +8,7 @@ from asc_tf import datasets
 from asc_tf.config import FIELDS, Dataset
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets.esc import ESC10_TARGETS
-from asc_tf.datasets.shared import shared_note
+from asc_tf.datasets.shared import format_shared
 from asc_tf.manifest import check_leaks
 
 CLASS_FOLDERS = {
@@ -843,7 +843,7 @@ def test_a_split_column_that_divides_a_recording_is_followed_and_named(tmp_path)
     manifest.check()
     shared = manifest.protocol["shared_recordings"]
     assert shared["names"] == {"p0": ["train", "test"]}
-    assert shared_note(manifest.protocol).startswith(
+    assert format_shared(manifest.protocol).startswith(
         "the table's split; 2 clips of 1 recording are on both sides (p0 in train and "
         "test)"
     )

@@ -151,7 +151,7 @@ def test_the_split_table_counts_clips_and_locations_of_each_label():
         for split in ("train", "validation", "test")
         for what in ("clips", "locations")
     ]
-    table = datasets.split_table(Manifest(tuple(clips), ("tram", "bus")))
+    table = datasets.tabulate_splits(Manifest(tuple(clips), ("tram", "bus")))
     shares = [
         {"test_clip_share": 2 / 3, "validation_location_share": 0.0},
         {"test_clip_share": 0.0, "validation_location_share": 1 / 3},

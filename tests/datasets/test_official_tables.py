@@ -17,7 +17,7 @@ from asc_tf.config import Config, Dataset
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets.dcase import SCENES
 from asc_tf.datasets.esc import ESC10_TARGETS
-from asc_tf.datasets.shared import shared_note
+from asc_tf.datasets.shared import format_shared
 from asc_tf.datasets.urbansound8k import CLASSES
 from asc_tf.manifest import SPLITS, pick_evenly
 from asc_tf.pipeline import corpus_checks
@@ -191,7 +191,7 @@ def test_shared_clips_are_counted_again_among_the_files_that_are_there(
 ):
     config = lay_over(shared_data, tmp_path)
     protocol = load("urbansound8k", tmp_path, fold=9).protocol
-    assert shared_note(protocol) == (
+    assert format_shared(protocol) == (
         "official split; 102 clips of 2 recordings are on both sides (106905 in train "
         "and validation, 180937 in train and test); none among the files that are "
         "there; dataset.drop_shared_recordings=true leaves these clips out of training "

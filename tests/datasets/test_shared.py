@@ -9,7 +9,7 @@ import tiny
 from asc_tf.audio.scan import scan
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UserError
-from asc_tf.datasets.shared import drop_shared, find_shared, shared_note
+from asc_tf.datasets.shared import drop_shared, find_shared, format_shared
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline import prepare
 from asc_tf.pipeline.feature_store import StoredFeatures
@@ -175,5 +175,5 @@ def test_stored_features_and_training_leave_shared_clips_out(corpus, tmp_path, c
 
 
 def test_a_corpus_without_shared_recordings_says_nothing():
-    assert shared_note({"corpus": "esc10"}) == ""
+    assert format_shared({"corpus": "esc10"}) == ""
     assert Dataset().drop_shared_recordings is False

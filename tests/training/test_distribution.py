@@ -44,6 +44,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", tiny.cases(CASES, "float32"))
 def test_two_devices_train_as_one_with_the_same_batches(case, tmp_path):
     corpus = tiny.write_corpus(tmp_path / "corpus")

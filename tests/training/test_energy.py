@@ -41,6 +41,7 @@ def test_the_energy_of_all_epochs_is_added_up_over_a_resumed_run(tmp_path, capfd
     assert "codecarbon" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_damaged_energy_file_is_begun_again(tmp_path):
     workdir = Workdir(tmp_path)
     workdir.energy_file.write_text('{"epochs": 3')

@@ -101,6 +101,7 @@ def test_there_is_no_validation_part_to_evaluate(run):
         evaluate(run, "validation")
 
 
+@pytest.mark.slow
 def test_an_export_is_checked_on_training_clips_and_says_so(
     run, tmp_path, monkeypatch, capsys
 ):

@@ -62,6 +62,7 @@ def test_curves_examples_and_mistakes_are_there_and_a_resumed_run_adds_to_them(
     assert picture(found["train", "examples"][0][1]).shape == (36, 68, 1)
 
 
+@pytest.mark.slow
 def test_pictures_change_nothing_in_a_run(corpus, tmp_path, monkeypatch):
     config = tiny.config(corpus, train__epochs=2)
     with_pictures, without = Workdir(tmp_path / "with"), Workdir(tmp_path / "without")

@@ -94,6 +94,7 @@ def test_two_runs_with_one_seed_are_equal_to_the_last_digit(corpus, finished, tm
     assert_same_run(finished, again)
 
 
+@pytest.mark.slow
 def test_a_run_by_steps_is_that_of_the_epochs_that_hold_them(
     corpus, finished, tmp_path, capsys
 ):
@@ -106,6 +107,7 @@ def test_a_run_by_steps_is_that_of_the_epochs_that_hold_them(
     assert by_steps.config().train.steps == 2 * per_epoch + 1
 
 
+@pytest.mark.slow
 def test_a_small_corpus_is_learned_in_validation_as_soon_as_in_training(
     corpus, tmp_path
 ):
@@ -125,6 +127,7 @@ def test_a_small_corpus_is_learned_in_validation_as_soon_as_in_training(
     assert last["val_accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_run(corpus, finished, tmp_path):
     other = Workdir(tmp_path / "other")
     train(tiny.config(corpus, train__seed=1), other)

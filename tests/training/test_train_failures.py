@@ -83,6 +83,7 @@ def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
     assert_same_run(whole, workdir)
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_kept_where_pooling_hides_them(
     corpus, tmp_path, monkeypatch
 ):
@@ -204,6 +205,7 @@ def test_another_error_of_the_disk_is_left_as_it_is(tmp_path, monkeypatch):
         state._write_history()
 
 
+@pytest.mark.slow
 def test_what_stops_a_run_while_it_writes_is_not_said_to_be_kept(
     corpus, tmp_path, monkeypatch
 ):
@@ -225,6 +227,7 @@ def long(corpus, tmp_path_factory) -> tuple[Path, Workdir]:
     return folder / "config.toml", Workdir(folder / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", tiny.cases([signal.SIGINT, signal.SIGTERM], signal.SIGINT)
 )
