@@ -1,4 +1,4 @@
-"""How fast and how exact the resampler is, beside soxr.
+"""Speed and accuracy of the resampler, beside soxr.
 
     python benchmarks/resample.py [--threads=1] [--seconds=10,1] [--min_ratio=0.5]
 
@@ -35,12 +35,12 @@ _PAIRS = flags.DEFINE_list(
     "11024:22050,44101:44100",
     "rates in and out, Hz",
 )
-_SECONDS = flags.DEFINE_list("seconds", ["10", "1"], "lengths of a clip")
-_THREADS = flags.DEFINE_integer("threads", 1, "cores that each of them may use")
-_TURNS = flags.DEFINE_integer("turns", 7, "times that each of them is measured")
+_SECONDS = flags.DEFINE_list("seconds", ["10", "1"], "durations of a clip in s")
+_THREADS = flags.DEFINE_integer("threads", 1, "number of cores that each may use")
+_TURNS = flags.DEFINE_integer("turns", 7, "number of measurements of each")
 _QUALITY = flags.DEFINE_enum("quality", "HQ", ["MQ", "HQ", "VHQ"], "quality of soxr")
 _SEED = flags.DEFINE_integer("seed", 0, "seed of the clips")
-_MIN_RATIO = flags.DEFINE_float("min_ratio", 0.0, "smallest accepted, common pairs")
+_MIN_RATIO = flags.DEFINE_float("min_ratio", 0.0, "smallest accepted ratio")
 
 KNOWN = (48000, 44100, 32000, 22050, 16000, 11024, 44101)
 MAX_ERROR = -60.0
