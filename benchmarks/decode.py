@@ -119,14 +119,14 @@ def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
 
     names = [str(path) for path in paths]
 
-    def mapped(decode: Callable) -> Callable[[], int]:
+    def map_dataset(decode: Callable) -> Callable[[], int]:
         dataset = tf.data.Dataset.from_tensor_slices(names).map(
             lambda name: decode(tf.io.read_file(name)),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return lambda: run_dataset(dataset.prefetch(tf.data.AUTOTUNE))
 
-    def threaded(decode: Callable[[Path], np.ndarray]) -> Callable[[], int]:
+    def map_threads(decode: Callable[[Path], np.ndarray]) -> Callable[[], int]:
         return lambda: run_threads(decode, paths)
 
     def scipy_read(path: Path) -> np.ndarray:
@@ -138,28 +138,32 @@ def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
         return tf.reduce_mean(tf.cast(samples, tf.float32) / full, axis=1)
 
     ways = {
-        "libsndfile": threaded(lambda p: mono(soundfile.read(p, dtype="float32")[0])),
-        "librosa": threaded(lambda p: librosa.load(p, sr=None, mono=True)[0]),
+        "libsndfile": map_threads(
+            lambda p: mono(soundfile.read(p, dtype="float32")[0])
+        ),
+        "librosa": map_threads(lambda p: librosa.load(p, sr=None, mono=True)[0]),
     }
     tfio = load_tensorflow_io()
     if subtype == "VORBIS":
         if tfio:
-            ways["tensorflow-io"] = mapped(
+            ways["tensorflow-io"] = map_dataset(
                 lambda x: tf_mono(tfio.audio.decode_vorbis(x), 1.0)
             )
         return ways
-    ways["scipy"] = threaded(scipy_read)
+    ways["scipy"] = map_threads(scipy_read)
     if subtype == "PCM_16":
-        ways["tf.audio"] = mapped(lambda x: tf_mono(tf.audio.decode_wav(x)[0], 1.0))
+        ways["tf.audio"] = map_dataset(
+            lambda x: tf_mono(tf.audio.decode_wav(x)[0], 1.0)
+        )
     if tfio:
         kind, full = (tf.int16, 2.0**15) if subtype == "PCM_16" else (tf.int32, 2.0**31)
-        ways["tensorflow-io"] = mapped(
+        ways["tensorflow-io"] = map_dataset(
             lambda x: tf_mono(tfio.audio.decode_wav(x, dtype=kind), full)
         )
     return ways
 
 
-def timed(action: Callable[[], int], samples: int) -> float:
+def measure_seconds(action: Callable[[], int], samples: int) -> float:
     """Return the seconds of one run, which must decode every sample."""
     began = time.perf_counter()
     decoded = action()
@@ -186,10 +190,10 @@ def measure(name: str, folder: Path) -> list[tuple[str, float, float]]:
             ),
         }
         for way, decode in own.items():
-            first.setdefault(way, []).append(timed(decode, samples))
-            again.setdefault(way, []).append(timed(decode, samples))
+            first.setdefault(way, []).append(measure_seconds(decode, samples))
+            again.setdefault(way, []).append(measure_seconds(decode, samples))
         for way, decode in others.items():
-            seconds = timed(decode, samples)
+            seconds = measure_seconds(decode, samples)
             first.setdefault(way, []).append(seconds)
             again.setdefault(way, []).append(seconds)
     return [

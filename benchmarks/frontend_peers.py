@@ -213,13 +213,13 @@ def librosa_processes(task: dict) -> Features:
     one(waves[0])
     _forked = lambda number: one(waves[number])  # noqa: E731
     pool = multiprocessing.get_context("fork").Pool(os.cpu_count())
-    return lambda some: pool.map(_of_forked, range(len(some)), chunksize=1)
+    return lambda some: pool.map(_call_forked, range(len(some)), chunksize=1)
 
 
 _forked: Callable[[int], np.ndarray]
 
 
-def _of_forked(number: int) -> np.ndarray:
+def _call_forked(number: int) -> np.ndarray:
     return _forked(number)
 
 

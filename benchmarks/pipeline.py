@@ -191,7 +191,7 @@ def librosa_batches(paths: list[Path], keep: bool) -> Callable[[], Iterator]:
         )
         return librosa.power_to_db(mel, ref=np.max).T
 
-    def masked(clip: np.ndarray, axis: int, widest: int) -> None:
+    def mask(clip: np.ndarray, axis: int, widest: int) -> None:
         for _ in range(2):
             width = generator.integers(widest + 1)
             start = generator.integers(clip.shape[axis] - width + 1)
@@ -209,8 +209,8 @@ def librosa_batches(paths: list[Path], keep: bool) -> Callable[[], Iterator]:
             x = share[:, None, None] * x + (1 - share[:, None, None]) * x[partner]
             y = share[:, None] * y + (1 - share[:, None]) * y[partner]
             for clip in x:
-                masked(clip, 0, 10)
-                masked(clip, 1, 8)
+                mask(clip, 0, 10)
+                mask(clip, 1, 8)
             yield x, y
 
     return batches

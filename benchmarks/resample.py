@@ -90,7 +90,7 @@ def contestants(
     options = tf.data.Options()
     options.threading.private_threadpool_size = threads
 
-    def mapped(known: tuple[int, ...]) -> Callable[[], object]:
+    def map_dataset(known: tuple[int, ...]) -> Callable[[], object]:
         iterator = iter(
             dataset.map(
                 lambda wave, rate: resample(wave, rate, rate_out, known),
@@ -117,17 +117,17 @@ def contestants(
     tensors = [tf.constant(wave) for wave in waves]
     rate = tf.constant(rate_in, tf.int64)
 
-    def pooled(one: Resample) -> Callable[[], object]:
+    def map_pool(one: Resample) -> Callable[[], object]:
         return lambda: list(pool.map(lambda wave: one(wave, rate_in, rate_out), many))
 
     return {
-        "soxr": pooled(lambda *clip: soxr.resample(*clip, _QUALITY.value)),
-        "graph": mapped(KNOWN),
-        "other": mapped(()),
+        "soxr": map_pool(lambda *clip: soxr.resample(*clip, _QUALITY.value)),
+        "graph": map_dataset(KNOWN),
+        "other": map_dataset(()),
         "call": lambda: [
             single(tensors[clip % len(tensors)], rate).numpy() for clip in range(clips)
         ],
-        "numpy": pooled(resampling.resample),
+        "numpy": map_pool(resampling.resample),
     }
 
 

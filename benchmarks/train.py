@@ -168,7 +168,7 @@ def fit_generator(turns: Any) -> None:
     augment, size = config.augment, config.train.batch_size
     generator = np.random.default_rng(0)
 
-    def masked(clip: np.ndarray, axis: int, count: int, widest: int) -> None:
+    def mask(clip: np.ndarray, axis: int, count: int, widest: int) -> None:
         for _ in range(count):
             width = generator.integers(widest + 1)
             start = generator.integers(clip.shape[axis] - width + 1)
@@ -188,10 +188,8 @@ def fit_generator(turns: Any) -> None:
                     share = share[..., None]
                     x = (share * x + (1 - share) * x[other]).astype(np.float32)
                 for clip in x:
-                    masked(clip, 0, augment.time_masks, augment.time_mask_frames)
-                    masked(
-                        clip, 1, augment.frequency_masks, augment.frequency_mask_bands
-                    )
+                    mask(clip, 0, augment.time_masks, augment.time_mask_frames)
+                    mask(clip, 1, augment.frequency_masks, augment.frequency_mask_bands)
                 yield x, y
 
     model = plain_model(config, librosa_features(config, clips[0]).shape)
