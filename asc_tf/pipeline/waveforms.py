@@ -236,7 +236,7 @@ def explain_read_errors() -> Iterator[None]:
         reason = _PLACES.sub("", error.message).split("\n")[0]
         raise UserError(
             f"a clip could not be read ({reason}); if files have changed, run the same "
-            "command again, which scans them anew"
+            "command again, which scans them"
         ) from error
 
 
