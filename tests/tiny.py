@@ -136,7 +136,7 @@ def features_config(folder: Path, **changes) -> Config:
     return config(folder, **network, dataset__features=str(folder), **changes)
 
 
-class _Begun(Exception):
+class _BegunError(Exception):
     pass
 
 
@@ -153,9 +153,9 @@ def begin(config: Config, workdir: Workdir) -> SimpleNamespace:
 
     def stop(*arguments: object) -> None:
         given.extend(arguments)
-        raise _Begun
+        raise _BegunError
 
-    with mock.patch.object(fit, "fit_epochs", stop), pytest.raises(_Begun):
+    with mock.patch.object(fit, "fit_epochs", stop), pytest.raises(_BegunError):
         train(config, workdir)
     names = ("run", "examples", "trainer", "state", "energy")
     return SimpleNamespace(**dict(zip(names, given, strict=False)))
