@@ -259,13 +259,13 @@ def test_a_command_gets_its_own_flags_beside_the_configuration(capsys):
 def dispatched(monkeypatch):
     """Dispatch to `brew`, and to `spill`, whose module cannot be imported."""
 
-    def dispatch(argv, main=lambda values: 0):
+    def dispatch_to(argv, main=lambda values: 0):
         module = SimpleNamespace(COMMAND=make(main, takes_words=True))
         monkeypatch.setitem(sys.modules, "the_module_of_brew", module)
         modules = {"brew": "the_module_of_brew", "spill": "no_such_module"}
         return dispatch.dispatch("asc-tf", "the usage", modules, argv)
 
-    return dispatch
+    return dispatch_to
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "help"])
