@@ -1,10 +1,12 @@
 """The augmentation section of a configuration: random changes to batches."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from asc_tf.config.options import Section, option
 
 _NOISES = ("white", "pink", "folder")
+_noise_option = partial(option, only_with={"noise": _NOISES})
 
 
 @dataclass(frozen=True)
@@ -46,26 +48,14 @@ class Augment(Section):
     noise_dir: str = option(
         "", "folder of the noise clips", only_with={"noise": "folder"}
     )
-    noise_share: float = option(
-        1.0,
-        "share of waveforms that get noise",
-        minimum=0.0,
-        maximum=1.0,
-        only_with={"noise": _NOISES},
+    noise_share: float = _noise_option(
+        1.0, "share of waveforms that get noise", minimum=0.0, maximum=1.0
     )
-    noise_min_snr_db: float = option(
-        10.0,
-        "lowest signal-to-noise ratio, dB",
-        minimum=-60.0,
-        maximum=120.0,
-        only_with={"noise": _NOISES},
+    noise_min_snr_db: float = _noise_option(
+        10.0, "lowest signal-to-noise ratio, dB", minimum=-60.0, maximum=120.0
     )
-    noise_max_snr_db: float = option(
-        40.0,
-        "highest signal-to-noise ratio, dB",
-        minimum=-60.0,
-        maximum=120.0,
-        only_with={"noise": _NOISES},
+    noise_max_snr_db: float = _noise_option(
+        40.0, "highest signal-to-noise ratio, dB", minimum=-60.0, maximum=120.0
     )
     gain_db: float = option(
         0.0, "waveform gain, uniform within +- this, dB", minimum=0.0, maximum=60.0

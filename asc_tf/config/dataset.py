@@ -1,12 +1,13 @@
 """The dataset section of a configuration: which clips, and how they are split."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from asc_tf.config.options import MAX_SEED, Section, option
 
-_CSV = {"name": "csv"}
-_SYNTHETIC = {"name": "synthetic"}
-_FSDKAGGLE = {"name": "fsdkaggle2018"}
+_csv_option = partial(option, only_with={"name": "csv"})
+_synthetic_option = partial(option, only_with={"name": "synthetic"})
+_fsdkaggle_option = partial(option, only_with={"name": "fsdkaggle2018"})
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,16 @@ class Dataset(Section):
         minimum=0.0,
         maximum=1.0,
     )
-    test_table: str = option(
+    test_table: str = _fsdkaggle_option(
         "",
         "table of the test clips, below dataset.dir; those of sample_submission.csv "
         "have no labels; empty: the first known one in the folder",
-        only_with=_FSDKAGGLE,
     )
-    unverified_weight: float = option(
+    unverified_weight: float = _fsdkaggle_option(
         1.0,
         "weight in training of clips that nobody verified, beside 1",
         minimum=0.0,
         maximum=1.0,
-        only_with=_FSDKAGGLE,
     )
     validation: str = option(
         "split",
@@ -119,46 +118,24 @@ class Dataset(Section):
         "belong to one recording; empty: each clip is a recording",
         only_with={"name": "folder"},
     )
-    csv_file: str = option(
-        "", "the table, relative to dataset.dir or absolute", only_with=_CSV
+    csv_file: str = _csv_option("", "the table, relative to dataset.dir or absolute")
+    path_column: str = _csv_option("filename", "column of the clip's path")
+    label_column: str = _csv_option("label", "column of the label")
+    identifier_column: str = _csv_option("", "column of the recording or location")
+    city_column: str = _csv_option("", "column of the city")
+    device_column: str = _csv_option("", "column of the recording device")
+    fold_column: str = _csv_option("", "column of the fold, a whole number")
+    split_column: str = _csv_option("", "column with train, validation or test")
+    start_column: str = _csv_option("", "column of the clip's start in its file, s")
+    duration_column: str = _csv_option("", "column of the clip's duration, s")
+    locations: int = _synthetic_option(
+        24, "recording locations per scene", minimum=2, maximum=1000
     )
-    path_column: str = option("filename", "column of the clip's path", only_with=_CSV)
-    label_column: str = option("label", "column of the label", only_with=_CSV)
-    identifier_column: str = option(
-        "", "column of the recording or location", only_with=_CSV
+    takes: int = _synthetic_option(
+        1, "takes per location and device", minimum=1, maximum=1000
     )
-    city_column: str = option("", "column of the city", only_with=_CSV)
-    device_column: str = option("", "column of the recording device", only_with=_CSV)
-    fold_column: str = option("", "column of the fold, a whole number", only_with=_CSV)
-    split_column: str = option(
-        "", "column with train, validation or test", only_with=_CSV
-    )
-    start_column: str = option(
-        "", "column of the clip's start in its file, s", only_with=_CSV
-    )
-    duration_column: str = option(
-        "", "column of the clip's duration, s", only_with=_CSV
-    )
-    locations: int = option(
-        24,
-        "recording locations per scene",
-        minimum=2,
-        maximum=1000,
-        only_with=_SYNTHETIC,
-    )
-    takes: int = option(
-        1,
-        "takes per location and device",
-        minimum=1,
-        maximum=1000,
-        only_with=_SYNTHETIC,
-    )
-    seconds: float = option(
-        4.0,
-        "duration of a clip, s",
-        minimum=1.0,
-        maximum=60.0,
-        only_with=_SYNTHETIC,
+    seconds: float = _synthetic_option(
+        4.0, "duration of a clip, s", minimum=1.0, maximum=60.0
     )
 
     @property

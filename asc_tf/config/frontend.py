@@ -1,12 +1,16 @@
 """The front-end section of a configuration: waveform to features."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from asc_tf.config.options import Section, Value, option
 
-_MEL = ("log_mel", "mfcc", "pcen")
 _LOGARITHMIC = ("log_mel", "linear", "mfcc")
 _DECIBEL: dict[str, Value] = {"kind": _LOGARITHMIC, "logarithm": "decibel"}
+
+_mel_option = partial(option, only_with={"kind": ("log_mel", "mfcc", "pcen")})
+_decibel_option = partial(option, only_with=_DECIBEL)
+_pcen_option = partial(option, only_with={"kind": "pcen"})
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,7 @@ class Frontend(Section):
         choices=("linear", "logarithmic"),
         only_with={"kind": "linear"},
     )
-    n_mels: int = option(
-        64, "mel bands", minimum=1, maximum=1024, only_with={"kind": _MEL}
-    )
+    n_mels: int = _mel_option(64, "mel bands", minimum=1, maximum=1024)
     fmin: float = option(
         0.0,
         "lower edge of the lowest band, or the lowest bin of linear, Hz",
@@ -82,14 +84,9 @@ class Frontend(Section):
         "sample rate",
         minimum=0.0,
     )
-    mel_scale: str = option(
-        "slaney", "mel formula", choices=("slaney", "htk"), only_with={"kind": _MEL}
-    )
-    mel_norm: str = option(
-        "slaney",
-        "band weights: unit area, or unit peak",
-        choices=("slaney", "none"),
-        only_with={"kind": _MEL},
+    mel_scale: str = _mel_option("slaney", "mel formula", choices=("slaney", "htk"))
+    mel_norm: str = _mel_option(
+        "slaney", "band weights: unit area, or unit peak", choices=("slaney", "none")
     )
     logarithm: str = option(
         "decibel",
@@ -105,11 +102,10 @@ class Frontend(Section):
         maximum=1e6,
         only_with={"kind": _LOGARITHMIC, "logarithm": "natural"},
     )
-    db_reference: str = option(
+    db_reference: str = _decibel_option(
         "clip_max",
         "what is 0 dB: the segment's own maximum, or db_reference_value",
         choices=("clip_max", "fixed"),
-        only_with=_DECIBEL,
     )
     db_reference_value: float = option(
         1.0,
@@ -117,12 +113,11 @@ class Frontend(Section):
         minimum=1e-12,
         only_with=_DECIBEL | {"db_reference": "fixed"},
     )
-    top_db: float = option(
+    top_db: float = _decibel_option(
         80.0,
         "floor below the segment's maximum, dB; 0: none",
         minimum=0.0,
         maximum=400.0,
-        only_with=_DECIBEL,
     )
     n_mfcc: int = option(
         20,
@@ -131,47 +126,26 @@ class Frontend(Section):
         maximum=1024,
         only_with={"kind": "mfcc"},
     )
-    pcen_gain: float = option(
-        0.98,
-        "exponent of the smoothed energy",
-        minimum=0.0,
-        maximum=10.0,
-        only_with={"kind": "pcen"},
+    pcen_gain: float = _pcen_option(
+        0.98, "exponent of the smoothed energy", minimum=0.0, maximum=10.0
     )
-    pcen_bias: float = option(
-        2.0,
-        "bias before compression",
-        minimum=1e-6,
-        maximum=1e6,
-        only_with={"kind": "pcen"},
+    pcen_bias: float = _pcen_option(
+        2.0, "bias before compression", minimum=1e-6, maximum=1e6
     )
-    pcen_power: float = option(
-        0.5,
-        "exponent of compression",
-        minimum=1e-3,
-        maximum=1.0,
-        only_with={"kind": "pcen"},
+    pcen_power: float = _pcen_option(
+        0.5, "exponent of compression", minimum=1e-3, maximum=1.0
     )
-    pcen_seconds: float = option(
-        0.4,
-        "time constant of the smoothing, s",
-        minimum=1e-3,
-        maximum=60.0,
-        only_with={"kind": "pcen"},
+    pcen_seconds: float = _pcen_option(
+        0.4, "time constant of the smoothing, s", minimum=1e-3, maximum=60.0
     )
-    pcen_epsilon: float = option(
-        1e-6,
-        "number that is added to the smoothed energy",
-        minimum=1e-12,
-        maximum=1.0,
-        only_with={"kind": "pcen"},
+    pcen_epsilon: float = _pcen_option(
+        1e-6, "number that is added to the smoothed energy", minimum=1e-12, maximum=1.0
     )
-    pcen_scale: float = option(
+    pcen_scale: float = _pcen_option(
         2.0**31,
         "factor of the spectrum, whose samples are in [-1, 1], before all else",
         minimum=1e-12,
         maximum=1e12,
-        only_with={"kind": "pcen"},
     )
     deltas: int = option(
         0,

@@ -1,11 +1,12 @@
 """The model section of a configuration: features to probabilities."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from asc_tf.config.families import FAMILIES, Family
 from asc_tf.config.options import Section, option
 
-_IMAGENET = {"name": "imagenet"}
+_imagenet_option = partial(option, only_with={"name": "imagenet"})
 _WITH_UNITS = tuple(name for name, family in FAMILIES.items() if family.units)
 
 
@@ -40,23 +41,20 @@ class Model(Section):
         minimum=0.0,
         maximum=0.95,
     )
-    backbone: str = option(
+    backbone: str = _imagenet_option(
         "mobilenet_v2",
         "the network whose last layer is replaced",
         choices=("inception_v3", "mobilenet_v2", "efficientnet_v2_b0"),
-        only_with=_IMAGENET,
     )
-    weights: str = option(
+    weights: str = _imagenet_option(
         "imagenet",
         "weights of the backbone: imagenet (fetched once), none (random), or a file "
         "without top (.h5, .weights.h5, .keras)",
-        only_with=_IMAGENET,
     )
-    train_from: str = option(
+    train_from: str = _imagenet_option(
         "",
         "name of the first layer of the backbone that is trained; empty: only the last "
         "layer of the model is",
-        only_with=_IMAGENET,
     )
     init_from: str = option(
         "",

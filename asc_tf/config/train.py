@@ -1,8 +1,11 @@
 """The train section of a configuration: epochs, optimizer, learning rate, loss."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from asc_tf.config.options import MAX_SEED, Section, option
+
+_plateau_option = partial(option, only_with={"schedule": "plateau"})
 
 
 @dataclass(frozen=True)
@@ -64,19 +67,14 @@ class Train(Section):
         maximum=1e6,
         only_with={"schedule": "inverse_time"},
     )
-    plateau_factor: float = option(
-        0.5,
-        "factor of the learning rate at a plateau",
-        minimum=1e-6,
-        maximum=0.999,
-        only_with={"schedule": "plateau"},
+    plateau_factor: float = _plateau_option(
+        0.5, "factor of the learning rate at a plateau", minimum=1e-6, maximum=0.999
     )
-    plateau_patience: int = option(
+    plateau_patience: int = _plateau_option(
         5,
         "epochs in which the validation loss falls by less than 0.0001 that make a "
         "plateau",
         minimum=1,
-        only_with={"schedule": "plateau"},
     )
     weight_decay: float = option(
         0.0,
