@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from asc_tf.config import Frontend
-from asc_tf.frontend import FrontendLayer
+from asc_tf.frontend import MIN_DEVIATION, FrontendLayer
 from asc_tf.frontend.mel import hz_to_mel, make_filter_bank, mel_to_hz
 
 RATE = 22050
@@ -125,6 +125,16 @@ def test_a_band_that_never_changes_does_not_divide_by_0():
     layer = layer_of()
     layer.set_statistics(np.zeros(64), np.zeros(64))
     assert np.abs(layer(sound()[np.newaxis])).max() <= 80
+
+
+def test_a_band_that_hardly_changes_is_not_amplified_to_noise():
+    layer, deviation = layer_of(), np.full(64, 10.0)
+    deviation[3] = 1e-3
+    layer.set_statistics(np.zeros(64), deviation)
+    scale = layer.scale.numpy()
+    usual = np.sqrt(np.mean(np.square(deviation)))
+    assert scale[3] == pytest.approx(1 / (MIN_DEVIATION * usual))
+    np.testing.assert_allclose(np.delete(scale, 3), 0.1)
 
 
 @pytest.mark.parametrize("kind", ["log_mel", "linear", "mfcc", "pcen"])
