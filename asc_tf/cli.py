@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from asc_tf.command_line.command import dispatch
+from asc_tf.command_line.dispatch import dispatch
 
 USAGE = """
 asc-tf: acoustic scene and environmental sound classification

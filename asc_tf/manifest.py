@@ -27,19 +27,17 @@ DROPPED = "its recording is also in the "
 
 @dataclass(frozen=True)
 class Clip:
-    """Row of the manifest.
+    """Row of the manifest; the columns from `size` on come from the scan.
 
-    Values that a corpus does not give are the empty string, or None for `fold`; the
-    label of a test clip may be empty, too. The columns from `size` on come from the
-    scan.
+    Unknown values are the empty string, or None for `fold`.
 
     Attributes:
         path: Path relative to the corpus folder, with forward slashes.
-        label: Scene label.
+        label: Scene label; may be empty for a test clip.
         identifier: Recording location or source recording.
         city: City of the location.
         device: Recording device.
-        fold: Number of the cross-validation fold.
+        fold: Cross-validation fold.
         split: `train`, `validation` or `test`.
         start: Start of the clip in its file in seconds.
         duration: Duration in seconds; 0 means up to the end of the file.

@@ -1,15 +1,14 @@
-"""Clips per second from files to mono waveforms: this decoder beside its peers.
+"""Decoding speed in clips per second, from files to mono waveforms, beside peers.
 
     python benchmarks/decode.py [--clips=48] [--seconds=10] [--rounds=5]
 
 Clips of 48 kHz stereo are written, then each way of decoding takes all of them, one
-after the other and several rounds of it, so that what else the machine does hits all
-alike; the best round counts. No rate is changed: resampling has a benchmark of its own.
+after the other in several rounds, so that other work of the machine affects all alike;
+the best round counts. Nothing is resampled: resampling has a benchmark of its own.
 Every way may use all processors: tf.data in parallel calls, the others in threads.
 
 "First" decodes files, which the operating system has in memory. "Again" is a later
-epoch: what a pipeline with a cache gives then, and the same work once more for all
-that have none.
+epoch: a pipeline with a cache reads it, and all others do the same work once more.
 """
 
 import os
@@ -27,9 +26,9 @@ from asc_tf.core.quiet import quiet_tensorflow
 
 quiet_tensorflow()
 
-CLIPS = flags.DEFINE_integer("clips", 48, "clips of each format", lower_bound=2)
-SECONDS = flags.DEFINE_float("seconds", 10.0, "duration of a clip", lower_bound=0.1)
-ROUNDS = flags.DEFINE_integer("rounds", 5, "rounds, of which the best counts")
+CLIPS = flags.DEFINE_integer("clips", 48, "number of clips per format", lower_bound=2)
+SECONDS = flags.DEFINE_float("seconds", 10.0, "seconds of a clip", lower_bound=0.1)
+ROUNDS = flags.DEFINE_integer("rounds", 5, "number of rounds; the best counts")
 RATE = 48000
 FORMATS = {
     "PCM16": ("WAV", "PCM_16"),
@@ -74,7 +73,7 @@ def run_dataset(dataset: Iterable) -> int:
 def ours(paths: list[Path], folder: Path, **audio: str) -> Callable[[], int]:
     """Scan and build a pipeline of this package and return a function that decodes.
 
-    Where clips are kept in files, the first call keeps them.
+    If clips are cached in files, the first call writes them.
     """
     import tensorflow as tf
 
@@ -86,16 +85,16 @@ def ours(paths: list[Path], folder: Path, **audio: str) -> Callable[[], int]:
     settings = Audio(sample_rate=RATE, **audio)
     clips = tuple(Clip(p.name, "a", p.name, split="train") for p in paths)
     root, labels = paths[0].parent, ("a", "b")
-    found = scan(Manifest(clips, labels), root, ("train",), settings)
-    assert not found.excluded, found.excluded[0].reason
+    manifest = scan(Manifest(clips, labels), root, ("train",), settings)
+    assert not manifest.excluded, manifest.excluded[0].reason
     built: list[tf.data.Dataset] = []
 
     def build() -> None:
-        waveforms = Waveforms(found.clips, root, labels, settings, folder)
+        waveforms = Waveforms(manifest.clips, root, labels, settings, folder)
         built.append(waveforms.in_order().prefetch(tf.data.AUTOTUNE))
 
-    keeps = "disk" in audio.values() or "libsndfile" in audio.values()
-    if not keeps:
+    has_files = "disk" in audio.values() or "libsndfile" in audio.values()
+    if not has_files:
         build()
 
     def decode() -> int:
@@ -120,14 +119,14 @@ def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
 
     names = [str(path) for path in paths]
 
-    def mapped(decode: Callable) -> Callable[[], int]:
+    def map_dataset(decode: Callable) -> Callable[[], int]:
         dataset = tf.data.Dataset.from_tensor_slices(names).map(
             lambda name: decode(tf.io.read_file(name)),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return lambda: run_dataset(dataset.prefetch(tf.data.AUTOTUNE))
 
-    def threaded(decode: Callable[[Path], np.ndarray]) -> Callable[[], int]:
+    def map_threads(decode: Callable[[Path], np.ndarray]) -> Callable[[], int]:
         return lambda: run_threads(decode, paths)
 
     def scipy_read(path: Path) -> np.ndarray:
@@ -139,32 +138,36 @@ def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
         return tf.reduce_mean(tf.cast(samples, tf.float32) / full, axis=1)
 
     ways = {
-        "libsndfile": threaded(lambda p: mono(soundfile.read(p, dtype="float32")[0])),
-        "librosa": threaded(lambda p: librosa.load(p, sr=None, mono=True)[0]),
+        "libsndfile": map_threads(
+            lambda p: mono(soundfile.read(p, dtype="float32")[0])
+        ),
+        "librosa": map_threads(lambda p: librosa.load(p, sr=None, mono=True)[0]),
     }
     tfio = load_tensorflow_io()
     if subtype == "VORBIS":
         if tfio:
-            ways["tensorflow-io"] = mapped(
+            ways["tensorflow-io"] = map_dataset(
                 lambda x: tf_mono(tfio.audio.decode_vorbis(x), 1.0)
             )
         return ways
-    ways["scipy"] = threaded(scipy_read)
+    ways["scipy"] = map_threads(scipy_read)
     if subtype == "PCM_16":
-        ways["tf.audio"] = mapped(lambda x: tf_mono(tf.audio.decode_wav(x)[0], 1.0))
+        ways["tf.audio"] = map_dataset(
+            lambda x: tf_mono(tf.audio.decode_wav(x)[0], 1.0)
+        )
     if tfio:
         kind, full = (tf.int16, 2.0**15) if subtype == "PCM_16" else (tf.int32, 2.0**31)
-        ways["tensorflow-io"] = mapped(
+        ways["tensorflow-io"] = map_dataset(
             lambda x: tf_mono(tfio.audio.decode_wav(x, dtype=kind), full)
         )
     return ways
 
 
-def timed(action: Callable[[], int], samples: int) -> float:
+def measure_seconds(action: Callable[[], int], samples: int) -> float:
     """Return the seconds of one run, which must decode every sample."""
     began = time.perf_counter()
-    found = action()
-    assert found == samples, f"{found} samples instead of {samples}"
+    decoded = action()
+    assert decoded == samples, f"{decoded} samples instead of {samples}"
     return time.perf_counter() - began
 
 
@@ -177,20 +180,20 @@ def measure(name: str, folder: Path) -> list[tuple[str, float, float]]:
     first: dict[str, list[float]] = {}
     again: dict[str, list[float]] = {}
     for number in range(ROUNDS.value):
-        kept = folder / f"kept{number}"
+        cache = folder / f"cache{number}"
         own = {
-            "asc_tf": ours(paths, kept, cache="none"),
-            "asc_tf, cache = memory": ours(paths, kept, cache="memory"),
-            "asc_tf, cache = disk": ours(paths, kept, cache="disk"),
+            "asc_tf": ours(paths, cache, cache="none"),
+            "asc_tf, cache = memory": ours(paths, cache, cache="memory"),
+            "asc_tf, cache = disk": ours(paths, cache, cache="disk"),
             "asc_tf, libsndfile": ours(
-                paths, kept / "snd", decoder="libsndfile", cache="none"
+                paths, cache / "snd", decoder="libsndfile", cache="none"
             ),
         }
         for way, decode in own.items():
-            first.setdefault(way, []).append(timed(decode, samples))
-            again.setdefault(way, []).append(timed(decode, samples))
+            first.setdefault(way, []).append(measure_seconds(decode, samples))
+            again.setdefault(way, []).append(measure_seconds(decode, samples))
         for way, decode in others.items():
-            seconds = timed(decode, samples)
+            seconds = measure_seconds(decode, samples)
             first.setdefault(way, []).append(seconds)
             again.setdefault(way, []).append(seconds)
     return [

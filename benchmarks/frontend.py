@@ -1,29 +1,28 @@
-"""Seconds of audio per second that the front-end turns into features, beside others.
+"""Speed of the front-end in seconds of audio per second, beside peers.
 
     python benchmarks/frontend.py [--clips=32] [--seconds=10] [--sample_rate=44100]
         [--n_fft=2048] [--hop_length=512] [--n_mels=128] [--batches=1,8,32]
         [--rounds=3] [--passes=4] [--peers_python=/path/to/python,/path/to/another]
 
 Log-mel in dB below each clip's maximum, floor at -80 dB, of waveforms in memory. Each
-way is a process that stays alive; they take turns, so that what else the machine does
-hits all alike, and the best round counts. Making an iterator, which happens once in a
-training, is not counted. Every way may use all processors, and none
-uses a GPU. "asc_tf over it" is a ratio of speeds: above 1 this package is faster.
-"off by" is the largest difference to librosa; who is off by more than 0.1 dB computes
-something else. "tf.data alone" is with TF_NUM_INTRAOP_THREADS=1 in the
-environment, for pipelines that no model shares the processors with. "memory" is by how
-much the resident memory (VmHWM of /proc/self/status, reset before) peaks above what it
-was after one clip, while it takes all of them. The last number of a name is the batch
-size.
+implementation is a process that stays alive; they take turns, so that other work of the
+machine affects all alike, and the best round counts. Making an iterator, which happens
+once in a training, is not counted. Each may use all processors, and none uses a GPU.
+"asc_tf over it" is a ratio of speeds: above 1 this package is faster. "off by" is the
+largest difference to librosa; above 0.1 dB the implementation computes something else.
+"tf.data alone" is with TF_NUM_INTRAOP_THREADS=1 in the environment, for pipelines that
+share the processors with no model. "memory" is the growth of the resident memory (VmHWM
+of /proc/self/status, reset before) from one clip to all of them. The last number of a
+name is the batch size.
 
-Packages that this interpreter lacks are looked for with those of `--peers_python`:
+Packages that this interpreter lacks are searched with those of `--peers_python`:
 
     python3.11 -m venv peers && peers/bin/pip install torch==2.13.0 numpy
     python3.11 -m venv peers2 &&
         peers2/bin/pip install tensorflow==2.17.1 tf-keras==2.17.0 librosa &&
         peers2/bin/pip install --no-deps kapre==0.3.7
 
-Then the other kinds of features beside librosa, and the front-end alone as a .tflite.
+More tables have the other kinds of features and the front-end alone as a .tflite.
 """
 
 import os
@@ -40,16 +39,16 @@ from asc_tf.core.quiet import quiet_tensorflow
 
 quiet_tensorflow()
 
-_CLIPS = flags.DEFINE_integer("clips", 32, "clips", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 10.0, "duration of a clip", lower_bound=0.1)
-_RATE = flags.DEFINE_integer("sample_rate", 44100, "Hz")
+_CLIPS = flags.DEFINE_integer("clips", 32, "number of clips", lower_bound=1)
+_SECONDS = flags.DEFINE_float("seconds", 10.0, "seconds of a clip", lower_bound=0.1)
+_RATE = flags.DEFINE_integer("sample_rate", 44100, "sample rate in Hz")
 _N_FFT = flags.DEFINE_integer("n_fft", 2048, "FFT length")
 _HOP = flags.DEFINE_integer("hop_length", 512, "samples between frames")
-_MELS = flags.DEFINE_integer("n_mels", 128, "mel bands")
-_BATCHES = flags.DEFINE_list("batches", ["1", "8", "32"], "clips a batch")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "rounds, of which the best counts")
-_PASSES = flags.DEFINE_integer("passes", 4, "times over all clips, in a round")
-_PEERS = flags.DEFINE_list("peers_python", [], "interpreters that have what this lacks")
+_MELS = flags.DEFINE_integer("n_mels", 128, "number of mel bands")
+_BATCHES = flags.DEFINE_list("batches", ["1", "8", "32"], "numbers of clips in a batch")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "number of rounds; the best counts")
+_PASSES = flags.DEFINE_integer("passes", 4, "passes over all clips in a round")
+_PEERS = flags.DEFINE_list("peers_python", [], "interpreters with other packages")
 
 SAME_DB = 0.1
 OURS = "asc_tf"
@@ -119,22 +118,22 @@ def compare_ways(folder: Path) -> None:
         for size in _BATCHES.value
     ]
     able = race(ways, _ROUNDS.value)
-    librosa = next(found for found in able if found.name == "librosa")
-    own = max((found for found in able if OURS in found.name), key=speed)
+    librosa = next(each for each in able if each.name == "librosa")
+    own = max((each for each in able if OURS in each.name), key=speed)
     print(f"\n{'':31} {'x real time':>11} {'asc_tf over it':>14} {'memory':>9}  off by")
-    for found in able:
-        error = found.off_by(librosa)
+    for each in able:
+        error = each.off_by(librosa)
         mark = "" if error <= SAME_DB else ", something else"
-        grown = "-" if "processes" in found.name else f"{found.grown_mb:.0f} MB"
+        grown = "-" if "processes" in each.name else f"{each.grown_mb:.0f} MB"
         print(
-            f"{found.name:31} {speed(found):11.0f} {speed(own) / speed(found):14.2f} "
+            f"{each.name:31} {speed(each):11.0f} {speed(own) / speed(each):14.2f} "
             f"{grown:>9}  {error:.1e} dB{mark}"
         )
-    for found in ways:
-        if found.missing:
-            print(f"{found.name}: left out, no {found.missing} (see --help)")
-    others = [found for found in able if OURS not in found.name]
-    same = [found for found in others if found.off_by(librosa) <= SAME_DB]
+    for each in ways:
+        if each.missing:
+            print(f"{each.name}: left out, no {each.missing} (see --help)")
+    others = [each for each in able if OURS not in each.name]
+    same = [each for each in others if each.off_by(librosa) <= SAME_DB]
     best = max(same, key=speed)
     print(
         f"{own.name} over librosa: {speed(own) / speed(librosa):.2f}; over the best "
@@ -151,7 +150,7 @@ def compare_kinds(folder: Path) -> None:
         )
         for kind, settings in KINDS.items()
     ]
-    race([found for pair in pairs for found in pair], _ROUNDS.value)
+    race([each for pair in pairs for each in pair], _ROUNDS.value)
     print(
         f"\n{'tf.data, batch 8':20} {'asc_tf':>8} {'librosa':>8} {'ratio':>6}  off by"
     )
@@ -168,7 +167,7 @@ def compare_blocks(folder: Path) -> None:
         way(str(number), "asc_tf, tf.data", folder, 8, mel_blocks=number)
         for number in BLOCKS
     ]
-    cells = [f"{found.name}: {speed(found):.0f}" for found in race(ways, _ROUNDS.value)]
+    cells = [f"{each.name}: {speed(each):.0f}" for each in race(ways, _ROUNDS.value)]
     print(f"\ntf.data, batch 8, mel blocks: x real time: {', '.join(cells)}")
 
 
@@ -198,8 +197,8 @@ def measure_litert(name: str, rate: int, settings: dict, folder: Path) -> None:
     with suppress_notes():
         interpreter = Interpreter(str(path), num_threads=1)
         run = interpreter.get_signature_runner("serving_default")
-        (found,) = run(waveform=wave).values()
-    error = np.abs(found - model(wave).numpy()).max()
+        (features,) = run(waveform=wave).values()
+    error = np.abs(features - model(wave).numpy()).max()
     best = float("inf")
     for _ in range(4 * _ROUNDS.value):
         began = time.perf_counter()

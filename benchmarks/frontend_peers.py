@@ -1,4 +1,4 @@
-"""One way of making features, in a process of its own; started by `frontend.py`.
+"""Implementations of the front-end, each in a process started by `frontend.py`.
 
 Needs NumPy and what the way itself needs, so that an interpreter without this package
 can run the peers. The first argument says what to do, as JSON. The process prints one
@@ -20,8 +20,8 @@ Features = Callable[[np.ndarray], "list[np.ndarray] | np.ndarray"]
 """Waveforms `[clips, samples]` to features `[clips, frames, ...]`."""
 
 Passes = Callable[[np.ndarray, int], Callable[[], "list[np.ndarray] | np.ndarray"]]
-"""Gets ready for so many passes over them, and gives the function that does it; that
-returns the features of the last pass."""
+"""Prepares a number of passes over waveforms and returns the function that runs them,
+which returns the features of the last pass."""
 
 DATASETS = ("asc_tf, tf.data", "asc_tf, tf.data alone")
 
@@ -58,15 +58,15 @@ def asc_tf_dataset(task: dict) -> Passes:
 
     def ready(some: np.ndarray, passes: int) -> Callable[[], list[np.ndarray]]:
         clips = tf.data.Dataset.range(len(some)).repeat(passes)
-        found = clips.map(extract, os.cpu_count()).batch(task["batch"])
+        mapped = clips.map(extract, os.cpu_count()).batch(task["batch"])
         # Nothing is computed before the first batch is asked for.
-        batches = found.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+        batches = mapped.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
 
         def features() -> list[np.ndarray]:
-            kept: deque[np.ndarray] = deque(maxlen=len(some))
+            last: deque[np.ndarray] = deque(maxlen=len(some))
             for batch in batches:
-                kept.extend(batch)
-            return list(kept)
+                last.extend(batch)
+            return list(last)
 
         return features
 
@@ -111,8 +111,8 @@ def keras_layer(task: dict) -> Features:
         max_freq=task["rate"] / 2,
         top_db=TOP_DB,
     )
-    found = tensorflow_call(layer)
-    return lambda waves: found(waves).transpose(0, 2, 1)
+    call = tensorflow_call(layer)
+    return lambda waves: call(waves).transpose(0, 2, 1)
 
 
 def kapre(task: dict) -> Features:
@@ -132,8 +132,8 @@ def kapre(task: dict) -> Features:
         db_amin=AMIN,
         db_dynamic_range=TOP_DB,
     )
-    found = tensorflow_call(layer)
-    return lambda waves: found(np.pad(waves, [(0, 0), (half, half)])[..., None])[..., 0]
+    call = tensorflow_call(layer)
+    return lambda waves: call(np.pad(waves, [(0, 0), (half, half)])[..., None])[..., 0]
 
 
 def torch_stft(task: dict) -> Features:
@@ -182,12 +182,12 @@ def librosa_clip(task: dict) -> Callable[[np.ndarray], np.ndarray]:
         if kind == "pcen":
             bands *= np.float32(2.0**31)
             return librosa.pcen(bands, sr=task["rate"], hop_length=task["hop_length"]).T
-        found = decibels(bands)
+        log_mel = decibels(bands)
         if kind == "mfcc":
-            return librosa.feature.mfcc(S=found, n_mfcc=20).T
+            return librosa.feature.mfcc(S=log_mel, n_mfcc=20).T
         orders = range(1, deltas + 1)
-        stack = [found, *(librosa.feature.delta(found, order=o) for o in orders)]
-        return np.stack(stack, axis=-1).swapaxes(0, 1) if deltas else found.T
+        stack = [log_mel, *(librosa.feature.delta(log_mel, order=o) for o in orders)]
+        return np.stack(stack, axis=-1).swapaxes(0, 1) if deltas else log_mel.T
 
     return features
 
@@ -213,13 +213,13 @@ def librosa_processes(task: dict) -> Features:
     one(waves[0])
     _forked = lambda number: one(waves[number])  # noqa: E731
     pool = multiprocessing.get_context("fork").Pool(os.cpu_count())
-    return lambda some: pool.map(_of_forked, range(len(some)), chunksize=1)
+    return lambda some: pool.map(_call_forked, range(len(some)), chunksize=1)
 
 
 _forked: Callable[[int], np.ndarray]
 
 
-def _of_forked(number: int) -> np.ndarray:
+def _call_forked(number: int) -> np.ndarray:
     return _forked(number)
 
 
@@ -277,13 +277,13 @@ def run(task: dict, say: Callable[[dict], None]) -> None:
         features(waves[:1], 1)()
     except ImportError as error:
         return say({"missing": error.name or str(error)})
-    # The peak so far is forgotten, so that the next one is of all clips.
+    # Reset the peak, so that the next one is that of all clips.
     Path("/proc/self/clear_refs").write_text("5")
     before = memory("VmRSS")
-    found = features(waves, 1)()
+    result = features(waves, 1)()
     grown = memory("VmHWM") - before
-    np.save(task["result"], np.asarray(found, np.float32))
-    del found
+    np.save(task["result"], np.asarray(result, np.float32))
+    del result
     say({"grown_mb": grown / 1024})
     for _ in sys.stdin:
         go = features(waves, task["passes"])
@@ -293,7 +293,7 @@ def run(task: dict, say: Callable[[dict], None]) -> None:
 
 
 def main() -> None:
-    # What libraries print goes to stderr: stdout is for answers alone.
+    # Libraries may print to stdout, which is for answers alone.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     run(

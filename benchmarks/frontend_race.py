@@ -11,19 +11,19 @@ import numpy as np
 
 
 class Way:
-    """One way of making features, in a process that is told when to do a round.
+    """Implementation of the front-end in a process that runs a round on request.
 
     Attributes:
-        name: For the table.
-        missing: The package that no interpreter has; empty where it runs.
+        name: Name in the table.
+        missing: Package that no interpreter has; empty where it runs.
         grown_mb: Growth of the process in MB while it ran over all clips.
         best: Seconds of the best round.
         features: Features that it made.
 
     Args:
-        name: For the table.
+        name: Name in the table.
         task: Task of `frontend_peers.py`, with its `folder`.
-        pythons: Interpreters, the first of which that has what it needs is taken.
+        pythons: Interpreters; the first one with the needed packages runs it.
     """
 
     def __init__(self, name: str, task: dict, pythons: Sequence[str]) -> None:

@@ -1,11 +1,11 @@
-"""How far the mean spectrum alone comes, beside a trained run on the same clips.
+"""Accuracy of a nearest-centroid classifier, beside a run on the same clips.
 
     python benchmarks/nearest_centroid.py --workdir=runs/demo/run [--min_gap=15]
 
 A nearest-centroid classifier (scikit-learn) on the mean over time of each clip's
-log-mel spectrum, fitted on the run's training split; with and without the clip's own
-mean level taken out. The run's accuracy is that of its report. Exits with 1 when the
-run is less than `--min_gap` points ahead of the better of the two.
+log-mel spectrum, fitted on the run's training split, with and without the mean level
+of the clip. The accuracy of the run is that of its report. Exits with 1 if the run is
+less than `--min_gap` points ahead of the better of the two.
 """
 
 import json
@@ -24,9 +24,11 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "an evaluated run folder", required=True
 )
 _MAX_ACCURACY = flags.DEFINE_float(
-    "max_accuracy", 100.0, "a run above this is too easy, per cent"
+    "max_accuracy", 100.0, "largest accepted accuracy of the run, per cent"
 )
-_MIN_GAP = flags.DEFINE_float("min_gap", 0.0, "smallest accepted lead, points")
+_MIN_GAP = flags.DEFINE_float(
+    "min_gap", 0.0, "smallest accepted lead, percentage points"
+)
 
 
 def mean_spectra(workdir, split: str) -> tuple[np.ndarray, np.ndarray]:

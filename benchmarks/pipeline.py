@@ -1,22 +1,22 @@
-"""Clips per second from files to augmented training batches; what augmentation costs.
+"""Speed of the training pipeline in clips per second, and cost of augmentation.
 
     python benchmarks/pipeline.py [--clips=64] [--seconds=5] [--rounds=4] [--epochs=4]
 
 Log-mel (44.1 kHz, n_fft 2048, hop 512, 128 mels) in batches of 16, with roll, gain,
 mixup and masks: by this package, by a Python generator with librosa and NumPy, and by
 `tf.data.Dataset.from_generator` around that with prefetching. Mono files, decoded anew
-in each epoch (`none`) or kept after the first (`memory`, `disk`; the generator keeps
+in each epoch (`none`) or cached after the first (`memory`, `disk`; the generator keeps
 its waveforms in a list). "Stored features" are those of `asc-tf features`, with mixup
-and masks live, but nothing that acts on waveforms. A ratio is the speed over that of
-the generator that decodes; "kept" the speed over that of the generator that keeps what
-it has decoded.
+and masks, but no augmentation of waveforms. A ratio is the speed over that of the
+generator that decodes; "kept" is the speed over that of the generator that keeps the
+decoded waveforms.
 
 Making an iterator, which happens once in a training, is not counted.
 
-Then the share of throughput that each augmentation takes, alone, from the pipeline
-without any, and by how much more processor time it takes ("CPU"), which a busy machine
-blurs less; a negative one is noise of the measurement. All ways take turns, so that
-what else the machine does hits all alike, and the best round counts.
+The second table has the share of throughput that each augmentation alone takes from the
+pipeline without any, and the increase of processor time ("CPU"), which a busy machine
+affects less; negative values are noise of the measurement. All take turns, so that
+other work of the machine affects all alike, and the best round counts.
 """
 
 import contextlib
@@ -36,10 +36,12 @@ from asc_tf.core.quiet import quiet_tensorflow
 
 quiet_tensorflow()
 
-_CLIPS = flags.DEFINE_integer("clips", 64, "clips of each format", lower_bound=16)
-_SECONDS = flags.DEFINE_float("seconds", 5.0, "duration of a clip", lower_bound=0.5)
-_ROUNDS = flags.DEFINE_integer("rounds", 4, "rounds, of which the best counts")
-_EPOCHS = flags.DEFINE_integer("epochs", 4, "epochs in a round", lower_bound=1)
+_CLIPS = flags.DEFINE_integer("clips", 64, "number of clips per format", lower_bound=16)
+_SECONDS = flags.DEFINE_float("seconds", 5.0, "seconds of a clip", lower_bound=0.5)
+_ROUNDS = flags.DEFINE_integer("rounds", 4, "number of rounds; the best counts")
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", 4, "number of epochs in a round", lower_bound=1
+)
 
 RATE, N_FFT, HOP, MELS, BATCH = 44100, 2048, 512, 128, 16
 ROLL = {"augment.time_roll": True}
@@ -50,7 +52,7 @@ TYPICAL = ROLL | GAIN | MASKS | MIXUP
 FORMATS = {"PCM16": ("WAV", "PCM_16"), "Ogg Vorbis": ("OGG", "VORBIS")}
 CACHES = ("none", "memory", "disk")
 GOALS = {"none": 3, "memory": 20, "disk": 20, "asc_tf, stored features": 20}
-"""Times the generator that decodes."""
+"""Smallest wanted ratios to the generator that decodes."""
 
 
 def write_clips(folder: Path, container: str, subtype: str) -> list[Path]:
@@ -98,12 +100,12 @@ class Ours:
             for number, path in enumerate(paths)
         )
         labels = ("a", "b")
-        found = scan(
+        manifest = scan(
             Manifest(clips, labels), paths[0].parent, ("train",), self._config.audio
         )
-        assert not found.excluded, found.excluded[0].reason
+        assert not manifest.excluded, manifest.excluded[0].reason
         self._waveforms = Waveforms(
-            found.clips, paths[0].parent, labels, self._config.audio, folder
+            manifest.clips, paths[0].parent, labels, self._config.audio, folder
         )
 
     def batches(self, augment: dict) -> Callable[[], Iterable]:
@@ -189,7 +191,7 @@ def librosa_batches(paths: list[Path], keep: bool) -> Callable[[], Iterator]:
         )
         return librosa.power_to_db(mel, ref=np.max).T
 
-    def masked(clip: np.ndarray, axis: int, widest: int) -> None:
+    def mask(clip: np.ndarray, axis: int, widest: int) -> None:
         for _ in range(2):
             width = generator.integers(widest + 1)
             start = generator.integers(clip.shape[axis] - width + 1)
@@ -207,8 +209,8 @@ def librosa_batches(paths: list[Path], keep: bool) -> Callable[[], Iterator]:
             x = share[:, None, None] * x + (1 - share[:, None, None]) * x[partner]
             y = share[:, None] * y + (1 - share[:, None]) * y[partner]
             for clip in x:
-                masked(clip, 0, 10)
-                masked(clip, 1, 8)
+                mask(clip, 0, 10)
+                mask(clip, 1, 8)
             yield x, y
 
     return batches

@@ -1,4 +1,4 @@
-"""How much memory `asc-tf predict` and `asc-edge classify` take for a long file.
+"""Memory of `asc-tf predict` and `asc-edge classify` on long files.
 
     python benchmarks/predict_memory.py --model=RUN_OR_EXPORT [--edge_model=M.tflite]
         [--minutes=10,30] [--formats=WAV,FLAC]
@@ -21,7 +21,7 @@ from absl import app, flags
 
 _MODEL = flags.DEFINE_string("model", None, "model for asc-tf predict", required=True)
 _EDGE_MODEL = flags.DEFINE_string("edge_model", "", "a .tflite for asc-edge; WAV only")
-_MINUTES = flags.DEFINE_list("minutes", ["10", "30"], "lengths, the shortest first")
+_MINUTES = flags.DEFINE_list("minutes", ["10", "30"], "minutes, the shortest first")
 _FORMATS = flags.DEFINE_list("formats", ["WAV", "FLAC"], "formats of the files")
 _MAX_ABOVE = flags.DEFINE_float("max_above", 100.0, "largest accepted growth, MB")
 

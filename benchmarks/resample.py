@@ -1,4 +1,4 @@
-"""How fast and how exact the resampler is, beside soxr.
+"""Speed and accuracy of the resampler, beside soxr.
 
     python benchmarks/resample.py [--threads=1] [--seconds=10,1] [--min_ratio=0.5]
 
@@ -35,12 +35,12 @@ _PAIRS = flags.DEFINE_list(
     "11024:22050,44101:44100",
     "rates in and out, Hz",
 )
-_SECONDS = flags.DEFINE_list("seconds", ["10", "1"], "lengths of a clip")
-_THREADS = flags.DEFINE_integer("threads", 1, "cores that each of them may use")
-_TURNS = flags.DEFINE_integer("turns", 7, "times that each of them is measured")
+_SECONDS = flags.DEFINE_list("seconds", ["10", "1"], "durations of a clip in s")
+_THREADS = flags.DEFINE_integer("threads", 1, "number of cores that each may use")
+_TURNS = flags.DEFINE_integer("turns", 7, "number of measurements of each")
 _QUALITY = flags.DEFINE_enum("quality", "HQ", ["MQ", "HQ", "VHQ"], "quality of soxr")
 _SEED = flags.DEFINE_integer("seed", 0, "seed of the clips")
-_MIN_RATIO = flags.DEFINE_float("min_ratio", 0.0, "smallest accepted, common pairs")
+_MIN_RATIO = flags.DEFINE_float("min_ratio", 0.0, "smallest accepted ratio")
 
 KNOWN = (48000, 44100, 32000, 22050, 16000, 11024, 44101)
 MAX_ERROR = -60.0
@@ -90,7 +90,7 @@ def contestants(
     options = tf.data.Options()
     options.threading.private_threadpool_size = threads
 
-    def mapped(known: tuple[int, ...]) -> Callable[[], object]:
+    def map_dataset(known: tuple[int, ...]) -> Callable[[], object]:
         iterator = iter(
             dataset.map(
                 lambda wave, rate: resample(wave, rate, rate_out, known),
@@ -117,17 +117,17 @@ def contestants(
     tensors = [tf.constant(wave) for wave in waves]
     rate = tf.constant(rate_in, tf.int64)
 
-    def pooled(one: Resample) -> Callable[[], object]:
+    def map_pool(one: Resample) -> Callable[[], object]:
         return lambda: list(pool.map(lambda wave: one(wave, rate_in, rate_out), many))
 
     return {
-        "soxr": pooled(lambda *clip: soxr.resample(*clip, _QUALITY.value)),
-        "graph": mapped(KNOWN),
-        "other": mapped(()),
+        "soxr": map_pool(lambda *clip: soxr.resample(*clip, _QUALITY.value)),
+        "graph": map_dataset(KNOWN),
+        "other": map_dataset(()),
         "call": lambda: [
             single(tensors[clip % len(tensors)], rate).numpy() for clip in range(clips)
         ],
-        "numpy": pooled(resampling.resample),
+        "numpy": map_pool(resampling.resample),
     }
 
 

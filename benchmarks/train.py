@@ -1,16 +1,16 @@
-"""Seconds per epoch of `esa3_cnn`: live augmentation beside the common way and a bound.
+"""Seconds per epoch with live augmentation, beside a Python generator and a bound.
 
     python benchmarks/train.py [--config=esa3_cnn_both] [--clips=96] [--epochs=4]
 
-The same network and optimizer, fed in three ways, each in a process of its own; they
-take turns by the epoch, so that what else the machine does hits all alike. The first
-epoch of each compiles and fills caches; of the others the fastest counts.
+The same network and optimizer get their batches in three ways, each in a process of its
+own. They take turns after each epoch, so that other work of the machine affects all
+alike. The first epoch compiles and fills caches; of the others the fastest counts.
 
 - asc_tf: as `asc-tf train` does, with the masks and the mixup of the configuration,
   computed anew from decoded waveforms in each epoch.
-- generator: a plain script; librosa features, masks and mixup in a Python generator,
-  from waveforms that it keeps.
-- bound: `fit` on features that are in memory, without augmentation.
+- generator: a plain script with librosa features, masks and mixup in a Python
+  generator, from waveforms in memory.
+- bound: `fit` on features in memory, without augmentation.
 
 "over the bound" is a ratio of seconds: 1 means that input costs nothing.
 """
@@ -31,9 +31,9 @@ from asc_tf.core.quiet import quiet_tensorflow
 
 quiet_tensorflow()
 
-_CONFIG = flags.DEFINE_string("config", "esa3_cnn_both", "the configuration")
-_CLIPS = flags.DEFINE_integer("clips", 96, "training clips", lower_bound=20)
-_EPOCHS = flags.DEFINE_integer("epochs", 4, "measured epochs, of which the best counts")
+_CONFIG = flags.DEFINE_string("config", "esa3_cnn_both", "name of the configuration")
+_CLIPS = flags.DEFINE_integer("clips", 96, "number of training clips", lower_bound=20)
+_EPOCHS = flags.DEFINE_integer("epochs", 4, "number of measured epochs")
 _WAY = flags.DEFINE_string("way", "", "used by the processes that this script starts")
 _FOLDER = flags.DEFINE_string("folder", "", "used by them: folder of the clips")
 
@@ -64,13 +64,13 @@ def configuration() -> Any:
     """Return the measured configuration, on the clips of this benchmark."""
     from asc_tf import config
 
-    found = config.read(config.find(_CONFIG.value))
+    settings = config.read(config.find(_CONFIG.value))
     changes: dict[str, Any] = {
         **{"dataset.name": "csv", "dataset.csv_file": "clips.csv"},
         **{"dataset.split_column": "split", "dataset.dir": _FOLDER.value},
         "train.epochs": _EPOCHS.value + 1,
     }
-    return found.replace(changes)
+    return settings.replace(changes)
 
 
 def turn_taker() -> Any:
@@ -168,7 +168,7 @@ def fit_generator(turns: Any) -> None:
     augment, size = config.augment, config.train.batch_size
     generator = np.random.default_rng(0)
 
-    def masked(clip: np.ndarray, axis: int, count: int, widest: int) -> None:
+    def mask(clip: np.ndarray, axis: int, count: int, widest: int) -> None:
         for _ in range(count):
             width = generator.integers(widest + 1)
             start = generator.integers(clip.shape[axis] - width + 1)
@@ -188,10 +188,8 @@ def fit_generator(turns: Any) -> None:
                     share = share[..., None]
                     x = (share * x + (1 - share) * x[other]).astype(np.float32)
                 for clip in x:
-                    masked(clip, 0, augment.time_masks, augment.time_mask_frames)
-                    masked(
-                        clip, 1, augment.frequency_masks, augment.frequency_mask_bands
-                    )
+                    mask(clip, 0, augment.time_masks, augment.time_mask_frames)
+                    mask(clip, 1, augment.frequency_masks, augment.frequency_mask_bands)
                 yield x, y
 
     model = plain_model(config, librosa_features(config, clips[0]).shape)
@@ -251,7 +249,7 @@ def take_turns(folder: str) -> dict[str, list[float]]:
             seconds[way].append(json.loads(answer)["seconds"])
     for process in processes.values():
         process.communicate()
-    return {way: found[1:] for way, found in seconds.items()}
+    return {way: epochs[1:] for way, epochs in seconds.items()}
 
 
 def main(argv: list[str]) -> None:
@@ -262,7 +260,7 @@ def main(argv: list[str]) -> None:
         return WAYS[_WAY.value](turn_taker())
     with tempfile.TemporaryDirectory() as folder:
         write_clips(Path(folder))
-        best = {way: min(found) for way, found in take_turns(folder).items()}
+        best = {way: min(epochs) for way, epochs in take_turns(folder).items()}
     print(f"{_CONFIG.value}, {_CLIPS.value} clips; best of {_EPOCHS.value} epochs")
     print(f"{'':12} {'s an epoch':>10} {'over the bound':>15}   goal {GOAL}")
     for way, seconds in best.items():

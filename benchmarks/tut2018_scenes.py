@@ -21,10 +21,10 @@ from absl import app, flags
 from asc_tf.datasets.synthetic import scenes as scenes
 from asc_tf.datasets.synthetic.sounds import RATE
 
-_META = flags.DEFINE_string("meta", None, "the folder of meta.csv", required=True)
+_META = flags.DEFINE_string("meta", None, "folder of meta.csv", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "an empty or new folder", required=True)
-_TAKES = flags.DEFINE_integer("takes", 2, "clips of each location", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 10.0, "length of a clip", lower_bound=0.5)
+_TAKES = flags.DEFINE_integer("takes", 2, "number of clips per location", lower_bound=1)
+_SECONDS = flags.DEFINE_float("seconds", 10.0, "seconds of a clip", lower_bound=0.5)
 
 LISTS = ("fold1_train.txt", "fold1_evaluate.txt", "fold1_test.txt")
 
@@ -57,11 +57,11 @@ def write_audio(rows: list[dict[str, str]], output: Path) -> None:
 
 
 def write_tables(rows: list[dict[str, str]], meta: Path, output: Path) -> None:
-    kept = {row["filename"] for row in rows}
+    files = {row["filename"] for row in rows}
     for name in [f"evaluation_setup/{each}" for each in LISTS] + ["meta.csv"]:
         lines = (meta / name).read_text().splitlines()
         header = lines[:1] if name == "meta.csv" else []
-        lines = header + [line for line in lines if line.split("\t")[0] in kept]
+        lines = header + [line for line in lines if line.split("\t")[0] in files]
         (output / name).write_text("\n".join(lines) + "\n")
 
 

@@ -222,7 +222,9 @@ def _measure_wav(contents: tf.Tensor, header: wav.WavHeader) -> tuple[float, flo
         values = _decode_wav(contents, block_header).numpy()
         # Not max(), which could lose a NaN.
         peak = float(np.maximum(peak, np.abs(values).max()))
-        squares += float(np.square(values, dtype=np.float64).sum())
+        # Samples that are not finite are refused later, by the sum.
+        with np.errstate(invalid="ignore"):
+            squares += float(np.square(values, dtype=np.float64).sum())
     return peak, (squares / (samples * channels)) ** 0.5
 
 

@@ -294,10 +294,7 @@ def _read_sub_format(fmt: tf.Tensor) -> tf.Tensor:
 def _compute_sample_bytes(
     bits: tf.Tensor, block_align: tf.Tensor, channels: tf.Tensor
 ) -> tf.Tensor:
-    """Compute the bytes per sample: by the bits, or by the block size for odd depths.
-
-    A depth of whole bytes wins against a block size that differs, as in libsndfile.
-    """
+    """Compute the bytes per sample, for odd depths from the block size if it fits."""
     fits = (block_align > 0) & (block_align % tf.maximum(channels, 1) == 0)
     by_align = block_align // tf.maximum(channels, 1)
     is_odd = (bits % 8 != 0) & fits & (by_align * 8 >= bits) & (by_align <= 4)
@@ -337,10 +334,7 @@ def _join(before: str, number: tf.Tensor, after: str) -> tf.Tensor:
 def _choose_problem(
     *problems: tuple[tf.Tensor, str | Callable[[], tf.Tensor]],
 ) -> tf.Tensor:
-    """Choose the message of the first problem that a file has, else the empty string.
-
-    Messages are put together only for a file that has a problem.
-    """
+    """Choose the first problem's message; messages are made only if there is one."""
 
     def choose() -> tf.Tensor:
         message = tf.constant("")

@@ -3,16 +3,14 @@
 import itertools
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 
 from asc_tf import config
+from asc_tf.command_line.command import Command
 from asc_tf.config.options import Value, describe_need
 from asc_tf.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from asc_tf.command_line.command import Command
 
 WIDTH = 80
 COLUMN = 30
@@ -58,7 +56,7 @@ def find_topic(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def format_help(command: "Command", topic: str = "") -> str:
+def format_help(command: Command, topic: str = "") -> str:
     """Write the help on a topic, in 80 columns.
 
     Args:
@@ -97,7 +95,7 @@ def format_help(command: "Command", topic: str = "") -> str:
     )
 
 
-def _format_usage(command: "Command", values: flags.FlagValues) -> Iterator[str]:
+def _format_usage(command: Command, values: flags.FlagValues) -> Iterator[str]:
     """Write the usage, and the flags that are no keys of the configuration."""
     for paragraph in command.usage.strip().split("\n\n"):
         # Examples are indented and stay as they are.

@@ -6,9 +6,8 @@ TensorFlow alike (J. O. Smith, "Digital Audio Resampling Home Page", CCRMA).
 
 In a block of `down` inputs and `up` outputs (44,100 -> 32,000 Hz: 441 and 320), output
 sample `block * up + phase` lies at input position `block * down + phase * down / up`.
-Every block is the same linear map of its window, so all blocks are one matrix product.
-Distant phases share few inputs: phases are divided into groups, each with a matrix
-product of its own.
+Every block is the same linear map of its window: a matrix product for each group of
+neighbouring phases, because distant phases share few inputs.
 
 Where the block would be too large, the rates are awkward (11,024 -> 22,050 is 5512 :
 11,025). A block is then a few outputs, and begins anywhere between two input samples:
@@ -111,11 +110,9 @@ class Plan:
 
 
 class Product(NamedTuple):
-    """Matrix product of a group of phases.
+    """Matrix product of a group of phases: `window[inputs] @ kernel = block[outputs]`.
 
-    Columns `inputs` of a block's window times `kernel` give the columns `outputs` of
-    the block. The window is `Plan.width` long and begins `Plan.half` samples before its
-    block.
+    The window is `Plan.width` long and begins `Plan.half` samples before its block.
     """
 
     inputs: slice
@@ -124,10 +121,7 @@ class Product(NamedTuple):
 
 
 class Interpolation(NamedTuple):
-    """Interpolation for awkward rates: outputs per block, inputs per window, kernels.
-
-    `kernels` are float32 `[width, NODES * block]`.
-    """
+    """Blocks of awkward rates: outputs, inputs, kernels `[width, NODES * block]`."""
 
     block: int
     width: int
@@ -190,11 +184,7 @@ def make_chebyshev_nodes() -> np.ndarray:
 
 
 def make_cosine_matrix() -> np.ndarray:
-    """Make the matrix from `cos(k * acos(1 - 2 * phase))`, k < NODES, to node weights.
-
-    Returns:
-        float64 `[NODES, NODES]`.
-    """
+    """Make the matrix from `cos(k * acos(1 - 2 * phase))` to weights of the nodes."""
     angles = np.arange(NODES)[:, np.newaxis] * np.arccos(1 - 2 * make_chebyshev_nodes())
     matrix = 2 * np.cos(angles) / NODES
     matrix[0] /= 2
@@ -219,8 +209,8 @@ def make_interpolation(rates: Plan) -> Interpolation:
 class Resampler:
     """Resampler of one channel of a clip that comes in blocks.
 
-    Outputs are computed in batches at fixed positions of the clip, so that they are the
-    same to the last bit wherever the clip was cut into blocks.
+    Outputs are computed in batches at fixed positions of the clip: they are the same to
+    the last bit wherever the clip was cut into blocks.
 
     Args:
         rate_in: Sample rate of the clip in Hz.
@@ -327,8 +317,7 @@ def resample(waveform: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
 def _multiply_blocks(padded: np.ndarray, rates: Plan, blocks: int) -> np.ndarray:
     """Compute whole blocks, float32 `[blocks, up]`; the first window begins at 0.
 
-    BLAS takes a matrix whose rows do not overlap. Windows do overlap, but every
-    `turns`-th ones do not.
+    BLAS needs rows that do not overlap, as every `turns`-th window does not.
     """
     result = np.empty((blocks, rates.up), np.float32)
     for inputs, outputs, kernel in make_products(rates):
@@ -348,10 +337,7 @@ def _multiply_blocks(padded: np.ndarray, rates: Plan, blocks: int) -> np.ndarray
 def _interpolate_blocks(
     padded: np.ndarray, rates: Plan, first: int, blocks: int
 ) -> np.ndarray:
-    """Compute blocks that begin between two input samples: float32 `[blocks, block]`.
-
-    The window of block `first` begins at 0.
-    """
+    """Compute blocks from `first` on, whose window begins at 0: `[blocks, block]`."""
     block, width, kernels = make_interpolation(rates)
     position = (first + np.arange(blocks, dtype=np.int64)) * block * rates.down
     starts = position // rates.up

@@ -6,6 +6,7 @@ resumed run continues as if it had never stopped.
 """
 
 import contextlib
+import dataclasses
 import functools
 import os
 import re
@@ -148,7 +149,9 @@ class Waveforms:
         """Decode rows that are not decoded yet."""
         if "waveform" in rows.element_spec:
             return rows
-        decoder = _build_decoder(self._audio, self._known)
+        # The kind of cache changes nothing in the graph, which all splits can share.
+        audio = dataclasses.replace(self._audio, cache="none")
+        decoder = _build_decoder(audio, self._known)
 
         def decode(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             with tf.name_scope(READING):
@@ -233,7 +236,7 @@ def explain_read_errors() -> Iterator[None]:
         reason = _PLACES.sub("", error.message).split("\n")[0]
         raise UserError(
             f"a clip could not be read ({reason}); if files have changed, run the same "
-            "command again, which scans them anew"
+            "command again, which scans them"
         ) from error
 
 

@@ -114,11 +114,11 @@ def print_resumed(config: Config, state: RunState, trainer: Trainer) -> None:
         before, after = (f"{rate:.3g}" for rate in jump)
         rates = f"was {before} in the last step and is {after} in the next one"
         if before == after:
-            rates = "of the steps so far was another one"
+            rates = "of the steps so far was different"
         print(
-            f"the number of epochs has changed: the learning rate {rates}, as "
-            f"train.schedule = {config.train.schedule} over {epochs} epochs has it; a "
-            f"run of {epochs} epochs from the start would have other weights"
+            f"the number of epochs has changed: the learning rate {rates}, because "
+            f"train.schedule = {config.train.schedule} now has {epochs} epochs; a run "
+            f"of {epochs} epochs from the start would have other weights"
         )
 
 

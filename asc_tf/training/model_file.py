@@ -1,4 +1,4 @@
-"""The file `model.keras` of a run: the epoch that it is of, and how it is loaded."""
+"""Reading and completing of `model.keras`, and the epoch that it is of."""
 
 import json
 import zipfile

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from absl import flags
 
-from asc_tf.command_line import arguments, command
+from asc_tf.command_line import arguments, dispatch
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.values import read_changes
 from asc_tf.config import FIELDS, section_keys
@@ -59,7 +59,7 @@ def make(main=lambda values: 0, define=lambda values: None, **settings):
 
 
 def run(main, *arguments, **settings):
-    return command.run_command(make(main, **settings), arguments)
+    return dispatch.run_command(make(main, **settings), arguments)
 
 
 def raising(error):
@@ -259,13 +259,13 @@ def test_a_command_gets_its_own_flags_beside_the_configuration(capsys):
 def dispatched(monkeypatch):
     """Dispatch to `brew`, and to `spill`, whose module cannot be imported."""
 
-    def dispatch(argv, main=lambda values: 0):
+    def dispatch_to(argv, main=lambda values: 0):
         module = SimpleNamespace(COMMAND=make(main, takes_words=True))
         monkeypatch.setitem(sys.modules, "the_module_of_brew", module)
         modules = {"brew": "the_module_of_brew", "spill": "no_such_module"}
-        return command.dispatch("asc-tf", "the usage", modules, argv)
+        return dispatch.dispatch("asc-tf", "the usage", modules, argv)
 
-    return dispatch
+    return dispatch_to
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "help"])

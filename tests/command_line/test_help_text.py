@@ -1,7 +1,8 @@
 import pytest
 from absl import flags
 
-from asc_tf.command_line import command
+from asc_tf import config
+from asc_tf.command_line import dispatch
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.help_text import find_topic, format_help
 from asc_tf.config import FIELDS, TITLES, section_keys
@@ -112,8 +113,8 @@ def test_a_command_that_starts_from_a_run_names_no_defaults():
 
 
 def test_the_defaults_are_those_of_the_configuration_that_a_command_starts_from():
-    wanted = command.config.read(command.config.find("demo")).train.epochs
-    assert wanted != command.config.Config().train.epochs
+    wanted = config.read(config.find("demo")).train.epochs
+    assert wanted != config.Config().train.epochs
     text = show("train.epochs", begins_with="demo")
     assert f"default: {wanted};" in text
 
@@ -149,13 +150,13 @@ def test_the_ways_to_ask_for_help(arguments, topic):
 
 def test_no_topic_is_shown_that_the_command_does_not_have(capsys):
     small = make(**SMALL)
-    assert command.run_command(small, ["--help=evalute"]) == 2
+    assert dispatch.run_command(small, ["--help=evalute"]) == 2
     assert capsys.readouterr() == (
         "",
         "asc-tf brew: --help=evalute: unknown section; did you mean evaluate? "
         "(sections: evaluate, all)\n",
     )
-    assert command.run_command(small, ["--help=train"]) == 2
+    assert dispatch.run_command(small, ["--help=train"]) == 2
 
 
 def test_the_help_of_a_command_without_flags_is_its_usage():

@@ -11,7 +11,7 @@ import pytest
 import asc_tf
 from asc_tf import cli
 from asc_tf.cli import MODULES
-from asc_tf.command_line.command import run_command
+from asc_tf.command_line.dispatch import run_command
 from asc_tf.config import FIELDS, Config
 from asc_tf.core.errors import install_hint
 from asc_tf.manifest import Clip, Manifest

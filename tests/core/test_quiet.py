@@ -25,7 +25,7 @@ def python(code, **changes):
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env=env | changes,
     )
 

@@ -235,6 +235,15 @@ def test_the_random_protocol_keeps_each_clips_recording_and_follows_the_seed(tmp
     assert load("esc10", tmp_path, **settings, seed=1) != manifest
 
 
+def test_the_seed_decides_which_recordings_are_drawn_for_the_test(tmp_path):
+    folder = make_takes(tmp_path)
+
+    def drawn(seed):
+        return load("folder", folder, seed=seed).clips_in("test")
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
 def test_a_folder_has_no_official_protocol_but_one_that_is_drawn(tmp_path):
     folder = make_takes(tmp_path)
     protocol = load("folder", folder, seed=7).protocol["protocol"]

@@ -446,8 +446,8 @@ def test_a_saved_model_of_before_a_setting_has_its_default(exported, tmp_path):
     del described["config"]["evaluate"]["pooling"]
     path.write_text(json.dumps(described))
     predictor = asc_tf.load(copy)
-    assert predictor.audio.short_clips == "pad"
-    assert predictor.evaluate.pooling == "mean"
+    assert predictor.preprocessing.short_clips == "pad"
+    assert predictor.preprocessing.pooling == "mean"
 
 
 def test_labels_that_do_not_fit_the_model_are_named(workdir, tmp_path):

@@ -82,7 +82,7 @@ def test_the_confusion_is_that_of_validation_alone(corpus, tmp_path, monkeypatch
         seen.append(counts)
         return np.zeros((1, 4, 4, 3), np.uint8)
 
-    monkeypatch.setattr(tensorboard, "confusion_picture", draw)
+    monkeypatch.setattr(tensorboard, "draw_confusion_matrix", draw)
     monkeypatch.setattr(tensorboard, "IMAGES_EVERY", 1)
     workdir = Workdir(tmp_path / "run")
     train(tiny.config(corpus, train__epochs=2), workdir)
