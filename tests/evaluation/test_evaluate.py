@@ -227,7 +227,7 @@ def test_a_test_part_without_labels_gets_predictions_and_no_scores(
 def test_clips_without_labels_are_not_mixed_with_others(without_labels, capsys):
     words = [f"--workdir={without_labels.path}", "--split=validation,test"]
     assert cli.main(["evaluate", *words]) == 2
-    assert "the test part of this run has no labels" in capsys.readouterr().err
+    assert "the test split of this run has no labels" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -371,7 +371,7 @@ def test_a_test_part_that_is_gone_costs_its_figures_only(workdir, tmp_path, caps
         for path, content in moved.items():
             path.write_bytes(content)
     assert "test" not in found["formats"]["float32"]
-    assert "no figures on the test part" in capsys.readouterr().err
+    assert "no figures on the test split" in capsys.readouterr().err
 
 
 def test_a_foreign_folder_with_a_model_json_is_not_replaced(workdir, tmp_path):

@@ -258,11 +258,11 @@ def test_what_was_computed_before_a_stop_is_not_computed_again(
     monkeypatch.setattr(embeddings, "PIECE", 2)
     write, written = embeddings._write, []
 
-    def stopped(path, arrays):
+    def stopped(files, path, arrays):
         if len(written) == 4:
             raise KeyboardInterrupt
         written.append(path)
-        write(path, arrays)
+        write(files, path, arrays)
 
     monkeypatch.setattr(embeddings, "_write", stopped)
     with pytest.raises(KeyboardInterrupt):

@@ -301,7 +301,7 @@ def test_stored_features_of_another_split_are_not_evaluated(stored, corpus, tmp_
     config = tiny.config(corpus, **PLAIN, dataset__seed=5)
     write_features(config, tmp_path / "split anew", splits=("test",))
     changes = {"dataset.features": str(tmp_path / "split anew"), "dataset.seed": 5}
-    with pytest.raises(UsageError, match="part of the run"):
+    with pytest.raises(UsageError, match="split of the run"):
         evaluate(workdir, "test", changes)
 
 

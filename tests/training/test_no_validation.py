@@ -97,7 +97,7 @@ def test_the_report_says_which_epoch_it_is_of_and_draws_what_curves_there_are(ru
 
 
 def test_there_is_no_validation_part_to_evaluate(run):
-    with pytest.raises(UsageError, match=r"--split=validation: .* no validation part"):
+    with pytest.raises(UsageError, match=r"--split=validation: .* no validation split"):
         evaluate(run, "validation")
 
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tiny
 from matplotlib.figure import Figure
 
+from asc_tf.core.errors import UserError
 from asc_tf.training import tensorboard
 from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
@@ -46,7 +47,7 @@ def test_curves_examples_and_mistakes_are_there_and_a_resumed_run_adds_to_them(
 
     with monkeypatch.context() as patch:
         patch.setattr(tensorboard.ImageSummaries, "on_epoch_begin", stop)
-        with pytest.raises(train.UserError, match="2 of 3 epochs"):
+        with pytest.raises(UserError, match="2 of 3 epochs"):
             train(config, workdir)
     train(config, workdir)
     found = events(workdir)
