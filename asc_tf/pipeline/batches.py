@@ -6,7 +6,7 @@ from asc_tf.augment import augment_features, fold_in
 from asc_tf.config import Augment, Config
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline.examples import Examples
-from asc_tf.pipeline.waveforms import AUTOTUNE
+from asc_tf.pipeline.options import AUTOTUNE, set_options
 
 
 def make_training_batches(
@@ -58,7 +58,7 @@ def make_training_batches(
             .map(augment, num_parallel_calls=AUTOTUNE)
         )
 
-    epochs = tf.data.Dataset.range(first_epoch, config.train.epochs)
+    epochs = set_options(tf.data.Dataset.range(first_epoch, config.train.epochs))
     return epochs.flat_map(epoch_batches).prefetch(AUTOTUNE)
 
 

@@ -36,9 +36,10 @@ from asc_tf.models import imagenet
 from asc_tf.models.precision import choose_precision
 from asc_tf.pipeline.examples import SegmentExamples
 from asc_tf.pipeline.feature_store.folder import FeaturesFolder, feature_settings
+from asc_tf.pipeline.options import AUTOTUNE, set_options
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.segments import choose_shuffle_buffer
-from asc_tf.pipeline.waveforms import AUTOTUNE, explain_read_errors
+from asc_tf.pipeline.waveforms import explain_read_errors
 
 PIECE = 10
 """Number of batches in a file; a killed run loses no more embeddings than these."""
@@ -252,7 +253,7 @@ class EmbeddedExamples:
         rows = tf.data.Dataset.from_tensor_slices(
             ({"features": segments["embedding"]}, segments["target"])
         )
-        return rows.batch(self._config.evaluate.batch_size)
+        return set_options(rows).batch(self._config.evaluate.batch_size)
 
 
 def _build_embedding(backbone: keras.Model, frontend: keras.Layer) -> Callable:

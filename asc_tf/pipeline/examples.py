@@ -18,12 +18,13 @@ from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline.feature_size import stored_bytes
 from asc_tf.pipeline.feature_store import StoredFeatures
+from asc_tf.pipeline.options import AUTOTUNE
 from asc_tf.pipeline.segments import (
     count_segments,
     make_segment_batches,
     make_training_segments,
 )
-from asc_tf.pipeline.waveforms import AUTOTUNE, Waveforms
+from asc_tf.pipeline.waveforms import Waveforms
 
 STATISTICS_BATCH = 32
 NO_SOUNDS = NoiseBanks()

@@ -7,12 +7,8 @@ from asc_tf.audio.segment import cut_segments, draw_segment
 from asc_tf.augment import fold_in
 from asc_tf.config import Config, Evaluate
 from asc_tf.dsp.preprocessing import Preprocessing
-from asc_tf.pipeline.waveforms import (
-    AUTOTUNE,
-    DESCRIPTION,
-    Waveforms,
-    explain_read_errors,
-)
+from asc_tf.pipeline.options import AUTOTUNE
+from asc_tf.pipeline.waveforms import DESCRIPTION, Waveforms, explain_read_errors
 
 SHUFFLED_VALUES = 2**26
 """Size of the buffer that shuffles the segments of an epoch, in samples (256 MB)."""

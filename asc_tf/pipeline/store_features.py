@@ -277,8 +277,9 @@ class _FeatureComputation:
     def __call__(self, split: str, clips: Sequence[Clip]) -> Iterator[Segment]:
         """Yield all segments of some clips of a split, in order."""
         from asc_tf.pipeline.examples import clip_by_clip
+        from asc_tf.pipeline.options import AUTOTUNE
         from asc_tf.pipeline.segments import make_segment_batches
-        from asc_tf.pipeline.waveforms import AUTOTUNE, explain_read_errors
+        from asc_tf.pipeline.waveforms import explain_read_errors
 
         if not clips:
             return

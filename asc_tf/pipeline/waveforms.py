@@ -23,8 +23,7 @@ from asc_tf.config import Audio
 from asc_tf.core.errors import UserError
 from asc_tf.dsp import channels
 from asc_tf.manifest import Clip
-
-AUTOTUNE = tf.data.AUTOTUNE
+from asc_tf.pipeline.options import AUTOTUNE, set_options
 
 DESCRIPTION = ("clip", "example", "target", "weight")
 """Columns of an example that each of its segments has too."""
@@ -118,7 +117,7 @@ class Waveforms:
             ),
             "weight": tf.constant(weights, tf.float32),
         }
-        self._rows = tf.data.Dataset.from_tensor_slices(columns)
+        self._rows = set_options(tf.data.Dataset.from_tensor_slices(columns))
         if audio.cache == "memory":
             self._rows = self._decode(self._rows).cache()
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from asc_tf.augment import fold_in
 from asc_tf.pipeline.feature_store.folder import Shard
+from asc_tf.pipeline.options import AUTOTUNE, set_options
 
 SHUFFLED_VALUES = 2**26
 """Values (256 MB) among which the segments of an epoch are shuffled."""
@@ -69,7 +70,8 @@ class SegmentReader:
 
     def in_order(self) -> tf.data.Dataset:
         """Each segment once, in the manifest's order."""
-        records = tf.data.Dataset.range(self._n_shards).flat_map(self._records)
+        shards = set_options(tf.data.Dataset.range(self._n_shards))
+        records = shards.flat_map(self._records)
         count = tf.data.experimental.assert_cardinality(self._n_segments)
         return self._segments(records).apply(count)
 
@@ -138,4 +140,4 @@ class SegmentReader:
                 "weight": self._weights[clip],
             }
 
-        return records.map(segment, num_parallel_calls=tf.data.AUTOTUNE)
+        return records.map(segment, num_parallel_calls=AUTOTUNE)

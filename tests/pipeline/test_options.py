@@ -1,0 +1,63 @@
+"""Options of the pipelines that the package iterates over."""
+
+import numpy as np
+import tensorflow as tf
+import tiny
+
+from asc_tf.dsp.preprocessing import Preprocessing
+from asc_tf.frontend import FrontendLayer
+from asc_tf.pipeline import prepare, training_data
+from asc_tf.pipeline.batches import make_training_batches
+from asc_tf.pipeline.embeddings import EmbeddedExamples
+from asc_tf.workdir import Workdir
+
+
+def is_autotuned(dataset: tf.data.Dataset) -> bool:
+    return dataset.options().autotune.enabled is not False
+
+
+def assert_no_pipeline_is_autotuned(examples, config, *others):
+    frontend = make_frontend(config)
+    assert not is_autotuned(make_training_batches(examples, frontend, config))
+    assert not is_autotuned(examples.validation())
+    assert not any(is_autotuned(each) for each in others)
+
+
+def make_frontend(config) -> FrontendLayer:
+    frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
+    shape = Preprocessing.from_config(config.audio, config.evaluate).segment_shape
+    frontend.build((None, *shape))
+    frontend.set_statistics(-40.0, 20.0)
+    return frontend
+
+
+def test_the_pipelines_of_audio_are_not_autotuned(tmp_path):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
+    for cache in ("none", "memory"):
+        config = tiny.config(corpus, audio__cache=cache)
+        run = prepare.prepare(config, Workdir(tmp_path / "run"))
+        examples = training_data.make_examples(run, make_frontend(config))
+        others = (examples.training_features(), examples.ordered_segments("train"))
+        assert_no_pipeline_is_autotuned(examples, config, *others)
+
+
+def test_the_pipelines_of_stored_features_are_not_autotuned(tmp_path):
+    config = tiny.features_config(tiny.write_features(tmp_path / "features"))
+    run = prepare.prepare(config, Workdir(tmp_path / "run"))
+    examples = training_data.make_examples(run, make_frontend(config))
+    others = (examples.training_features(), examples.ordered_segments("train"))
+    stored = run.features.batches("validation", 2)
+    assert_no_pipeline_is_autotuned(examples, config, *others, stored)
+
+
+def test_the_pipelines_of_embeddings_are_not_autotuned(tmp_path):
+    arrays = {
+        "embedding": np.zeros((4, 3), np.float32),
+        "example": np.arange(4),
+        "target": np.eye(4, 3, dtype=np.float32),
+        "weight": np.ones(4, np.float32),
+    }
+    unmasked = {"augment__time_masks": 0, "augment__frequency_masks": 0}
+    config = tiny.config(tmp_path, augment__mixup_alpha=0.0, **unmasked)
+    examples = EmbeddedExamples(config, {"train": arrays, "validation": arrays}, False)
+    assert_no_pipeline_is_autotuned(examples, config)
