@@ -1,4 +1,7 @@
+import fcntl
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,26 @@ def shared_data() -> Path:
     return Path(folder)
 
 
+def make_once(factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Path:
+    """Have one worker of the session make a folder, and return a copy of one's own.
+
+    Args:
+        factory: Maker of temporary folders.
+        make: Function that fills the folder that it is given; its name is the folder's.
+    """
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, is_done = root / make.__name__, root / f"{make.__name__}.done"
+    with (root / f"{make.__name__}.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if not is_done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            is_done.touch()
+    return Path(shutil.copytree(folder, factory.mktemp("own") / folder.name))
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """A run on the corpus of `tiny`; a test that changes it works on a copy."""
@@ -50,10 +73,11 @@ def tiny_run(tmp_path_factory):
     from asc_tf.training.train import train
     from asc_tf.workdir import Workdir
 
-    corpus = tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
-    workdir = Workdir(tmp_path_factory.mktemp("run") / "run")
-    train(tiny.config(corpus, train__epochs=6), workdir)
-    return workdir
+    def make_tiny_run(folder: Path) -> None:
+        corpus = tiny.write_corpus(folder / "corpus")
+        train(tiny.config(corpus, train__epochs=6), Workdir(folder / "run"))
+
+    return Workdir(make_once(tmp_path_factory, make_tiny_run) / "run")
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +85,10 @@ def tiny_export(tiny_run, tmp_path_factory) -> Path:
     """The export of `tiny_run`, in every format."""
     from asc_tf.exporting.export import export
 
-    output = tmp_path_factory.mktemp("export") / "export"
-    export(tiny_run, output)
-    return output
+    def make_tiny_export(folder: Path) -> None:
+        export(tiny_run, folder / "export")
+
+    return make_once(tmp_path_factory, make_tiny_export) / "export"
 
 
 @pytest.fixture
