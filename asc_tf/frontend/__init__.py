@@ -123,6 +123,19 @@ class FrontendLayer(keras.layers.Layer):
         self.mean.assign(np.broadcast_to(mean, shape))
         self.scale.assign(1 / np.where(floored > 0, floored, 1))
 
+    def freeze(self) -> "FrontendLayer":
+        """Return a copy whose statistics are constants, those of this moment.
+
+        A `tf.data` function that reads variables is not called in parallel or ahead
+        where operations are to be deterministic.
+        """
+        layer = FrontendLayer(self.sample_rate, self.settings)
+        layer.portable = self.portable
+        with tf.init_scope():
+            layer.mean, layer.scale = self.mean.numpy(), self.scale.numpy()
+        layer.built = True
+        return layer
+
     @property
     def _has_channels(self) -> bool:
         rank = 3 if self.settings.standardize == "per_position" else 2

@@ -27,6 +27,7 @@ def make_training_batches(
         labels]`; and, where clips have weights, the weights, float32 `[batch]`. An
         epoch has `count_steps` batches; the last one may be smaller.
     """
+    frontend = frontend.freeze()
     run_seed = tf.constant([config.train.seed, 0], tf.int64)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:

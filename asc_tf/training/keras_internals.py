@@ -52,9 +52,9 @@ class FetchingModel(keras.Model):
         """Make the function of a step that fetches its batch outside the graph.
 
         Keras fetches it inside. There the time of waiting cannot be measured, because a
-        deterministic graph may not read a clock, and no batch is read while the step
-        runs, because deterministic pipelines do not prefetch. Here the next batch is
-        fetched while the step runs; see `Prefetcher`.
+        deterministic graph may not read a clock, and the first batch of an epoch is
+        not made ahead. Here the next batch is fetched while the step runs; see
+        `Prefetcher`.
         """
         earlier: Callable | None = self.__dict__.get("train_function")
         if earlier is not None and not force:
@@ -95,8 +95,9 @@ class FetchingModel(keras.Model):
 class Prefetcher:
     """Thread that fetches the next item of an iterator while the current one is used.
 
-    `tf.data` leaves `prefetch` out of a pipeline that shuffles by a seed or reads a
-    variable, as a training pipeline does, where operations are to be deterministic.
+    Where operations are to be deterministic, `tf.data` leaves `prefetch` out behind a
+    `flat_map` that shuffles, as that over the epochs of training does. The batches of
+    an epoch are made ahead even so, but its first one only when it is asked for.
     """
 
     def __init__(self) -> None:

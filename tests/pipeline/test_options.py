@@ -61,3 +61,16 @@ def test_the_pipelines_of_embeddings_are_not_autotuned(tmp_path):
     config = tiny.config(tmp_path, augment__mixup_alpha=0.0, **unmasked)
     examples = EmbeddedExamples(config, {"train": arrays, "validation": arrays}, False)
     assert_no_pipeline_is_autotuned(examples, config)
+
+
+def test_training_batches_have_the_statistics_of_the_moment_they_were_made(tmp_path):
+    config = tiny.features_config(tiny.write_features(tmp_path / "features"))
+    run = prepare.prepare(config, Workdir(tmp_path / "run"))
+    frontend = make_frontend(config)
+    examples = training_data.make_examples(run, frontend)
+    batches = make_training_batches(examples, frontend, config)
+    before = next(iter(batches))[0]["features"]
+    frontend.set_statistics(0.0, 1.0)
+    np.testing.assert_array_equal(next(iter(batches))[0]["features"], before)
+    later = make_training_batches(examples, frontend, config)
+    assert np.abs(next(iter(later))[0]["features"] - before).max() > 1

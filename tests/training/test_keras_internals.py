@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from asc_tf.pipeline.options import set_options
 from asc_tf.training import keras_internals
 from asc_tf.training.keras_internals import Prefetcher
 
@@ -75,22 +76,31 @@ def test_moving_averages_are_private_in_keras_and_one_for_each_weight():
     )
 
 
-def test_a_deterministic_pipeline_that_shuffles_does_not_prefetch():
-    read = []
+@pytest.mark.parametrize("is_shuffled", [False, True])
+def test_a_deterministic_pipeline_does_not_prefetch_epochs_that_are_shuffled(
+    tmp_path, is_shuffled
+):
+    file = tmp_path / "fil0"
+    file.write_text("before")
 
-    def note(number):
-        read.append(int(number))
-        return number
+    def epoch(number):
+        rows = tf.data.Dataset.range(20)
+        if is_shuffled:
+            rows = rows.shuffle(20, seed=number, reshuffle_each_iteration=False)
+        return rows
 
-    numbers = tf.data.Dataset.range(20).shuffle(5, seed=1)
-    numbers = numbers.map(lambda each: tf.py_function(note, [each], tf.int64))
-    options = tf.data.Options()
-    options.deterministic = True
     tf.config.experimental.enable_op_determinism()
-    iterator = iter(numbers.prefetch(5).with_options(options))
+    rows = tf.data.Dataset.range(1, 3).flat_map(epoch)
+    # A name that depends on the row: the file is read for each one.
+    names = rows.map(lambda row: tf.strings.format(f"{tmp_path}/fil{{}}", row * 0))
+    iterator = iter(set_options(names.map(tf.io.read_file).prefetch(5)))
     next(iterator)
     time.sleep(0.3)
-    assert len(read) == 1, "tf.data prefetches: Prefetcher in keras_internals can go"
+    file.write_text("after")
+    is_prefetched = next(iterator).numpy() == b"before"
+    assert is_prefetched != is_shuffled, (
+        "tf.data prefetches shuffled epochs: Prefetcher in keras_internals can go"
+    )
 
 
 UNEVEN_VALIDATION = """
