@@ -7,6 +7,8 @@ that a model's twin in the other library and a later model have the same names.
 from types import ModuleType
 from typing import Any
 
+from asc_tf.models.batch_norm import BatchNormalization
+
 Tensor = Any
 """A symbolic tensor of either library."""
 
@@ -21,6 +23,8 @@ class Blocks:
 
     def __init__(self, library: ModuleType, momentum: float) -> None:
         self.library, self.layers, self.momentum = library, library.layers, momentum
+        is_keras = library.__name__ == "keras"
+        self._norm = BatchNormalization if is_keras else self.layers.BatchNormalization
 
     def features(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Add the input `[batch, *shape]`, and reshape it to have a channel axis."""
@@ -31,8 +35,7 @@ class Blocks:
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         """Add a batch norm."""
-        norm = self.layers.BatchNormalization(momentum=self.momentum, name=name)
-        return norm(x)
+        return self._norm(momentum=self.momentum, name=name)(x)
 
     def norm_relu(self, x: Tensor, name: str) -> Tensor:
         """Add a batch norm and a ReLU."""
