@@ -110,23 +110,18 @@ def test_the_test_part_is_not_read(finished):
     assert {clip.split for clip in clips if clip.size} == {"train", "validation"}
 
 
-def test_the_command_trains_an_equal_run_to_the_last_digit_and_names_the_next_step(
-    finished, tmp_path, capsys
-):
+@pytest.mark.slow
+def test_two_runs_with_one_seed_are_equal_to_the_last_digit(finished, tmp_path):
     again = Workdir(tmp_path / "again")
-    arguments = [f"--config={finished.config_file}", f"--workdir={again.path}"]
-    assert cli.main(["train", *arguments]) == 0
-    assert "asc-tf evaluate --workdir=" in capsys.readouterr().out
+    train(finished.config(), again)
     assert_same_run(finished, again)
-    assert cli.main(["train", *arguments, "--train.epoch=1"]) == 2
-    assert "did you mean --train.epochs=" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_run_by_steps_is_that_of_the_epochs_that_hold_them(
     finished, tmp_path, capsys
 ):
-    per_epoch = -(-sum(c.split == "train" for c in finished.manifest().clips) // 8)
+    per_epoch = -(-len(finished.manifest().clips_in("train")) // 8)
     by_steps = Workdir(tmp_path / "run")
     length = {"train.epochs": 60, "train.steps": 5 * per_epoch + 1}
     config = finished.config().replace(length)
@@ -163,13 +158,22 @@ def test_another_seed_gives_another_run(finished, tmp_path):
     assert other.history_file.read_text() != finished.history_file.read_text()
 
 
-def test_a_finished_run_is_left_as_it_is(finished, capsys):
+def test_a_finished_run_is_left_as_it_is_and_the_next_step_is_named(finished, capsys):
     before = finished.model_file.stat().st_mtime_ns
     # The folder alone says what to train.
     assert cli.main(["train", f"--workdir={finished.path}"]) == 0
     assert finished.model_file.stat().st_mtime_ns == before
     said = capsys.readouterr().out
     assert "resuming after epoch 6 of 6\nall epochs are done" in said
+    assert f"asc-tf evaluate --workdir={finished.path}" in said
+
+
+def test_a_mistyped_setting_of_the_command_is_refused_with_the_one_that_is_meant(
+    finished, capsys
+):
+    command = ["train", f"--workdir={finished.path}", "--train.epoch=1"]
+    assert cli.main(command) == 2
+    assert "did you mean --train.epochs=" in capsys.readouterr().err
 
 
 STATEFUL = {
@@ -216,7 +220,7 @@ def test_killed_with_9_and_started_again_it_ends_with_the_same_weights(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert len(tiny.history(killed)) < 6
-    train(config, killed)
+    assert cli.main(["train", *arguments]) == 0
     assert "resuming after epoch" in capsys.readouterr().out
     assert_same_run(whole, killed)
 
