@@ -32,7 +32,8 @@ from asc_tf.workdir import Workdir
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Config:
     folder = tiny.write_features(tmp_path_factory.mktemp("features") / "stored")
-    return tiny.features_config(folder)
+    # A rate with which each epoch is better than the one before.
+    return tiny.features_config(folder, train__learning_rate=0.03)
 
 
 @pytest.fixture(scope="module")
