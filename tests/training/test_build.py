@@ -20,15 +20,18 @@ from asc_tf.workdir import Workdir
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
+def config(tmp_path_factory):
+    """A configuration of one epoch on stored features."""
+    folder = tiny.write_features(tmp_path_factory.mktemp("features") / "stored")
+    changes = {"model.filters": (8, 16), "train.epochs": 1}
+    return tiny.features_config(folder).replace(changes)
 
 
 @pytest.fixture(scope="module")
-def earlier(corpus, tmp_path_factory):
-    """The folder of a run of two epochs."""
+def earlier(config, tmp_path_factory):
+    """The folder of a run of it."""
     workdir = Workdir(tmp_path_factory.mktemp("runs") / "earlier")
-    train(tiny.config(corpus, train__epochs=2), workdir)
+    train(config, workdir)
     return workdir
 
 
@@ -40,14 +43,9 @@ def weights(workdir, name):
     return body(workdir).get_layer(name).get_weights()
 
 
-def test_a_frozen_layer_keeps_the_weights_of_the_earlier_run(corpus, earlier, tmp_path):
-    config = tiny.config(
-        corpus,
-        train__epochs=1,
-        train__seed=5,
-        model__init_from=str(earlier.path),
-        model__freeze=("conv*",),
-    )
+def test_a_frozen_layer_keeps_the_weights_of_the_earlier_run(config, earlier, tmp_path):
+    changes = {"model.init_from": str(earlier.path), "model.freeze": ("conv*",)}
+    config = config.replace(changes | {"train.seed": 5})
     workdir = Workdir(tmp_path / "run")
     train(config, workdir)
     for name in ("conv", "conv_norm"):
@@ -66,65 +64,56 @@ def test_a_frozen_layer_keeps_the_weights_of_the_earlier_run(corpus, earlier, tm
 
 @pytest.mark.parametrize("keep_head", [True, False])
 def test_a_kept_last_layer_goes_on_from_what_it_has_learned(
-    corpus, earlier, tmp_path, keep_head
+    config, earlier, tmp_path, keep_head
 ):
-    config = tiny.config(
-        corpus,
-        train__epochs=1,
-        train__learning_rate=1e-9,
-        model__init_from=str(earlier.path),
-        model__keep_head=keep_head,
-    )
-    workdir = Workdir(tmp_path / "run")
-    train(config, workdir)
-    now, before = weights(workdir, "logits")[0], weights(earlier, "logits")[0]
-    assert np.allclose(now, before, atol=1e-6) == keep_head
+    changes = {"model.init_from": str(earlier.path), "model.keep_head": keep_head}
+    begun = tiny.begin(config.replace(changes), Workdir(tmp_path / "run"))
+    now = begun.trainer.body.get_layer("logits").get_weights()[0]
+    assert np.array_equal(now, weights(earlier, "logits")[0]) == keep_head
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"model__budget_kb": 20.0}, UserError, ["model.budget_kb", "conv"]),
-        ({"model__budget_mmacs": 0.01}, UserError, ["model.budget_mmacs", "conv"]),
-        ({"model__init_from": "nowhere"}, UsageError, ["nowhere", "no model.keras"]),
+        ({"model.budget_kb": 20.0}, UserError, ["model.budget_kb", "conv"]),
+        ({"model.budget_mmacs": 0.01}, UserError, ["model.budget_mmacs", "conv"]),
+        ({"model.init_from": "nowhere"}, UsageError, ["nowhere", "no model.keras"]),
         (
-            {"model__init_from": "EARLIER", "model__filters": (8, 12)},
+            {"model.init_from": "EARLIER", "model.filters": (8, 12)},
             UserError,
             ["layers differ", "block1"],
         ),
         (
-            {"model__init_from": "OTHERS", "model__keep_head": True},
+            {"model.init_from": "OTHERS", "model.keep_head": True},
             UsageError,
             ["model.keep_head", "a, b, c", "leave it out"],
         ),
         (
-            {"model__init_from": "EARLIER", "model__freeze": ("konv",)},
+            {"model.init_from": "EARLIER", "model.freeze": ("konv",)},
             UsageError,
             ["model.freeze", "konv"],
         ),
     ],
 )
 def test_a_model_that_is_refused_leaves_no_run_folder(
-    corpus, earlier, tmp_path, changes, error, words
+    config, earlier, tmp_path, changes, error, words
 ):
     others = shutil.copytree(earlier.path, tmp_path / "others")
     (others / "labels.txt").write_text("a\nb\nc\n")
     folders = {"EARLIER": str(earlier.path), "OTHERS": str(others)}
     changes = {key: folders.get(str(value), value) for key, value in changes.items()}
     with pytest.raises(error) as caught:
-        train(tiny.config(corpus, **changes), Workdir(tmp_path / "run"))
+        train(config.replace(changes), Workdir(tmp_path / "run"))
     for word in words:
         assert word in str(caught.value)
     assert not (tmp_path / "run" / "config.toml").exists()
 
 
 def test_a_run_does_not_go_on_with_another_network_of_the_same_shapes(
-    corpus, earlier, tmp_path
+    config, earlier, tmp_path
 ):
     """A checkpoint holds weights without their layers."""
-    workdir = Workdir(tmp_path / "run")
-    shutil.copytree(earlier.path, workdir.path)
-    train(tiny.config(corpus, train__epochs=2), workdir)
+    workdir = Workdir(shutil.copytree(earlier.path, tmp_path / "run"))
     with zipfile.ZipFile(earlier.model_file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     members["config.json"] = members["config.json"].replace(b'"conv', b'"first')
@@ -132,10 +121,10 @@ def test_a_run_does_not_go_on_with_another_network_of_the_same_shapes(
         for name, content in members.items():
             archive.writestr(name, content)
     with pytest.raises(UserError, match=r"layers that differ: .*first.*new folder"):
-        train(tiny.config(corpus, train__epochs=2), workdir)
+        train(config, workdir)
 
 
-def test_a_run_goes_on_with_the_weights_it_began_with_alone(corpus, earlier, tmp_path):
+def test_a_run_goes_on_with_the_weights_it_began_with_alone(config, earlier, tmp_path):
     moved, other = (tmp_path / name for name in ("moved", "other"))
     shutil.copytree(earlier.path, moved)
     shutil.copytree(earlier.path, other)
@@ -144,47 +133,45 @@ def test_a_run_goes_on_with_the_weights_it_began_with_alone(corpus, earlier, tmp
     whole.save(other / "model.keras")
     workdir = Workdir(tmp_path / "run")
 
-    def config(folder):
-        return tiny.config(corpus, train__epochs=1, model__init_from=str(folder))
+    def begun_with(folder):
+        return config.replace({"model.init_from": str(folder)})
 
-    train(config(earlier.path), workdir)
+    train(begun_with(earlier.path), workdir)
     before = workdir.config_file.read_text()
     with pytest.raises(UsageError) as caught:
-        train(config(other), workdir)
+        train(begun_with(other), workdir)
     assert "not the weights that the run in" in str(caught.value)
     assert workdir.config_file.read_text() == before
     # The same ones may lie elsewhere, or nowhere any more.
-    train(config(moved), workdir)
+    train(begun_with(moved), workdir)
     shutil.rmtree(moved)
-    train(config(moved), workdir)
+    train(begun_with(moved), workdir)
     with pytest.raises(UsageError):
-        train(config(other), workdir)
+        train(begun_with(other), workdir)
     # An earlier run that has trained on where it was is not needed any more.
     shutil.copytree(other, moved)
-    train(config(moved), workdir)
+    train(begun_with(moved), workdir)
 
 
-def test_a_budget_that_is_kept_changes_nothing(corpus, earlier, tmp_path):
+def test_a_budget_that_is_kept_changes_nothing(config, earlier, tmp_path):
     workdir = Workdir(tmp_path / "run")
-    config = tiny.config(
-        corpus, train__epochs=2, model__budget_kb=500.0, model__budget_mmacs=50.0
-    )
-    train(config, workdir)
+    kept = {"model.budget_kb": 500.0, "model.budget_mmacs": 50.0}
+    train(config.replace(kept), workdir)
     assert tiny.history(workdir) == tiny.history(earlier)
 
 
-def test_the_energy_of_training_is_written(corpus, tmp_path):
+def test_the_energy_of_training_is_written(config, tmp_path):
     pytest.importorskip("codecarbon")
     workdir = Workdir(tmp_path / "run")
-    energy = {"train__energy": True, "train__energy_country": "FRA"}
-    train(tiny.config(corpus, train__epochs=2, **energy), workdir)
+    energy = {"train.energy": True, "train.energy_country": "FRA", "train.epochs": 2}
+    train(config.replace(energy), workdir)
     found = json.loads(workdir.energy_file.read_text())
     assert found["epochs"] == 2
     assert found["kwh"] > 0
     assert found["country"] == "FRA"
 
 
-def test_without_codecarbon_the_extra_is_named(corpus, tmp_path, monkeypatch):
+def test_without_codecarbon_the_extra_is_named(config, tmp_path, monkeypatch):
     import importlib.util
 
     find = importlib.util.find_spec
@@ -194,7 +181,7 @@ def test_without_codecarbon_the_extra_is_named(corpus, tmp_path, monkeypatch):
         lambda name, *rest: None if name == "codecarbon" else find(name, *rest),
     )
     with pytest.raises(UserError, match=r"pip install '\.\[energy\]'"):
-        train(tiny.config(corpus, train__energy=True), Workdir(tmp_path / "run"))
+        train(config.replace({"train.energy": True}), Workdir(tmp_path / "run"))
 
 
 def build_training(tmp_path, **changes):

@@ -19,6 +19,7 @@ import tiny
 from processes import start_interruptible
 from test_train import assert_same_run
 
+from asc_tf.config import Config
 from asc_tf.core import files
 from asc_tf.core.errors import UserError
 from asc_tf.training import checkpoint, tensorboard
@@ -27,19 +28,19 @@ from asc_tf.training.train import train
 from asc_tf.training.trainer import Trainer
 from asc_tf.workdir import Workdir
 
-EPOCHS = 3
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Config:
+    folder = tiny.write_features(tmp_path_factory.mktemp("features") / "stored")
+    # A rate with which each epoch is better than the one before.
+    return tiny.features_config(folder, train__learning_rate=0.03)
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def whole(corpus, tmp_path_factory) -> Workdir:
+def whole(config, tmp_path_factory) -> Workdir:
     """A run that nothing stopped."""
     workdir = Workdir(tmp_path_factory.mktemp("whole") / "run")
-    train(tiny.config(corpus, train__epochs=EPOCHS), workdir)
+    train(config, workdir)
     return workdir
 
 
@@ -50,17 +51,17 @@ def hidden_files(workdir: Workdir) -> list[str]:
 
 
 def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
-    corpus, whole, tmp_path, monkeypatch
+    config, whole, tmp_path, monkeypatch
 ):
-    config, workdir = tiny.config(corpus, train__epochs=EPOCHS), Workdir(tmp_path / "r")
+    workdir = Workdir(tmp_path / "run")
     made = Trainer.make_train_function
 
     def broken(self, force=False):
         function, count = made(self, force), iter(range(10**6))
 
         def train_function(iterator):
-            # An epoch has 6 steps: this is the third of the second one.
-            if next(count) == 8:
+            # An epoch has 3 steps: this is the second of the second one.
+            if next(count) == 4:
                 kernel = self.trainable_variables[0]
                 kernel.assign(np.nan * kernel)
             return function(iterator)
@@ -72,7 +73,7 @@ def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
     with pytest.raises(UserError) as caught:
         train(config, workdir)
     message = str(caught.value)
-    assert "not finite in step 3 of epoch 2, at learning rate 0.0" in message
+    assert "not finite in step 2 of epoch 2, at learning rate 0.0" in message
     assert f"{workdir.checkpoint_file} holds epoch 1" in message
     assert "train.clip_norm" in message
     assert [row["epoch"] for row in tiny.history(workdir)] == [1]
@@ -85,10 +86,10 @@ def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
 
 @pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_kept_where_pooling_hides_them(
-    corpus, tmp_path, monkeypatch
+    config, tmp_path, monkeypatch
 ):
-    network = {"model__name": "esa3_cnn", "model__filters": (2, 2, 2)}
-    config = tiny.config(corpus, train__epochs=3, model__units=2, **network)
+    network = {"model.name": "esa3_cnn", "model.filters": (2, 2, 2), "model.units": 2}
+    config = config.replace(network)
     workdir = Workdir(tmp_path / "run")
     made = Trainer.make_train_function
 
@@ -97,7 +98,7 @@ def test_weights_that_are_not_finite_are_never_kept_where_pooling_hides_them(
 
         def train_function(iterator):
             logs = function(iterator)
-            if next(count) == 11:  # The last step of the second epoch.
+            if next(count) == 5:  # The last step of the second epoch.
                 kernel = self.trainable_variables[0]
                 kernel.assign(np.nan * kernel)
             return logs
@@ -116,16 +117,16 @@ def test_weights_that_are_not_finite_are_never_kept_where_pooling_hides_them(
     assert [row["epoch"] for row in tiny.history(workdir)] == [1, 2, 3]
 
 
-def test_a_rate_that_is_far_too_high_ends_with_a_message(corpus, tmp_path):
-    config = tiny.config(
-        corpus,
-        train__optimizer="sgd",
-        train__learning_rate=100.0,
-        train__warmup_epochs=0.0,
-        train__weight_decay=10.0,
-    )
+def test_a_rate_that_is_far_too_high_ends_with_a_message(config, tmp_path):
+    changes = {
+        "train.optimizer": "sgd",
+        "train.learning_rate": 100.0,
+        "train.warmup_epochs": 0.0,
+        "train.weight_decay": 10.0,
+        "train.batch_size": 2,
+    }
     with pytest.raises(UserError, match=r"not finite in step .*so nothing is saved"):
-        train(config, Workdir(tmp_path / "run"))
+        train(config.replace(changes), Workdir(tmp_path / "run"))
 
 
 def full(path: Path) -> None:
@@ -138,9 +139,9 @@ def full(path: Path) -> None:
     "name", tiny.cases(["model.keras", "latest.npz", "history.csv"], "latest.npz")
 )
 def test_a_full_disk_stops_the_run_and_harms_neither_checkpoint_nor_best_model(
-    corpus, whole, tmp_path, monkeypatch, name
+    config, whole, tmp_path, monkeypatch, name
 ):
-    config, workdir = tiny.config(corpus, train__epochs=EPOCHS), Workdir(tmp_path / "r")
+    workdir = Workdir(tmp_path / "run")
     stem = name.split(".")[0]
     writes = iter(range(10**6))
 
@@ -207,20 +208,21 @@ def test_another_error_of_the_disk_is_left_as_it_is(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_what_stops_a_run_while_it_writes_is_not_said_to_be_kept(
-    corpus, tmp_path, monkeypatch
+    config, tmp_path, monkeypatch
 ):
     def stopped(self):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint.RunState, "_write_history", stopped)
     with pytest.raises(UserError, match="0 of 3 epochs are saved"):
-        train(tiny.config(corpus, train__epochs=3), Workdir(tmp_path / "run"))
+        train(config, Workdir(tmp_path / "run"))
 
 
 @pytest.fixture(scope="module")
-def long(corpus, tmp_path_factory) -> tuple[Path, Workdir]:
+def long(tmp_path_factory) -> tuple[Path, Workdir]:
     """A run of many epochs that nothing stopped, and its configuration."""
     folder = tmp_path_factory.mktemp("long")
+    corpus = tiny.write_corpus(folder / "corpus")
     config = tiny.config(corpus, train__epochs=15, model__dropout=0.5)
     (folder / "config.toml").write_text(config.to_toml())
     train(config, Workdir(folder / "run"))
