@@ -180,19 +180,16 @@ def features_in_the_model(
         yield features, targets
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_features_made_in_the_model_are_those_made_in_the_pipeline(
-    corpus, tmp_path, weighted
-):
+def test_features_made_in_the_model_are_those_made_in_the_pipeline(corpus, tmp_path):
     config = tiny.config(corpus, train__epochs=1, frontend__placement="dataset")
     expected, _ = rows_of(config, tmp_path)
     config = config.replace({"frontend.placement": "model"})
-    found = features_in_the_model(config, tmp_path, weighted)
-    for (wanted, wanted_targets), (features, targets) in zip(
-        expected, found, strict=True
-    ):
-        np.testing.assert_allclose(features, wanted["features"], atol=1e-4)
-        np.testing.assert_allclose(targets, wanted_targets, atol=1e-6)
+    for weighted in (False, True):
+        found = list(features_in_the_model(config, tmp_path, weighted))
+        assert len(found) == len(expected)
+        for (inputs, wanted), (features, targets) in zip(expected, found, strict=True):
+            np.testing.assert_allclose(features, inputs["features"], atol=1e-4)
+            np.testing.assert_allclose(targets, wanted, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -270,19 +267,15 @@ def noisy_config(corpus: Path, folder: Path, kind: str, **changes) -> Config:
 
 
 @pytest.mark.parametrize("kind", tiny.cases(["log_mel", "pcen"], "log_mel"))
-def test_every_augmentation_is_the_same_twice_and_another_with_another_seed(
+def test_every_augmentation_is_the_same_twice_and_another_in_the_next_epoch(
     corpus, tmp_path, kind
 ):
     config = noisy_config(corpus, tmp_path, kind, frontend__placement="model")
-    one, same, other = (
+    one, same = (
         [np.concatenate([tf.reshape(x, [-1]) for x in batch]) for batch in batches]
-        for batches in (
-            features_in_the_model(each, tmp_path)
-            for each in (config, config, config.replace({"train.seed": 1}))
-        )
+        for batches in (features_in_the_model(config, tmp_path) for _ in range(2))
     )
     np.testing.assert_array_equal(np.concatenate(one), np.concatenate(same))
-    assert not np.array_equal(one[0], other[0])
     assert not np.array_equal(one[0], one[len(one) // 2])
 
 

@@ -396,9 +396,12 @@ def test_the_test_split_is_not_opened_unless_it_is_asked_for(
     assert not any(row["target"].numpy().any() for row in rows)
 
 
-def test_what_changes_in_the_corpus_is_computed_anew_and_named(tmp_path, capsys):
+def test_what_changes_in_the_corpus_is_computed_anew_and_named(
+    config, tmp_path, capsys
+):
     corpus = tiny.write_corpus(tmp_path / "corpus", recordings=6)
-    config, folder = tiny.config(corpus), tmp_path / "features"
+    config = config.replace({"dataset.dir": str(corpus)})
+    folder = tmp_path / "features"
 
     def write() -> list[str]:
         """Write the training split, and name the shards that are others now."""
