@@ -29,12 +29,12 @@ def check(outcomes: list[Outcome], count: int) -> None:
     assert len(accepted) > len(KINDS) // 2
 
 
-def test_hundreds_of_mutated_files_are_read_or_refused_and_nothing_else(tmp_path):
+def test_a_hundred_mutated_files_are_read_or_refused_and_nothing_else(tmp_path):
     # In this process, which saves seconds; a file that ends it fails the test too.
     decoders = Decoders(tmp_path)
     decoders.check("", -1, originals("WAV PCM")[0])
-    files = [case(seed=4, index=number) for number in range(200)]
-    check([decoders.check(kind, n, text) for n, (kind, text) in enumerate(files)], 200)
+    files = [case(seed=4, index=number) for number in range(100)]
+    check([decoders.check(kind, n, text) for n, (kind, text) in enumerate(files)], 100)
 
 
 @pytest.mark.slow
@@ -255,6 +255,10 @@ def test_a_file_that_expands_a_thousandfold_is_read_no_further_than_the_limit(
     with soundfile.SoundFile(path, "w", 48000, 2, subtype, format=container) as stream:
         for _ in range(300):
             stream.write(np.zeros((48000, 2)))
+    # The first one makes the graph.
+    assert not inspect(
+        save(tmp_path / "first", encoded(container, subtype, 4000))
+    ).error
     began = time.perf_counter()
     assert inspect(path, 2.0).error == "longer than audio.max_seconds = 2"
     assert time.perf_counter() - began < 2

@@ -1,12 +1,16 @@
 """Embeddings of a frozen backbone: computed once, kept, and as good as examples."""
 
+import contextlib
 import dataclasses
+import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -21,8 +25,10 @@ from asc_tf.config.augment import SWITCHES
 from asc_tf.frontend import FrontendLayer
 from asc_tf.models import imagenet
 from asc_tf.pipeline import embeddings, prepare, training_data
+from asc_tf.pipeline.batches import make_training_batches
 from asc_tf.pipeline.examples import ClipExamples
-from asc_tf.pipeline.store_features import write_features
+from asc_tf.pipeline.feature_store import StoredFeatures
+from asc_tf.pipeline.run import Run
 from asc_tf.training.model_file import load_whole
 from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
@@ -48,11 +54,6 @@ def small_backbone():
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
     keras.utils.set_random_seed(7)
     network = keras.applications.MobileNetV2(
@@ -63,12 +64,12 @@ def weights(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture
-def config(corpus, weights) -> Config:
+def config_of(folder: Path, weights: Path, **changes) -> Config:
     return tiny.config(
-        corpus,
+        folder,
         frontend__image_frames=32,
         frontend__image_bands=32,
+        frontend__standardize="scalar",
         augment__time_masks=0,
         augment__frequency_masks=0,
         augment__mixup_alpha=0.0,
@@ -77,17 +78,32 @@ def config(corpus, weights) -> Config:
         model__weights=str(weights),
         train__segments="all",
         train__epochs=2,
-        audio__hop_seconds=0.1,
+        **changes,
     )
 
 
-def kept_files(workdir):
-    return sorted(workdir.embedding_cache.rglob("*.npz"))
+@pytest.fixture(scope="module")
+def audio_config(tmp_path_factory, weights) -> Config:
+    corpus = tiny.write_corpus(tmp_path_factory.mktemp("corpus"), recordings=4)
+    return config_of(corpus, weights, audio__hop_seconds=0.1)
 
 
-def embedded(config, workdir, statistics=()):
+@pytest.fixture(scope="module")
+def config(tmp_path_factory, weights) -> Config:
+    """The configuration of runs from stored features."""
+    folder = tiny.write_features(tmp_path_factory.mktemp("stored") / "features")
+    return config_of(folder, weights, dataset__features=str(folder))
+
+
+def run_of(config, workdir) -> Run:
+    """A run from stored features, whose settings need not be theirs."""
+    stored = StoredFeatures.open(config.dataset.features)
+    return Run(config, workdir, stored.manifest, stored)
+
+
+def embedded(run, statistics=()):
     """The examples of a run, embedded, and their front-end and model."""
-    run = prepare.prepare(config, workdir)
+    config = run.config
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     cache = embeddings.EmbeddingCache(run, training_data.make_examples(run, frontend))
     samples = config.audio.segment_samples
@@ -100,17 +116,64 @@ def embedded(config, workdir, statistics=()):
     return cache.embed(whole), frontend, whole
 
 
+@pytest.fixture(scope="module")
+def kept(config, tmp_path_factory) -> SimpleNamespace:
+    """Embeddings that no test changes: their workdir and the examples."""
+    workdir = Workdir(tmp_path_factory.mktemp("kept") / "run")
+    examples, *_ = embedded(run_of(config, workdir))
+    assert len(kept_files(workdir)) == 4
+    return SimpleNamespace(workdir=workdir, examples=examples)
+
+
+@pytest.fixture
+def copied(kept, tmp_path) -> Workdir:
+    """A copy of them for tests that change it."""
+    workdir = Workdir(tmp_path / "run")
+    shutil.copytree(kept.workdir.embedding_cache, workdir.embedding_cache)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def cached(audio_config, tmp_path_factory) -> SimpleNamespace:
+    """A run whose last layer has learned from embeddings, and what it said of them."""
+    changes = {
+        "frontend.placement": "model",
+        "model.dropout": 0.5,
+        "train.optimizer": "sgd",
+        "train.ema": 0.9,
+        "train.class_weights": "balanced",
+        "augment.copies": 2,
+    }
+    config = audio_config.replace(changes)
+    workdir = Workdir(tmp_path_factory.mktemp("cached") / "run")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        train(config, workdir)
+    [line] = said(printed.getvalue())
+    return SimpleNamespace(config=config, workdir=workdir, line=line)
+
+
+def kept_files(workdir):
+    return sorted(workdir.embedding_cache.rglob("*.npz"))
+
+
 def stamps(workdir):
     return [(path, path.stat().st_mtime_ns) for path in kept_files(workdir)]
 
 
-def said(capsys):
-    lines = capsys.readouterr().out.splitlines()
-    return [line for line in lines if line.startswith("embeddings: ")]
+def said(printed):
+    return [line for line in printed.splitlines() if line.startswith("embeddings: ")]
 
 
 def weights_of(workdir):
     return load_whole(workdir.model_file).get_weights()
+
+
+def assert_same_segments(examples, others, atol=0.0):
+    for split in ("train", "validation"):
+        one, other = (each._segments[split] for each in (examples, others))
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_allclose(one[name], other[name], rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +190,10 @@ def weights_of(workdir):
         ),
     ],
 )
-def test_embeddings_stand_in_where_every_epoch_sees_the_same(config, changes, wanted):
-    found = embeddings.why_not_embeddable(config.replace(changes))
+def test_embeddings_stand_in_where_every_epoch_sees_the_same(
+    audio_config, changes, wanted
+):
+    found = embeddings.why_not_embeddable(audio_config.replace(changes))
     assert found.endswith(wanted)
     assert bool(found) == bool(wanted)
 
@@ -155,7 +220,9 @@ def test_the_two_parts_of_a_body_are_the_body_itself():
     np.testing.assert_array_equal(body.get_layer("logits").kernel, 1)
 
 
-@pytest.mark.parametrize("name", imagenet.BACKBONES)
+@pytest.mark.parametrize(
+    "name", tiny.cases(imagenet.BACKBONES, "mobilenet_v2", "efficientnet_v2_b0")
+)
 def test_a_frozen_backbone_does_in_training_what_it_does_otherwise(name):
     settings = Model(name="imagenet", backbone=name, weights="none")
     body = models.build(settings, (75, 75, 3), 3)
@@ -166,24 +233,10 @@ def test_a_frozen_backbone_does_in_training_what_it_does_otherwise(name):
     )
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"model.dropout": 0.5, "train.optimizer": "sgd", "train.ema": 0.9},
-        {
-            "frontend.placement": "model",
-            "augment.copies": 2,
-            "train.class_weights": "balanced",
-        },
-    ],
-)
-def test_a_last_layer_learns_the_same_with_and_without_the_cache(
-    config, changes, tmp_path, monkeypatch, capsys
+def assert_learns_without_the_cache_what_it_learned_with(
+    config, cached, tmp_path, monkeypatch, capsys
 ):
-    config = config.replace({"model.dropout": 0.0} | changes)
-    cached, plain = (Workdir(tmp_path / name / "run") for name in ("one", "two"))
-    train(config, cached)
-    assert len(said(capsys)) == 1
+    plain = Workdir(tmp_path / "plain" / "run")
     monkeypatch.setattr(
         embeddings, "why_not_embeddable", lambda config: "a test says so"
     )
@@ -200,21 +253,39 @@ def test_a_last_layer_learns_the_same_with_and_without_the_cache(
     assert [w.path for w in first.weights] == [w.path for w in last.weights]
 
 
-def test_a_second_run_with_another_rate_and_batch_computes_nothing(
-    config, tmp_path, capsys
+def test_a_last_layer_learns_the_same_with_and_without_the_cache(
+    cached, tmp_path, monkeypatch, capsys
 ):
-    one, two = (Workdir(tmp_path / name) for name in ("one", "two"))
-    train(config, one)
-    [first] = said(capsys)
-    before = stamps(one)
+    assert_learns_without_the_cache_what_it_learned_with(
+        cached.config, cached.workdir, tmp_path, monkeypatch, capsys
+    )
+
+
+@pytest.mark.slow
+def test_features_of_the_pipeline_teach_the_same_with_and_without_the_cache(
+    audio_config, tmp_path, monkeypatch, capsys
+):
+    workdir = Workdir(tmp_path / "cached" / "run")
+    train(audio_config, workdir)
+    assert len(said(capsys.readouterr().out)) == 1
+    assert_learns_without_the_cache_what_it_learned_with(
+        audio_config, workdir, tmp_path, monkeypatch, capsys
+    )
+
+
+def test_a_second_run_with_another_rate_and_batch_computes_nothing(cached, capsys):
+    one, two = cached.workdir, Workdir(cached.workdir.path.parent / "two")
+    before, folder = stamps(one), one.embedding_cache
     assert len(before) == 4
     changes = {"train.learning_rate": 0.001, "train.batch_size": 16, "train.seed": 3}
-    train(config.replace(changes), two)
-    [second] = said(capsys)
-    count = int(first.split()[1])
-    assert count > 80
-    assert first.startswith(f"embeddings: {count} computed, 0 taken from {tmp_path}")
-    assert second.startswith(f"embeddings: 0 computed, {count} taken from {tmp_path}")
+    train(cached.config.replace(changes), two)
+    [second] = said(capsys.readouterr().out)
+    count = int(cached.line.split()[1])
+    assert count > 20
+    assert cached.line.startswith(
+        f"embeddings: {count} computed, 0 taken from {folder}"
+    )
+    assert second.startswith(f"embeddings: 0 computed, {count} taken from {folder}")
     assert stamps(one) == before
     assert not np.array_equal(weights_of(one)[-1], weights_of(two)[-1])
 
@@ -223,38 +294,51 @@ def test_a_second_run_with_another_rate_and_batch_computes_nothing(
     ("changes", "fresh"),
     [
         ({"model.dropout": 0.3}, 0),
-        ({"frontend.n_mels": 20}, 4),
-        ({"evaluate.segments": "centre"}, 2),
         ({"model.weights": "none"}, 2),
         ({"train.precision": "mixed_bfloat16"}, 2),
-        ({"evaluate.batch_size": 9}, 2),
+        ({"evaluate.batch_size": 99}, 2),
     ],
 )
-def test_what_embeddings_depend_on_has_files_of_its_own(
-    config, changes, fresh, tmp_path
+def test_what_embeddings_depend_on_has_files_of_its_own(config, changes, fresh, copied):
+    embedded(run_of(config.replace(changes), copied))
+    assert len(kept_files(copied)) == 4 + fresh
+
+
+@pytest.mark.parametrize(
+    ("changes", "others"),
+    [
+        ({"model.dropout": 0.3, "train.seed": 7}, set()),
+        ({"frontend.n_mels": 20}, {"train", "validation"}),
+        ({"dataset.dir": "/elsewhere"}, {"train", "validation"}),
+        ({"evaluate.segments": "centre"}, {"validation"}),
+    ],
+)
+def test_segments_of_other_settings_have_other_names(
+    config, audio_config, changes, others
 ):
-    workdir = Workdir(tmp_path / "run")
-    config = config.replace({"frontend.standardize": "none"})
-    embedded(config, workdir)
-    assert len(kept_files(workdir)) == 4
-    embedded(config.replace(changes), workdir)
-    assert len(kept_files(workdir)) == 4 + fresh
+    run = run_of(config, Workdir(Path("run")))
+    before, after = (
+        dataclasses.replace(run, config=each)
+        for each in (audio_config, audio_config.replace(changes))
+    )
+    assert others == {
+        split
+        for split in ("train", "validation")
+        if embeddings._hash_source(before, split)
+        != embeddings._hash_source(after, split)
+    }
 
 
-def test_other_statistics_of_the_front_end_have_other_embeddings(config, tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    config = config.replace({"frontend.standardize": "scalar"})
-    for statistics in ((-40, 20), (-40, 20), (-40, 21)):
-        embedded(config, workdir, statistics)
-    assert len(kept_files(workdir)) == 6
+def test_other_statistics_of_the_front_end_have_other_embeddings(config, copied):
+    for statistics, count in (((0, 1), 4), ((0, 2), 6)):
+        embedded(run_of(config, copied), statistics)
+        assert len(kept_files(copied)) == count
 
 
 def test_what_was_computed_before_a_stop_is_not_computed_again(
-    config, tmp_path, monkeypatch, capsys
+    config, kept, tmp_path, monkeypatch, capsys
 ):
-    config = config.replace({"evaluate.batch_size": 8})
-    whole, *_ = embedded(config, Workdir(tmp_path / "whole" / "run"))
-    workdir = Workdir(tmp_path / "pieces" / "run")
+    run = run_of(config.replace({"evaluate.batch_size": 2}), Workdir(tmp_path / "run"))
     monkeypatch.setattr(embeddings, "PIECE", 2)
     write, written = embeddings._write, []
 
@@ -264,75 +348,67 @@ def test_what_was_computed_before_a_stop_is_not_computed_again(
         written.append(path)
         write(files, path, arrays)
 
-    monkeypatch.setattr(embeddings, "_write", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        embedded(config, workdir)
-    monkeypatch.setattr(embeddings, "_write", write)
-    # Two tables of the segments, and two pieces of sixteen.
-    assert kept_files(workdir) == sorted(written)
+    with monkeypatch.context() as stops:
+        stops.setattr(embeddings, "_write", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            embedded(run)
+    # Two tables of the segments, and two pieces of four.
+    assert kept_files(run.workdir) == sorted(written)
     written[2].unlink()
     capsys.readouterr()
-    examples, *_ = embedded(config, workdir)
-    [line] = said(capsys)
-    assert f" {2 * 8} taken from" in line
-    for split in ("train", "validation"):
-        one, other = (each._segments[split] for each in (examples, whole))
-        np.testing.assert_allclose(one["embedding"], other["embedding"], atol=1e-5)
-        np.testing.assert_array_equal(one["target"], other["target"])
+    examples, *_ = embedded(run)
+    [line] = said(capsys.readouterr().out)
+    assert " 19 computed, 4 taken from" in line
+    assert_same_segments(examples, kept.examples, atol=1e-5)
 
 
-def test_a_file_that_was_never_finished_is_removed_later(config, tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    folder = workdir.embedding_cache / "ab"
-    folder.mkdir(parents=True)
+def test_a_file_that_was_never_finished_is_removed_later(config, copied):
+    folder = copied.embedding_cache / "ab"
+    folder.mkdir(exist_ok=True)
     old, young = (folder / f".{name}.partial" for name in ("old", "young"))
     for path in (old, young):
         path.touch()
     os.utime(old, (1, 1))
-    embedded(config, workdir)
+    kept_files(copied)[0].unlink()
+    embedded(run_of(config, copied))
     assert (old.exists(), young.exists()) == (False, True)
 
 
-def test_a_changed_clip_is_embedded_anew(config, tmp_path):
-    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=6)
-    config = config.replace({"dataset.dir": str(corpus)})
-    workdir = Workdir(tmp_path / "runs" / "run")
-    embedded(config, workdir)
-    manifest = prepare.prepare(config, workdir).manifest
-    os.utime(corpus / manifest.clips_in("validation")[0].path, ns=(1, 1))
-    embedded(config, workdir)
-    assert len(kept_files(workdir)) == 6
+def test_a_changed_clip_is_embedded_anew(config, copied):
+    run = run_of(config, copied)
+    changed = run.manifest.clips_in("validation")[0]
+    clips = [
+        dataclasses.replace(clip, mtime_ns=1) if clip == changed else clip
+        for clip in run.manifest.clips
+    ]
+    manifest = dataclasses.replace(run.manifest, clips=tuple(clips))
+    embedded(run.with_manifest(manifest))
+    assert len(kept_files(copied)) == 6
 
 
-def test_damaged_files_are_computed_anew(config, tmp_path, capsys):
-    workdir = Workdir(tmp_path / "run")
-    before, *_ = embedded(config, workdir)
-    contents = {path: path.read_bytes() for path in kept_files(workdir)}
+def test_damaged_files_are_computed_anew(config, kept, copied, capsys):
+    contents = {path: path.read_bytes() for path in kept_files(copied)}
     for number, (path, content) in enumerate(contents.items()):
         place = len(content) // 2
         damaged = bytearray(content)
         damaged[place] ^= 1
         path.write_bytes(content[:place] if number % 2 else damaged)
-    capsys.readouterr()
-    after, *_ = embedded(config, workdir)
-    [line] = said(capsys)
+    examples, *_ = embedded(run_of(config, copied))
+    [line] = said(capsys.readouterr().out)
     assert " 0 taken from" in line
-    assert kept_files(workdir) == list(contents)
-    for split in ("train", "validation"):
-        one, other = (each._segments[split] for each in (before, after))
-        assert one.keys() == other.keys()
-        for name in one:
-            np.testing.assert_array_equal(one[name], other[name])
+    assert kept_files(copied) == list(contents)
+    assert_same_segments(examples, kept.examples)
 
 
-def test_an_epoch_has_the_order_that_its_segments_would_have(config, tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    config = config.replace({"augment.copies": 2})
-    examples, frontend, whole = embedded(config, workdir)
+@pytest.mark.parametrize("placement", tiny.cases(["dataset", "model"], "dataset"))
+def test_an_epoch_has_the_order_that_its_segments_would_have(
+    audio_config, placement, tmp_path
+):
+    changes = {"augment.copies": 2, "frontend.placement": placement}
+    run = prepare.prepare(audio_config.replace(changes), Workdir(tmp_path / "run"))
+    examples, frontend, whole = embedded(run)
     backbone, _ = imagenet.split(models.get_body(whole))
-    run = prepare.prepare(config, workdir)
-    training, validation = training_data.make_waveforms(run)
-    plain = ClipExamples(training, validation, frontend, config)
+    plain = ClipExamples(*training_data.make_waveforms(run), frontend, run.config)
     assert examples.count() == plain.count() > 2 * len(run.manifest.clips_in("train"))
     for epoch in tf.range(2, dtype=tf.int64):
         seed = fold_in(tf.constant([5, 0], tf.int64), epoch)
@@ -351,34 +427,33 @@ def test_an_epoch_has_the_order_that_its_segments_would_have(config, tmp_path):
         )
 
 
-def test_stored_features_are_embedded_too(config, tmp_path, capsys):
-    folder = tmp_path / "features"
-    write_features(config, folder, splits=("train", "validation"))
-    workdir = Workdir(tmp_path / "run")
-    changes = {"dataset.features": str(folder), "train.epochs": 1}
-    train(config.replace(changes), workdir)
-    assert len(said(capsys)) == 1
-    assert len(kept_files(workdir)) == 4
-    assert len(tiny.history(workdir)) == 1
+def test_stored_features_are_embedded_too(config, tmp_path):
+    run = run_of(config, Workdir(tmp_path / "run"))
+    examples, frontend, whole = embedded(run, (-40, 20))
+    backbone, _ = imagenet.split(models.get_body(whole))
+    rows = list(run.features.dataset("validation").as_numpy_iterator())
+    images = frontend.standardize(np.stack([row["features"] for row in rows]))
+    found = examples._segments["validation"]
+    np.testing.assert_allclose(found["embedding"], backbone(images), atol=1e-4)
+    np.testing.assert_array_equal(found["target"], [row["target"] for row in rows])
 
 
 def test_without_a_validation_part_only_training_clips_are_embedded(config, tmp_path):
-    changes = {"dataset.validation": "none", "train.keep": "last", "train.epochs": 1}
+    config = config.replace({"dataset.validation": "none"})
     workdir = Workdir(tmp_path / "run")
-    train(config.replace(changes), workdir)
+    examples, frontend, _ = embedded(run_of(config, workdir))
     # One file of the training segments, and one of their embeddings.
     assert len(kept_files(workdir)) == 2
-    assert set(tiny.history(workdir)[0]) == {
-        *("epoch", "loss", "accuracy", "learning_rate")
-    }
+    batches = make_training_batches(examples, frontend, config)
+    assert sum(len(targets) for _, targets in batches) == 2 * examples.count() == 34
 
 
 @pytest.mark.slow
 def test_killed_with_9_and_started_again_it_ends_with_the_same_weights(
-    config, tmp_path
+    audio_config, tmp_path
 ):
     changes = {"train.epochs": 4, "model.dropout": 0.3, "model.weights": "none"}
-    config = config.replace(changes)
+    config = audio_config.replace(changes)
     toml = tmp_path / "config.toml"
     toml.write_text(config.to_toml())
     whole, killed = (Workdir(tmp_path / name / "run") for name in ("whole", "killed"))

@@ -1,7 +1,13 @@
 """Examples to batches: copies, random channels, placement, stored features."""
 
+import contextlib
+import functools
+import io
+import json
 import re
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -11,11 +17,15 @@ import soundfile
 import tensorflow as tf
 import tiny
 
-from asc_tf.config import Config
+from asc_tf import datasets
+from asc_tf.audio.scan import scan
+from asc_tf.config import Audio, Config, Dataset
 from asc_tf.core.errors import UsageError
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.evaluation.evaluate import evaluate
+from asc_tf.exporting.export import _make_metadata
 from asc_tf.frontend import FrontendLayer
+from asc_tf.manifest import Manifest
 from asc_tf.pipeline import training_data
 from asc_tf.pipeline.batches import augment_batch, make_training_batches
 from asc_tf.pipeline.examples import StoredExamples, clip_by_clip
@@ -52,15 +62,15 @@ def stereo(tmp_path_factory):
     return folder
 
 
+@functools.cache
+def scanned(dataset: Dataset, audio: Audio) -> Manifest:
+    splits = ("train", "validation")
+    return scan(datasets.load(dataset), Path(dataset.dir), splits, audio)
+
+
 def examples_of(config: Config, folder: Path) -> tuple:
     """Examples, front-end and manifest of a corpus."""
-    from asc_tf import datasets
-    from asc_tf.audio.scan import scan
-
-    manifest = datasets.load(config.dataset)
-    manifest = scan(
-        manifest, Path(config.dataset.dir), ("train", "validation"), config.audio
-    )
+    manifest = scanned(config.dataset, config.audio)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     layer.build(
         (None, *Preprocessing.from_config(config.audio, config.evaluate).segment_shape)
@@ -81,7 +91,7 @@ def test_copies_put_each_clip_into_an_epoch_so_many_times_each_cut_anew(
     corpus, tmp_path
 ):
     changes = PLAIN | {"augment__copies": 3, "train__epochs": 1}
-    config = tiny.config(corpus, **changes, audio__segment_seconds=0.3)
+    config = tiny.config(corpus, **changes)
     examples, layer, manifest = examples_of(config, tmp_path)
     clips = len(manifest.clips_in("train"))
     assert examples.count() == 3 * clips
@@ -98,9 +108,9 @@ def test_copies_of_all_segments_are_counted_too(corpus, tmp_path):
         augment__copies=2,
         train__epochs=1,
         train__segments="all",
-        audio__segment_seconds=0.2,
     )
-    examples, layer, _ = examples_of(config, tmp_path)
+    examples, layer, manifest = examples_of(config, tmp_path)
+    assert examples.count() > 2 * len(manifest.clips_in("train"))
     found = list(make_training_batches(examples, layer, config))
     assert sum(len(targets) for _, targets in found) == examples.count()
 
@@ -152,19 +162,13 @@ def test_clip_by_clip_gives_what_a_batch_gives():
     )
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_features_made_in_the_model_are_those_made_in_the_pipeline(
-    corpus, tmp_path, weighted
-):
-    changes = {"train__epochs": 1, "frontend__placement": "dataset"}
-    config = tiny.config(corpus, **changes)
-    expected, _ = rows_of(config, tmp_path)
-    placed = config.replace({"frontend.placement": "model"})
-    examples, layer, _ = examples_of(placed, tmp_path)
+def features_in_the_model(
+    config: Config, folder: Path, weighted: bool = False
+) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """Features and targets of each batch of waveforms, made as the trainer does."""
+    examples, layer, _ = examples_of(config, folder)
     examples.is_weighted = weighted
-    found = list(make_training_batches(examples, layer, placed))
-    assert len(found) == len(expected)
-    for (wanted, wanted_targets), (inputs, *rest) in zip(expected, found, strict=True):
+    for inputs, *rest in make_training_batches(examples, layer, config):
         features, targets, *_ = augment_batch(
             layer(inputs["waveform"]),
             rest[0],
@@ -173,31 +177,49 @@ def test_features_made_in_the_model_are_those_made_in_the_pipeline(
             config.augment,
             layer,
         )
-        np.testing.assert_allclose(features, wanted["features"], atol=1e-4)
-        np.testing.assert_allclose(targets, wanted_targets, atol=1e-6)
+        yield features, targets
 
 
-def test_training_with_features_made_in_the_model_gives_the_same_losses(
-    corpus, tmp_path
-):
-    histories = []
+def test_features_made_in_the_model_are_those_made_in_the_pipeline(corpus, tmp_path):
+    config = tiny.config(corpus, train__epochs=1, frontend__placement="dataset")
+    expected, _ = rows_of(config, tmp_path)
+    config = config.replace({"frontend.placement": "model"})
+    for weighted in (False, True):
+        found = list(features_in_the_model(config, tmp_path, weighted))
+        assert len(found) == len(expected)
+        for (inputs, wanted), (features, targets) in zip(expected, found, strict=True):
+            np.testing.assert_allclose(features, inputs["features"], atol=1e-4)
+            np.testing.assert_allclose(targets, wanted, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def placed(corpus, tmp_path_factory) -> dict[str, Workdir]:
+    """A run with features made in the pipeline, and one with those of the model."""
+    workdirs = {}
     for placement in ("dataset", "model"):
         config = tiny.config(
             corpus, train__epochs=2, frontend__placement=placement, model__dropout=0.0
         )
-        workdir = Workdir(tmp_path / placement)
-        train(config, workdir)
+        workdirs[placement] = Workdir(tmp_path_factory.mktemp(placement) / "run")
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            train(config, workdirs[placement])
+        (workdirs[placement].path / "printed").write_text(printed.getvalue())
+    return workdirs
+
+
+def test_training_with_features_made_in_the_model_gives_the_same_losses(placed):
+    histories = []
+    for workdir in placed.values():
         rows = np.genfromtxt(workdir.history_file, delimiter=",", names=True)
         histories.append(np.array([rows["loss"], rows["val_loss"]]))
         assert "waiting" not in rows.dtype.names
     np.testing.assert_allclose(histories[1], histories[0], rtol=0.02)
 
 
-def test_a_run_says_how_long_it_waited_for_data(corpus, tmp_path, capsys):
-    train(tiny.config(corpus, train__epochs=1), Workdir(tmp_path / "run"))
-    said = capsys.readouterr().out
+def test_a_run_says_how_long_it_waited_for_data(placed):
+    said = (placed["dataset"].path / "printed").read_text()
     assert re.search(
-        r"epoch 1 of 1: loss \d.*; validation loss .*, waiting \d+%\n", said
+        r"epoch 1 of 2: loss \d.*; validation loss .*, waiting \d+%\n", said
     )
     assert said.index("accuracy: share of segments, not of clips") < said.index(
         "epoch 1"
@@ -234,29 +256,40 @@ NOISY = {
 }
 
 
-@pytest.mark.parametrize("placement", ["dataset", "model"])
+def noisy_config(corpus: Path, folder: Path, kind: str, **changes) -> Config:
+    (folder / "impulses").mkdir()
+    impulse = np.exp(-np.arange(200) / 20.0) * np.cos(np.arange(200))
+    soundfile.write(folder / "impulses" / "a.wav", 0.5 * impulse, 8000)
+    changes |= NOISY | {"augment__impulse_dir": str(folder / "impulses")}
+    if kind == "pcen":
+        changes |= {"augment__eq_tilt_db": 0.0, "frontend__deltas": 1}
+    return tiny.config(corpus, **changes, train__epochs=2, frontend__kind=kind)
+
+
 @pytest.mark.parametrize("kind", tiny.cases(["log_mel", "pcen"], "log_mel"))
+def test_every_augmentation_is_the_same_twice_and_another_in_the_next_epoch(
+    corpus, tmp_path, kind
+):
+    config = noisy_config(corpus, tmp_path, kind, frontend__placement="model")
+    one, same = (
+        [np.concatenate([tf.reshape(x, [-1]) for x in batch]) for batch in batches]
+        for batches in (features_in_the_model(config, tmp_path) for _ in range(2))
+    )
+    np.testing.assert_array_equal(np.concatenate(one), np.concatenate(same))
+    assert not np.array_equal(one[0], one[len(one) // 2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("placement", ["dataset", "model"])
+@pytest.mark.parametrize("kind", ["log_mel", "pcen"])
 def test_a_run_with_every_augmentation_is_the_same_twice(
     corpus, tmp_path, placement, kind
 ):
-    (tmp_path / "impulses").mkdir()
-    impulse = np.exp(-np.arange(200) / 20.0) * np.cos(np.arange(200))
-    soundfile.write(tmp_path / "impulses" / "a.wav", 0.5 * impulse, 8000)
-    changes = NOISY | {"augment__impulse_dir": str(tmp_path / "impulses")}
-    if kind == "pcen":
-        changes |= {"augment__eq_tilt_db": 0.0, "frontend__deltas": 1}
-    config = tiny.config(
-        corpus,
-        **changes,
-        train__epochs=2,
-        frontend__kind=kind,
-        frontend__placement=placement,
-    )
-    histories = []
-    for name in ("one", "two"):
-        train(config, Workdir(tmp_path / name))
-        histories.append(Workdir(tmp_path / name).history_file.read_text())
-    assert histories[0] == histories[1]
+    config = noisy_config(corpus, tmp_path, kind, frontend__placement=placement)
+    one, two = (Workdir(tmp_path / name) for name in ("one", "two"))
+    for workdir in (one, two):
+        train(config, workdir)
+    assert one.history_file.read_text() == two.history_file.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -268,12 +301,19 @@ def stored(corpus, tmp_path_factory):
     return config.replace({"dataset.features": str(folder)})
 
 
+@pytest.fixture(scope="module")
+def stored_run(stored, tmp_path_factory) -> Workdir:
+    """A run on stored features, which needed no audio."""
+    folder = tmp_path_factory.mktemp("stored run")
+    workdir = Workdir(folder / "run")
+    train(stored.replace({"dataset.dir": str(folder / "away")}), workdir)
+    return workdir
+
+
 def test_a_run_on_stored_features_needs_no_audio_and_evaluates_alike(
-    stored, corpus, tmp_path
+    stored_run, corpus, tmp_path
 ):
-    away = stored.replace({"dataset.dir": str(tmp_path / "away"), "train.epochs": 3})
-    workdir = Workdir(tmp_path / "run")
-    train(away, workdir)
+    workdir = Workdir(shutil.copytree(stored_run.path, tmp_path / "run"))
     by_features, _ = evaluate(workdir)
     changes = {"dataset.features": "", "dataset.dir": str(corpus)}
     by_audio, _ = evaluate(workdir, "test", changes)
@@ -283,26 +323,23 @@ def test_a_run_on_stored_features_needs_no_audio_and_evaluates_alike(
         evaluate(workdir, "test", {"evaluate.segments": "centre"})
 
 
-def test_stored_features_of_another_corpus_are_not_evaluated(stored, tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    train(stored.replace({"train.epochs": 1}), workdir)
-    others = tiny.write_corpus(tmp_path / "others", recordings=4)
-    (others / "hum").rename(others / "buzz")
-    config = tiny.config(others, **PLAIN)
-    write_features(config, tmp_path / "other features", splits=("test",))
-    place = str(tmp_path / "other features")
-    with pytest.raises(UsageError, match="labels"):
-        evaluate(workdir, "test", {"dataset.features": place})
+def test_stored_features_of_another_corpus_are_not_evaluated(
+    stored, stored_run, tmp_path
+):
+    folder = shutil.copytree(stored.dataset.features, tmp_path / "other features")
+    file = folder / "features.json"
+    file.write_text(file.read_text().replace('"hum"', '"buzz"'))
+    with pytest.raises(UsageError, match="its labels are hiss, buzz, whistle, those"):
+        evaluate(stored_run, "test", {"dataset.features": str(folder)})
 
 
-def test_stored_features_of_another_split_are_not_evaluated(stored, corpus, tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    train(stored.replace({"train.epochs": 1}), workdir)
-    config = tiny.config(corpus, **PLAIN, dataset__seed=5)
-    write_features(config, tmp_path / "split anew", splits=("test",))
-    changes = {"dataset.features": str(tmp_path / "split anew"), "dataset.seed": 5}
+def test_stored_features_of_another_split_are_not_evaluated(stored_run, tmp_path):
+    workdir = Workdir(shutil.copytree(stored_run.path, tmp_path / "run"))
+    rows = workdir.manifest_file.read_text()
+    assert ",test," in rows
+    workdir.manifest_file.write_text(rows.replace(",test,", ",train,", 1))
     with pytest.raises(UsageError, match="split of the run"):
-        evaluate(workdir, "test", changes)
+        evaluate(workdir)
 
 
 def test_noise_of_mid_and_side_is_in_both_ears_alike():
@@ -357,31 +394,21 @@ def test_stored_features_of_other_settings_are_refused_by_name(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_cannot_change_from_audio_to_stored_features(stored, corpus, tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    train(stored.replace({"dataset.features": "", "train.epochs": 1}), workdir)
+def test_a_run_cannot_change_from_audio_to_stored_features(stored, tmp_path):
+    workdir, audio = Workdir(tmp_path / "run"), stored.replace({"dataset.features": ""})
+    workdir.begin(audio, scanned(audio.dataset, audio.audio))
     with pytest.raises(UsageError, match=r"dataset\.features"):
-        train(stored.replace({"train.epochs": 1}), workdir)
+        train(stored, workdir)
 
 
 def test_the_exported_configuration_names_no_folder_of_sounds(corpus, tmp_path):
-    from asc_tf.exporting.export import export
-
-    (tmp_path / "noise").mkdir()
-    sound = 0.1 * np.random.default_rng(0).standard_normal(8000)
-    soundfile.write(tmp_path / "noise" / "a.wav", sound, 8000)
-    config = tiny.config(
-        corpus,
-        augment__noise="folder",
-        augment__noise_dir=str(tmp_path / "noise"),
-        train__epochs=1,
-    )
-    workdir = Workdir(tmp_path / "run")
-    train(config, workdir)
-    changes = {"export.formats": ("saved_model",), "export.min_agreement": 0.0}
-    export(workdir, tmp_path / "export", changes)
-    text = (tmp_path / "export" / "model.json").read_text()
+    folders = {"augment__noise_dir": "noise", "augment__impulse_dir": "impulses"}
+    changes = {key: str(tmp_path / name) for key, name in folders.items()}
+    config = tiny.config(corpus, augment__noise="folder", **changes)
+    assert str(tmp_path) in config.to_toml()
+    text = json.dumps(_make_metadata(config, tiny.LABELS))
     assert str(tmp_path) not in text
+    assert str(corpus) not in text
 
 
 def test_a_folder_without_sounds_ends_a_run_before_it_begins(corpus, tmp_path):

@@ -12,6 +12,7 @@ from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline import training_data
 from asc_tf.pipeline.examples import StoredExamples
 from asc_tf.pipeline.feature_size import evaluated_bytes, stored_bytes
+from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.prepare import prepare
 from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
@@ -118,14 +119,10 @@ def test_clips_are_decoded_anew_where_they_and_validation_do_not_fit_together(
         assert ("are decoded again in each epoch" in capsys.readouterr().out) == said
 
 
-def test_stored_features_of_validation_are_counted(corpus, tmp_path, monkeypatch):
-    from asc_tf.pipeline.feature_store import StoredFeatures
-    from asc_tf.pipeline.store_features import write_features
-
-    config = tiny.config(corpus, augment__gain_db=0.0, augment__time_roll=False)
-    config = config.replace({"train.segments": "all"})
-    write_features(config, tmp_path / "features")
-    stored = StoredFeatures.open(tmp_path / "features")
+def test_stored_features_of_validation_are_counted(tmp_path, monkeypatch):
+    folder = tiny.write_features(tmp_path / "features")
+    config = tiny.features_config(folder, train__segments="all")
+    stored = StoredFeatures.open(folder)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     layer.build((None, config.audio.segment_samples))
     sizes = [stored_bytes(stored, split) for split in ("train", "validation")]
