@@ -32,7 +32,17 @@ from asc_tf.workdir import Workdir
 
 
 @pytest.fixture
-def quick_conversion(tiny_export, monkeypatch):
+def nothing_to_convert(monkeypatch):
+    """Spare the conversion its SavedModel and its segments."""
+    segments = np.zeros([1, 4], "f4")
+    monkeypatch.setattr(saved_model, "write_one_segment", lambda model, path: None)
+    monkeypatch.setattr(
+        export_module, "draw_calibration_segments", lambda run: segments
+    )
+
+
+@pytest.fixture
+def quick_conversion(tiny_export, nothing_to_convert, monkeypatch):
     """Take the .tflite files of an earlier export; returns those that can be made."""
     formats = ["float32", "int8"]
 
@@ -44,8 +54,6 @@ def quick_conversion(tiny_export, monkeypatch):
         paths = {name: source.parent / f"{name}.tflite" for name in made}
         return paths, "the conversion failed (exit code -11): no message"
 
-    monkeypatch.setattr(saved_model, "write_one_segment", lambda model, path: None)
-    monkeypatch.setattr(export_module, "draw_calibration_segments", lambda run: None)
     monkeypatch.setattr(tflite, "convert", copied)
     return formats
 
@@ -150,7 +158,7 @@ def test_a_format_that_cannot_be_converted_leaves_the_others(
     assert "int8.tflite.rejected" not in names(tmp_path / "export")
 
 
-@pytest.mark.usefixtures("quick_predictions")
+@pytest.mark.usefixtures("nothing_to_convert", "quick_predictions")
 def test_where_every_format_fails_an_earlier_export_stays(
     tiny_run, tiny_export, tmp_path, monkeypatch
 ):
