@@ -1,7 +1,10 @@
 """Evaluation: numbers against scikit-learn, files as the contract says."""
 
+import base64
+import contextlib
 import csv
 import dataclasses
+import io
 import json
 import re
 import shutil
@@ -10,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import tiny
 from sklearn import metrics as sk
 
-from asc_tf import cli
+from asc_tf import cli, datasets
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.evaluation.load import load
@@ -23,29 +25,61 @@ from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline import corpus_checks
 from asc_tf.pipeline.evaluation_data import scan_splits
 from asc_tf.pipeline.run import Run
+from asc_tf.report import figures
 from asc_tf.training.model_file import load_whole
-from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
 
-# The number of a recording serves as its city, that of a take as its device.
-PATTERN = r"/(?P<identifier>[a-z]+(?P<city>\d*))-(?P<device>\d)"
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAA"
+    "SUVORK5CYII="
+)
+
+
+@pytest.fixture(autouse=True)
+def _blank_pictures(monkeypatch):
+    """Spares all reports but that of `evaluated` the drawing."""
+    for name in ("draw_confusion_matrix", "draw_per_class", "draw_history"):
+        monkeypatch.setattr(figures, name, lambda *args, **named: PIXEL)
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory) -> Workdir:
-    corpus = tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
-    soundfile.write(
-        corpus / "hum" / "long-0.wav", np.tile(tiny.clip("hum", 99), 5), tiny.RATE
-    )
-    workdir = Workdir(tmp_path_factory.mktemp("run") / "run")
-    config = tiny.config(
-        corpus,
-        audio__hop_seconds=0.3,
-        dataset__test_share=0.3,
-        dataset__identifier_pattern=PATTERN,
-    )
-    train(config, workdir)
+def workdir(tiny_run, tmp_path_factory) -> Workdir:
+    """A copy of the run, in which recordings are cities and takes are devices."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    workdir = Workdir(shutil.copytree(tiny_run.path, folder / "run"))
+    config = tiny_run.config()
+    corpus = shutil.copytree(config.dataset.dir, folder / "corpus")
+    changes = {"dataset.dir": str(corpus), "audio.hop_seconds": 0.3}
+    workdir.config_file.write_text(config.replace(changes).to_toml())
+    manifest = workdir.manifest()
+    clips = []
+    for clip in manifest.clips:
+        city, device = re.search(r"(\d+)-(\d)", clip.path).groups()
+        clips.append(dataclasses.replace(clip, city=city, device=device))
+    workdir.write_manifest(dataclasses.replace(manifest, clips=tuple(clips)))
     return workdir
+
+
+@pytest.fixture(scope="module")
+def evaluated(workdir):
+    """The report of the test split, its page, and what the terminal said."""
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        assert cli.main(["evaluate", f"--workdir={workdir.path}"]) == 0
+    report = json.loads((workdir.report / "report.json").read_text())
+    page = (workdir.report / "report.html").read_text()
+    return report, page, rows_of(workdir), stdout.getvalue()
+
+
+@pytest.fixture
+def corpus(workdir):
+    """The folder of the clips, which is whole again after the test, as is the run."""
+    folder, manifest = Path(workdir.config().dataset.dir), workdir.manifest()
+    contents = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    yield folder
+    for path, content in contents.items():
+        if not path.is_file() or path.read_bytes() != content:
+            path.write_bytes(content)
+    workdir.write_manifest(manifest)
 
 
 def rows_of(workdir: Workdir, folder: str = "") -> list[dict[str, str]]:
@@ -54,11 +88,8 @@ def rows_of(workdir: Workdir, folder: str = "") -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_the_report_equals_scikit_learn_on_the_predictions(workdir):
-    report, page = evaluate(workdir)
-    assert page == workdir.report / "report.html"
-    assert report == json.loads((workdir.report / "report.json").read_text())
-    rows = rows_of(workdir)
+def test_the_report_equals_scikit_learn_on_the_predictions(workdir, evaluated):
+    report, _, rows, _ = evaluated
     labels = report["labels"]
     truth = [row["label"] for row in rows]
     predicted = [row["predicted"] for row in rows]
@@ -80,8 +111,8 @@ def test_the_report_equals_scikit_learn_on_the_predictions(workdir):
     ]
 
 
-def test_the_report_has_what_the_contract_says(workdir):
-    report, page = evaluate(workdir)
+def test_the_report_has_what_the_contract_says(evaluated):
+    report, page, _, _ = evaluated
     assert set(report) >= {
         "split",
         "n_clips",
@@ -105,27 +136,26 @@ def test_the_report_has_what_the_contract_says(workdir):
         "leaky": False,
     }
     assert report["segments"]["n_segments"] >= report["n_clips"]
-    assert "<html" in page.read_text()
+    assert "<html" in page
 
 
-def test_the_report_says_which_epoch_the_model_is_of(workdir):
+def test_the_report_says_which_epoch_the_model_is_of(workdir, evaluated):
     best = min(tiny.history(workdir), key=lambda row: row["val_loss"])["epoch"]
     config = workdir.config()
-    kept = {"epoch": best, "epochs": 3}
+    kept = {"epoch": best, "epochs": 6}
     assert find_model_epoch(workdir, config) == {"keep": "best"} | kept
     last = config.replace({"train.keep": "last"})
-    kept = {"epoch": 3, "epochs": 3}
+    kept = {"epoch": 6, "epochs": 6}
     assert find_model_epoch(workdir, last) == {"keep": "last"} | kept
-    report, page = evaluate(workdir)
-    note = f"epoch {best:.0f} of 3, the one with the lowest validation loss."
+    report, page, _, _ = evaluated
+    note = f"epoch {best:.0f} of 6, the one with the lowest validation loss."
     assert report["notes"][0].endswith(note)
-    assert note in page.read_text()
+    assert note in page
 
 
 @pytest.mark.parametrize("name", ["device", "city"])
-def test_devices_and_cities_have_the_scores_of_their_own_clips(workdir, name):
-    report, _ = evaluate(workdir)
-    rows = rows_of(workdir)
+def test_devices_and_cities_have_the_scores_of_their_own_clips(evaluated, name):
+    report, _, rows, _ = evaluated
     groups = sorted({row[name] for row in rows})
     assert len(groups) > 1
     assert [row[name] for row in report[f"per_{name}"]] == groups
@@ -136,10 +166,10 @@ def test_devices_and_cities_have_the_scores_of_their_own_clips(workdir, name):
         assert found["accuracy"] == pytest.approx(np.mean(right))
 
 
-def test_screen_and_page_show_the_same_figures_in_the_same_order(workdir, capsys):
-    assert cli.main(["evaluate", f"--workdir={workdir.path}"]) == 0
-    line, _ = capsys.readouterr().out.splitlines()
-    page = (workdir.report / "report.html").read_text()
+def test_screen_and_page_show_the_same_figures_in_the_same_order(workdir, evaluated):
+    _, page, _, said = evaluated
+    line, place = said.splitlines()
+    assert place == str(workdir.report / "report.html")
     names = re.findall("<dt>(.*?)</dt>", page)
     values = [text.replace(" %", "%") for text in re.findall("<dd>(.*?)</dd>", page)]
     shown = [f"{n} {v}" for n, v in zip(names, values, strict=True)]
@@ -147,7 +177,7 @@ def test_screen_and_page_show_the_same_figures_in_the_same_order(workdir, capsys
     assert line == f"test: {values[-1]} clips, {', '.join(shown[:3])}"
 
 
-def test_training_and_validation_clips_can_be_in_one_table(workdir, capsys):
+def test_training_and_validation_clips_can_be_alone_or_in_one_table(workdir, capsys):
     words = [f"--workdir={workdir.path}", "--split=validation, train"]
     assert cli.main(["evaluate", *words]) == 0
     rows = rows_of(workdir, "train_validation")
@@ -163,7 +193,10 @@ def test_training_and_validation_clips_can_be_in_one_table(workdir, capsys):
     assert both["segments"]["n_segments"] > len(rows)
     said = capsys.readouterr().out
     for found in both["per_split"]:
-        alone, _ = evaluate(workdir, found["split"])
+        alone, page = evaluate(workdir, found["split"])
+        assert page == workdir.report / found["split"] / "report.html"
+        assert alone == json.loads((page.parent / "report.json").read_text())
+        assert alone["n_clips"] == len(manifest.clips_in(found["split"]))
         assert found == {name: alone[name] for name in found}
         assert f"{found['split']}: {found['n_clips']} clips, accuracy" in said
     right = [row["label"] == row["predicted"] for row in rows]
@@ -194,10 +227,10 @@ def without_labels(workdir):
 
 
 def test_a_test_part_without_labels_gets_predictions_and_no_scores(
-    workdir, without_labels, tmp_path, capsys
+    workdir, evaluated, without_labels, tmp_path, capsys
 ):
     assert (workdir.report / "per_class.png").is_file()
-    before = [row["predicted"] for row in rows_of(workdir)]
+    before = [row["predicted"] for row in evaluated[2]]
     arguments = [f"--workdir={workdir.path}"]
     assert cli.main(["evaluate", *arguments]) == 0
     said = capsys.readouterr().out
@@ -231,23 +264,17 @@ def test_clips_without_labels_are_not_mixed_with_others(without_labels, capsys):
 
 
 @pytest.fixture
-def without_hum(workdir):
-    """The run, whose corpus has lost the test clips of one label."""
-    corpus = Path(workdir.config().dataset.dir)
-    clips = [clip for clip in workdir.manifest().clips if clip.split == "test"]
-    gone = [clip for clip in clips if clip.label == "hum"]
-    contents = {corpus / clip.path: (corpus / clip.path).read_bytes() for clip in gone}
-    for path in contents:
-        path.unlink()
-    yield len(gone)
-    for path, content in contents.items():
-        path.write_bytes(content)
+def without_hum(workdir, corpus):
+    """How many test clips of a label the corpus has lost: all of them."""
+    gone = [clip for clip in workdir.manifest().clips_in("test") if clip.label == "hum"]
+    for clip in gone:
+        (corpus / clip.path).unlink()
+    return len(gone)
 
 
 def test_a_label_whose_files_are_gone_keeps_the_report_as_it_was(
-    workdir, without_hum, capsys
+    workdir, evaluated, without_hum, capsys
 ):
-    evaluate(workdir, changes={"dataset.max_missing": 1.0})
     files = [*workdir.report.glob("*"), workdir.manifest_file]
     before = {path: path.read_bytes() for path in files if path.is_file()}
     assert cli.main(["evaluate", f"--workdir={workdir.path}"]) == 1
@@ -305,49 +332,38 @@ def test_clips_are_the_mean_of_their_segments(workdir):
         np.testing.assert_allclose(probabilities, mine.mean(axis=0), atol=1e-7)
 
 
-def test_a_bad_test_clip_is_left_out_and_counted(workdir, capsys):
-    corpus = Path(workdir.config().dataset.dir)
+def test_a_bad_test_clip_is_left_out_and_counted(workdir, evaluated, corpus, capsys):
     clip = workdir.manifest().clips_in("test")[0]
-    path = corpus / clip.path
-    content = path.read_bytes()
-    try:
-        path.write_bytes(content[:30])
-        before, _ = evaluate(workdir)
-    finally:
-        path.write_bytes(content)
-    assert [row["file"] for row in before["excluded"]] == [clip.path]
-    assert f"left out: {clip.path}: " in capsys.readouterr().err
-    after, _ = evaluate(workdir)
-    assert after["excluded"] == []
-    assert after["n_clips"] == before["n_clips"] + 1
-
-
-def test_a_copy_of_a_training_clip_in_the_test_part_is_named(workdir, capsys):
-    corpus, manifest = Path(workdir.config().dataset.dir), workdir.manifest()
-    clip, copied = manifest.clips_in("test")[0], manifest.clips_in("train")[0]
     content = (corpus / clip.path).read_bytes()
-    try:
-        (corpus / clip.path).write_bytes((corpus / copied.path).read_bytes())
-        report, _ = evaluate(workdir)
-    finally:
-        (corpus / clip.path).write_bytes(content)
-        workdir.write_manifest(manifest)
+    (corpus / clip.path).write_bytes(content[:30])
+    report, _ = evaluate(workdir)
+    assert [row["file"] for row in report["excluded"]] == [clip.path]
+    assert f"left out: {clip.path}: " in capsys.readouterr().err
+    assert report["n_clips"] == evaluated[0]["n_clips"] - 1
+    (corpus / clip.path).write_bytes(content)
+    scan_splits(Run.open(workdir), "test")
+    assert workdir.manifest().clips_in("test")[0].path == clip.path
+
+
+def test_a_copy_of_a_training_clip_in_the_test_part_is_named(workdir, corpus, capsys):
+    manifest = workdir.manifest()
+    clip, copied = manifest.clips_in("test")[0], manifest.clips_in("train")[0]
+    shutil.copy(corpus / copied.path, corpus / clip.path)
+    report, _ = evaluate(workdir)
     said = next(note for note in report["notes"] if "exact copy in another" in note)
     assert f"{copied.path} in train and {clip.path} in test" in said
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("corpus")
 def test_recordings_on_both_sides_are_in_the_report(workdir):
     manifest = workdir.manifest()
     names = {manifest.clips_in("test")[0].identifier: ["train", "test"]}
     shared = {"clips": 3, "recordings": 1, "left_out": 0, "names": names}
     shared |= {"clips_present": 3, "recordings_present": 1}
     protocol = {"corpus": "urbansound8k", "leaky": False, "shared_recordings": shared}
-    try:
-        workdir.write_manifest(dataclasses.replace(manifest, protocol=protocol))
-        report, page = evaluate(workdir)
-    finally:
-        workdir.write_manifest(manifest)
+    workdir.write_manifest(dataclasses.replace(manifest, protocol=protocol))
+    report, page = evaluate(workdir)
     assert report["protocol"] == protocol
     said = "official split; 3 clips of 1 recording are on both sides ("
     assert report["notes"][0].startswith(said)
@@ -367,25 +383,12 @@ def test_a_corpus_that_has_moved_is_found_by_its_flag(workdir, tmp_path, capsys)
         moved.rename(corpus)
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
-def test_other_parts_can_be_evaluated(workdir, split):
-    report, _ = evaluate(workdir, split)
-    assert report["n_clips"] == len(workdir.manifest().clips_in(split))
-
-
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     assert cli.main(["evaluate", f"--workdir={tmp_path}"]) == 2
     assert "no run here" in capsys.readouterr().err
     assert cli.main(["evaluate", f"--workdir={tmp_path / 'absent'}"]) == 2
     assert "no such folder" in capsys.readouterr().err
-    assert (
-        cli.main(
-            [
-                "evaluate",
-            ]
-        )
-        == 2
-    )
+    assert cli.main(["evaluate"]) == 2
     assert "--workdir is missing" in capsys.readouterr().err
 
 
@@ -424,16 +427,15 @@ def test_a_mistyped_folder_leaves_the_run_as_it_is(workdir, tmp_path):
     assert workdir.manifest_file.read_text() == before
 
 
-def test_a_damaged_history_is_named(workdir):
+def test_a_damaged_history_is_named(workdir, tmp_path):
+    damaged = Workdir(tmp_path)
     whole = workdir.history_file.read_text()
-    try:
-        workdir.history_file.write_text(whole + "4,x,1,1,1,1\n")
-        with pytest.raises(UserError, match=r"history\.csv, row 4, column .*'x'"):
-            evaluate(workdir)
-    finally:
-        workdir.history_file.write_text(whole)
+    damaged.history_file.write_text(whole + "7,x,1,1,1,1\n")
+    with pytest.raises(UserError, match=r"history\.csv, row 7, column .*'x'"):
+        find_model_epoch(damaged, workdir.config())
 
 
+@pytest.mark.usefixtures("corpus")
 def test_what_training_left_out_is_not_named_again(workdir, capsys):
     manifest = workdir.manifest()
     clip = manifest.clips_in("train")[0]
@@ -441,26 +443,23 @@ def test_what_training_left_out_is_not_named_again(workdir, capsys):
         dataclasses.replace(c, reason="for a test") if c == clip else c
         for c in manifest.clips
     )
-    try:
-        workdir.write_manifest(dataclasses.replace(manifest, clips=clips))
-        evaluate(workdir)
-    finally:
-        workdir.write_manifest(manifest)
+    workdir.write_manifest(dataclasses.replace(manifest, clips=clips))
+    report, _ = evaluate(workdir)
+    said = f"1 train clips were left out, {clip.path} for one (for a test)"
+    assert said in report["notes"][-1]
     assert "left out" not in capsys.readouterr().err
 
 
-def test_a_random_split_that_was_forced_is_called_leaky(tmp_path, capsys):
-    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
-    config = tiny.config(
-        corpus, dataset__protocol="random", dataset__allow_leaky=True, train__epochs=1
-    )
-    workdir = Workdir(tmp_path / "run")
-    train(config, workdir)
-    identifiers = {
-        split: {clip.identifier for clip in workdir.manifest().clips_in(split)}
+@pytest.mark.usefixtures("corpus")
+def test_a_random_split_that_was_forced_is_called_leaky(workdir, capsys):
+    changes = {"dataset.protocol": "random", "dataset.allow_leaky": True}
+    forced = datasets.load(workdir.config().replace(changes).dataset)
+    identifiers = [
+        {clip.identifier for clip in forced.clips_in(split)}
         for split in ("train", "test")
-    }
-    assert identifiers["train"] & identifiers["test"]
+    ]
+    assert set.intersection(*identifiers)
+    workdir.write_manifest(forced)
     assert cli.main(["evaluate", f"--workdir={workdir.path}"]) == 0
     assert "(LEAKY protocol)" in capsys.readouterr().out
     report = json.loads((workdir.report / "report.json").read_text())

@@ -16,13 +16,13 @@ import tensorflow as tf
 import tiny
 
 import asc_tf
-from asc_tf import cli
+from asc_tf import cli, report
 from asc_tf.commands import export as export_command
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError
 from asc_tf.evaluation.evaluate import evaluate
-from asc_tf.evaluation.predictor import Predictor
+from asc_tf.evaluation.predictor import ClipPredictions, Predictor
 from asc_tf.exporting import acceptance, saved_model, tflite
 from asc_tf.exporting import export as export_module
 from asc_tf.exporting.export import export
@@ -32,7 +32,17 @@ from asc_tf.workdir import Workdir
 
 
 @pytest.fixture
-def quick_conversion(tiny_export, monkeypatch):
+def nothing_to_convert(monkeypatch):
+    """Spare the conversion its SavedModel and its segments."""
+    segments = np.zeros([1, 4], "f4")
+    monkeypatch.setattr(saved_model, "write_one_segment", lambda model, path: None)
+    monkeypatch.setattr(
+        export_module, "draw_calibration_segments", lambda run: segments
+    )
+
+
+@pytest.fixture
+def quick_conversion(tiny_export, nothing_to_convert, monkeypatch):
     """Take the .tflite files of an earlier export; returns those that can be made."""
     formats = ["float32", "int8"]
 
@@ -44,9 +54,22 @@ def quick_conversion(tiny_export, monkeypatch):
         paths = {name: source.parent / f"{name}.tflite" for name in made}
         return paths, "the conversion failed (exit code -11): no message"
 
-    monkeypatch.setattr(saved_model, "write_one_segment", lambda model, path: None)
     monkeypatch.setattr(tflite, "convert", copied)
     return formats
+
+
+@pytest.fixture
+def quick_predictions(monkeypatch):
+    """Predict clip by clip, without the graph that decodes the clips of a split."""
+
+    def predicted(self, run, split):
+        clips = run.manifest.clips_in(split)
+        paths = [Path(run.config.dataset.dir) / clip.path for clip in clips]
+        rows = [row["probabilities"].values() for row in self.predict_files(paths)]
+        empty = np.empty(0)
+        return ClipPredictions(np.array([[*row] for row in rows]), empty, empty)
+
+    monkeypatch.setattr(Predictor, "predict_split", predicted)
 
 
 @pytest.fixture
@@ -72,7 +95,7 @@ def arguments(workdir, output, formats="float32,int8"):
     return [*folders, f"--formats={formats}"]
 
 
-@pytest.mark.usefixtures("quick_conversion", "wrong_int8")
+@pytest.mark.usefixtures("quick_conversion", "quick_predictions", "wrong_int8")
 def test_an_int8_file_that_does_not_agree_leaves_the_others_and_is_kept_as_rejected(
     tiny_run, tmp_path, capsys
 ):
@@ -122,6 +145,7 @@ def test_a_float_file_has_to_give_the_probabilities_of_keras():
     assert not acceptance._reason_to_reject("int8", row, "validation", Config())
 
 
+@pytest.mark.usefixtures("quick_predictions")
 def test_a_format_that_cannot_be_converted_leaves_the_others(
     tiny_run, tmp_path, quick_conversion, capsys
 ):
@@ -134,6 +158,7 @@ def test_a_format_that_cannot_be_converted_leaves_the_others(
     assert "int8.tflite.rejected" not in names(tmp_path / "export")
 
 
+@pytest.mark.usefixtures("nothing_to_convert", "quick_predictions")
 def test_where_every_format_fails_an_earlier_export_stays(
     tiny_run, tiny_export, tmp_path, monkeypatch
 ):
@@ -170,7 +195,7 @@ FULL_IN_TENSORFLOW = tf.errors.ResourceExhaustedError(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-@pytest.mark.usefixtures("quick_conversion")
+@pytest.mark.usefixtures("quick_conversion", "quick_predictions")
 def test_a_full_disk_is_one_line_and_leaves_the_earlier_export(
     tiny_run, tiny_export, tmp_path, monkeypatch, capfd, module, name, error, formats
 ):
@@ -229,13 +254,16 @@ def test_predict_computes_with_all_digits(
     assert tf32_states == [False]
 
 
-def test_evaluate_computes_with_all_digits(tiny_run, tmp_path, tf32_states):
+def test_evaluate_computes_with_all_digits(
+    tiny_run, tmp_path, tf32_states, monkeypatch
+):
+    monkeypatch.setattr(report, "write_report", lambda *arguments, **named: None)
     copy = Workdir(shutil.copytree(tiny_run.path, tmp_path / "run"))
     evaluate(copy)
     assert tf32_states and not any(tf32_states)
 
 
-@pytest.mark.usefixtures("quick_conversion")
+@pytest.mark.usefixtures("quick_conversion", "quick_predictions")
 def test_export_computes_with_all_digits(tiny_run, tmp_path, tf32_states):
     export(tiny_run, tmp_path / "export", {"export.formats": ("float32",)})
     assert tf32_states and not any(tf32_states)

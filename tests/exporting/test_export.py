@@ -1,5 +1,6 @@
 """Exports: every artefact gives the probabilities of the Keras model."""
 
+import contextlib
 import io
 import json
 import re
@@ -36,6 +37,25 @@ def exported(tiny_export) -> Path:
 
 
 @pytest.fixture(scope="module")
+def predictor(workdir):
+    return asc_tf.load(workdir.path)
+
+
+@pytest.fixture(scope="module")
+def without_test(workdir, tmp_path_factory):
+    """An export of one format where the test clips are gone, and its warnings."""
+    folder = tmp_path_factory.mktemp("without_test")
+    corpus = shutil.copytree(workdir.config().dataset.dir, folder / "corpus")
+    for clip in workdir.manifest().clips_in("test"):
+        (corpus / clip.path).unlink()
+    words = [f"--workdir={workdir.path}", f"--output={folder / 'export'}"]
+    words += ["--formats=float32", f"--dataset.dir={corpus}"]
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
+        assert cli.main(["export", *words]) == 0
+    return folder / "export", stderr.getvalue()
+
+
+@pytest.fixture(scope="module")
 def signatures(exported):
     model = tf.saved_model.load(str(exported / "saved_model" / "1"))
     yield model.signatures
@@ -62,10 +82,6 @@ def audio_with(**changes):
         return described
 
     return change
-
-
-def keras_probabilities(workdir: Workdir, batch: np.ndarray) -> np.ndarray:
-    return asc_tf.load(workdir.path).predict_segments(batch)
 
 
 def test_an_export_folder_holds_what_the_contract_says(exported):
@@ -99,10 +115,10 @@ def test_no_file_says_where_the_corpus_lay(workdir, exported):
         assert path.is_dir() or folder not in path.read_bytes()
 
 
-def test_the_saved_model_equals_keras_and_names_the_label(workdir, signatures):
+def test_the_saved_model_equals_keras_and_names_the_label(predictor, signatures):
     batch = waveforms()
     found = signatures["serving_default"](waveform=tf.constant(batch))
-    wanted = keras_probabilities(workdir, batch)
+    wanted = predictor.predict_segments(batch)
     np.testing.assert_allclose(found["probabilities"], wanted, atol=1e-6)
     names = [label.decode() for label in found["label"].numpy()]
     assert names == [tiny.LABELS[index] for index in wanted.argmax(axis=1)]
@@ -110,17 +126,15 @@ def test_the_saved_model_equals_keras_and_names_the_label(workdir, signatures):
 
 @pytest.mark.parametrize("seconds", [0.01, 0.3, 0.5, 0.7, 1.9])
 def test_the_saved_model_takes_any_length_as_the_predictor_does(
-    workdir, signatures, seconds
+    predictor, signatures, seconds
 ):
     batch = waveforms(3, seconds)
     found = signatures["serving_default"](waveform=tf.constant(batch))
-    predictor = asc_tf.load(workdir.path)
     wanted = [predictor.predict(row, tiny.RATE) for row in batch]
     np.testing.assert_allclose(found["probabilities"], wanted, atol=1e-5)
 
 
-def test_encoded_files_of_any_kind_equal_their_waveforms(workdir, signatures):
-    predictor = asc_tf.load(workdir.path)
+def test_encoded_files_of_any_kind_equal_their_waveforms(predictor, signatures):
     kinds = [
         (waveforms(1, 0.5)[0], 8000, "PCM_16"),
         (waveforms(2, 1.3)[1], 8000, "PCM_24"),
@@ -176,17 +190,17 @@ def test_the_warm_up_request_can_be_answered(exported, signatures):
     )
 
 
-def test_the_float_tflite_equals_keras_on_litert(workdir, exported):
+def test_the_float_tflite_equals_keras_on_litert(predictor, exported):
     batch = waveforms(12)
     found = asc_tf.load(exported / "float32.tflite").predict_segments(batch)
-    np.testing.assert_allclose(found, keras_probabilities(workdir, batch), atol=1e-5)
+    np.testing.assert_allclose(found, predictor.predict_segments(batch), atol=1e-5)
 
 
-def test_the_int8_tflite_is_near_keras_on_litert(workdir, exported):
+def test_the_int8_tflite_is_near_keras_on_litert(predictor, exported):
     batch = waveforms(30)
     found = asc_tf.load(exported / "int8.tflite").predict_segments(batch)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
-    assert np.abs(found - keras_probabilities(workdir, batch)).mean() < 0.1
+    assert np.abs(found - predictor.predict_segments(batch)).mean() < 0.1
 
 
 def test_the_int8_file_has_an_int8_body_between_float_front_end_and_softmax(exported):
@@ -306,7 +320,7 @@ def test_wrong_usage_of_predict_is_exit_code_2(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_the_edge_classifies_without_tensorflow(workdir, exported, tmp_path):
+def test_the_edge_classifies_without_tensorflow(predictor, exported, tmp_path):
     path = tmp_path / "whistle.wav"
     soundfile.write(path, tiny.clip("whistle", 5), 8000)
     blocked = "for name in ('tensorflow', 'keras', 'soundfile', 'scipy'):\n"
@@ -323,23 +337,12 @@ def test_the_edge_classifies_without_tensorflow(workdir, exported, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     record = json.loads(done.stdout)
-    wanted = asc_tf.load(workdir.path).predict(tiny.clip("whistle", 5), 8000)
+    wanted = predictor.predict(tiny.clip("whistle", 5), 8000)
     assert record["label"] == tiny.LABELS[wanted.argmax()]
 
 
-def test_only_the_formats_that_are_asked_for_are_written(workdir, tmp_path):
-    output = tmp_path / "export"
-    assert (
-        cli.main(
-            [
-                "export",
-                f"--workdir={workdir.path}",
-                f"--output={output}",
-                "--formats=float32",
-            ]
-        )
-        == 0
-    )
+def test_only_the_formats_that_are_asked_for_are_written(without_test):
+    output, _ = without_test
     assert (output / "float32.tflite").is_file()
     assert not (output / "saved_model").exists()
     assert not (output / "int8.tflite").exists()
@@ -359,19 +362,11 @@ def test_calibration_draws_from_every_clip_of_a_sorted_table(workdir):
     assert len(clips) < len(many) <= 3 * len(clips)
 
 
-def test_a_test_part_that_is_gone_costs_its_figures_only(workdir, tmp_path, capsys):
-    moved = {}
-    corpus = Path(workdir.config().dataset.dir)
-    for clip in workdir.manifest().clips_in("test"):
-        moved[corpus / clip.path] = (corpus / clip.path).read_bytes()
-        (corpus / clip.path).unlink()
-    try:
-        found = export(workdir, tmp_path / "e", {"export.formats": ("float32",)})
-    finally:
-        for path, content in moved.items():
-            path.write_bytes(content)
-    assert "test" not in found["formats"]["float32"]
-    assert "no figures on the test split" in capsys.readouterr().err
+def test_a_test_part_that_is_gone_costs_its_figures_only(without_test):
+    output, said = without_test
+    row = json.loads((output / "export.json").read_text())["formats"]["float32"]
+    assert "validation" in row and "test" not in row
+    assert "no figures on the test split" in said
 
 
 def test_a_foreign_folder_with_a_model_json_is_not_replaced(workdir, tmp_path):
@@ -398,9 +393,9 @@ def test_a_folder_that_is_no_export_is_not_replaced(workdir, tmp_path):
         (np.zeros((2, 8000)), 8000, "8000 channels"),
     ],
 )
-def test_a_waveform_that_cannot_be_right_is_refused(exported, waveform, rate, message):
+def test_a_waveform_that_cannot_be_right_is_refused(predictor, waveform, rate, message):
     with pytest.raises(UserError, match=message):
-        asc_tf.load(exported).predict(waveform, rate)
+        predictor.predict(waveform, rate)
 
 
 @pytest.mark.parametrize("damage", ["model.json", "saved_model.pb"])

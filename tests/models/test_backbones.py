@@ -95,21 +95,27 @@ def test_a_backbone_with_official_weights_takes_pixels_as_its_own_preprocessing_
     "name", tiny.cases(["mobilenet_v2", "inception_v3"], "mobilenet_v2")
 )
 def test_weights_come_from_files_that_keras_wrote_and_from_no_others(name, tmp_path):
-    source, network = application(keras, name), application(keras, name)
+    network = application(keras, name)
     generator = np.random.default_rng(0)
 
     def load(path):
         imagenet._load_weights(network, path, BACKBONES[name])
 
-    for ending, save in ((".weights.h5", source.save_weights), (".keras", source.save)):
-        source.set_weights(
-            [generator.uniform(0.5, 1.5, w.shape) for w in source.get_weights()]
-        )
+    for ending, save in (
+        (".weights.h5", network.save_weights),
+        (".keras", network.save),
+    ):
+        wanted = [
+            generator.uniform(0.5, 1.5, w.shape).astype("float32")
+            for w in network.weights
+        ]
+        network.set_weights(wanted)
         path = tmp_path / f"notop{ending}"
         save(path)
+        network.set_weights([0 * w for w in wanted])
         load(path)
-        for found, wanted in zip(network.weights, source.get_weights(), strict=True):
-            np.testing.assert_array_equal(found, wanted)
+        for found, value in zip(network.weights, wanted, strict=True):
+            np.testing.assert_array_equal(found, value)
     wrong, empty = tmp_path / "wrong.weights.h5", tmp_path / "empty.h5"
     models.build(Model(filters=(4,)), (40, 16), 3).save_weights(wrong)
     empty.touch()
