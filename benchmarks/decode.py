@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from asc_tf.core.quiet import quiet_tensorflow
+from asc_tf.core.tensorflow_log import quiet_tensorflow
 
 quiet_tensorflow()
 

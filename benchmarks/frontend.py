@@ -35,7 +35,7 @@ import numpy as np
 from absl import app, flags, logging
 from frontend_race import Way, race
 
-from asc_tf.core.quiet import quiet_tensorflow
+from asc_tf.core.tensorflow_log import quiet_tensorflow
 
 quiet_tensorflow()
 
@@ -177,7 +177,7 @@ def measure_litert(name: str, rate: int, settings: dict, folder: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     from asc_tf.config import Frontend
-    from asc_tf.core.quiet import suppress_notes
+    from asc_tf.core.tensorflow_log import suppress_notes
     from asc_tf.exporting.saved_model import write_one_segment
     from asc_tf.exporting.tflite import convert
     from asc_tf.frontend import FrontendLayer

@@ -31,7 +31,7 @@ from absl import app, flags
 from damaged_files import KINDS, RATE, case, originals
 
 from asc_tf.audio.framing import MP3_FRAME
-from asc_tf.core.quiet import quiet_tensorflow
+from asc_tf.core.tensorflow_log import quiet_tensorflow
 
 quiet_tensorflow()
 

@@ -16,7 +16,7 @@ import numpy as np
 from absl import app, flags
 from sklearn.neighbors import NearestCentroid
 
-from asc_tf.core.quiet import quiet_tensorflow
+from asc_tf.core.tensorflow_log import quiet_tensorflow
 
 quiet_tensorflow()
 

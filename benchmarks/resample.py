@@ -24,7 +24,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from absl import app, flags
 
-from asc_tf.core.quiet import quiet_tensorflow
+from asc_tf.core.tensorflow_log import quiet_tensorflow
 from asc_tf.dsp import resampling
 
 quiet_tensorflow()

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 
-from asc_tf.core.quiet import quiet_tensorflow
+from asc_tf.core.tensorflow_log import quiet_tensorflow
 
 quiet_tensorflow()
 

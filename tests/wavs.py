@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asc_tf.core.opening import name_in_errors
-from asc_tf.dsp import wav_file as edge_wav
+from asc_tf.core.untrusted_files import name_in_errors
+from asc_tf.dsp import wav_reader as edge_wav
 
 KNOWN_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")

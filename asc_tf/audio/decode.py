@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from asc_tf.audio import cache_format, wav
+from asc_tf.audio import cache_format, wav_graph
 from asc_tf.audio.inspect import ROUTES
 from asc_tf.audio.resample import resample
 from asc_tf.audio.tensorflow_io import load_tensorflow_io
@@ -122,11 +122,11 @@ def decode_wav(
     Raises:
         tf.errors.InvalidArgumentError: With the reason, when the graph runs.
     """
-    header = wav.parse_header(contents, audio.max_seconds)
+    header = wav_graph.parse_header(contents, audio.max_seconds)
     reason = tf.strings.join([name, ": ", header.problem])
     check = tf.debugging.Assert(header.problem == "", [reason])
     with tf.control_dependencies([check]):
-        waveform = wav.decode(contents, header)
+        waveform = wav_graph.decode(contents, header)
     reason = tf.strings.join([name, f": {BAD_SAMPLES}"])
     check = tf.debugging.Assert(has_valid_samples(waveform), [reason])
     with tf.control_dependencies([check]):
@@ -238,13 +238,13 @@ def _make_branch(
 
 def _decode_wav_clip(contents: tf.Tensor, times: tf.Tensor, audio: Audio) -> tf.Tensor:
     """Decode a clip of a WAV file, without decoding the rest of the file."""
-    header = wav.parse_header(contents, audio.max_seconds)
+    header = wav_graph.parse_header(contents, audio.max_seconds)
     start, end = _compute_bounds(times, header.samples)
     skipped = start * header.channels * header.sample_bytes
     clip = header._replace(
         data_start=header.data_start + skipped, samples=tf.maximum(end - start, 0)
     )
-    return wav.decode(contents, clip)
+    return wav_graph.decode(contents, clip)
 
 
 def _compute_bounds(

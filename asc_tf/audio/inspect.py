@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from asc_tf.audio import framing, length, sndfile, wav
+from asc_tf.audio import framing, length, sndfile, wav_graph
 from asc_tf.audio.tensorflow_io import load_tensorflow_io
 from asc_tf.dsp.streaming import MAX_PEAK, choose_block_size
 
@@ -30,9 +30,9 @@ ROUTES = {
 """Routes of the formats that tensorflow-io decodes, by container and encoding."""
 
 ENCODINGS = {
-    **{(wav.PCM, 1): "PCM_U8", (wav.PCM, 2): "PCM_16"},
-    **{(wav.PCM, 3): "PCM_24", (wav.PCM, 4): "PCM_32"},
-    **{(wav.FLOAT, 4): "FLOAT", (wav.FLOAT, 8): "DOUBLE"},
+    **{(wav_graph.PCM, 1): "PCM_U8", (wav_graph.PCM, 2): "PCM_16"},
+    **{(wav_graph.PCM, 3): "PCM_24", (wav_graph.PCM, 4): "PCM_32"},
+    **{(wav_graph.FLOAT, 4): "FLOAT", (wav_graph.FLOAT, 8): "DOUBLE"},
 }
 """libsndfile's names of encodings, by format tag and bytes per sample."""
 
@@ -198,18 +198,20 @@ def _inspect_wav(path: Path, max_seconds: float) -> Inspection:
 
 
 @functools.lru_cache(maxsize=4)
-def _wav_header(max_seconds: float) -> Callable[[tf.Tensor], wav.WavHeader]:
+def _wav_header(max_seconds: float) -> Callable[[tf.Tensor], wav_graph.WavHeader]:
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-    def header(contents: tf.Tensor) -> wav.WavHeader:
-        return wav.parse_header(contents, max_seconds)
+    def header(contents: tf.Tensor) -> wav_graph.WavHeader:
+        return wav_graph.parse_header(contents, max_seconds)
 
     return header
 
 
-_decode_wav = tf.function(wav.decode)
+_decode_wav = tf.function(wav_graph.decode)
 
 
-def _measure_wav(contents: tf.Tensor, header: wav.WavHeader) -> tuple[float, float]:
+def _measure_wav(
+    contents: tf.Tensor, header: wav_graph.WavHeader
+) -> tuple[float, float]:
     """Measure peak and RMS, block by block."""
     samples, channels = int(header.samples), int(header.channels)
     block = choose_block_size(channels)

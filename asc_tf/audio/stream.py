@@ -6,8 +6,8 @@ from pathlib import Path
 
 from asc_tf.audio import sndfile
 from asc_tf.core.errors import UserError
-from asc_tf.core.opening import open_regular_file
-from asc_tf.dsp import wav_file
+from asc_tf.core.untrusted_files import open_regular_file
+from asc_tf.dsp import wav_reader
 from asc_tf.dsp.streaming import AudioStream
 
 
@@ -38,7 +38,7 @@ def _open(path: Path) -> AudioStream:
     if not head:
         raise UserError("an empty file")
     try:
-        return wav_file.open_stream(path)
+        return wav_reader.open_stream(path)
     except UserError as error:
         own = error
     try:

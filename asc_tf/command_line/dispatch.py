@@ -11,7 +11,7 @@ from asc_tf.command_line.arguments import assign_word, parse
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.help_text import HELP, find_topic, format_help
 from asc_tf.core.errors import UsageError, UserError, install_hint
-from asc_tf.core.quiet import quiet_tensorflow
+from asc_tf.core.tensorflow_log import quiet_tensorflow
 from asc_tf.core.version import __version__
 
 

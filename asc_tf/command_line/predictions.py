@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from asc_tf.command_line.values import read_path
+from asc_tf.command_line.flag_values import read_path
 from asc_tf.core.errors import UsageError
 
 Result = dict[str, Any]

@@ -10,7 +10,7 @@ from asc_tf import datasets
 from asc_tf.audio.verification import Findings, verify
 from asc_tf.command_line.arguments import make_absolute
 from asc_tf.command_line.command import Command
-from asc_tf.command_line.values import read_changes, read_required
+from asc_tf.command_line.flag_values import read_changes, read_required
 from asc_tf.config import Config, Dataset, section_keys, suggest
 from asc_tf.core.errors import UsageError
 from asc_tf.core.packages import require_package

@@ -6,11 +6,11 @@ from asc_tf import config as configuration
 from asc_tf import datasets
 from asc_tf.command_line.arguments import define_config_file
 from asc_tf.command_line.command import Command
-from asc_tf.command_line.values import read_path
-from asc_tf.commands.configuration import resolve
+from asc_tf.command_line.flag_values import read_path
+from asc_tf.commands.flags_to_config import resolve
 from asc_tf.core.files import write_text
 from asc_tf.core.packages import require_package
-from asc_tf.explore.content import explore
+from asc_tf.explore.page_content import explore
 from asc_tf.pipeline.corpus_checks import check_missing_files
 from asc_tf.report.explore_page import check_output, format_bytes, render
 

@@ -6,8 +6,8 @@ from absl import flags
 
 from asc_tf.command_line.arguments import define_workdir
 from asc_tf.command_line.command import Command
-from asc_tf.command_line.values import read_changes, read_new_path, read_run
-from asc_tf.commands.configuration import make_places_absolute
+from asc_tf.command_line.flag_values import read_changes, read_new_path, read_run
+from asc_tf.commands.flags_to_config import make_places_absolute
 from asc_tf.config import section_keys
 from asc_tf.core.errors import UserError
 from asc_tf.exporting.export import choose_check_split, describe_rejections, export

@@ -8,8 +8,8 @@ from absl import flags
 from asc_tf import config as configuration
 from asc_tf.command_line.arguments import define_config_file
 from asc_tf.command_line.command import Command
-from asc_tf.command_line.values import read_changes, read_new_path
-from asc_tf.commands.configuration import parse_splits, resolve
+from asc_tf.command_line.flag_values import read_changes, read_new_path
+from asc_tf.commands.flags_to_config import parse_splits, resolve
 from asc_tf.config import Augment, Config
 from asc_tf.config.augment import WAVEFORM_SWITCHES as ON_WAVEFORMS
 from asc_tf.manifest import SPLITS

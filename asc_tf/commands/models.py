@@ -7,7 +7,7 @@ from absl import flags
 from asc_tf import config as configuration
 from asc_tf.command_line.arguments import define_config_file
 from asc_tf.command_line.command import Command
-from asc_tf.command_line.values import read_changes
+from asc_tf.command_line.flag_values import read_changes
 from asc_tf.config import FAMILIES, Config, section_keys, suggest
 from asc_tf.core.errors import UsageError
 from asc_tf.core.packages import require_package

@@ -9,13 +9,13 @@ from pathlib import Path
 from absl import flags
 
 from asc_tf.command_line.command import Command
+from asc_tf.command_line.flag_values import read_new_path
 from asc_tf.command_line.predictions import (
     Result,
     define_output,
     print_predictions,
     read_model_and_files,
 )
-from asc_tf.command_line.values import read_new_path
 from asc_tf.core.errors import UsageError
 from asc_tf.core.files import write_text
 

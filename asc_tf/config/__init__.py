@@ -18,9 +18,9 @@ from asc_tf.config.checks import check
 from asc_tf.config.dataset import Dataset
 from asc_tf.config.evaluate import Evaluate
 from asc_tf.config.export import Export
-from asc_tf.config.families import FAMILIES, Family
 from asc_tf.config.frontend import Frontend
 from asc_tf.config.model import Model
+from asc_tf.config.model_families import FAMILIES, Family
 from asc_tf.config.options import Section, Value, parse_text, section_name
 from asc_tf.config.train import Train
 from asc_tf.core.errors import UsageError

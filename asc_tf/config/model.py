@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from asc_tf.config.families import FAMILIES, Family
+from asc_tf.config.model_families import FAMILIES, Family
 from asc_tf.config.options import Section, option
 
 _imagenet_option = partial(option, only_with={"name": "imagenet"})

@@ -13,17 +13,17 @@ from asc_tf.config import Dataset
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets import (
     asc_mini,
+    corpus_hints,
     dcase,
     esc,
     folder,
     fsdkaggle,
-    remedies,
     table,
     urbansound8k,
 )
 from asc_tf.datasets.corpus import Corpus, ForeignFolderError, MissingTableError
 from asc_tf.datasets.locations import split_by_location, tabulate_splits
-from asc_tf.datasets.shared import describe_shared, drop_shared, find_shared
+from asc_tf.datasets.shared_recordings import describe_shared, drop_shared, find_shared
 from asc_tf.manifest import Clip, Manifest, check_names, split_off
 
 __all__ = ["Corpus", "load", "tabulate_splits", "usable_folds"]
@@ -119,18 +119,18 @@ def _read_corpus(dataset: Dataset, directory: Path) -> Corpus:
     try:
         corpus = ADAPTERS[dataset.name](dataset, directory)
     except ForeignFolderError as error:
-        if not (remedy := remedies.suggest_name(directory, ADAPTERS)):
+        if not (remedy := corpus_hints.suggest_name(directory, ADAPTERS)):
             raise UserError(str(error)) from error
         raise UsageError(f"{error}; {remedy}") from error
     except MissingTableError as error:
-        remedy = remedies.suggest_inner_folder(dataset, directory, ADAPTERS)
+        remedy = corpus_hints.suggest_inner_folder(dataset, directory, ADAPTERS)
         raise UsageError(f"{error}{'; ' * bool(remedy)}{remedy}") from error
     if len(corpus.labels) > 1:
         return corpus
-    remedy = remedies.suggest_inner_folder(dataset, directory, ADAPTERS)
+    remedy = corpus_hints.suggest_inner_folder(dataset, directory, ADAPTERS)
     if not corpus.clips:
         if dataset.name == "folder":
-            remedy = remedy or remedies.explain_flat_folder(directory)
+            remedy = remedy or corpus_hints.explain_flat_folder(directory)
         raise UsageError(
             f"{place}: no clips found; expected {corpus.layout}"
             f"{'; ' * bool(remedy)}{remedy}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from asc_tf import datasets
 from asc_tf.core.text_table import align_columns
 from asc_tf.datasets.catalog import CATALOG, Entry
-from asc_tf.datasets.shared import format_shared
+from asc_tf.datasets.shared_recordings import format_shared
 from asc_tf.manifest import SPLITS, Manifest
 
 

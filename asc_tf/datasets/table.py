@@ -12,7 +12,7 @@ from typing import Any
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.datasets import remedies
+from asc_tf.datasets import corpus_hints
 from asc_tf.datasets import synthetic as scenes
 from asc_tf.datasets.corpus import (
     HEADER_ONLY,
@@ -38,13 +38,13 @@ def read_csv(dataset: Dataset, directory: Path) -> Corpus:
     if not dataset.csv_file:
         raise UsageError(
             "dataset.csv_file is missing: the table of the csv corpus"
-            f"{remedies.list_tables(directory)}"
+            f"{corpus_hints.list_tables(directory)}"
         )
     path = directory / os.path.expanduser(dataset.csv_file)
     if not path.is_file():
         raise UsageError(
             f"dataset.csv_file = {dataset.csv_file}: no such file; "
-            f"{remedies.explain_missing_table(directory, dataset.csv_file)}"
+            f"{corpus_hints.explain_missing_table(directory, dataset.csv_file)}"
         )
     clips = _read_clips(dataset, path)
     if not clips:

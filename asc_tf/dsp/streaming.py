@@ -1,6 +1,6 @@
 """Clips as streams of blocks, which need not fit the memory as a whole.
 
-The file readers (`asc_tf.dsp.wav_file`, `asc_tf.audio.sndfile`) return an
+The file readers (`asc_tf.dsp.wav_reader`, `asc_tf.audio.sndfile`) return an
 `AudioStream`, which `asc_tf.dsp.preprocessing` cuts into segments.
 """
 

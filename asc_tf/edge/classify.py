@@ -9,7 +9,7 @@ from asc_tf.command_line.predictions import (
     read_model_and_files,
 )
 from asc_tf.core.errors import UsageError
-from asc_tf.core.quiet import suppress_notes
+from asc_tf.core.tensorflow_log import suppress_notes
 from asc_tf.edge.runtime import MAX_THREADS, EdgeModel
 
 USAGE = """

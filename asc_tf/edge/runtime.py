@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from asc_tf.core.errors import UserError, install_hint
-from asc_tf.core.opening import name_in_errors
-from asc_tf.dsp import wav_file
+from asc_tf.core.untrusted_files import name_in_errors
+from asc_tf.dsp import wav_reader
 from asc_tf.dsp.preprocessing import note_silence
-from asc_tf.edge import container
+from asc_tf.edge import tflite_metadata
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "waveform", "probabilities"
 
@@ -40,7 +40,7 @@ class EdgeModel:
         """
         if not 1 <= threads <= MAX_THREADS:
             raise UserError(f"threads={threads}: give 1 to {MAX_THREADS}")
-        self.metadata, flatbuffer = container.load(path)
+        self.metadata, flatbuffer = tflite_metadata.load(path)
         self.labels = self.metadata.labels
         self.sample_rate = self.metadata.sample_rate
         try:
@@ -100,7 +100,7 @@ class EdgeModel:
     def _predict_file(self, path: str | Path) -> dict[str, Any]:
         try:
             with name_in_errors(path):
-                stream = wav_file.open_stream(path)
+                stream = wav_reader.open_stream(path)
                 segments = self.metadata.preprocessing.cut_stream(stream)
                 probabilities, ms = self._predict_clip(segments)
                 note = note_silence(stream)
@@ -163,7 +163,7 @@ def _load_runner(flatbuffer: bytes, threads: int) -> Any:
         ) from error
 
 
-def _check_signature(runner: Any, metadata: container.Metadata) -> None:
+def _check_signature(runner: Any, metadata: tflite_metadata.Metadata) -> None:
     """Refuse a model whose tensors are not what its metadata promise."""
     inputs = {INPUT: (1, *metadata.preprocessing.segment_shape)}
     outputs = {OUTPUT: (1, len(metadata.labels))}

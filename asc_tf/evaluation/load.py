@@ -8,7 +8,7 @@ import numpy as np
 from asc_tf.config import Audio, Evaluate
 from asc_tf.config.run_search import find_run, suggest_run
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.quiet import quiet_tensorflow, suppress_notes
+from asc_tf.core.tensorflow_log import quiet_tensorflow, suppress_notes
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.evaluation.predictor import Predictor
 
@@ -81,7 +81,7 @@ def load_workdir(path: str | Path) -> Predictor:
 def _load_saved_model(path: Path) -> Predictor:
     import tensorflow as tf
 
-    from asc_tf.edge.container import check_labels, read_config_section
+    from asc_tf.edge.tflite_metadata import check_labels, read_config_section
     from asc_tf.models.precision import allow_tensor_float_32
 
     allow_tensor_float_32(False)

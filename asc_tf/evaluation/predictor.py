@@ -15,7 +15,7 @@ import numpy as np
 from asc_tf.audio.stream import open_stream
 from asc_tf.config import Evaluate
 from asc_tf.core.errors import UserError
-from asc_tf.core.opening import name_in_errors
+from asc_tf.core.untrusted_files import name_in_errors
 from asc_tf.dsp import segments
 from asc_tf.dsp.preprocessing import Preprocessing, note_silence
 from asc_tf.pipeline.feature_store import StoredFeatures

@@ -12,10 +12,10 @@ from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import write_atomically, write_text
 from asc_tf.dsp.preprocessing import Preprocessing
-from asc_tf.edge.container import FORMAT_VERSION
+from asc_tf.edge.tflite_metadata import FORMAT_VERSION
 from asc_tf.evaluation.scoring import describe_left_out
-from asc_tf.exporting.acceptance import FILES, compare_with_keras
 from asc_tf.exporting.calibration import draw_calibration_segments
+from asc_tf.exporting.comparison import FILES, compare_with_keras
 from asc_tf.pipeline.evaluation_data import scan_splits
 from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir, remove_paths
@@ -127,7 +127,7 @@ def _write_formats(model: Any, run: Run, metadata: dict[str, Any], folder: Path)
     Returns:
         Reason to report for formats without a file.
     """
-    from asc_tf.edge.container import write_metadata
+    from asc_tf.edge.tflite_metadata import write_metadata
     from asc_tf.exporting import saved_model, tflite
 
     config, reason = run.config, ""

@@ -9,9 +9,9 @@ from pathlib import Path
 from asc_tf import datasets
 from asc_tf.config import Audio, Config
 from asc_tf.core.errors import UserError
-from asc_tf.datasets import remedies
+from asc_tf.datasets import corpus_hints
 from asc_tf.datasets.duplicates import describe_duplicates, find_duplicates
-from asc_tf.datasets.shared import format_shared
+from asc_tf.datasets.shared_recordings import format_shared
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.workdir import Workdir
 
@@ -69,7 +69,7 @@ def _suggest_remedy(
     """
     root, dataset = Path(config.dataset.dir), config.dataset
     own_table = dataset.csv_file if dataset.name == "csv" else ""
-    where = remedies.explain_missing_file(root, absent[0].path, own_table)
+    where = corpus_hints.explain_missing_file(root, absent[0].path, own_table)
     if len(absent) == len(manifest.clips):
         return f"No file of the corpus is where it should be: {where}"
     advice = []

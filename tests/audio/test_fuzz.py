@@ -71,7 +71,7 @@ def test_random_bytes_are_refused_whatever_they_begin_with(tmp_path, count):
 
 MEASURE = """
 import ctypes, functools, json, sys
-from asc_tf.core.quiet import quiet_tensorflow
+from asc_tf.core.tensorflow_log import quiet_tensorflow
 quiet_tensorflow()
 import tensorflow as tf
 from asc_tf.audio.decode import Variants, decode_clip

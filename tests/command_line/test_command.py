@@ -8,7 +8,7 @@ from absl import flags
 
 from asc_tf.command_line import arguments, dispatch
 from asc_tf.command_line.command import Command
-from asc_tf.command_line.values import read_changes
+from asc_tf.command_line.flag_values import read_changes
 from asc_tf.config import FIELDS, section_keys
 from asc_tf.core.errors import UsageError, UserError
 

@@ -8,7 +8,7 @@ from asc_tf import datasets
 from asc_tf.config import FIELDS, Dataset
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets.esc import ESC10_TARGETS
-from asc_tf.datasets.shared import format_shared
+from asc_tf.datasets.shared_recordings import format_shared
 from asc_tf.manifest import check_leaks
 
 CLASS_FOLDERS = {

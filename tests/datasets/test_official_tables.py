@@ -17,7 +17,7 @@ from asc_tf.config import Config, Dataset
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets.dcase import SCENES
 from asc_tf.datasets.esc import ESC10_TARGETS
-from asc_tf.datasets.shared import format_shared
+from asc_tf.datasets.shared_recordings import format_shared
 from asc_tf.datasets.urbansound8k import CLASSES
 from asc_tf.manifest import SPLITS, pick_evenly
 from asc_tf.pipeline import corpus_checks

@@ -16,7 +16,7 @@ from asc_tf import cli
 from asc_tf.audio.stream import open_stream
 from asc_tf.config import Audio, Evaluate
 from asc_tf.core.errors import UserError
-from asc_tf.dsp import segments, streaming, wav_file
+from asc_tf.dsp import segments, streaming, wav_reader
 from asc_tf.dsp.preprocessing import Preprocessing, downmix_and_resample
 from asc_tf.dsp.resampling import resample
 from asc_tf.dsp.streaming import AudioStream, downmix_and_resample_blocks
@@ -240,7 +240,7 @@ def test_a_header_that_claims_too_much_gives_what_is_there(tmp_path):
 def test_a_file_that_becomes_shorter_while_it_is_read_is_refused(tmp_path):
     raw = np.zeros(400_000, "<i2").tobytes()
     path = save(tmp_path / "clip.wav", riff(fmt(), part(b"data", raw)))
-    blocks = wav_file.open_stream(path).blocks()
+    blocks = wav_reader.open_stream(path).blocks()
     next(blocks)
     path.write_bytes(path.read_bytes()[:600_000])
     with pytest.raises(UserError, match="became shorter while it was read"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import statistics_model
 
-from asc_tf.edge import container
+from asc_tf.edge import tflite_metadata
 from asc_tf.edge.runtime import EdgeModel
 
 
@@ -15,7 +15,7 @@ def flatbuffer():
 def model_file(flatbuffer, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.tflite"
     path.write_bytes(flatbuffer)
-    container.write_metadata(path, statistics_model.METADATA)
+    tflite_metadata.write_metadata(path, statistics_model.METADATA)
     return path
 
 

@@ -20,7 +20,7 @@ from statistics_model import (
 import asc_tf
 from asc_tf.core.errors import UserError
 from asc_tf.dsp import resampling, segments
-from asc_tf.edge import container
+from asc_tf.edge import tflite_metadata
 from asc_tf.edge.runtime import EdgeModel
 
 
@@ -57,7 +57,7 @@ def test_a_rest_is_dropped_where_the_metadata_say_so_and_aligned_where_they_do_n
         path.write_bytes(flatbuffer)
         is_drop = last_segment == "drop"
         changes = {"last_segment": last_segment} if is_drop else {}
-        container.write_metadata(path, METADATA | changes)
+        tflite_metadata.write_metadata(path, METADATA | changes)
         expected = np.mean(
             [probabilities_of(noise[s : s + LENGTH]) for s in places], axis=0
         )
@@ -145,7 +145,7 @@ def test_a_model_that_does_not_fit_its_metadata_is_refused(
 def test_a_flatbuffer_that_litert_refuses_is_a_user_error(tmp_path):
     path = tmp_path / "m.tflite"
     path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
-    container.write_metadata(path, METADATA)
+    tflite_metadata.write_metadata(path, METADATA)
     with pytest.raises(UserError, match="LiteRT refuses the model"):
         EdgeModel(path)
 

@@ -19,9 +19,14 @@ from pages import Page
 from asc_tf import cli, datasets
 from asc_tf.config import Audio, Augment
 from asc_tf.explore import figures, renderer
-from asc_tf.explore.content import MAX_SHOWN, MIN_SHOWN, count_labels, seconds_shown
 from asc_tf.explore.corpus import Corpus, put_recordings_first
 from asc_tf.explore.figures import Picture
+from asc_tf.explore.page_content import (
+    MAX_SHOWN,
+    MIN_SHOWN,
+    count_labels,
+    seconds_shown,
+)
 from asc_tf.explore.renderer import encode_wav
 from asc_tf.explore.settings import (
     choose_mixup_settings,

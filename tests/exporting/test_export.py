@@ -19,7 +19,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 import asc_tf
 from asc_tf import cli
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.edge.container import read_metadata
+from asc_tf.edge.tflite_metadata import read_metadata
 from asc_tf.exporting.calibration import draw_calibration_segments
 from asc_tf.exporting.export import export
 from asc_tf.pipeline.run import Run

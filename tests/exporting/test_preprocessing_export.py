@@ -13,7 +13,7 @@ import tiny
 import asc_tf
 from asc_tf import report
 from asc_tf.dsp.preprocessing import Preprocessing
-from asc_tf.edge.container import read_metadata
+from asc_tf.edge.tflite_metadata import read_metadata
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.exporting import export as export_module
 from asc_tf.exporting import tflite

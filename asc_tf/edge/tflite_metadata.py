@@ -17,7 +17,7 @@ from typing import Any
 from asc_tf.config import FIELDS
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import hash_bytes, write_atomically
-from asc_tf.core.opening import open_file
+from asc_tf.core.untrusted_files import open_file
 from asc_tf.core.version import __version__
 from asc_tf.dsp.preprocessing import Preprocessing
 

@@ -8,7 +8,7 @@ from absl import flags
 
 from asc_tf import config as configuration
 from asc_tf.command_line.arguments import make_absolute
-from asc_tf.command_line.values import read_changes
+from asc_tf.command_line.flag_values import read_changes
 from asc_tf.config import Config
 from asc_tf.config.run_search import suggest_run
 from asc_tf.core.errors import UsageError

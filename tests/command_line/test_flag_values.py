@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from asc_tf.command_line import arguments, values
+from asc_tf.command_line import arguments, flag_values
 from asc_tf.core.errors import UsageError
 
 
@@ -17,9 +17,9 @@ def parsed(name, help_text, *words):
 @pytest.mark.parametrize("words", [[], ["--out="]])
 def test_a_flag_that_must_be_given_is_named(words):
     with pytest.raises(UsageError, match=r"--out is missing \(the folder\)"):
-        values.read_required(parsed("out", "the folder", *words), "out")
+        flag_values.read_required(parsed("out", "the folder", *words), "out")
     given = parsed("out", "the folder", "--out=x")
-    assert values.read_required(given, "out") == "x"
+    assert flag_values.read_required(given, "out") == "x"
 
 
 def test_an_output_where_nothing_may_be_written_is_refused_at_once(
@@ -27,10 +27,10 @@ def test_an_output_where_nothing_may_be_written_is_refused_at_once(
 ):
     target = tmp_path / "a" / "b"
     given = parsed("output", "a folder", f"--output={target}")
-    assert values.read_new_path(given, "output") == target
-    monkeypatch.setattr(values.os, "access", lambda path, mode: path != tmp_path)
+    assert flag_values.read_new_path(given, "output") == target
+    monkeypatch.setattr(flag_values.os, "access", lambda path, mode: path != tmp_path)
     with pytest.raises(UsageError) as caught:
-        values.read_new_path(given, "output")
+        flag_values.read_new_path(given, "output")
     assert str(caught.value) == f"--output={target}: {tmp_path} may not be written to"
     assert not target.parent.exists()
 
@@ -46,7 +46,7 @@ def runs(tmp_path, monkeypatch):
 
 
 def read_run(*words):
-    return values.read_run(parsed("workdir", "the run folder", *words))
+    return flag_values.read_run(parsed("workdir", "the run folder", *words))
 
 
 def test_a_run_that_must_exist_is_taken_by_its_folder_or_model(runs):

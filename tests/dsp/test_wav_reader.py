@@ -9,7 +9,7 @@ import soundfile
 from wavs import read_on_edge
 
 from asc_tf.core.errors import UserError
-from asc_tf.dsp import wav_file
+from asc_tf.dsp import wav_reader
 
 SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
 
@@ -189,7 +189,7 @@ def test_what_is_not_read_is_named_with_what_to_do(tmp_path, content, message):
         read_bytes(tmp_path, content)
     assert str(raised.value).startswith(f"{tmp_path / 'a.wav'}: ")
     assert str(raised.value).endswith(
-        (wav_file.CONVERT, "the file again", "copy it again")
+        (wav_reader.CONVERT, "the file again", "copy it again")
     )
 
 
@@ -208,7 +208,7 @@ def test_mutated_files_are_read_or_refused_and_never_a_traceback(tmp_path):
     originals = [
         riff(fmt(), part(b"LIST", b"abc"), DATA),
         riff(fmt(3, 2, bits=32), part(b"data", bytes(64))),
-        riff(extensible(b"\1\0" + wav_file.wav_format.GUID_TAILS[0]), DATA),
+        riff(extensible(b"\1\0" + wav_reader.wav_format.GUID_TAILS[0]), DATA),
     ]
     outcomes = set()
     for _ in range(1500):

@@ -14,12 +14,12 @@ from wavs import read_on_edge
 import asc_tf
 from asc_tf import cli as asc_tf_cli
 from asc_tf.core.errors import UserError
-from asc_tf.edge import container
+from asc_tf.edge import tflite_metadata
 from asc_tf.edge.runtime import EdgeModel
 
 
 def test_metadata_come_back_as_they_were_written(model_file, flatbuffer):
-    metadata = container.read_metadata(model_file)
+    metadata = tflite_metadata.read_metadata(model_file)
     assert metadata.labels == LABELS
     assert metadata.sample_rate == RATE
     assert (metadata.segment_samples, metadata.hop_samples) == (LENGTH, HOP)
@@ -46,10 +46,10 @@ def test_the_same_metadata_give_the_same_bytes_and_are_replaced_not_stacked(
 ):
     again = tmp_path / "again.tflite"
     again.write_bytes(model_file.read_bytes())
-    container.write_metadata(again, METADATA)
+    tflite_metadata.write_metadata(again, METADATA)
     assert again.read_bytes() == model_file.read_bytes()
-    container.write_metadata(again, {**METADATA, "precision": "int8"})
-    assert container.read_metadata(again).precision == "int8"
+    tflite_metadata.write_metadata(again, {**METADATA, "precision": "int8"})
+    assert tflite_metadata.read_metadata(again).precision == "int8"
     assert list(tmp_path.iterdir()) == [again]
 
 
@@ -57,7 +57,7 @@ def test_metadata_that_could_not_be_read_again_are_not_written(flatbuffer, tmp_p
     path = tmp_path / "model.tflite"
     path.write_bytes(flatbuffer)
     with pytest.raises(UserError, match="hop_samples is 0"):
-        container.write_metadata(path, {**METADATA, "hop_samples": 0})
+        tflite_metadata.write_metadata(path, {**METADATA, "hop_samples": 0})
     assert path.read_bytes() == flatbuffer
 
 
@@ -65,7 +65,7 @@ def test_only_a_tflite_takes_metadata(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("not a model at all")
     with pytest.raises(UserError, match=r"notes\.txt: is not a TensorFlow Lite model"):
-        container.write_metadata(path, METADATA)
+        tflite_metadata.write_metadata(path, METADATA)
 
 
 def test_every_truncation_of_a_model_is_a_user_error(model_file, tmp_path):
@@ -73,14 +73,14 @@ def test_every_truncation_of_a_model_is_a_user_error(model_file, tmp_path):
     for size in [*range(0, len(content), 13), len(content) - 1]:
         path.write_bytes(content[:size])
         with pytest.raises(UserError, match=r"cut\.tflite"):
-            container.read_metadata(path)
+            tflite_metadata.read_metadata(path)
 
 
 def test_a_flipped_byte_is_a_user_error_or_changes_nothing_that_counts(
     model_file, flatbuffer, tmp_path
 ):
     content, path = model_file.read_bytes(), tmp_path / "flipped.tflite"
-    expected = container.read_metadata(model_file)
+    expected = tflite_metadata.read_metadata(model_file)
     for position in [
         *range(0, len(flatbuffer), 7),
         *range(len(flatbuffer), len(content)),
@@ -90,7 +90,7 @@ def test_a_flipped_byte_is_a_user_error_or_changes_nothing_that_counts(
             flipped[position] ^= mask
             path.write_bytes(flipped)
             try:
-                assert container.read_metadata(path) == expected
+                assert tflite_metadata.read_metadata(path) == expected
             except UserError as error:
                 assert "flipped.tflite" in str(error)
             else:
@@ -134,7 +134,7 @@ def test_a_changed_flatbuffer_is_told_by_its_checksum(model_file, tmp_path):
 def test_a_field_that_is_not_sane_is_named(flatbuffer, tmp_path, changes, message):
     path = seal(tmp_path / "m.tflite", flatbuffer, fields(flatbuffer, **changes))
     with pytest.raises(UserError, match=message) as raised:
-        container.read_metadata(path)
+        tflite_metadata.read_metadata(path)
     assert "m.tflite: " in str(raised.value)
 
 
@@ -172,7 +172,7 @@ def test_metadata_without_a_configuration_have_its_defaults(
 def test_metadata_that_are_no_json_object_are_a_user_error(flatbuffer, tmp_path, text):
     path = seal(tmp_path / "m.tflite", flatbuffer, text.encode("latin-1"))
     with pytest.raises(UserError, match=r"m\.tflite: damaged: its metadata are not"):
-        container.read_metadata(path)
+        tflite_metadata.read_metadata(path)
 
 
 def test_metadata_that_would_inflate_are_refused_before_they_do(flatbuffer, tmp_path):
@@ -180,7 +180,7 @@ def test_metadata_that_would_inflate_are_refused_before_they_do(flatbuffer, tmp_
     seal(path, flatbuffer, b" " * 10**8, zipfile.ZIP_DEFLATED)
     tracemalloc.start()
     with pytest.raises(UserError, match="its metadata exceed 1 MB"):
-        container.read_metadata(path)
+        tflite_metadata.read_metadata(path)
     assert tracemalloc.get_traced_memory()[1] < 10**7
     tracemalloc.stop()
 
@@ -189,12 +189,12 @@ def test_a_model_of_other_origin_has_no_metadata(flatbuffer, tmp_path):
     path = tmp_path / "plain.tflite"
     path.write_bytes(flatbuffer)
     with pytest.raises(UserError, match="not exported by asc-tf export"):
-        container.read_metadata(path)
+        tflite_metadata.read_metadata(path)
 
 
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for reader in (container.read_metadata, read_on_edge):
+    for reader in (tflite_metadata.read_metadata, read_on_edge):
         with pytest.raises(UserError, match="pipe: is a pipe or device"):
             reader(tmp_path / "pipe")
         with pytest.raises(UserError, match="is a folder"):

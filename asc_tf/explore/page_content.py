@@ -6,7 +6,7 @@ import numpy as np
 
 from asc_tf.config import Audio, Config
 from asc_tf.core.errors import UserError
-from asc_tf.datasets.shared import format_shared
+from asc_tf.datasets.shared_recordings import format_shared
 from asc_tf.dsp import channels
 from asc_tf.explore.corpus import SEARCHED, Corpus
 from asc_tf.explore.counts import (

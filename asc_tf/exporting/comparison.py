@@ -11,7 +11,7 @@ import numpy as np
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError, count_bytes, hash_path
-from asc_tf.edge.container import FORMAT_VERSION
+from asc_tf.edge.tflite_metadata import FORMAT_VERSION
 from asc_tf.evaluation.load import load
 from asc_tf.evaluation.predictor import Predictor
 from asc_tf.evaluation.scoring import score

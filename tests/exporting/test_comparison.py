@@ -23,7 +23,7 @@ from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.evaluation.predictor import ClipPredictions, Predictor
-from asc_tf.exporting import acceptance, saved_model, tflite
+from asc_tf.exporting import comparison, saved_model, tflite
 from asc_tf.exporting import export as export_module
 from asc_tf.exporting.export import export
 from asc_tf.training import fit
@@ -83,7 +83,7 @@ def wrong_int8(monkeypatch):
         right = predictor.predict_batch
         return replace(predictor, predict_batch=lambda x: np.roll(right(x), 1, axis=1))
 
-    monkeypatch.setattr(acceptance, "load", load)
+    monkeypatch.setattr(comparison, "load", load)
 
 
 def names(folder):
@@ -134,15 +134,15 @@ def test_the_terminal_says_how_far_probabilities_differ(tiny_export):
 def test_a_file_has_to_agree_as_often_as_configured(smallest, is_rejected):
     row = {"agreement": 0.9, "max_difference": 0.5, "n_clips": 10}
     config = Config().replace({"export.min_agreement": smallest})
-    reason = acceptance._reason_to_reject("int8", row, "validation", config)
+    reason = comparison._reason_to_reject("int8", row, "validation", config)
     assert ("90.0% of 10 validation clips" in reason) == is_rejected
 
 
 def test_a_float_file_has_to_give_the_probabilities_of_keras():
     row = {"agreement": 1.0, "max_difference": 2e-3, "n_clips": 10}
-    reason = acceptance._reason_to_reject("float32", row, "validation", Config())
+    reason = comparison._reason_to_reject("float32", row, "validation", Config())
     assert "differ from Keras by 2.0e-03" in reason
-    assert not acceptance._reason_to_reject("int8", row, "validation", Config())
+    assert not comparison._reason_to_reject("int8", row, "validation", Config())
 
 
 @pytest.mark.usefixtures("quick_predictions")

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.opening import open_regular_file
+from asc_tf.core.untrusted_files import open_regular_file
 from asc_tf.dsp import wav_format
 from asc_tf.dsp.resampling import RATES
 from asc_tf.dsp.streaming import NO_SAMPLES, AudioStream, choose_block_size

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from asc_tf.core import quiet
+from asc_tf.core import tensorflow_log
 
 NOTES = (
     "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
@@ -31,14 +31,14 @@ def python(code, **changes):
 
 
 def test_notes_are_left_out_and_problems_are_passed_on(capfd):
-    with quiet.suppress_notes():
+    with tensorflow_log.suppress_notes():
         os.write(2, (NOTES + PROBLEMS).encode())
     os.write(2, b"after\n")
     assert capfd.readouterr().err == PROBLEMS + "after\n"
 
 
 def test_what_was_said_before_an_exception_is_passed_on(capfd):
-    with pytest.raises(KeyError), quiet.suppress_notes():
+    with pytest.raises(KeyError), tensorflow_log.suppress_notes():
         os.write(2, (NOTES + PROBLEMS).encode())
         raise KeyError
     assert capfd.readouterr().err == PROBLEMS
@@ -66,7 +66,7 @@ def test_notes_of_the_import_are_shown_only_to_who_asks_for_them(
     (tmp_path / "another.py").write_text("from tensorflow import os")
     code = (
         f"import sys; sys.path.insert(0, {path!r})\n"
-        "from asc_tf.core.quiet import quiet_tensorflow\n"
+        "from asc_tf.core.tensorflow_log import quiet_tensorflow\n"
         "quiet_tensorflow(); quiet_tensorflow()\n"
         f"import {first}, tensorflow; print(tensorflow.__file__)"
     )
@@ -80,7 +80,7 @@ def test_a_tensorflow_that_does_not_load_says_why(tmp_path):
     path.write_text("raise ImportError('no such symbol')")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from asc_tf.core.quiet import quiet_tensorflow\n"
+        "from asc_tf.core.tensorflow_log import quiet_tensorflow\n"
         "quiet_tensorflow()\n"
         "import tensorflow"
     )

@@ -9,7 +9,7 @@ import tiny
 from asc_tf.audio.scan import scan
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UserError
-from asc_tf.datasets.shared import drop_shared, find_shared, format_shared
+from asc_tf.datasets.shared_recordings import drop_shared, find_shared, format_shared
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline import prepare
 from asc_tf.pipeline.feature_store import StoredFeatures

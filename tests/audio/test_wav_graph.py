@@ -18,7 +18,7 @@ from wavs import (
     riff,
 )
 
-from asc_tf.audio import wav
+from asc_tf.audio import wav_graph
 from asc_tf.audio.decode import decode_wav
 from asc_tf.config import Audio
 from asc_tf.core.errors import UserError
@@ -34,8 +34,8 @@ DATA = part(b"data", RAMP.tobytes())
 def parser(max_seconds: float):
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def parse(contents):
-        header = wav.parse_header(contents, max_seconds)
-        return header, wav.decode(contents, header)
+        header = wav_graph.parse_header(contents, max_seconds)
+        return header, wav_graph.decode(contents, header)
 
     return parse
 
@@ -81,11 +81,11 @@ def test_every_sample_format_reads_as_libsndfile_reads_it(subtype, container):
 
 
 def test_blocks_of_a_long_file_make_the_whole(monkeypatch):
-    monkeypatch.setattr(wav, "BLOCK", 300)
+    monkeypatch.setattr(wav_graph, "BLOCK", 300)
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decode(contents):
-        return wav.decode(contents, wav.parse_header(contents, 600.0))
+        return wav_graph.decode(contents, wav_graph.parse_header(contents, 600.0))
 
     for subtype in SUBTYPES:
         for samples in (99, 100, 101, 300, 301):
@@ -274,7 +274,7 @@ def test_a_file_of_very_many_parts_is_answered_quickly():
     text = problem(contents)
     assert time.perf_counter() - began < 2
     assert text == "over 1000 parts before its samples: the file is damaged"
-    few = riff(*[empty] * (wav.MAX_PARTS - 2), fmt(), DATA)
+    few = riff(*[empty] * (wav_graph.MAX_PARTS - 2), fmt(), DATA)
     np.testing.assert_array_equal(decoded(few), AS_FLOAT)
 
 
@@ -289,7 +289,7 @@ def test_it_works_eagerly_and_inside_a_map():
     ]
 
     def mono(contents):
-        samples = wav.decode(contents, wav.parse_header(contents, 600.0))
+        samples = wav_graph.decode(contents, wav_graph.parse_header(contents, 600.0))
         return tf.reduce_mean(samples, axis=1)
 
     expected = [by_libsndfile(contents)[0].mean(axis=1) for contents in files]
