@@ -1,4 +1,4 @@
-"""Batch normalization by the fused kernel of TensorFlow."""
+"""Batch normalization that is trained by the fused kernel of TensorFlow."""
 
 from typing import Any
 
@@ -11,21 +11,21 @@ LEAST_EPSILON = 1.001e-5
 
 @keras.saving.register_keras_serializable(package="asc_tf")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch norm of Keras, computed in one kernel instead of a dozen of operations.
+    """Batch norm of Keras; a training step takes one kernel, not a dozen operations.
 
     It has the weights, the configuration and the class name of the layer of Keras, so
     that either reads the weights of the other. Values differ in the last bits.
 
-    Keras computes where the kernel does not fit: in frozen layers, whose gradient it
-    does not give in a repeatable way on GPUs, on several devices, with a mask, and on
-    inputs that are not `[batch, frames, bands, channels]`.
+    Keras computes where the kernel does not fit: on several devices, with a mask, and
+    on inputs that are not `[batch, frames, bands, channels]`; and wherever the moving
+    statistics are used, so that validation has the values of the exported model.
     """
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> keras.layers.BatchNormalization:
         """Make the layer of Keras, so that loaded and copied models need no other.
 
-        The fused kernel is for training; exports keep their simple operations.
+        The fused kernel is for training alone.
         """
         return keras.layers.BatchNormalization.from_config(config)
 
@@ -33,28 +33,26 @@ class BatchNormalization(keras.layers.BatchNormalization):
         self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None
     ) -> tf.Tensor:
         """Normalize a batch, by its own statistics in training."""
-        if not self._is_fusable(inputs, mask):
+        if not training or not self._is_fusable(inputs, mask):
             return super().call(inputs, training=training, mask=mask)
         channels = [inputs.shape[-1]]
         scale = tf.ones(channels) if self.gamma is None else self.gamma
         offset = tf.zeros(channels) if self.beta is None else self.beta
-        moving = (self.moving_mean, self.moving_variance)
-        outputs, *statistics = tf.compat.v1.nn.fused_batch_norm(
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
             tf.convert_to_tensor(scale),
             tf.convert_to_tensor(offset),
-            *(() if training else map(tf.convert_to_tensor, moving)),
             epsilon=self.epsilon,
-            is_training=bool(training),
         )
-        if training:
-            mean, variance = statistics
-            count = tf.cast(tf.size(inputs) / channels[0], tf.float32)
-            # The kernel gives the unbiased variance, and Keras keeps the biased one.
-            variance *= (count - 1) / count
-            for average, value in zip(moving, (mean, variance), strict=True):
-                kept = tf.convert_to_tensor(average) * self.momentum
-                average.assign(kept + value * (1 - self.momentum))
+        count = tf.cast(tf.size(inputs) / channels[0], tf.float32)
+        # The kernel gives the unbiased variance, and Keras keeps the biased one.
+        variance *= (count - 1) / count
+        for average, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            kept = tf.convert_to_tensor(average) * self.momentum
+            average.assign(kept + value * (1 - self.momentum))
         return outputs
 
     def _is_fusable(self, inputs: tf.Tensor, mask: Any) -> bool:

@@ -54,7 +54,7 @@ def test_it_computes_what_keras_computes(settings, training):
         np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
     for statistic, expected in zip(found[2], wanted[2], strict=True):
         np.testing.assert_allclose(statistic, expected, rtol=1e-6)
-    assert is_fused(ours, IMAGES, training)
+    assert is_fused(ours, IMAGES, training) == training
 
 
 def test_moving_statistics_of_a_single_value_are_those_of_keras():
