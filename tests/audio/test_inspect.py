@@ -288,11 +288,11 @@ def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_not(tmp_path, 
 def test_a_file_that_tensorflow_cannot_hold_is_left_to_libsndfile(tmp_path):
     path = save(tmp_path / "huge.wav", encoded("WAV", "PCM_16", 10))
     os.truncate(path, 2**31)
-    began = time.perf_counter()
+    began = time.process_time()
     assert error_of(path, decoder="graph") == "2 GB or more; cut it into parts"
     found = inspect(path)
     assert (found.error, found.samples, found.decoder) == ("", 10, "libsndfile")
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

@@ -270,9 +270,9 @@ def test_a_file_of_very_many_parts_is_answered_quickly():
     empty = part(b"junk", b"")
     contents = riff(*[empty] * 500_000, fmt(), DATA)
     problem(riff(DATA))
-    began = time.perf_counter()
+    began = time.process_time()
     text = problem(contents)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     assert text == "over 1000 parts before its samples: the file is damaged"
     few = riff(*[empty] * (wav_graph.MAX_PARTS - 2), fmt(), DATA)
     np.testing.assert_array_equal(decoded(few), AS_FLOAT)
