@@ -6,6 +6,7 @@ from asc_tf.config.audio import Audio
 from asc_tf.config.augment import WAVEFORM_SWITCHES, Augment
 from asc_tf.config.frontend import Frontend
 from asc_tf.config.model import Model
+from asc_tf.config.train import Train
 from asc_tf.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def check_training(config: "Config") -> None:
     Raises:
         UsageError: Naming the fields, their values and what to do.
     """
+    _check_compilation(config.train, config.frontend)
     dataset, train = config.dataset, config.train
     if dataset.validation != "none":
         return
@@ -58,6 +60,20 @@ def check_training(config: "Config") -> None:
             "dataset.validation = none leaves no validation split; leave one of them "
             "out"
         )
+
+
+def _check_compilation(train: Train, frontend: Frontend) -> None:
+    """Refuse to compile a step that must be deterministic or computes features."""
+    obstacles = {
+        "train.deterministic=false": train.deterministic,
+        "frontend.placement=dataset": frontend.placement == "model",
+    }
+    for remedy, is_obstacle in obstacles.items():
+        if train.jit_compile and is_obstacle:
+            raise UsageError(
+                f"train.jit_compile = true: XLA compiles only with --{remedy}; give "
+                "that too, or --train.jit_compile=false"
+            )
 
 
 def find_unused_settings(config: "Config") -> list[str]:

@@ -119,6 +119,17 @@ class Train(Section):
         "capability 7 and up, else float32",
         choices=("float32", "mixed_float16", "mixed_bfloat16", "auto"),
     )
+    deterministic: bool = option(
+        True,
+        "repeatable operations: one seed gives the same weights each time on a "
+        "machine, and a resumed run the weights of one that never stopped; false: "
+        "faster on GPUs, where weights then differ a little from run to run",
+    )
+    jit_compile: bool = option(
+        False,
+        "compile the training step by XLA: faster on some GPUs, far slower on CPUs; "
+        "needs train.deterministic = false and frontend.placement = dataset",
+    )
     strategy: str = option(
         "auto",
         "mirrored: all GPUs share each batch; auto: so where there are several and "

@@ -117,6 +117,7 @@ def build_training(
     # Built at once, so that its variables can be restored.
     optimizer.build(trainer.trainable_variables)
     trainer.compile(optimizer, loss=optimization.make_loss(train), metrics=["accuracy"])
+    trainer.is_jit_compiled = train.jit_compile
     if replicas == 1:
         trainer.build_metrics()
     state = checkpoint.RunState(

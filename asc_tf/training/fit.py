@@ -48,7 +48,8 @@ def fit(run: Run, interactive: bool) -> Path:
     config = run.config
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
     keras.utils.set_random_seed(config.train.seed + 1)
-    tf.config.experimental.enable_op_determinism()
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
     allow_tensor_float_32(config.frontend.placement != "model")
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     source = make_examples(run, frontend)

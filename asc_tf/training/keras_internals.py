@@ -28,6 +28,8 @@ class FetchingModel(keras.Model):
 
     Attributes:
         wait: Time that the model has waited for batches.
+        is_jit_compiled: Whether XLA compiles the training step. Keras would refuse
+            because of the front-end layer, which the step need not contain.
         first_batch: First batch trained on since the attribute was set to None; on
             several devices the share of the first one.
     """
@@ -35,6 +37,7 @@ class FetchingModel(keras.Model):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.wait = InputWait()
+        self.is_jit_compiled = False
         self.first_batch: tuple | None = None
         self._has_metrics = False
 
@@ -78,7 +81,11 @@ class FetchingModel(keras.Model):
                 # The batch size stays open, because the last batch may be smaller.
                 signature = [iterator.element_spec]
                 whole = on_devices if is_shared else self.train_step
-                step = tf.function(whole, input_signature=signature)
+                step = tf.function(
+                    whole,
+                    input_signature=signature,
+                    jit_compile=self.is_jit_compiled or None,
+                )
             with self.wait.measure():
                 # A distributed iterator prefetches itself.
                 batch = next(iterator) if is_shared else prefetcher.next(iterator)

@@ -141,6 +141,8 @@ EVERY_FIELD_CHANGED = {
     "train.clip_norm": 1.0,
     "train.ema": 0.99,
     "train.precision": "mixed_bfloat16",
+    "train.deterministic": False,
+    "train.jit_compile": True,
     "train.strategy": "one_device",
     "train.patience": 9,
     "train.energy": True,
