@@ -45,8 +45,11 @@ def test_what_was_said_before_an_exception_is_passed_on(capfd):
 
 
 def test_tensorflow_says_nothing():
-    code = "from asc_tf.core import quiet; quiet.quiet_tensorflow(); import "
-    done = python(f"{code}keras, tensorflow as tf; tf.zeros([2]) + 1")
+    code = (
+        "from asc_tf.core.tensorflow_log import quiet_tensorflow; quiet_tensorflow()\n"
+        "import keras, tensorflow as tf; tf.zeros([2]) + 1"
+    )
+    done = python(code)
     assert (done.returncode, done.stderr) == (0, "")
 
 
