@@ -133,7 +133,7 @@ def _repeat(contents: bytearray, generator: np.random.Generator) -> None:
 
 
 def _mix(contents: bytearray, generator: np.random.Generator) -> None:
-    """Replace the rest of the file by that of another one."""
+    """Replace the end of the file by the end of another one."""
     other = _one_of(originals(_one_of(list(KINDS), generator)), generator)
     at = generator.integers(len(contents))
     contents[at:] = other[min(at, generator.integers(len(other))) :]

@@ -1,14 +1,14 @@
-"""Decoding speed in clips per second, from files to mono waveforms, beside peers.
+"""Decoding speed of this package and its peers in clips per second, files to mono.
 
     python benchmarks/decode.py [--clips=48] [--seconds=10] [--rounds=5]
 
-Clips of 48 kHz stereo are written, then each way of decoding takes all of them, one
-after the other in several rounds, so that other work of the machine affects all alike;
-the best round counts. Nothing is resampled: resampling has a benchmark of its own.
-Every way may use all processors: tf.data in parallel calls, the others in threads.
+Clips of 48 kHz stereo are written. In each round every decoder decodes all of them, one
+decoder after the other, so that other work of the machine affects all equally; the best
+round counts. Nothing is resampled: resample.py measures that. Every decoder may use all
+processors: tf.data in parallel calls, the others in threads.
 
-"First" decodes files, which the operating system has in memory. "Again" is a later
-epoch: a pipeline with a cache reads it, and all others do the same work once more.
+"First" decodes files that the operating system has in memory. "Again" is a later epoch:
+a pipeline with a cache reads the cache, and all others decode the files again.
 """
 
 import os
@@ -60,18 +60,18 @@ def write_clips(folder: Path, container: str, subtype: str) -> list[Path]:
 
 
 def run_threads(decode: Callable[[Path], np.ndarray], paths: list[Path]) -> int:
-    """Decode with as many threads as processors and return the decoded samples."""
+    """Decode with one thread per processor and return the number of samples."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return sum(len(waveform) for waveform in pool.map(decode, paths))
 
 
 def run_dataset(dataset: Iterable) -> int:
-    """Iterate over a dataset of waveforms and return the decoded samples."""
+    """Iterate over a dataset of waveforms and return the number of samples."""
     return sum(int(waveform.shape[0]) for waveform in dataset)
 
 
 def ours(paths: list[Path], folder: Path, **audio: str) -> Callable[[], int]:
-    """Scan and build a pipeline of this package and return a function that decodes.
+    """Scan the clips and return a function that decodes them with this package.
 
     If clips are cached in files, the first call writes them.
     """
@@ -106,7 +106,7 @@ def ours(paths: list[Path], folder: Path, **audio: str) -> Callable[[], int]:
 
 
 def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
-    """Return the other decoders of a format by name."""
+    """Return the decoders of other packages for a format, by name."""
     import librosa
     import scipy.io.wavfile
     import soundfile
@@ -131,7 +131,7 @@ def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
 
     def scipy_read(path: Path) -> np.ndarray:
         samples = scipy.io.wavfile.read(path)[1]
-        # scipy gives 24 bits as the upper part of 32.
+        # scipy returns 24 bits as the upper bits of 32.
         return mono(samples / np.float32(2 ** (8 * samples.itemsize - 1)))
 
     def tf_mono(samples: tf.Tensor, full: float) -> tf.Tensor:
@@ -164,7 +164,7 @@ def peers(paths: list[Path], subtype: str) -> dict[str, Callable[[], int]]:
 
 
 def measure_seconds(action: Callable[[], int], samples: int) -> float:
-    """Return the seconds of one run, which must decode every sample."""
+    """Run once, check the number of decoded samples, and return the seconds."""
     began = time.perf_counter()
     decoded = action()
     assert decoded == samples, f"{decoded} samples instead of {samples}"
@@ -172,7 +172,7 @@ def measure_seconds(action: Callable[[], int], samples: int) -> float:
 
 
 def measure(name: str, folder: Path) -> list[tuple[str, float, float]]:
-    """Measure one format: decoder, clips per second at first and again."""
+    """Return decoder, clips per second at first and again for one format."""
     container, subtype = FORMATS[name]
     paths = write_clips(folder, container, subtype)
     samples = len(paths) * round(SECONDS.value * RATE)

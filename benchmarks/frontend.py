@@ -1,28 +1,28 @@
-"""Speed of the front-end in seconds of audio per second, beside peers.
+"""Speed of the front-end and its peers in seconds of audio per second.
 
     python benchmarks/frontend.py [--clips=32] [--seconds=10] [--sample_rate=44100]
         [--n_fft=2048] [--hop_length=512] [--n_mels=128] [--batches=1,8,32]
         [--rounds=3] [--passes=4] [--peers_python=/path/to/python,/path/to/another]
 
-Log-mel in dB below each clip's maximum, floor at -80 dB, of waveforms in memory. Each
-implementation is a process that stays alive; they take turns, so that other work of the
-machine affects all alike, and the best round counts. Making an iterator, which happens
-once in a training, is not counted. Each may use all processors, and none uses a GPU.
-"asc_tf over it" is a ratio of speeds: above 1 this package is faster. "off by" is the
-largest difference to librosa; above 0.1 dB the implementation computes something else.
-"tf.data alone" is with TF_NUM_INTRAOP_THREADS=1 in the environment, for pipelines that
-share the processors with no model. "memory" is the growth of the resident memory (VmHWM
-of /proc/self/status, reset before) from one clip to all of them. The last number of a
-name is the batch size.
+Each implementation computes log-mel in dB below each clip's maximum, floor at -80 dB,
+from waveforms in memory. Each is a process that stays alive; they take turns, so that
+other work of the machine affects all equally, and the best round counts. Making an
+iterator, which happens once in a training, is not counted. Each may use all processors,
+and none uses a GPU. "asc_tf over it" is a ratio of speeds: above 1 this package is
+faster. "off by" is the largest difference to librosa; above 0.1 dB the implementation
+computes something else. "tf.data alone" has TF_NUM_INTRAOP_THREADS=1 in the
+environment, for pipelines without a model on the same processors. "memory" is the
+growth of the resident memory (VmHWM of /proc/self/status, reset before) from one clip
+to all of them. The last number of a name is the batch size.
 
-Packages that this interpreter lacks are searched with those of `--peers_python`:
+The interpreters of `--peers_python` supply packages that this interpreter lacks:
 
     python3.11 -m venv peers && peers/bin/pip install torch==2.13.0 numpy
     python3.11 -m venv peers2 &&
         peers2/bin/pip install tensorflow==2.17.1 tf-keras==2.17.0 librosa &&
         peers2/bin/pip install --no-deps kapre==0.3.7
 
-More tables have the other kinds of features and the front-end alone as a .tflite.
+More tables show the other kinds of features and the front-end alone as a .tflite.
 """
 
 import os
@@ -76,7 +76,7 @@ BLOCKS = (1, 4, 8, 16, 32)
 def way(
     label: str, name: str, folder: Path, batch: int | str = 0, **settings: object
 ) -> Way:
-    """Start an implementation by its name in `frontend_peers.py`."""
+    """Start the implementation with a name of `frontend_peers.py`."""
     task = {
         **{"way": name, "folder": str(folder), "batch": int(batch)},
         **{"rate": _RATE.value, "n_fft": _N_FFT.value, "hop_length": _HOP.value},
@@ -91,7 +91,7 @@ def speed(measured: Way) -> float:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write clips, a tone and noise that fade by 70 dB, and the mel matrix."""
+    """Write the mel matrix and clips of a tone and noise that fade by 70 dB."""
     from asc_tf.frontend.mel import make_filter_bank
 
     generator = np.random.default_rng(0)
@@ -110,7 +110,7 @@ def write_inputs(folder: Path) -> None:
 
 
 def compare_ways(folder: Path) -> None:
-    """Print the table of log-mel."""
+    """Print the table of the log-mel implementations."""
     ways = [way(name, name, folder) for name in CLIP_BY_CLIP]
     ways += [
         way(f"{name}, {size}", name, folder, size)
@@ -162,7 +162,7 @@ def compare_kinds(folder: Path) -> None:
 
 
 def compare_blocks(folder: Path) -> None:
-    """Print the table of the numbers of blocks of the mel matrix."""
+    """Print the table of speeds by number of blocks of the mel matrix."""
     ways = [
         way(str(number), "asc_tf, tf.data", folder, 8, mel_blocks=number)
         for number in BLOCKS
@@ -172,7 +172,7 @@ def compare_blocks(folder: Path) -> None:
 
 
 def measure_litert(name: str, rate: int, settings: dict, folder: Path) -> None:
-    """Print a row of the table of LiteRT, converted as in an export, clip by clip."""
+    """Convert the front-end as in an export, run it clip by clip, and print its row."""
     import keras
     from ai_edge_litert.interpreter import Interpreter
 

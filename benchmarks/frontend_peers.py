@@ -1,8 +1,9 @@
 """Implementations of the front-end, each in a process started by `frontend.py`.
 
-Needs NumPy and what the way itself needs, so that an interpreter without this package
-can run the peers. The first argument says what to do, as JSON. The process prints one
-line of JSON once it is warm, and one for each round that a line on stdin asks for.
+The process needs only NumPy and the packages of its implementation, so that an
+interpreter without this package can run the peers. Its first argument is a task in
+JSON. It prints one line of JSON after a warm-up, and one for each round. A line on
+stdin starts a round.
 """
 
 import json
@@ -20,8 +21,8 @@ Features = Callable[[np.ndarray], "list[np.ndarray] | np.ndarray"]
 """Waveforms `[clips, samples]` to features `[clips, frames, ...]`."""
 
 Passes = Callable[[np.ndarray, int], Callable[[], "list[np.ndarray] | np.ndarray"]]
-"""Prepares a number of passes over waveforms and returns the function that runs them,
-which returns the features of the last pass."""
+"""Prepares a number of passes over waveforms and returns a function that runs them and
+returns the features of the last pass."""
 
 DATASETS = ("asc_tf, tf.data", "asc_tf, tf.data alone")
 
@@ -29,7 +30,7 @@ AMIN, TOP_DB = 1e-10, 80.0
 
 
 def asc_tf_layer(task: dict) -> Callable:
-    """Return the function of this package that makes features of a batch."""
+    """Return the function of this package that computes the features of a batch."""
     from asc_tf.config import Frontend
     from asc_tf.frontend import FrontendLayer, spectrum
 
@@ -41,12 +42,12 @@ def asc_tf_layer(task: dict) -> Callable:
 
 
 def asc_tf_function(task: dict) -> Features:
-    """Make the features of a batch in one call of a `tf.function`."""
+    """Compute the features of a batch in one call of a `tf.function`."""
     return tensorflow_call(asc_tf_layer(task))
 
 
 def asc_tf_dataset(task: dict) -> Passes:
-    """Make features in a `tf.data` map, as many clips at once as processors."""
+    """Compute features in a `tf.data` map, one clip per processor at a time."""
     import tensorflow as tf
 
     layer = asc_tf_layer(task)
@@ -59,7 +60,7 @@ def asc_tf_dataset(task: dict) -> Passes:
     def ready(some: np.ndarray, passes: int) -> Callable[[], list[np.ndarray]]:
         clips = tf.data.Dataset.range(len(some)).repeat(passes)
         mapped = clips.map(extract, os.cpu_count()).batch(task["batch"])
-        # Nothing is computed before the first batch is asked for.
+        # Nothing is computed before the first batch is requested.
         batches = mapped.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
 
         def features() -> list[np.ndarray]:
@@ -74,7 +75,7 @@ def asc_tf_dataset(task: dict) -> Passes:
 
 
 def tensorflow_call(function: Callable) -> Features:
-    """Make the features of a batch in one call of a TensorFlow function."""
+    """Compute the features of a batch in one call of a TensorFlow function."""
     import tensorflow as tf
 
     traced = tf.function(function)
@@ -82,7 +83,7 @@ def tensorflow_call(function: Callable) -> Features:
 
 
 def tf_signal(task: dict) -> Features:
-    """`tf.signal.stft` and one dense product with the mel matrix."""
+    """Use `tf.signal.stft` and one dense product with the mel matrix."""
     import tensorflow as tf
 
     half = task["n_fft"] // 2
@@ -99,7 +100,7 @@ def tf_signal(task: dict) -> Features:
 
 
 def keras_layer(task: dict) -> Features:
-    """`keras.layers.MelSpectrogram`."""
+    """Use `keras.layers.MelSpectrogram`."""
     import keras
 
     layer = keras.layers.MelSpectrogram(
@@ -116,7 +117,7 @@ def keras_layer(task: dict) -> Features:
 
 
 def kapre(task: dict) -> Features:
-    """`kapre.composed.get_melspectrogram_layer`, for clips that are padded already."""
+    """Use `kapre.composed.get_melspectrogram_layer` on clips that are padded before."""
     from kapre.composed import get_melspectrogram_layer
 
     half = task["n_fft"] // 2
@@ -137,7 +138,7 @@ def kapre(task: dict) -> Features:
 
 
 def torch_stft(task: dict) -> Features:
-    """`torch.stft` and one dense product with the mel matrix."""
+    """Use `torch.stft` and one dense product with the mel matrix."""
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
@@ -163,7 +164,7 @@ def torch_stft(task: dict) -> Features:
 
 
 def librosa_clip(task: dict) -> Callable[[np.ndarray], np.ndarray]:
-    """Make the features of one clip, of the kind that the settings ask for."""
+    """Return a function that computes the features of one clip by librosa."""
     import librosa
 
     settings = task["settings"]
@@ -193,19 +194,19 @@ def librosa_clip(task: dict) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def librosa_loop(task: dict) -> Features:
-    """Make features clip after clip."""
+    """Compute features one clip after the other."""
     one = librosa_clip(task)
     return lambda waves: [one(wave) for wave in waves]
 
 
 def librosa_threads(task: dict) -> Features:
-    """Make features in as many threads as processors."""
+    """Compute features with one thread per processor."""
     one, pool = librosa_clip(task), ThreadPoolExecutor(os.cpu_count())
     return lambda waves: list(pool.map(one, waves))
 
 
 def librosa_processes(task: dict) -> Features:
-    """Make features in as many forked processes as processors."""
+    """Compute features with one forked process per processor."""
     import multiprocessing
 
     global _forked
@@ -224,7 +225,7 @@ def _call_forked(number: int) -> np.ndarray:
 
 
 def over_and_over(features: Features) -> Passes:
-    """Repeat a pass over all clips."""
+    """Turn a function of features into repeated passes over all clips."""
 
     def ready(waves: np.ndarray, passes: int) -> Callable:
         return lambda: deque((features(waves) for _ in range(passes)), 1).pop()
@@ -233,7 +234,7 @@ def over_and_over(features: Features) -> Passes:
 
 
 def in_batches(features: Features, size: int) -> Features:
-    """Make features batch after batch."""
+    """Compute features one batch after the other."""
     return lambda waves: [
         clip
         for first in range(0, len(waves), size)
@@ -263,7 +264,7 @@ def memory(field: str) -> int:
 
 
 def run(task: dict, say: Callable[[dict], None]) -> None:
-    """Make features of one clip, of all, then of all again whenever a line asks."""
+    """Compute features of one clip, of all, and of all again for each line on stdin."""
     folder = Path(task["folder"])
     waves = np.load(folder / "waves.npy")
     filters = np.load(folder / "filters.npy")
@@ -277,7 +278,7 @@ def run(task: dict, say: Callable[[dict], None]) -> None:
         features(waves[:1], 1)()
     except ImportError as error:
         return say({"missing": error.name or str(error)})
-    # Reset the peak, so that the next one is that of all clips.
+    # Reset the peak, so that the next peak is that of all clips.
     Path("/proc/self/clear_refs").write_text("5")
     before = memory("VmRSS")
     result = features(waves, 1)()
@@ -293,7 +294,7 @@ def run(task: dict, say: Callable[[dict], None]) -> None:
 
 
 def main() -> None:
-    # Libraries may print to stdout, which is for answers alone.
+    # Libraries may print to stdout, which must contain only answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     run(

@@ -1,4 +1,4 @@
-"""Processes that take turns in making features, for `frontend.py`."""
+"""Processes that take turns in computing features, for `frontend.py`."""
 
 import json
 import os
@@ -15,10 +15,10 @@ class Way:
 
     Attributes:
         name: Name in the table.
-        missing: Package that no interpreter has; empty where it runs.
+        missing: Package that no interpreter has; empty if it runs.
         grown_mb: Growth of the process in MB while it ran over all clips.
         best: Seconds of the best round.
-        features: Features that it made.
+        features: Features of all clips.
 
     Args:
         name: Name in the table.
@@ -64,24 +64,24 @@ class Way:
         return json.loads(line)
 
     def round(self) -> None:
-        """Run over all clips once."""
+        """Run one round over all clips."""
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         self.best = min(self.best, self._answer()["seconds"])
 
     def stop(self) -> None:
-        """Kill the process and wait for its end."""
+        """Close the input of the process and wait for its end."""
         self._process.communicate()
 
     def off_by(self, reference: "Way") -> float:
-        """Return the largest difference, infinite where the shapes differ."""
+        """Return the largest difference; infinity if the shapes differ."""
         if self.features.shape != reference.features.shape:
             return float("inf")
         return float(np.abs(self.features - reference.features).max())
 
 
 def race(ways: Sequence[Way], rounds: int) -> list[Way]:
-    """Measure the processes that run, in turn, and return them."""
+    """Measure the processes in turns; return those whose packages are installed."""
     able = [way for way in ways if not way.missing]
     for _ in range(rounds):
         for way in able:

@@ -2,10 +2,10 @@
 
     python benchmarks/fuzz_decoder.py [--count=20000] [--seed=0] [--workers=2]
 
-Files of every kind are cut, changed, stretched and mixed; each goes through `inspect`,
-`read` and, where the graph decodes it, the graph that the pipeline runs. That happens
-in child processes, so that a crash or a hang is counted and its file kept. Prints a
-table; exits with 1 on any fault. 20,000 files take about 20 minutes on two cores.
+Files of every kind are cut, changed, lengthened and mixed; each goes through `inspect`,
+`read` and, if the graph decodes it, the graph of the pipeline. This happens in child
+processes, so that a crash or a hang is counted and its file kept. Prints a table; exits
+with 1 on any fault. 20,000 files take about 20 minutes on two cores.
 """
 
 import collections
@@ -42,12 +42,12 @@ HUNG = 30.0
 """Seconds after which a process is killed."""
 
 TOLERANCE = collections.defaultdict(lambda: 1e-6, mp3=1e-2, vorbis=1e-4)
-"""Between a route and libsndfile; other routes decode without loss."""
+"""Largest difference between a decoder and libsndfile; others decode without loss."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Result of one file; `fault` is empty where nothing went wrong."""
+    """Result of one file; `fault` is empty if nothing went wrong."""
 
     kind: str
     index: int
@@ -58,7 +58,7 @@ class Outcome:
 
 
 class Decoders:
-    """The decoders under test, for one file after the other.
+    """Decoders under test; they decode one file at a time.
 
     Args:
         folder: Folder to which each file is written.
@@ -72,7 +72,7 @@ class Decoders:
         self._clips = iter(self._endless_clips())
 
     def check(self, kind: str, index: int, contents: bytes) -> Outcome:
-        """Decode one file and return the outcome with its fault, if any."""
+        """Decode one file and return its outcome."""
         self._path.write_bytes(contents)
         before, began = _peak_kibibytes(), time.perf_counter()
         try:
@@ -86,7 +86,7 @@ class Decoders:
         return Outcome(kind, index, decoder, 1e3 * seconds, growth, fault)
 
     def _decode(self, contents: bytes) -> tuple[str, str]:
-        """Return the decoder, empty for a refused file, and the fault."""
+        """Return the decoder, empty for a refused file, and the fault, if any."""
         from asc_tf.audio.inspect import inspect
         from asc_tf.audio.read import read
         from asc_tf.core.errors import UserError
@@ -113,7 +113,7 @@ class Decoders:
         return found.decoder, _difference(contents, samples, found.route)
 
     def _endless_clips(self) -> Any:
-        """Decode the file anew at each step: a graph per file would take long."""
+        """Decode the current file at each step: a graph per file would be slow."""
         import tensorflow as tf
 
         from asc_tf.audio.decode import Variants, decode_clip
@@ -134,7 +134,7 @@ class Decoders:
                 known,
             )
 
-        # Decode one file at a time, and not before it is asked for.
+        # Decode one file at a time, and only when it is requested.
         options = tf.data.Options()
         options.autotune.enabled = False
         options.experimental_optimization.map_parallelization = False
@@ -143,7 +143,7 @@ class Decoders:
 
 
 def _difference(contents: bytes, samples: np.ndarray, route: str) -> str:
-    """Describe how the samples differ from libsndfile's, where it reads the file."""
+    """Describe how the samples differ from libsndfile's, if it reads the file."""
     try:
         expected, _ = soundfile.read(io.BytesIO(contents), always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError, MemoryError):
@@ -160,7 +160,7 @@ def _difference(contents: bytes, samples: np.ndarray, route: str) -> str:
 
 
 def _has_odd_width(contents: bytes) -> bool:
-    """Say whether samples do not fill their bytes, which libsndfile reads otherwise."""
+    """Return whether samples do not fill their bytes; libsndfile differs there."""
     at = contents.find(b"fmt ") + 8
     return contents[at + 14] % 8 != 0
 
@@ -170,7 +170,7 @@ def _peak_kibibytes() -> int:
 
 
 def _work(connection: Any, seed: int) -> None:
-    """Decode the files whose numbers arrive; runs in a child process."""
+    """Decode the files whose numbers are received; runs in a child process."""
     # Decoders print many warnings about damaged files.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with tempfile.TemporaryDirectory() as folder:
@@ -182,7 +182,7 @@ def _work(connection: Any, seed: int) -> None:
 
 
 class Worker:
-    """A decoding child process, which is replaced when it crashes or hangs."""
+    """Child process that decodes; it is replaced when it crashes or hangs."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -229,7 +229,7 @@ def fuzz(count: int, seed: int, workers: int = 2) -> Iterator[Outcome]:
         workers: Number of child processes.
 
     Yields:
-        The outcome of each file, in no order.
+        Outcome of each file, in any order.
     """
     indices, lock = iter(range(count)), threading.Lock()
     outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()

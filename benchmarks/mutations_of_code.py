@@ -3,10 +3,10 @@
     python benchmarks/mutations_of_code.py [--only=NAME,NAME] [--list]
 
 The bugs are in `mutations_of_code.toml`: a file, a text in it, the text of the bug and
-the tests that should fail. They are tried one at a time, after a run of the same tests
-without any; the clone itself is never changed. Exits with 1 when a bug survives, with 2
-when the list does not fit the code any more. One bug takes from seconds to minutes, all
-of them take hours.
+the tests that should fail. The same tests run without any bug first, then the bugs are
+tried one at a time; the clone itself is never changed. Exits with 1 if a bug survives,
+with 2 if the list does not match the code any more. One bug takes from seconds to
+minutes, all of them take hours.
 """
 
 import ast
@@ -61,11 +61,11 @@ class Mutation:
     tests: tuple[str, ...]
 
     def apply(self, root: Path) -> str:
-        """Return the text of the file with the bug."""
+        """Return the text of the file with the bug in it."""
         return (root / self.file).read_text("utf-8").replace(self.old, self.new)
 
     def find_fault(self, root: Path) -> str:
-        """Return the reason why the bug does not fit the code; empty if it does."""
+        """Return the reason why the bug does not match the code; empty if it does."""
         if not (root / self.file).is_file():
             return f"{self.file}: no such file"
         count = (root / self.file).read_text("utf-8").count(self.old)
@@ -92,18 +92,18 @@ def read_mutations() -> list[Mutation]:
 
 
 def run_tests(root: Path, *arguments: str) -> tuple[int, list[str]]:
-    """Run tests of a copy.
+    """Run tests in a copy of the code.
 
     Args:
         root: Folder of the copy.
         *arguments: Tests, and options of pytest.
 
     Returns:
-        The exit code of pytest, and the tests that failed or else its last line.
+        Exit code of pytest, and the failed tests or, if there are none, its last line.
     """
     environment = os.environ | {
         "PYTHONPATH": str(root),
-        # Python would take compiled code of the same second and size for the current.
+        # Python would use compiled code of a file with the same second and size.
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
@@ -127,7 +127,7 @@ def run_tests(root: Path, *arguments: str) -> tuple[int, list[str]]:
 def try_mutation(
     mutation: Mutation, copy: Path, failing: Sequence[str]
 ) -> tuple[int, list[str]]:
-    """Run the tests of a bug with it in the copy; take it out again.
+    """Put a bug into the copy, run its tests, and remove the bug again.
 
     Args:
         mutation: The bug.

@@ -1,11 +1,11 @@
-"""Accuracy of a nearest-centroid classifier, beside a run on the same clips.
+"""Accuracy of a nearest-centroid classifier and of a run on the same clips.
 
     python benchmarks/nearest_centroid.py --workdir=runs/demo/run [--min_gap=15]
 
-A nearest-centroid classifier (scikit-learn) on the mean over time of each clip's
-log-mel spectrum, fitted on the run's training split, with and without the mean level
-of the clip. The accuracy of the run is that of its report. Exits with 1 if the run is
-less than `--min_gap` points ahead of the better of the two.
+The classifier (scikit-learn) uses the mean over time of each clip's log-mel spectrum,
+with and without the mean level of the clip, and is fitted on the run's training split.
+The accuracy of the run comes from its report. Exits with 1 if the run is less than
+`--min_gap` points ahead of the better of the two classifiers.
 """
 
 import json

@@ -1,22 +1,22 @@
-"""Speed of the training pipeline in clips per second, and cost of augmentation.
+"""Speed of the training pipeline in clips per second, and the cost of augmentation.
 
     python benchmarks/pipeline.py [--clips=64] [--seconds=5] [--rounds=4] [--epochs=4]
 
 Log-mel (44.1 kHz, n_fft 2048, hop 512, 128 mels) in batches of 16, with roll, gain,
 mixup and masks: by this package, by a Python generator with librosa and NumPy, and by
-`tf.data.Dataset.from_generator` around that with prefetching. Mono files, decoded anew
-in each epoch (`none`) or cached after the first (`memory`, `disk`; the generator keeps
-its waveforms in a list). "Stored features" are those of `asc-tf features`, with mixup
-and masks, but no augmentation of waveforms. A ratio is the speed over that of the
-generator that decodes; "kept" is the speed over that of the generator that keeps the
-decoded waveforms.
+`tf.data.Dataset.from_generator` with this generator and prefetching. Mono files are
+decoded in each epoch (`none`) or cached after the first (`memory`, `disk`; the
+generator keeps its waveforms in a list). "Stored features" are those of `asc-tf
+features`, with mixup and masks, but without augmentation of waveforms. "ratio" is the
+speed divided by that of the generator that decodes in each epoch; "kept" is the speed
+divided by that of the generator that keeps the decoded waveforms.
 
 Making an iterator, which happens once in a training, is not counted.
 
-The second table has the share of throughput that each augmentation alone takes from the
-pipeline without any, and the increase of processor time ("CPU"), which a busy machine
-affects less; negative values are noise of the measurement. All take turns, so that
-other work of the machine affects all alike, and the best round counts.
+The second table shows the share of speed that each augmentation alone costs, and the
+increase of processor time ("CPU"), which a busy machine affects less; negative values
+are measurement noise. All take turns, so that other work of the machine affects all
+equally, and the best round counts.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ TYPICAL = ROLL | GAIN | MASKS | MIXUP
 FORMATS = {"PCM16": ("WAV", "PCM_16"), "Ogg Vorbis": ("OGG", "VORBIS")}
 CACHES = ("none", "memory", "disk")
 GOALS = {"none": 3, "memory": 20, "disk": 20, "asc_tf, stored features": 20}
-"""Smallest wanted ratios to the generator that decodes."""
+"""Goals for the ratio to the generator that decodes in each epoch."""
 
 
 def write_clips(folder: Path, container: str, subtype: str) -> list[Path]:
@@ -86,7 +86,7 @@ def write_impulses(folder: Path) -> Path:
 
 
 class Ours:
-    """Training pipeline of this package for one cache and any augmentation."""
+    """Training pipeline of this package with one kind of cache."""
 
     def __init__(self, paths: list[Path], folder: Path, cache: str) -> None:
         from asc_tf.audio.scan import scan
@@ -158,7 +158,7 @@ def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
 
 
 def our_settings(cache: str, augment: dict) -> dict:
-    """Return the configuration of this package."""
+    """Return the configuration for this package."""
     return {
         **{"audio.sample_rate": RATE, "audio.segment_seconds": _SECONDS.value},
         **{"audio.cache": cache, "frontend.n_fft": N_FFT, "train.batch_size": BATCH},
@@ -230,14 +230,14 @@ def from_generator(batches: Callable[[], Iterator]) -> Callable[[], Iterable]:
 
 
 class Pace(NamedTuple):
-    """Clips per second, and per second of processor time of all threads."""
+    """Clips per second of time, and per second of processor time of all threads."""
 
     clips: float = 0.0
     cpu_clips: float = 0.0
 
 
 def race(ways: dict[str, Callable[[], Iterable]]) -> dict[str, Pace]:
-    """Measure the pace of each, after a round that warms up and fills caches."""
+    """Measure the pace of each pipeline, after a round that fills caches."""
     fastest = dict.fromkeys(ways, Pace())
     for turn in range(-1, _ROUNDS.value):
         for name, batches in ways.items():
@@ -290,7 +290,7 @@ def augmentations(folder: Path) -> dict[str, dict]:
 
 
 def measure_augmentations(paths: list[Path], folder: Path) -> None:
-    """Print the table of augmentations, of files and of cached waveforms."""
+    """Print the table of augmentations, for files and for cached waveforms."""
     caches = ("none", "memory")
     sets: dict[str, dict] = {"none of them": {}, **augmentations(folder)}
     paces: dict[str, dict[str, Pace]] = {}

@@ -4,8 +4,8 @@
         [--minutes=10,30] [--formats=WAV,FLAC]
 
 Writes noise of 48 kHz, stereo, 16 bits, and classifies each file in a process of its
-own. `peak` is the most memory that the process had, `above` how much more than for the
-shortest file. Exits with 1 when `above` exceeds `--max_above` MB.
+own. `peak` is the peak memory of the process, `above` the difference to that of the
+shortest file. Exits with 1 if `above` exceeds `--max_above` MB.
 """
 
 import os
@@ -48,7 +48,7 @@ def measure(arguments: list[str]) -> tuple[float, float]:
 
 
 def main(_: list[str]) -> int:
-    # The limit is far above any length, for versions that had one by themselves.
+    # This limit exceeds every length; earlier versions had a limit by default.
     limit = "--audio.max_seconds=86400"
     ways = [
         (f"predict {kind}", kind, ["asc_tf.cli", "predict", limit, "--model", model])

@@ -1,15 +1,15 @@
-"""Speed and accuracy of the resampler, beside soxr.
+"""Speed and accuracy of the resampler, compared with soxr.
 
     python benchmarks/resample.py [--threads=1] [--seconds=10,1] [--min_ratio=0.5]
 
-Milliseconds per clip, as throughput over many clips: `graph` in a `tf.data` map whose
-rates are known, `other` in one whose rates are not, `call` one `tf.function` call after
-another from Python, `numpy` and soxr in as many Python threads as `--threads`. All of
-them take turns, and the fastest turn counts. A ratio is soxr's time over ours: above 1
-ours is faster. `pass` is the largest error of a sine up to 0.9 of the lower Nyquist
-frequency, `alias` what is left of a sine above it, both in dB of a full-scale sine.
-Exits with 1 when an error is above -60 dB, or a ratio of `graph` below `--min_ratio`
-(awkward rates, the last two pairs, are exempt from that).
+Milliseconds per clip, averaged over many clips: `graph` in a `tf.data` map that knows
+the rates, `other` in one that does not, `call` in one `tf.function` call after another
+from Python, `numpy` and soxr in `--threads` Python threads. All of them take turns, and
+the fastest turn counts. A ratio is soxr's time divided by ours: above 1 ours is faster.
+`pass` is the largest error of a sine up to 0.9 of the lower Nyquist frequency, `alias`
+the remainder of a sine above it, both in dB relative to a full-scale sine. Exits with 1
+if an error is above -60 dB, or a ratio of `graph` below `--min_ratio` (awkward rates,
+the last two pairs, may be below it).
 """
 
 import os
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-# NumPy's BLAS reads it once, when loaded: its threads are those of the pool here.
+# NumPy's BLAS reads it when it is loaded. The pool below supplies the threads.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -52,7 +52,7 @@ Resample = Callable[[np.ndarray, int, int], np.ndarray]
 def worst_errors(
     rate_in: int, rate_out: int, resample: Resample
 ) -> tuple[float, float | None]:
-    """Return the largest pass-band error and alias in dB; None: no band to alias."""
+    """Return the largest pass-band error and alias in dB; None if nothing can alias."""
     lower = min(rate_in, rate_out) / 2
 
     def left(share: float, expected: float) -> float:
@@ -73,7 +73,7 @@ def worst_errors(
 def contestants(
     rate_in: int, rate_out: int, seconds: int, clips: int
 ) -> dict[str, Callable[[], object]]:
-    """Return the functions that resample `clips` clips by name."""
+    """Return functions that resample `clips` clips, by name."""
     import soxr
     import tensorflow as tf
 
@@ -132,9 +132,9 @@ def contestants(
 
 
 def milliseconds(runs: dict[str, Callable[[], object]], clips: int) -> dict[str, float]:
-    """Measure the fastest turn of each in ms per clip."""
+    """Return the milliseconds per clip of the fastest turn of each function."""
     fastest = dict.fromkeys(runs, float("inf"))
-    for turn in range(-1, _TURNS.value):  # the first one only warms up
+    for turn in range(-1, _TURNS.value):  # the first turn is the warm-up
         for name, run in runs.items():
             began = time.perf_counter()
             run()

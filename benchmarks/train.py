@@ -1,13 +1,13 @@
-"""Seconds per epoch with live augmentation, beside two plain Keras scripts.
+"""Seconds per epoch with augmentation, compared with two plain Keras scripts.
 
     python benchmarks/train.py [--config=esa3_cnn_both] [--clips=96] [--epochs=4]
 
 The same network and optimizer get their batches in three ways, each in a process of its
 own. They take turns after each epoch, so that other work of the machine affects all
-alike. The first epoch compiles and fills caches; of the others the fastest counts.
+equally. The first epoch compiles and fills caches; of the others the fastest counts.
 
 - asc_tf: as `asc-tf train` does, with the masks and the mixup of the configuration,
-  computed anew from decoded waveforms in each epoch.
+  computed from decoded waveforms in each epoch.
 - generator: a plain script with librosa features, masks and mixup in a Python
   generator, from waveforms in memory.
 - in memory: a plain script whose features are in memory, without augmentation: input
@@ -45,7 +45,7 @@ LABELS = 10
 
 
 def write_clips(folder: Path) -> None:
-    """Write clips of noise with a tone, in a folder per label, for every split."""
+    """Write clips of noise with a tone, and a table with their labels and splits."""
     import soundfile
 
     config = configuration()
@@ -64,7 +64,7 @@ def write_clips(folder: Path) -> None:
 
 
 def configuration() -> Any:
-    """Return the measured configuration, on the clips of this benchmark."""
+    """Return the configuration with the clips of this benchmark."""
     from asc_tf import config
 
     settings = config.read(config.find(_CONFIG.value))
@@ -77,7 +77,7 @@ def configuration() -> Any:
 
 
 def turn_taker() -> Any:
-    """Return a callback that begins an epoch when a line comes and prints its time."""
+    """Return a callback that waits for a line before each epoch and prints its time."""
     import keras
 
     answers = sys.stdout
@@ -150,7 +150,7 @@ def waveforms() -> tuple[np.ndarray, np.ndarray]:
 
 
 def librosa_features(config: Any, clip: np.ndarray) -> np.ndarray:
-    """Compute log-mel `[frames, bands]` by librosa, roughly standardized."""
+    """Compute log-mel `[frames, bands]` with librosa, roughly standardized."""
     import librosa
 
     front = config.frontend
@@ -238,7 +238,7 @@ def start(way: str, folder: str) -> subprocess.Popen:
 
 
 def take_turns(folder: str) -> dict[str, list[float]]:
-    """Return the seconds of the measured epochs by way of training."""
+    """Return the seconds of the measured epochs for each way of training."""
     processes = {way: start(way, folder) for way in WAYS}
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(_EPOCHS.value + 1):

@@ -1,13 +1,13 @@
-"""Synthetic scenes under the names and in the layout of TUT Urban Acoustic Scenes 2018.
+"""Synthetic scenes with the names and layout of TUT Urban Acoustic Scenes 2018.
 
     python benchmarks/tut2018_scenes.py --meta=TUT-2018 --output=runs/tut2018_scenes
 
 `--meta` is the corpus's folder with meta.csv and evaluation_setup; its audio is not
-needed. Of each recording location the first `--takes` clips are written: the sounds are
-those of `asc-tf demo` (scene, location and take), the files as the corpus's, 10 s of
-48 kHz stereo in 24 bit. The tables in `--output` are the official ones, cut to these
-clips, so what is learned from the scenes says nothing about real ones; it shows that
-the configuration learns under the corpus's lists, locations and format.
+needed. For each recording location the first `--takes` clips are written. The sounds
+are those of `asc-tf demo` (scene, location and recording); the format is that of the
+corpus, 10 s of 48 kHz stereo in 24 bit. The tables in `--output` are the official ones,
+reduced to these clips. A result shows that the configuration learns with the corpus's
+lists, locations and format; it says nothing about real scenes.
 """
 
 import csv
@@ -30,7 +30,7 @@ LISTS = ("fold1_train.txt", "fold1_evaluate.txt", "fold1_test.txt")
 
 
 def chosen_rows(meta: Path) -> list[dict[str, str]]:
-    """Return the first takes of each location, location by location."""
+    """Return the rows of the first clips of each location, sorted by location."""
     with open(meta, newline="") as file:
         rows = sorted(csv.DictReader(file, delimiter="\t"), key=location)
     groups = (list(group) for _, group in groupby(rows, key=location))
