@@ -132,6 +132,7 @@ def plain_model(config: Any, shape: tuple[int, ...]) -> Any:
 
     from asc_tf import models
 
+    # A clone has the batch norms of Keras, not the fused ones.
     model = keras.models.clone_model(models.build(config.model, shape, LABELS))
     adam = keras.optimizers.Adam(config.train.learning_rate)
     model.compile(adam, loss="categorical_crossentropy", metrics=["accuracy"])

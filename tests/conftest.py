@@ -45,39 +45,47 @@ def shared_data() -> Path:
     return Path(folder)
 
 
-def make_once(factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Path:
-    """Have one worker of the session make a folder, and return a copy of one's own.
+def make_once(
+    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """Have one worker of the session fill a folder, which all workers share.
 
     Args:
         factory: Maker of temporary folders.
-        make: Function that fills the folder that it is given; its name is the folder's.
+        name: Name of the folder, unique in the session.
+        make: Function that fills the folder that it is given.
     """
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    folder, is_done = root / make.__name__, root / f"{make.__name__}.done"
-    with (root / f"{make.__name__}.lock").open("w") as stream:
+    folder, is_done = root / name, root / f"{name}.done"
+    with (root / f"{name}.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         if not is_done.exists():
             shutil.rmtree(folder, ignore_errors=True)
             make(folder)
             is_done.touch()
-    return Path(shutil.copytree(folder, factory.mktemp("own") / folder.name))
+    return folder
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
-    """A run on the corpus of `tiny`; a test that changes it works on a copy."""
+    """A run on the corpus of `tiny`; a test that changes it works on a copy.
+
+    All workers share the corpus: a test that changes a clip needs a copy of that too.
+    """
     import tiny
 
     from asc_tf.training.train import train
     from asc_tf.workdir import Workdir
 
-    def make_tiny_run(folder: Path) -> None:
+    def make(folder: Path) -> None:
         corpus = tiny.write_corpus(folder / "corpus")
         train(tiny.config(corpus, train__epochs=6), Workdir(folder / "run"))
 
-    return Workdir(make_once(tmp_path_factory, make_tiny_run) / "run")
+    shared = make_once(tmp_path_factory, "tiny_run", make)
+    own = tmp_path_factory.mktemp("tiny_run") / "run"
+    return Workdir(Path(shutil.copytree(shared / "run", own)))
 
 
 @pytest.fixture(scope="session")
@@ -85,10 +93,12 @@ def tiny_export(tiny_run, tmp_path_factory) -> Path:
     """The export of `tiny_run`, in every format."""
     from asc_tf.exporting.export import export
 
-    def make_tiny_export(folder: Path) -> None:
+    def make(folder: Path) -> None:
         export(tiny_run, folder / "export")
 
-    return make_once(tmp_path_factory, make_tiny_export) / "export"
+    shared = make_once(tmp_path_factory, "tiny_export", make)
+    own = tmp_path_factory.mktemp("tiny_export") / "export"
+    return Path(shutil.copytree(shared / "export", own))
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ class Train(Section):
         True,
         "repeatable operations: one seed gives the same weights each time on a "
         "machine, and a resumed run the weights of one that never stopped; false: "
-        "faster on GPUs, where weights then differ a little from run to run",
+        "faster on GPUs, but weights differ from run to run",
     )
     jit_compile: bool = option(
         False,

@@ -1,1 +1,1 @@
-"""Basics for all other packages: errors, files, cache, quiet imports, text tables."""
+"""Basics for all packages: errors, files, cache, TensorFlow's log, text tables."""

@@ -123,16 +123,16 @@ class FrontendLayer(keras.layers.Layer):
         self.mean.assign(np.broadcast_to(mean, shape))
         self.scale.assign(1 / np.where(floored > 0, floored, 1))
 
-    def freeze(self) -> "FrontendLayer":
-        """Return a copy whose statistics are constants, those of this moment.
+    def with_constants(self) -> "FrontendLayer":
+        """Return a copy of a built layer whose statistics are constants.
 
-        A `tf.data` function that reads variables is not called in parallel or ahead
-        where operations are to be deterministic.
+        With deterministic operations, `tf.data` calls a function that reads variables
+        one at a time, and only when its result is requested.
         """
         layer = FrontendLayer(self.sample_rate, self.settings)
         layer.portable = self.portable
         with tf.init_scope():
-            layer.mean, layer.scale = self.mean.numpy(), self.scale.numpy()
+            layer.mean, layer.scale = np.asarray(self.mean), np.asarray(self.scale)
         layer.built = True
         return layer
 

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-LEAST_EPSILON = 1.001e-5
-"""The kernel replaces an epsilon that is smaller (cuDNN's limit)."""
+MIN_EPSILON = 1.001e-5
+"""Smallest epsilon of the kernel (cuDNN's limit); it raises smaller ones."""
 
 
 @keras.saving.register_keras_serializable(package="asc_tf")
@@ -16,16 +16,16 @@ class BatchNormalization(keras.layers.BatchNormalization):
     It has the weights, the configuration and the class name of the layer of Keras, so
     that either reads the weights of the other. Values differ in the last bits.
 
-    Keras computes where the kernel does not fit: on several devices, with a mask, and
-    on inputs that are not `[batch, frames, bands, channels]`; and wherever the moving
-    statistics are used, so that validation has the values of the exported model.
+    The implementation of Keras is used on several devices, with a mask, on inputs that
+    are not `[batch, frames, bands, channels]`, and wherever the moving statistics are
+    used, so that validation has the values of the exported model.
     """
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> keras.layers.BatchNormalization:
-        """Make the layer of Keras, so that loaded and copied models need no other.
+        """Return the plain layer of Keras.
 
-        The fused kernel is for training alone.
+        Loaded and copied models then do not need this class, which is for training.
         """
         return keras.layers.BatchNormalization.from_config(config)
 
@@ -51,8 +51,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             (self.moving_mean, mean),
             (self.moving_variance, variance),
         ):
-            kept = tf.convert_to_tensor(average) * self.momentum
-            average.assign(kept + value * (1 - self.momentum))
+            old_share = tf.convert_to_tensor(average) * self.momentum
+            average.assign(old_share + value * (1 - self.momentum))
         return outputs
 
     def _is_fusable(self, inputs: tf.Tensor, mask: Any) -> bool:
@@ -62,5 +62,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and mask is None
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
-            and self.epsilon >= LEAST_EPSILON
+            and self.epsilon >= MIN_EPSILON
+            and self.compute_dtype != "float64"
+            # An option of newer versions of Keras.
+            and not getattr(self, "renorm", False)
         )

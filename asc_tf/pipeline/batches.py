@@ -16,7 +16,7 @@ def make_training_batches(
 
     Args:
         examples: Training examples.
-        frontend: Front-end layer with its statistics.
+        frontend: Front-end layer, built; its statistics are read once, here.
         config: Configuration of the run.
         first_epoch: Epoch to begin with, counted from 0.
 
@@ -27,7 +27,7 @@ def make_training_batches(
         labels]`; and, where clips have weights, the weights, float32 `[batch]`. An
         epoch has `count_steps` batches; the last one may be smaller.
     """
-    frontend = frontend.freeze()
+    frontend = frontend.with_constants()
     run_seed = tf.constant([config.train.seed, 0], tf.int64)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:

@@ -177,7 +177,7 @@ class ClipExamples:
         """Return waveforms, or their features where the pipeline computes them."""
         if self._config.frontend.placement == "model":
             return {"waveform": waveforms}
-        return {"features": clip_by_clip(self._frontend.freeze(), waveforms)}
+        return {"features": clip_by_clip(self._frontend.with_constants(), waveforms)}
 
 
 class StoredExamples:
@@ -228,7 +228,7 @@ class StoredExamples:
     ) -> dict[str, tf.Tensor]:
         """Standardize features; no augmentation of waveforms acts on them."""
         del seed
-        return {"features": self._frontend.freeze().standardize(inputs)}
+        return {"features": self._frontend.with_constants().standardize(inputs)}
 
     def training_features(self) -> tf.data.Dataset:
         """Make batches of the features of all training segments."""
@@ -242,7 +242,9 @@ class StoredExamples:
 
     def plain_inputs(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return the standardized features of a batch."""
-        return {"features": self._frontend.freeze().standardize(row["features"])}
+        return {
+            "features": self._frontend.with_constants().standardize(row["features"])
+        }
 
     def validation(self) -> tf.data.Dataset:
         """Make batches of all stored segments of the validation split."""

@@ -3,14 +3,14 @@
 import tensorflow as tf
 
 AUTOTUNE = tf.data.AUTOTUNE
-"""Parallelism of a `map`: as many calls as the pipeline has threads."""
+"""Parallel calls of a `map`: one for each thread of the pipeline, at most 16."""
 
 
 def set_options(source: tf.data.Dataset) -> tf.data.Dataset:
     """Return a source of data with the options of the package.
 
-    The options hold for everything that is built on the source, but not for a pipeline
-    that contains it, as that of a `flat_map` does.
+    The options apply to every dataset that is derived from this source. They do not
+    apply to an outer dataset whose `flat_map` returns it.
 
     Autotuning is off, because it delays the end of every second iterator by up to a
     minute: that end waits for the thread of autotuning, which sleeps ever longer and

@@ -12,7 +12,12 @@ from asc_tf.core.errors import UsageError
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.models import budget, imagenet
-from asc_tf.models.precision import choose_precision, dtype_policy, make_float32_twin
+from asc_tf.models.precision import (
+    choose_precision,
+    dtype_policy,
+    list_layers,
+    make_float32_twin,
+)
 from asc_tf.pipeline import embeddings
 from asc_tf.pipeline.run import Run
 from asc_tf.training import checkpoint, distribution, optimization
@@ -34,7 +39,8 @@ def build_body(run: Run, frontend: FrontendLayer, steps: int) -> keras.Model:
 
     Raises:
         UsageError: If the run of `model.init_from` is missing, if its last layer is
-            wanted but its labels differ, or if no layer has a name of `model.freeze`.
+            wanted but its labels differ, if no layer has a name of `model.freeze`, or
+            if XLA cannot compile a layer.
         UserError: If the model exceeds a budget, the earlier weights do not fit, or
             the run has begun with other layers.
     """
@@ -47,6 +53,8 @@ def build_body(run: Run, frontend: FrontendLayer, steps: int) -> keras.Model:
         models.choose_momentum(steps),
     )
     budget.check_budget(body, config.model, config.frontend)
+    if config.train.jit_compile:
+        _check_compilable(body)
     settings = config.model
     is_begun = run.workdir.checkpoint_file.is_file()
     if is_begun:
@@ -57,6 +65,21 @@ def build_body(run: Run, frontend: FrontendLayer, steps: int) -> keras.Model:
     else:
         models.freeze_layers(body, settings.freeze)
     return body
+
+
+def _check_compilable(body: keras.Model) -> None:
+    """Refuse a network with a layer that XLA does not compile, a GRU on a GPU for one.
+
+    Raises:
+        UsageError: Naming the layer.
+    """
+    for layer in list_layers(body):
+        # The layer in a Bidirectional.
+        if not getattr(layer, "forward_layer", layer).supports_jit:
+            raise UsageError(
+                f"train.jit_compile = true: XLA cannot compile the layer {layer.name} "
+                f"of {body.name}; give --train.jit_compile=false"
+            )
 
 
 def _find_earlier_model(settings: Model, labels: Sequence[str]) -> Path:

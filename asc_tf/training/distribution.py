@@ -53,6 +53,8 @@ def _why_not_mirrored(config: Config, devices: int, examples: int) -> str:
             "frontend.placement = model mixes and masks within a batch, which is "
             "divided among the devices; use frontend.placement = dataset"
         )
+    if config.train.jit_compile:
+        return "train.jit_compile = true compiles a step for one device"
     return ""
 
 

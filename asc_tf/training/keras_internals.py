@@ -28,8 +28,8 @@ class FetchingModel(keras.Model):
 
     Attributes:
         wait: Time that the model has waited for batches.
-        is_jit_compiled: Whether XLA compiles the training step. Keras would refuse
-            because of the front-end layer, which the step need not contain.
+        is_jit_compiled: Whether XLA compiles the training step. Keras would refuse,
+            because the model holds the front-end layer, which the step does not call.
         first_batch: First batch trained on since the attribute was set to None; on
             several devices the share of the first one.
     """
@@ -102,9 +102,9 @@ class FetchingModel(keras.Model):
 class Prefetcher:
     """Thread that fetches the next item of an iterator while the current one is used.
 
-    Where operations are to be deterministic, `tf.data` leaves `prefetch` out behind a
-    `flat_map` that shuffles, as that over the epochs of training does. The batches of
-    an epoch are made ahead even so, but its first one only when it is asked for.
+    With deterministic operations, `tf.data` ignores `prefetch` after a `flat_map` whose
+    function shuffles. The training pipeline is such a `flat_map` over epochs. Without
+    this thread, the first batch of each epoch would be computed only on request.
     """
 
     def __init__(self) -> None:

@@ -47,7 +47,13 @@ def load_whole(path: Path) -> keras.Model:
     changed = _read_changed(best_file) if best_file.is_file() else {}
     try:
         model = keras.models.load_model(
-            path, compile=False, custom_objects={"FrontendLayer": FrontendLayer}
+            path,
+            compile=False,
+            custom_objects={
+                "FrontendLayer": FrontendLayer,
+                # The fused one is for training; see asc_tf.models.batch_norm.
+                "asc_tf>BatchNormalization": keras.layers.BatchNormalization,
+            },
         )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = _suggest_newer_keras(path) or str(error).strip().split("\n")[0]

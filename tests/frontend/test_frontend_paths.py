@@ -219,6 +219,8 @@ def saved(request, tmp_path_factory):
 
         found[0].update(features(waveforms(channels)))
         found[1].update(rows(features, channels))
+    for features_of_path in found:
+        assert features_of_path.keys() == set(request.param)
     return found
 
 

@@ -33,7 +33,7 @@ def run(layer, images, training) -> tuple:
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         outputs = layer(inputs, training=training)
-        target = tf.reduce_mean(tf.cast(outputs, tf.float32) ** 2 * inputs)
+        target = tf.reduce_mean(tf.cast(outputs, inputs.dtype) ** 2 * inputs)
     gradients = tape.gradient(target, [inputs, *weights])
     return outputs, gradients, [w.numpy() for w in layer.non_trainable_weights]
 
@@ -70,6 +70,7 @@ def test_in_mixed_precision_its_statistics_are_float32(policy):
     theirs, ours = make_pair(IMAGES, dtype=policy)
     images = IMAGES.astype(ours.compute_dtype).astype(np.float32)
     wanted, found = (run(layer, images, training=True) for layer in (theirs, ours))
+    assert is_fused(ours, images)
     assert found[0].dtype == ours.compute_dtype
     digits = {"mixed_float16": 0.005, "mixed_bfloat16": 0.04}[policy]
     np.testing.assert_allclose(
@@ -77,6 +78,9 @@ def test_in_mixed_precision_its_statistics_are_float32(policy):
     )
     for statistic, expected in zip(found[2], wanted[2], strict=True):
         np.testing.assert_allclose(statistic, expected, rtol=1e-3)
+    for gradient, expected in zip(found[1], wanted[1], strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(gradient, expected, atol=20 * digits * scale)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +90,10 @@ def test_in_mixed_precision_its_statistics_are_float32(policy):
         (IMAGES, {"synchronized": True}),
         (IMAGES, {"axis": 1}),
         (IMAGES, {"epsilon": 1e-6}),
+        (IMAGES.astype(np.float64), {"dtype": "float64"}),
         (IMAGES[:, 0], {}),
     ],
-    ids=["frozen", "synchronized", "axis", "epsilon", "rank"],
+    ids=["frozen", "synchronized", "axis", "epsilon", "float64", "rank"],
 )
 def test_what_the_kernel_does_not_fit_is_computed_by_keras(images, settings):
     theirs, ours = make_pair(images, **settings)
@@ -139,3 +144,14 @@ def test_a_model_that_is_loaded_has_the_simple_operations_of_keras(tmp_path):
     assert {type(each) for each in norms} == {keras.layers.BatchNormalization}
     for weight, value in zip(loaded.weights, body.weights, strict=True):
         np.testing.assert_array_equal(weight, value)
+
+
+def test_a_model_is_loaded_where_this_layer_was_never_imported(tmp_path, monkeypatch):
+    from asc_tf.training.model_file import load_whole
+
+    body = models.build(Model(name="separable_cnn", filters=(4,)), (8, 8), 3)
+    body.save(tmp_path / "model.keras")
+    name = "asc_tf>BatchNormalization"
+    monkeypatch.delitem(keras.saving.get_custom_objects(), name)
+    loaded = load_whole(tmp_path / "model.keras")
+    assert len(loaded.weights) == len(body.weights)

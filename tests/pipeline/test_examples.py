@@ -267,16 +267,13 @@ def noisy_config(corpus: Path, folder: Path, kind: str, **changes) -> Config:
 
 
 @pytest.mark.parametrize("kind", tiny.cases(["log_mel", "pcen"], "log_mel"))
-def test_every_augmentation_is_the_same_twice_and_another_in_the_next_epoch(
-    corpus, tmp_path, kind
-):
-    config = noisy_config(corpus, tmp_path, kind, frontend__placement="model")
+def test_every_augmentation_is_the_same_twice(corpus, tmp_path, kind):
+    config = noisy_config(corpus, tmp_path, kind)
     one, same = (
-        [np.concatenate([tf.reshape(x, [-1]) for x in batch]) for batch in batches]
-        for batches in (features_in_the_model(config, tmp_path) for _ in range(2))
+        [np.concatenate([tf.reshape(x, [-1]) for x in tf.nest.flatten(b)]) for b in own]
+        for own, _ in (rows_of(config, tmp_path) for _ in range(2))
     )
     np.testing.assert_array_equal(np.concatenate(one), np.concatenate(same))
-    assert not np.array_equal(one[0], one[len(one) // 2])
 
 
 @pytest.mark.slow

@@ -63,14 +63,37 @@ def test_the_pipelines_of_embeddings_are_not_autotuned(tmp_path):
     assert_no_pipeline_is_autotuned(examples, config)
 
 
-def test_training_batches_have_the_statistics_of_the_moment_they_were_made(tmp_path):
+def assert_statistics_are_constants(examples, config, frontend):
+    """Pipelines have the statistics of the moment in which they were made."""
+
+    def read(dataset) -> np.ndarray:
+        return next(iter(dataset))[0]["features"].numpy()
+
+    def make() -> list:
+        batches = make_training_batches(examples, frontend, config)
+        return [batches, examples.validation()]
+
+    made = make()
+    before = [read(dataset) for dataset in made]
+    frontend.set_statistics(0.0, 1.0)
+    for dataset, features in zip(made, before, strict=True):
+        np.testing.assert_array_equal(read(dataset), features)
+    for dataset, features in zip(make(), before, strict=True):
+        assert np.abs(read(dataset) - features).max() > 1
+
+
+def test_pipelines_of_audio_hold_the_statistics_as_constants(tmp_path):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
+    config = tiny.config(corpus, audio__cache="none", augment__eq_tilt_db=3.0)
+    run = prepare.prepare(config, Workdir(tmp_path / "run"))
+    frontend = make_frontend(config)
+    examples = training_data.make_examples(run, frontend)
+    assert_statistics_are_constants(examples, config, frontend)
+
+
+def test_pipelines_of_stored_features_hold_the_statistics_as_constants(tmp_path):
     config = tiny.features_config(tiny.write_features(tmp_path / "features"))
     run = prepare.prepare(config, Workdir(tmp_path / "run"))
     frontend = make_frontend(config)
     examples = training_data.make_examples(run, frontend)
-    batches = make_training_batches(examples, frontend, config)
-    before = next(iter(batches))[0]["features"]
-    frontend.set_statistics(0.0, 1.0)
-    np.testing.assert_array_equal(next(iter(batches))[0]["features"], before)
-    later = make_training_batches(examples, frontend, config)
-    assert np.abs(next(iter(later))[0]["features"] - before).max() > 1
+    assert_statistics_are_constants(examples, config, frontend)

@@ -1,5 +1,6 @@
 """Deterministic training, and compilation by XLA, which excludes it."""
 
+import keras
 import pytest
 import tensorflow as tf
 import tiny
@@ -49,6 +50,22 @@ def test_a_step_that_xla_compiles_learns_what_another_step_learns(
     assert True in compiled
     for ours, wanted in zip(tiny.history(jit), tiny.history(plain), strict=True):
         assert ours == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_layer_that_xla_cannot_compile_is_named(features, tmp_path, monkeypatch):
+    build = keras.layers.Dropout.__init__
+
+    def refused(self, *arguments, **named):
+        build(self, *arguments, **named)
+        self.supports_jit = False
+
+    monkeypatch.setattr(keras.layers.Dropout, "__init__", refused)
+    config = tiny.features_config(
+        features, train__deterministic=False, train__jit_compile=True
+    )
+    with pytest.raises(UsageError, match="cannot compile the layer dropout of sep"):
+        train(config, Workdir(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def test_two_devices_train_as_one_with_the_same_batches(case, tmp_path):
         ({"train.batch_size": 15}, 2, "must be a multiple of the 2 devices"),
         ({"train.batch_size": 64}, 2, "less than train.batch_size = 64"),
         ({"frontend.placement": "model"}, 2, "frontend.placement = model mixes"),
+        ({"train.jit_compile": True}, 2, "compiles a step for one device"),
     ],
 )
 def test_what_cannot_be_shared_is_refused_or_with_auto_trained_on_one_device(

@@ -1,0 +1,256 @@
+"""Training speed by precision, placement of the front-end, determinism and XLA.
+
+    python benchmarks/gpu.py [--config=esa3_cnn_both] [--clips=256] [--batch_size=64]
+        [--steps=40] [--precisions=float32,mixed_float16,mixed_bfloat16]
+        [--placements=dataset,model] [--deterministic=true,false] [--jit=false,true]
+        [--largest_batch] [--output=table.md]
+
+Trains on clips of synthetic noise, decoded into memory before. Each combination of
+settings has a process of its own; a combination that `asc-tf train` refuses is left
+out. Steps are counted after a first epoch, which compiles. `waiting` is the share of
+the time in which the model waits for its batch. Memory is the peak of TensorFlow's
+allocator on a GPU, or that of the process (VmHWM) on a CPU. The largest batch is the
+largest power of two times the batch size whose training step fits into the memory of
+the GPU.
+
+Without a GPU the default is float32, without XLA: the script then shows that it works.
+"""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import app, flags, logging
+
+from asc_tf.core.tensorflow_log import quiet_tensorflow
+
+quiet_tensorflow()
+
+_CONFIG = flags.DEFINE_string("config", "esa3_cnn_both", "name of the configuration")
+_CLIPS = flags.DEFINE_integer("clips", 256, "number of training clips", lower_bound=10)
+_BATCH = flags.DEFINE_integer("batch_size", 64, "segments in a step", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 40, "number of measured steps", lower_bound=1)
+_PRECISIONS = flags.DEFINE_list("precisions", [], "values of train.precision")
+_PLACEMENTS = flags.DEFINE_list(
+    "placements", ["dataset", "model"], "values of frontend.placement"
+)
+_DETERMINISTIC = flags.DEFINE_list(
+    "deterministic", ["true", "false"], "values of train.deterministic"
+)
+_JIT = flags.DEFINE_list("jit", [], "values of train.jit_compile")
+_LARGEST = flags.DEFINE_bool("largest_batch", False, "look for the largest batch")
+_OUTPUT = flags.DEFINE_string("output", "", "file of the table; standard output too")
+_CHANGES = flags.DEFINE_string("changes", "", "used by the processes of this script")
+
+LABELS = 10
+COLUMNS = ("images / s", "waiting", "peak MB", "largest batch")
+
+
+def write_corpus(folder: Path, rate: int, samples: int, clips: int) -> None:
+    """Write clips of noise, and a table that gives all but two to training."""
+    import soundfile
+
+    generator = np.random.default_rng(0)
+    rows = ["filename,label,split"]
+    for number in range(clips + 2):
+        noise = 0.1 * generator.standard_normal(samples).astype(np.float32)
+        soundfile.write(folder / f"{number}.wav", noise, rate)
+        split = {clips: "validation", clips + 1: "test"}.get(number, "train")
+        rows.append(f"{number}.wav,{number % LABELS},{split}")
+    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
+
+
+def make_config(folder: Path, changes: dict[str, Any]) -> Any:
+    """Make the measured configuration, on the clips of a folder."""
+    from asc_tf import config
+
+    own: dict[str, Any] = {
+        **{"dataset.name": "csv", "dataset.csv_file": "clips.csv"},
+        **{"dataset.split_column": "split", "dataset.dir": str(folder)},
+        **{"audio.cache": "memory", "train.strategy": "one_device"},
+    }
+    return config.read(config.find(_CONFIG.value)).replace(own | changes)
+
+
+def measure(config: Any, folder: Path, steps: int) -> dict[str, float]:
+    """Train with a configuration and measure its steps after the first epoch.
+
+    Args:
+        config: Configuration of the training.
+        folder: Folder for the run.
+        steps: Least number of measured steps.
+
+    Returns:
+        Images per second, share of waiting and peak memory in MB.
+    """
+    import keras
+    import tensorflow as tf
+
+    from asc_tf.frontend import FrontendLayer, compute_statistics
+    from asc_tf.pipeline import training_data
+    from asc_tf.pipeline.batches import count_steps, make_training_batches
+    from asc_tf.pipeline.prepare import prepare
+    from asc_tf.training import build
+    from asc_tf.workdir import Workdir
+
+    keras.utils.set_random_seed(1)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    run = prepare(config, Workdir(folder / "run"))
+    frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
+    examples = training_data.make_examples(run, frontend)
+    per_epoch = count_steps(examples.count(), config.train.batch_size)
+    epochs = 1 + -(-steps // per_epoch)
+    config = config.replace({"train.epochs": epochs})
+    trainer, _ = build.build_training(run, frontend, per_epoch)
+    frontend.set_statistics(*compute_statistics(frontend, examples.training_features()))
+    batches = iter(make_training_batches(examples, frontend, config))
+    step = trainer.make_train_function()
+    for _ in range(per_epoch):
+        step(batches)
+    images = 0
+    trainer.wait.begin()
+    began = time.perf_counter()
+    for _ in range((epochs - 1) * per_epoch):
+        logs = step(batches)
+    float(logs["loss"])
+    seconds = time.perf_counter() - began
+    images = (epochs - 1) * examples.count()
+    return {
+        "images / s": images / seconds,
+        "waiting": trainer.wait.share(),
+        "peak MB": read_peak_memory() / 1e6,
+    }
+
+
+def read_peak_memory() -> float:
+    """Read the peak of the allocated memory of a GPU, or of this process, in bytes."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+
+
+def find_largest_batch(config: Any, folder: Path, batch_size: int) -> int:
+    """Double the batch until a step does not fit into the memory of the GPU."""
+    import tensorflow as tf
+
+    while True:
+        try:
+            changes = {"train.batch_size": 2 * batch_size, "augment.copies": 1}
+            count = -(-2 * batch_size // _CLIPS.value)
+            changes["augment.copies"] = count
+            measure(config.replace(changes), folder, 1)
+        except tf.errors.ResourceExhaustedError:
+            return batch_size
+        batch_size *= 2
+
+
+def list_combinations(has_gpu: bool) -> Iterator[dict[str, Any]]:
+    """List the changes of each combination of settings that can be trained."""
+    precisions = ["float32", "mixed_float16", "mixed_bfloat16"]
+    values = {
+        "train.precision": _PRECISIONS.value or precisions[: 3 if has_gpu else 1],
+        "frontend.placement": _PLACEMENTS.value,
+        "train.deterministic": [each == "true" for each in _DETERMINISTIC.value],
+        "train.jit_compile": [
+            each == "true" for each in _JIT.value or ["false", "true"][: 1 + has_gpu]
+        ],
+    }
+    for chosen in itertools.product(*values.values()):
+        changes = dict(zip(values, chosen, strict=True))
+        needs = changes["train.deterministic"] or (
+            changes["frontend.placement"] == "model"
+        )
+        if not (changes["train.jit_compile"] and needs):
+            yield changes
+
+
+def run_child(folder: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Measure a combination in a process of its own."""
+    own = [f"--{each.name}={each.value}" for each in (_CONFIG, _CLIPS, _BATCH, _STEPS)]
+    own += [f"--largest_batch={str(_LARGEST.value).lower()}"]
+    task = json.dumps({"folder": folder, "changes": changes})
+    done = subprocess.run(
+        [sys.executable, __file__, *own, f"--changes={task}"],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_task(task: dict[str, Any]) -> dict[str, float]:
+    """Measure the combination that this process was started for."""
+    import tensorflow as tf
+
+    changes = task["changes"] | {"train.batch_size": _BATCH.value}
+    config, folder = make_config(Path(task["folder"]), changes), Path(task["folder"])
+    row = measure(config, folder, _STEPS.value)
+    if _LARGEST.value and tf.config.list_physical_devices("GPU"):
+        row["largest batch"] = find_largest_batch(config, folder, _BATCH.value)
+    return row
+
+
+def format_row(changes: dict[str, Any], row: dict[str, Any]) -> str:
+    """Format a line of the table."""
+    settings = [
+        str(value).lower() if isinstance(value, bool) else value
+        for value in changes.values()
+    ]
+    if "failed" in row:
+        return f"| {' | '.join(settings)} | failed: {row['failed']} | | | |"
+    formats = ("{:.0f}", "{:.1%}", "{:.0f}", "{:.0f}")
+    cells = [
+        form.format(row[name]) if name in row else "-"
+        for name, form in zip(COLUMNS, formats, strict=True)
+    ]
+    return f"| {' | '.join([*settings, *cells])} |"
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        sys.exit(f"unexpected argument {argv[1]}")
+    logging.set_verbosity(logging.ERROR)
+    if _CHANGES.value:
+        print(json.dumps(run_task(json.loads(_CHANGES.value))))
+        return
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(each) for each in gpus]
+    device = ", ".join(each.get("device_name", "GPU") for each in details) or "CPU"
+    head = ("precision", "placement", "deterministic", "XLA", *COLUMNS)
+    lines = [
+        f"{_CONFIG.value}, batches of {_BATCH.value}, on {device}, TensorFlow "
+        f"{tf.__version__}:",
+        "",
+        f"| {' | '.join(head)} |",
+        "|---" * len(head) + "|",
+    ]
+    print("\n".join(lines), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        audio = make_config(Path(folder), {}).audio
+        write_corpus(
+            Path(folder), audio.sample_rate, audio.segment_samples, _CLIPS.value
+        )
+        for changes in list_combinations(bool(gpus)):
+            lines.append(format_row(changes, run_child(folder, changes)))
+            print(lines[-1], flush=True)
+    if _OUTPUT.value:
+        Path(_OUTPUT.value).write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)
