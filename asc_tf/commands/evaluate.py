@@ -8,7 +8,7 @@ from absl import flags
 from asc_tf.command_line.arguments import define_workdir
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_changes, read_run
-from asc_tf.commands.flags_to_config import make_places_absolute, parse_splits
+from asc_tf.commands.config_from_flags import make_places_absolute, parse_splits
 from asc_tf.config import section_keys
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.manifest import SPLITS

@@ -7,7 +7,7 @@ from asc_tf import datasets
 from asc_tf.command_line.arguments import define_config_file
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_path
-from asc_tf.commands.flags_to_config import resolve
+from asc_tf.commands.config_from_flags import resolve
 from asc_tf.core.files import write_text
 from asc_tf.core.packages import require_package
 from asc_tf.explore.page_content import explore

@@ -9,7 +9,7 @@ from asc_tf import config as configuration
 from asc_tf.command_line.arguments import define_config_file
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_changes, read_new_path
-from asc_tf.commands.flags_to_config import parse_splits, resolve
+from asc_tf.commands.config_from_flags import parse_splits, resolve
 from asc_tf.config import Augment, Config
 from asc_tf.config.augment import WAVEFORM_SWITCHES as ON_WAVEFORMS
 from asc_tf.manifest import SPLITS

@@ -8,7 +8,7 @@ from asc_tf import config as configuration
 from asc_tf.command_line.arguments import define_config_file, define_workdir
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_new_path
-from asc_tf.commands.flags_to_config import base_config, resolve
+from asc_tf.commands.config_from_flags import base_config, resolve
 from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
 

@@ -7,7 +7,7 @@ import pytest
 from asc_tf import cli, config
 from asc_tf.command_line import arguments
 from asc_tf.commands import train
-from asc_tf.commands.flags_to_config import make_places_absolute, resolve
+from asc_tf.commands.config_from_flags import make_places_absolute, resolve
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
 

@@ -1,4 +1,4 @@
-"""Flags to configuration values: the file, then the flags, then absolute folders."""
+"""Configuration from flags: that of the file, then the flags, then absolute folders."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
