@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,26 +75,31 @@ def make_config(folder: Path, changes: dict[str, Any]) -> Any:
     own: dict[str, Any] = {
         **{"dataset.name": "csv", "dataset.csv_file": "clips.csv"},
         **{"dataset.split_column": "split", "dataset.dir": str(folder)},
+        "dataset.validation": "split",
         **{"audio.cache": "memory", "train.strategy": "one_device"},
     }
     return config.read(config.find(_CONFIG.value)).replace(own | changes)
 
 
-def measure(config: Any, folder: Path, steps: int) -> dict[str, float]:
+def measure(
+    config: Any, folder: Path, steps: int, *, finds_largest: bool = False
+) -> dict[str, float]:
     """Train with a configuration and measure its steps after the first epoch.
 
     Args:
         config: Configuration of the training.
         folder: Folder for the run.
         steps: Least number of measured steps.
+        finds_largest: Whether to look for the largest batch.
 
     Returns:
-        Images per second, share of waiting and peak memory in MB.
+        Values of the columns of the table.
     """
     import keras
     import tensorflow as tf
 
     from asc_tf.frontend import FrontendLayer, compute_statistics
+    from asc_tf.models.precision import allow_tensor_float_32
     from asc_tf.pipeline import training_data
     from asc_tf.pipeline.batches import count_steps, make_training_batches
     from asc_tf.pipeline.prepare import prepare
@@ -104,31 +109,46 @@ def measure(config: Any, folder: Path, steps: int) -> dict[str, float]:
     keras.utils.set_random_seed(1)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
+    allow_tensor_float_32(config.frontend.placement != "model")
     run = prepare(config, Workdir(folder / "run"))
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     examples = training_data.make_examples(run, frontend)
     per_epoch = count_steps(examples.count(), config.train.batch_size)
-    epochs = 1 + -(-steps // per_epoch)
-    config = config.replace({"train.epochs": epochs})
+    epochs = -(-steps // per_epoch)
+    config = config.replace({"train.epochs": 1 + epochs})
     trainer, _ = build.build_training(run, frontend, per_epoch)
     frontend.set_statistics(*compute_statistics(frontend, examples.training_features()))
     batches = iter(make_training_batches(examples, frontend, config))
     step = trainer.make_train_function()
     for _ in range(per_epoch):
         step(batches)
-    images = 0
     trainer.wait.begin()
     began = time.perf_counter()
-    for _ in range((epochs - 1) * per_epoch):
+    for _ in range(epochs * per_epoch):
         logs = step(batches)
+    # To read the loss waits for the last step.
     float(logs["loss"])
-    seconds = time.perf_counter() - began
-    images = (epochs - 1) * examples.count()
-    return {
-        "images / s": images / seconds,
+    row = {
+        "images / s": epochs * examples.count() / (time.perf_counter() - began),
         "waiting": trainer.wait.share(),
         "peak MB": read_peak_memory() / 1e6,
     }
+    if finds_largest:
+        row["largest batch"] = find_largest_batch(step, trainer.first_batch)
+    return row
+
+
+def find_largest_batch(step: Callable, batch: tuple) -> int:
+    """Double a batch until a training step does not fit into the memory of the GPU."""
+    import tensorflow as tf
+
+    while True:
+        size = tf.nest.flatten(batch)[0].shape[0]
+        batch = tf.nest.map_structure(lambda each: tf.repeat(each, 2, axis=0), batch)
+        try:
+            float(step(iter([batch]))["loss"])
+        except tf.errors.ResourceExhaustedError:
+            return size
 
 
 def read_peak_memory() -> float:
@@ -138,22 +158,7 @@ def read_peak_memory() -> float:
     if tf.config.list_physical_devices("GPU"):
         return tf.config.experimental.get_memory_info("GPU:0")["peak"]
     status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
-
-
-def find_largest_batch(config: Any, folder: Path, batch_size: int) -> int:
-    """Double the batch until a step does not fit into the memory of the GPU."""
-    import tensorflow as tf
-
-    while True:
-        try:
-            changes = {"train.batch_size": 2 * batch_size, "augment.copies": 1}
-            count = -(-2 * batch_size // _CLIPS.value)
-            changes["augment.copies"] = count
-            measure(config.replace(changes), folder, 1)
-        except tf.errors.ResourceExhaustedError:
-            return batch_size
-        batch_size *= 2
+    return 1024 * int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
 
 
 def list_combinations(has_gpu: bool) -> Iterator[dict[str, Any]]:
@@ -169,10 +174,9 @@ def list_combinations(has_gpu: bool) -> Iterator[dict[str, Any]]:
     }
     for chosen in itertools.product(*values.values()):
         changes = dict(zip(values, chosen, strict=True))
-        needs = changes["train.deterministic"] or (
-            changes["frontend.placement"] == "model"
-        )
-        if not (changes["train.jit_compile"] and needs):
+        in_model = changes["frontend.placement"] == "model"
+        is_refused = changes["train.deterministic"] or in_model
+        if not (changes["train.jit_compile"] and is_refused):
             yield changes
 
 
@@ -195,12 +199,16 @@ def run_task(task: dict[str, Any]) -> dict[str, float]:
     """Measure the combination that this process was started for."""
     import tensorflow as tf
 
+    folder = Path(task["folder"])
     changes = task["changes"] | {"train.batch_size": _BATCH.value}
-    config, folder = make_config(Path(task["folder"]), changes), Path(task["folder"])
-    row = measure(config, folder, _STEPS.value)
-    if _LARGEST.value and tf.config.list_physical_devices("GPU"):
-        row["largest batch"] = find_largest_batch(config, folder, _BATCH.value)
-    return row
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        return measure(
+            make_config(folder, changes),
+            Path(own),
+            _STEPS.value,
+            finds_largest=_LARGEST.value and has_gpu,
+        )
 
 
 def format_row(changes: dict[str, Any], row: dict[str, Any]) -> str:

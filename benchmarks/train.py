@@ -71,6 +71,7 @@ def configuration() -> Any:
     changes: dict[str, Any] = {
         **{"dataset.name": "csv", "dataset.csv_file": "clips.csv"},
         **{"dataset.split_column": "split", "dataset.dir": _FOLDER.value},
+        "dataset.validation": "split",
         "train.epochs": _EPOCHS.value + 1,
     }
     return settings.replace(changes)
