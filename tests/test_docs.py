@@ -21,6 +21,19 @@ def test_the_links_of_a_page_lead_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_that_a_page_names_exist(page):
+    pattern = (
+        r"\b(?:asc_tf|benchmarks|configs|docs|export|tests)/[\w/]+\.(?:md|py|toml)"
+    )
+    missing = {
+        name
+        for name in re.findall(pattern, page.read_text("utf-8"))
+        if not (ROOT / name).exists()
+    }
+    assert not missing
+
+
 @pytest.mark.parametrize("name", ["one_clip.md", "architecture.md"])
 def test_the_modules_that_a_page_names_exist(name):
     text = (ROOT / "docs" / name).read_text(encoding="utf-8")
