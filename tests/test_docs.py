@@ -24,8 +24,6 @@ def test_the_links_of_a_page_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_files_that_a_page_names_exist(page):
     pattern = r"\b(?:asc_tf|benchmarks|configs|docs|export|tests)/[\w/]+\.(?:md|py)"
-        r"\b(?:asc_tf|benchmarks|configs|docs|export|tests)/[\w/]+\.(?:md|py|toml)"
-    )
     missing = {
         name
         for name in re.findall(pattern, page.read_text("utf-8"))
