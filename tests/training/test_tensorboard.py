@@ -88,8 +88,8 @@ def test_the_last_epoch_has_a_confusion_matrix_too(resumed):
 def test_the_confusion_is_that_of_validation_alone(resumed):
     rows = tiny.history(resumed.workdir)
     for epoch, counts in zip((0, 2, 3), resumed.matrices, strict=True):
-        # Two clips of each label in validation, each of one segment.
-        assert (counts.sum(axis=1) == 2).all()
+        # Two clips of each label, each of one segment, or of two where it is audio.
+        assert set(counts.sum(axis=1)) in ({2}, {4})
         accuracy = np.trace(counts) / counts.sum()
         assert accuracy == pytest.approx(rows[epoch]["val_accuracy"])
 
