@@ -29,6 +29,7 @@ from asc_tf.pipeline.batches import make_training_batches
 from asc_tf.pipeline.examples import ClipExamples
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.run import Run
+from asc_tf.pipeline.store_features import write_features
 from asc_tf.training.model_file import load_whole
 from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
@@ -446,6 +447,25 @@ def test_without_a_validation_part_only_training_clips_are_embedded(config, tmp_
     assert len(kept_files(workdir)) == 2
     batches = make_training_batches(examples, frontend, config)
     assert sum(len(targets) for _, targets in batches) == 2 * examples.count() == 34
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("validation", ["split", "none"])
+def test_embeddings_of_stored_features_are_trained_on(
+    audio_config, tmp_path, capsys, validation
+):
+    folder = tmp_path / "features"
+    config = audio_config.replace(
+        {"dataset.validation": validation, "train.keep": "last"}
+    )
+    write_features(config, folder)
+    workdir = Workdir(tmp_path / "run")
+    train(config.replace({"dataset.features": str(folder)}), workdir)
+    [line] = said(capsys.readouterr().out)
+    assert " 0 taken from" in line
+    rows = tiny.history(workdir)
+    assert len(rows) == 2
+    assert ("val_loss" in rows[0]) == (validation == "split")
 
 
 @pytest.mark.slow
