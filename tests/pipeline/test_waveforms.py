@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,11 @@ from asc_tf.manifest import Manifest
 from asc_tf.pipeline import noise_banks
 from asc_tf.pipeline.batches import make_training_batches
 from asc_tf.pipeline.examples import ClipExamples
-from asc_tf.pipeline.segments import count_segments, make_segment_batches
+from asc_tf.pipeline.segments import (
+    count_segments,
+    make_segment_batches,
+    make_training_segments,
+)
 from asc_tf.pipeline.waveforms import Waveforms
 
 
@@ -115,6 +120,52 @@ def test_each_epoch_sees_every_clip_once_and_differently(corpus):
     assert not np.array_equal(second, third)
 
 
+def repeat(waveform: tf.Tensor, count: int) -> SimpleNamespace:
+    """Waveforms of clips that are all the same."""
+    row = {
+        **{"waveform": waveform, "target": tf.zeros(3), "weight": tf.ones([])},
+        **{"clip": tf.constant(0), "example": tf.constant(0)},
+    }
+    rows = tf.data.Dataset.range(count).map(lambda _: row)
+    return SimpleNamespace(in_order=lambda: rows, shuffle=lambda seed, copies: rows)
+
+
+def test_each_clip_of_an_epoch_is_cut_at_a_place_of_its_own(tmp_path):
+    clips = repeat(tf.range(12000, dtype=tf.float32), 20)
+    seed = tf.constant([1, 2], tf.int64)
+    found = make_training_segments(clips, tiny.config(tmp_path), seed)
+    assert len({int(segment[0]) for segment, *_ in found}) > 15
+
+
+@pytest.mark.parametrize(("short_clips", "mean"), [("pad", 0.25), ("loop", 1.0)])
+def test_short_clips_of_training_are_padded_or_looped_as_configured(
+    tmp_path, short_clips, mean
+):
+    config = tiny.config(tmp_path, audio__short_clips=short_clips)
+    seed = tf.constant([1, 2], tf.int64)
+    [[segment, *_]] = make_training_segments(repeat(tf.ones(1000), 1), config, seed)
+    assert segment.numpy().mean() == mean
+
+
+@pytest.mark.parametrize(("which", "count"), [("all", 3), ("centre", 1)])
+def test_the_segments_of_evaluation_are_all_or_the_centre_one(tmp_path, which, count):
+    config = tiny.config(tmp_path, evaluate__segments=which)
+    preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
+    [batch] = make_segment_batches(repeat(tf.ones(12000), 1), preprocessing, 8)
+    assert batch["waveform"].shape == (count, 4000)
+
+
+def test_clips_come_in_another_order_for_another_seed(corpus):
+    waveforms = waveforms_of(tiny.config(corpus))
+
+    def order(seed: int) -> list[int]:
+        shuffled = waveforms.shuffle(tf.constant(seed, tf.int64))
+        return [int(row["example"]) for row in shuffled]
+
+    assert order(1) == order(1) != order(2)
+    assert sorted(order(1)) == sorted(order(2)) == list(range(waveforms.count))
+
+
 def test_two_epochs_have_different_masks(corpus):
     config = tiny.config(corpus, augment__mixup_alpha=0.0, train__epochs=2)
     masks = [epoch[:, :-3] == 0 for epoch in epochs_of(config)]
@@ -157,7 +208,7 @@ def test_files_are_decoded_once_when_they_are_cached(tmp_path):
     assert len(list(dataset)) == 2
 
 
-def test_segments_in_order_are_those_of_the_law(corpus):
+def test_segments_of_a_clip_are_those_that_numpy_cuts_in_order(corpus):
     config = tiny.config(corpus, audio__segment_seconds=0.25, audio__hop_seconds=0.1)
     manifest = scanned(config)
     clips = manifest.clips_in("train")
