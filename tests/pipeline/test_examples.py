@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -26,9 +27,9 @@ from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.exporting.export import _make_metadata
 from asc_tf.frontend import FrontendLayer
 from asc_tf.manifest import Manifest
-from asc_tf.pipeline import training_data
+from asc_tf.pipeline import noise_banks, training_data
 from asc_tf.pipeline.batches import augment_batch, make_training_batches
-from asc_tf.pipeline.examples import StoredExamples, clip_by_clip
+from asc_tf.pipeline.examples import ClipExamples, StoredExamples, clip_by_clip
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.store_features import write_features
@@ -85,6 +86,49 @@ def examples_of(config: Config, folder: Path) -> tuple:
 def rows_of(config: Config, folder: Path) -> tuple[list, FrontendLayer]:
     examples, layer, _ = examples_of(config, folder)
     return list(make_training_batches(examples, layer, config)), layer
+
+
+class SameExamples:
+    """Training examples that are all the same."""
+
+    is_weighted = False
+
+    def epoch(self, seed):
+        features = tf.random.stateless_normal([32, 16], [1, 2])
+        row = (features, tf.one_hot(0, 3), tf.ones([]))
+        return tf.data.Dataset.range(12).map(lambda _: row)
+
+    def augment_inputs(self, inputs, seed):
+        return {"features": inputs}
+
+
+def test_each_step_has_a_batch_and_an_augmentation_of_its_own(tmp_path):
+    config = tiny.config(tmp_path, train__batch_size=4, train__epochs=1)
+    layer = FrontendLayer(8000, config.frontend)
+    layer.build((None, 4000))
+    rows = make_training_batches(SameExamples(), layer, config)
+    batches = [inputs["features"].numpy() for inputs, _ in rows]
+    assert [len(batch) for batch in batches] == [4, 4, 4]
+    assert not np.array_equal(batches[0], batches[1])
+
+
+def test_noise_is_in_the_mid_channel_alone(tmp_path):
+    changes = {"augment__noise": "white", "augment__noise_share": 1.0}
+    config = tiny.config(
+        tmp_path,
+        **PLAIN | changes,
+        audio__channels="mid_side",
+        frontend__placement="model",
+    )
+    layer = FrontendLayer(8000, config.frontend)
+    banks = noise_banks.load(config.augment, 8000, 4000, 0)
+    waveforms = SimpleNamespace(is_weighted=False)
+    examples = ClipExamples(waveforms, None, layer, config, banks)
+    waveforms = tf.random.stateless_normal([3, 4000, 2], [1, 2])
+    seed = tf.constant([3, 4], tf.int64)
+    found = examples.augment_inputs(waveforms, seed)["waveform"]
+    np.testing.assert_array_equal(found[..., 1], waveforms[..., 1])
+    assert not np.array_equal(found[..., 0], waveforms[..., 0])
 
 
 def test_copies_put_each_clip_into_an_epoch_so_many_times_each_cut_anew(
