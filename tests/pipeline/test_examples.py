@@ -1,6 +1,7 @@
 """Examples to batches: copies, random channels, placement, stored features."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -129,6 +130,28 @@ def test_noise_is_in_the_mid_channel_alone(tmp_path):
     found = examples.augment_inputs(waveforms, seed)["waveform"]
     np.testing.assert_array_equal(found[..., 1], waveforms[..., 1])
     assert not np.array_equal(found[..., 0], waveforms[..., 0])
+
+
+def test_noise_is_another_for_another_seed(corpus, tmp_path):
+    noises = [
+        examples_of(
+            tiny.config(corpus, augment__noise="white", train__seed=seed), tmp_path
+        )[0]._banks.noise
+        for seed in (1, 2)
+    ]
+    assert not np.array_equal(*noises)
+
+
+def test_clips_that_nobody_verified_weigh_what_is_configured(corpus, tmp_path):
+    _, layer, manifest = examples_of(tiny.config(corpus), tmp_path)
+    config = tiny.config(corpus, dataset__unverified_weight=0.5)
+    clips = [dataclasses.replace(clip, verified="0") for clip in manifest.clips]
+    manifest = dataclasses.replace(manifest, clips=tuple(clips))
+    run = Run(config, Workdir(tmp_path / "run"), manifest)
+    examples = training_data.make_examples(run, layer)
+    assert examples.is_weighted
+    _, _, weights = next(iter(make_training_batches(examples, layer, config)))
+    np.testing.assert_array_equal(weights, 0.5)
 
 
 def test_copies_put_each_clip_into_an_epoch_so_many_times_each_cut_anew(
