@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from asc_tf.audio import cache_format, wav_graph
+from asc_tf.audio import cache_format, scanned_wav, wav_graph
 from asc_tf.audio.inspect import ROUTES
 from asc_tf.audio.resample import resample
+from asc_tf.audio.scanned_wav import WavLayout
 from asc_tf.audio.tensorflow_io import load_tensorflow_io
+from asc_tf.audio.views import select_view
 from asc_tf.config import Audio
 from asc_tf.dsp import channels
 from asc_tf.dsp.streaming import BAD_SAMPLES, MAX_PEAK
@@ -30,9 +32,10 @@ GRAPH_ROUTES = ("wav", *ROUTES.values())
 class Variants(NamedTuple):
     """Routes, views and sample rates that a graph is built for.
 
-    A graph for WAV files alone needs only core operations. The kernels of `rates` are
-    constants of the graph, the most frequent rate first; a single rate is taken to be
-    the rate of every clip.
+    A route may be that of a `WavLayout`, for files whose header has been read. A graph
+    for WAV files alone needs only core operations. The kernels of `rates` are constants
+    of the graph, the most frequent rate first; a single rate is taken to be the rate of
+    every clip.
     """
 
     routes: tuple[str, ...] = GRAPH_ROUTES
@@ -48,6 +51,7 @@ def decode_clip(
     view: tf.Tensor,
     audio: Audio,
     variants: Variants,
+    place: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Decode one clip: bytes to a waveform at `audio.sample_rate`.
 
@@ -61,6 +65,8 @@ def decode_clip(
         view: One of `variants.views`, string `[]`.
         audio: Audio settings.
         variants: Routes, views and rates that can occur.
+        place: First byte and samples per channel of the clip, int64 `[2]`, for routes
+            of a `WavLayout`, which need it in place of the span.
 
     Returns:
         float32 `[samples]`, or `[samples, 2]` where the views have two channels.
@@ -71,17 +77,23 @@ def decode_clip(
             contents, audio.cache_dtype, channels.count_channels(audio.channels)
         )
 
+    def decode_route(name: str) -> tf.Tensor:
+        if layout := WavLayout.from_route(name):
+            select = functools.partial(scanned_wav.decode, contents, layout, place)
+        else:
+            waveform = decode_channels(
+                contents, route, sample_rate, span, audio, [name]
+            )
+            select = functools.partial(select_view, waveform)
+        return _switch(view, {v: functools.partial(select, v) for v in variants.views})
+
     def decode_fresh() -> tf.Tensor:
         routes = [name for name in variants.routes if name != CACHED]
-        waveform = decode_channels(contents, route, sample_rate, span, audio, routes)
-        branches = {
-            name: functools.partial(select_view, waveform, name)
-            for name in variants.views
-        }
-        only_rate = variants.rates[0] if len(variants.rates) == 1 else sample_rate
-        return resample_all(
-            _switch(view, branches), only_rate, audio.sample_rate, variants.rates
+        waveform = _switch(
+            route, {name: functools.partial(decode_route, name) for name in routes}
         )
+        only_rate = variants.rates[0] if len(variants.rates) == 1 else sample_rate
+        return resample_all(waveform, only_rate, audio.sample_rate, variants.rates)
 
     if CACHED not in variants.routes:
         return decode_fresh()
@@ -157,30 +169,6 @@ def has_valid_samples(
     return tf.reduce_all(tf.abs(waveforms) <= MAX_PEAK, axis=axes)
 
 
-def select_view(waveform: tf.Tensor, name: str) -> tf.Tensor:
-    """Compute one view of a waveform, as `asc_tf.dsp.channels.select_view` does.
-
-    Args:
-        waveform: float32 `[samples, channels]`.
-        name: Name of the view.
-
-    Returns:
-        float32 `[samples]` or `[samples, 2]`.
-    """
-    if name == "mono":
-        # Transposed, because the mean along the short axis takes twice the time.
-        return tf.reduce_mean(tf.transpose(waveform), axis=0)
-    left = waveform[:, 0]
-    right = waveform[:, tf.minimum(tf.shape(waveform)[1] - 1, 1)]
-    if name == "left":
-        return left
-    if name == "right":
-        return right
-    if name == "stereo":
-        return tf.stack([left, right], axis=1)
-    return tf.stack([(left + right) / 2, (left - right) / 2], axis=1)
-
-
 def resample_all(
     waveform: tf.Tensor,
     rate_in: tf.Tensor | int,
@@ -239,7 +227,9 @@ def _make_branch(
 def _decode_wav_clip(contents: tf.Tensor, times: tf.Tensor, audio: Audio) -> tf.Tensor:
     """Decode a clip of a WAV file, without decoding the rest of the file."""
     header = wav_graph.parse_header(contents, audio.max_seconds)
-    start, end = _compute_bounds(times, header.samples)
+    check = tf.debugging.Assert(header.problem == "", [header.problem])
+    with tf.control_dependencies([check]):
+        start, end = _compute_bounds(times, header.samples)
     skipped = start * header.channels * header.sample_bytes
     clip = header._replace(
         data_start=header.data_start + skipped, samples=tf.maximum(end - start, 0)

@@ -9,12 +9,14 @@ and "Multiple Channel Audio Data and WAVE Files" (2001). Wrong headers are inter
 as libsndfile does.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from asc_tf.audio.wav_samples import BLOCK, FORMATS, decode_in_blocks, decode_samples
 from asc_tf.dsp.resampling import RATES
 from asc_tf.dsp.wav_format import (
     COMPRESSED,
@@ -26,9 +28,6 @@ from asc_tf.dsp.wav_format import (
 )
 
 _OUTSIDE_RATES = f"Hz, outside {RATES[0]} to {RATES[1]}"
-
-BLOCK = 2**20
-"""Values of a long file that are decoded in one step: 4 MiB of float32."""
 
 
 class WavHeader(NamedTuple):
@@ -147,56 +146,26 @@ def decode(contents: tf.Tensor, header: WavHeader) -> tf.Tensor:
     Returns:
         float32 `[samples, channels]`; no samples where the header has a problem.
     """
-    values = header.samples * header.channels
-    flat = tf.cond(
-        values <= BLOCK,
-        lambda: _decode_values(contents, header, _ZERO, values),
-        lambda: _decode_in_blocks(contents, header, values),
-    )
-    return tf.reshape(flat, [-1, tf.cast(tf.maximum(header.channels, 1), tf.int32)])
+    frame_bytes = header.sample_bytes * header.channels
 
+    def decode_span(first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        # A file without samples has no place for them either.
+        start = tf.where(count > 0, header.data_start + first * frame_bytes, _ZERO)
+        data = tf.strings.substr(contents, start, count * frame_bytes)
+        width = tf.cast(header.sample_bytes, tf.int32)
+        flat = tf.switch_case(
+            tf.where(header.tag == FLOAT, width // 4 + 3, width - 1),
+            [
+                functools.partial(decode_samples, data, tag, sample_bytes)
+                for tag, sample_bytes in FORMATS
+            ],
+        )
+        return tf.reshape(flat, [-1, n_channels])
 
-def _decode_in_blocks(
-    contents: tf.Tensor, header: WavHeader, values: tf.Tensor
-) -> tf.Tensor:
-    """Decode the values of a long file, without another copy of the whole."""
-    blocks = -(-values // BLOCK)
-    decoded = tf.TensorArray(
-        tf.float32, tf.cast(blocks, tf.int32), infer_shape=False, element_shape=[None]
-    )
-
-    def step(block: tf.Tensor, decoded: tf.TensorArray) -> tuple:
-        first = block * BLOCK
-        count = tf.minimum(values - first, BLOCK)
-        own = _decode_values(contents, header, first, count)
-        return block + 1, decoded.write(tf.cast(block, tf.int32), own)
-
-    _, decoded = tf.while_loop(
-        lambda block, _: block < blocks, step, (_ZERO, decoded), parallel_iterations=1
-    )
-    return decoded.concat()
-
-
-def _decode_values(
-    contents: tf.Tensor, header: WavHeader, first: tf.Tensor, count: tf.Tensor
-) -> tf.Tensor:
-    """Decode interleaved values from the `first` one on: float32 `[count]`."""
-    start = header.data_start + first * header.sample_bytes
-    data = tf.strings.substr(
-        contents, tf.where(count > 0, start, _ZERO), count * header.sample_bytes
-    )
-    width = tf.cast(header.sample_bytes, tf.int32)
-    return tf.switch_case(
-        tf.where(header.tag == FLOAT, width // 4 + 3, width - 1),
-        [
-            lambda: (_decode_raw(data, tf.uint8) - 128.0) / 128.0,
-            lambda: _decode_raw(data, tf.int16) / 2.0**15,
-            lambda: _decode_24_bit(data) / 2.0**23,
-            lambda: _decode_raw(data, tf.int32) / 2.0**31,
-            lambda: _decode_raw(data, tf.float32),
-            lambda: _decode_raw(data, tf.float64),
-        ],
-    )
+    n_channels = tf.cast(tf.maximum(header.channels, 1), tf.int32)
+    step = BLOCK // tf.maximum(header.channels, 1)
+    decoded = decode_in_blocks(header.samples, step, decode_span)
+    return tf.reshape(decoded, [-1, n_channels])
 
 
 class _Parts(NamedTuple):
@@ -305,17 +274,6 @@ def _is_known_width(tag: tf.Tensor, sample_bytes: tf.Tensor) -> tf.Tensor:
     is_integer = (tag == PCM) & (sample_bytes >= 1) & (sample_bytes <= 4)
     is_float = (tag == FLOAT) & ((sample_bytes == 4) | (sample_bytes == 8))
     return is_integer | is_float
-
-
-def _decode_raw(data: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    return tf.cast(tf.io.decode_raw(data, dtype), tf.float32)
-
-
-def _decode_24_bit(data: tf.Tensor) -> tf.Tensor:
-    """Decode the high 16 bits as int16 and the low 8 as uint8, without shifting."""
-    triples = tf.reshape(tf.io.decode_raw(data, tf.uint8), [-1, 3])
-    high = tf.bitcast(triples[:, 1:], tf.int16)
-    return tf.cast(high, tf.float32) * 256.0 + tf.cast(triples[:, 0], tf.float32)
 
 
 def _format_tag(tag: tf.Tensor) -> tf.Tensor:

@@ -36,8 +36,8 @@ _STARTS = {
 
 
 @dataclass(frozen=True)
-class _Format:
-    """Sample format of the fmt part."""
+class Format:
+    """Sample format of a WAV file; a sample takes `width` bytes."""
 
     channels: int
     sample_rate: int
@@ -69,10 +69,7 @@ def open_stream(path: str | Path) -> AudioStream:
             is and what to do, but does not name the file.
         OSError: If it cannot be opened.
     """
-    with open_regular_file(Path(path)) as (file, size):
-        header, start, available = _find_parts(file, size)
-    form = _parse_format(header)
-    samples = available // form.frame_bytes
+    form, start, samples = read_header(path)
     if not samples:
         raise UserError(NO_SAMPLES)
 
@@ -82,6 +79,26 @@ def open_stream(path: str | Path) -> AudioStream:
             yield from _read_samples(file, form, samples)
 
     return AudioStream(form.sample_rate, form.channels, samples, read)
+
+
+def read_header(path: str | Path) -> tuple[Format, int, int]:
+    """Read the header of a WAV file.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        Sample format, place of the first sample in bytes, and samples per channel that
+        the file holds (0 if it is empty).
+
+    Raises:
+        UserError: If it is another file; the message does not name it.
+        OSError: If it cannot be opened.
+    """
+    with open_regular_file(Path(path)) as (file, size):
+        header, start, available = _find_parts(file, size)
+    form = _parse_format(header)
+    return form, start, available // form.frame_bytes
 
 
 def _find_parts(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
@@ -128,7 +145,7 @@ def _check_start(start: bytes) -> int:
     return int.from_bytes(start[4:8], "little")
 
 
-def _parse_format(header: bytes) -> _Format:
+def _parse_format(header: bytes) -> Format:
     """Parse and check the fmt part."""
     if len(header) < 16:
         raise UserError(f"its fmt part has {len(header)} bytes of 16; {CONVERT}")
@@ -158,7 +175,7 @@ def _parse_format(header: bytes) -> _Format:
     if width not in ((4, 8) if tag == wav_format.FLOAT else (1, 2, 3, 4)):
         kind = "float" if tag == wav_format.FLOAT else "PCM"
         raise UserError(f"{bits}-bit {kind} samples are not read; {CONVERT}")
-    return _Format(channels, rate, width, tag == wav_format.FLOAT)
+    return Format(channels, rate, width, tag == wav_format.FLOAT)
 
 
 def _compute_sample_bytes(bits: int, align: int, channels: int) -> int:
@@ -173,7 +190,7 @@ def _compute_sample_bytes(bits: int, align: int, channels: int) -> int:
     return least
 
 
-def _read_samples(file: BinaryIO, form: _Format, samples: int) -> Iterator[np.ndarray]:
+def _read_samples(file: BinaryIO, form: Format, samples: int) -> Iterator[np.ndarray]:
     """Read samples of all channels in blocks: float32 `[samples, channels]`."""
     step = choose_block_size(form.channels)
     for first in range(0, samples, step):
@@ -184,7 +201,7 @@ def _read_samples(file: BinaryIO, form: _Format, samples: int) -> Iterator[np.nd
         yield _decode(raw, form).reshape(count, form.channels)
 
 
-def _decode(raw: bytes, form: _Format) -> np.ndarray:
+def _decode(raw: bytes, form: Format) -> np.ndarray:
     """Convert interleaved samples to float32 `[samples * channels]`."""
     if form.is_float:
         with np.errstate(over="ignore", invalid="ignore"):

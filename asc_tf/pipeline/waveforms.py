@@ -8,7 +8,6 @@ resumed run continues as if it had never stopped.
 import contextlib
 import dataclasses
 import functools
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,10 +22,19 @@ from asc_tf.config import Audio
 from asc_tf.core.errors import UserError
 from asc_tf.dsp import channels
 from asc_tf.manifest import Clip
+from asc_tf.pipeline import clip_files
 from asc_tf.pipeline.options import AUTOTUNE, set_options
 
 DESCRIPTION = ("clip", "example", "target", "weight")
 """Columns of an example that each of its segments has too."""
+
+_SOURCE = {
+    **clip_files.COLUMNS,
+    "view": tf.TensorSpec([], tf.string),
+    "rate": tf.TensorSpec([], tf.int64),
+    "span": tf.TensorSpec([2], tf.float64),
+}
+"""Columns of an example that its waveform depends on."""
 
 READING = "read_clip"
 """Scope of the graph's operations that read a file; it identifies their errors."""
@@ -93,19 +101,16 @@ class Waveforms:
             [row for row in rows if caches_all or row.clip.route == sndfile.ROUTE],
             progress,
         )
-        others = [row for row in rows if row not in cached]
-        self._known = _summarize(others, has_cached=bool(cached))
+        files = clip_files.find_clip_files(rows, root, cached)
+        self._known = _summarize(rows, files)
         label_ids = {label: index for index, label in enumerate(labels)}
         weights = [
             unverified_weight if row.clip.verified == "0" else 1.0 for row in rows
         ]
         self.is_weighted = min(weights, default=1.0) < 1.0
-        files = [cached.get(row, root / row.clip.path) for row in rows]
         spans = [(row.clip.start, row.clip.duration) for row in rows]
         columns = {
-            # As bytes, because a name need not be UTF-8.
-            "path": [os.fsencode(path) for path in files],
-            "route": [CACHED if row in cached else row.clip.route for row in rows],
+            **clip_files.make_columns(files),
             "view": [row.view for row in rows],
             "rate": tf.constant([row.clip.sample_rate for row in rows], tf.int64),
             "span": tf.constant(spans, tf.float64),
@@ -154,9 +159,7 @@ class Waveforms:
 
         def decode(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             with tf.name_scope(READING):
-                waveform = decoder(
-                    row["path"], row["route"], row["rate"], row["span"], row["view"]
-                )
+                waveform = decoder({name: row[name] for name in _SOURCE})
             described = {name: row[name] for name in DESCRIPTION}
             return described | {"waveform": waveform}
 
@@ -177,43 +180,33 @@ def _build_decoder(audio: Audio, known: Variants) -> Callable[..., tf.Tensor]:
     shape = [None, n_channels] if n_channels > 1 else [None]
 
     # AutoGraph, which nothing here needs, would make tracing a third slower.
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([], tf.string),
-            tf.TensorSpec([], tf.string),
-            tf.TensorSpec([], tf.int64),
-            tf.TensorSpec([2], tf.float64),
-            tf.TensorSpec([], tf.string),
-        ],
-        autograph=False,
-    )
-    def decode(
-        path: tf.Tensor,
-        route: tf.Tensor,
-        rate: tf.Tensor,
-        span: tf.Tensor,
-        view: tf.Tensor,
-    ) -> tf.Tensor:
+    @tf.function(input_signature=[_SOURCE], autograph=False)
+    def decode(source: dict[str, tf.Tensor]) -> tf.Tensor:
         with tf.name_scope(READING):
-            contents = tf.io.read_file(path)
-            waveform = decode_clip(contents, route, rate, span, view, audio, known)
+            waveform = decode_clip(
+                clip_files.read_contents(source),
+                *(source[name] for name in ("route", "rate", "span", "view")),
+                audio,
+                known,
+                source["place"],
+            )
         return tf.ensure_shape(waveform, shape)
 
     return decode
 
 
-def _summarize(rows: Sequence[Row], has_cached: bool) -> Variants:
-    """List the routes, views and rates (the most frequent first) that can occur.
+def _summarize(rows: Sequence[Row], files: Sequence[clip_files.ClipFile]) -> Variants:
+    """List the routes, and the views and rates of clips that are decoded in the graph.
 
-    Args:
-        rows: Rows that are decoded in the graph.
-        has_cached: Whether there are rows in the cache too.
+    The rates come in the order of their frequency, the most frequent first.
     """
-    routes = {row.clip.route for row in rows} | ({CACHED} if has_cached else set())
-    rates = Counter(row.clip.sample_rate for row in rows)
+    decoded = [
+        row for row, file in zip(rows, files, strict=True) if file.route != CACHED
+    ]
+    rates = Counter(row.clip.sample_rate for row in decoded)
     return Variants(
-        routes=tuple(sorted(routes)),
-        views=tuple(sorted({row.view for row in rows})),
+        routes=tuple(sorted({file.route for file in files})),
+        views=tuple(sorted({row.view for row in decoded})),
         rates=tuple(rate for rate, _ in rates.most_common()),
     )
 
