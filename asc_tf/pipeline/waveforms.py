@@ -185,7 +185,10 @@ def _build_decoder(audio: Audio, known: Variants) -> Callable[..., tf.Tensor]:
         with tf.name_scope(READING):
             waveform = decode_clip(
                 clip_files.read_contents(source),
-                *(source[name] for name in ("route", "rate", "span", "view")),
+                source["route"],
+                source["rate"],
+                source["span"],
+                source["view"],
                 audio,
                 known,
                 source["place"],
