@@ -1,6 +1,8 @@
 """Representative data for quantization: segments of the training split."""
 
 import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -33,15 +35,14 @@ def draw_calibration_segments(run: Run) -> np.ndarray:
     run = run.with_manifest(dataclasses.replace(run.manifest, clips=clips))
     waveforms = load_waveforms(run, "train")
     preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
-    by_clip: list[list[np.ndarray]] = [[] for _ in clips]
-    with explain_read_errors():
-        for batch in make_segment_batches(
-            waveforms, preprocessing, config.evaluate.batch_size
-        ):
-            for segment, clip in zip(batch["waveform"], batch["clip"], strict=True):
-                by_clip[int(clip)].append(segment.numpy())
+    batches = make_segment_batches(waveforms, preprocessing, config.evaluate.batch_size)
     share = -(-count // len(clips))
-    segments = [each for drawn in by_clip for each in pick_evenly(drawn, share)][:count]
+    with explain_read_errors():
+        segments = [
+            segment
+            for segments_of_clip in _group_by_clip(batches.as_numpy_iterator())
+            for segment in pick_evenly(segments_of_clip, share)
+        ][:count]
     if segments[0].ndim == 2:
         # A model of two channels will meet mono files too.
         segments += [
@@ -49,6 +50,20 @@ def draw_calibration_segments(run: Run) -> np.ndarray:
             for segment in pick_evenly(segments, MONO_SEGMENTS)
         ]
     return np.stack(segments)
+
+
+def _group_by_clip(
+    batches: Iterable[dict[str, np.ndarray]],
+) -> Iterator[list[np.ndarray]]:
+    """Yield the segments of each clip; those of one clip follow each other."""
+    rows = (
+        pair
+        for batch in batches
+        for pair in zip(batch["clip"], batch["waveform"], strict=True)
+    )
+    for _, group in itertools.groupby(rows, key=lambda row: int(row[0])):
+        # Copied, because a view would keep its whole batch in memory.
+        yield [segment.copy() for _, segment in group]
 
 
 def _as_mono(segment: np.ndarray, setting: str) -> np.ndarray:
