@@ -8,12 +8,12 @@ Each implementation computes log-mel in dB below each clip's maximum, floor at -
 from waveforms in memory. Each is a process that stays alive; they take turns, so that
 other work of the machine affects all equally, and the best round counts. Making an
 iterator, which happens once in a training, is not counted. Each may use all processors,
-and none uses a GPU. "asc_tf over it" is a ratio of speeds: above 1 this package is
-faster. "off by" is the largest difference to librosa; above 0.1 dB the implementation
-computes something else. "tf.data alone" has TF_NUM_INTRAOP_THREADS=1 in the
-environment, for pipelines without a model on the same processors. "memory" is the
-growth of the resident memory (VmHWM of /proc/self/status, reset before) from one clip
-to all of them. The last number of a name is the batch size.
+and none uses a GPU; "librosa" alone uses one thread. "CPU" is the time of all
+processors for a clip in milliseconds. "asc_tf over it" is a ratio of speeds: above 1
+this package is faster. "off by" is the largest difference to librosa; above 0.1 dB the
+implementation computes something else. "memory" is the growth of the resident memory
+(VmHWM of /proc/self/status, reset before) from one clip to all of them. The last number
+of a name is the batch size.
 
 The interpreters of `--peers_python` supply packages that this interpreter lacks:
 
@@ -56,7 +56,6 @@ CLIP_BY_CLIP = ("librosa", "librosa, threads", "librosa, processes")
 BATCHED = (
     "asc_tf, tf.function",
     "asc_tf, tf.data",
-    "asc_tf, tf.data alone",
     "tf.signal, dense mel",
     "torch.stft, dense mel",
     "keras.layers.MelSpectrogram",
@@ -120,14 +119,17 @@ def compare_ways(folder: Path) -> None:
     able = race(ways, _ROUNDS.value)
     librosa = next(each for each in able if each.name == "librosa")
     own = max((each for each in able if OURS in each.name), key=speed)
-    print(f"\n{'':31} {'x real time':>11} {'asc_tf over it':>14} {'memory':>9}  off by")
+    heads = f"{'version':>8} {'x real time':>11} {'CPU ms':>7} {'asc_tf over it':>14}"
+    print(f"\n{'':31} {heads} {'memory':>9}  off by")
     for each in able:
         error = each.off_by(librosa)
         mark = "" if error <= SAME_DB else ", something else"
-        grown = "-" if "processes" in each.name else f"{each.grown_mb:.0f} MB"
+        has_children = "processes" in each.name
+        grown = "-" if has_children else f"{each.grown_mb:.0f} MB"
+        cpu = "-" if has_children else f"{1000 * each.cpu / _CLIPS.value:.1f}"
         print(
-            f"{each.name:31} {speed(each):11.0f} {speed(own) / speed(each):14.2f} "
-            f"{grown:>9}  {error:.1e} dB{mark}"
+            f"{each.name:31} {each.version:>8} {speed(each):11.0f} {cpu:>7} "
+            f"{speed(own) / speed(each):14.2f} {grown:>9}  {error:.1e} dB{mark}"
         )
     for each in ways:
         if each.missing:

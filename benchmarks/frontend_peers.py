@@ -8,11 +8,13 @@ stdin starts a round.
 
 import json
 import os
+import re
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ Passes = Callable[[np.ndarray, int], Callable[[], "list[np.ndarray] | np.ndarray
 """Prepares a number of passes over waveforms and returns a function that runs them and
 returns the features of the last pass."""
 
-DATASETS = ("asc_tf, tf.data", "asc_tf, tf.data alone")
+DATASET = "asc_tf, tf.data"
 
 AMIN, TOP_DB = 1e-10, 80.0
 
@@ -244,7 +246,7 @@ def in_batches(features: Features, size: int) -> Features:
 
 WAYS = {
     "asc_tf, tf.function": asc_tf_function,
-    **dict.fromkeys(DATASETS, asc_tf_dataset),
+    DATASET: asc_tf_dataset,
     "librosa": librosa_loop,
     "librosa, threads": librosa_threads,
     "librosa, processes": librosa_processes,
@@ -253,6 +255,16 @@ WAYS = {
     "kapre": kapre,
     "torch.stft, dense mel": torch_stft,
 }
+
+
+PACKAGES = {"asc": "asc-tf", "tf": "tensorflow", "keras": "keras", "torch": "torch"}
+"""Packages of the implementations by the first word of their names."""
+
+
+def version(name: str) -> str:
+    """Return the version of the package of an implementation."""
+    word = re.match("[a-z]+", name)[0]
+    return metadata.version(PACKAGES.get(word, word))
 
 
 def memory(field: str) -> int:
@@ -271,7 +283,7 @@ def run(task: dict, say: Callable[[dict], None]) -> None:
     task |= {"waves": waves, "filters": filters, "samples": waves.shape[1]}
     try:
         features = WAYS[task["way"]](task)
-        if task["way"] not in DATASETS:
+        if task["way"] != DATASET:
             if task["batch"]:
                 features = in_batches(features, task["batch"])
             features = over_and_over(features)
@@ -285,12 +297,13 @@ def run(task: dict, say: Callable[[dict], None]) -> None:
     grown = memory("VmHWM") - before
     np.save(task["result"], np.asarray(result, np.float32))
     del result
-    say({"grown_mb": grown / 1024})
+    say({"grown_mb": grown / 1024, "version": version(task["way"])})
     for _ in sys.stdin:
         go = features(waves, task["passes"])
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         go()
-        say({"seconds": (time.perf_counter() - began) / task["passes"]})
+        spent = time.perf_counter() - began, time.process_time() - cpu
+        say({"seconds": [each / task["passes"] for each in spent]})
 
 
 def main() -> None:

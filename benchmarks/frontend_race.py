@@ -17,7 +17,9 @@ class Way:
         name: Name in the table.
         missing: Package that no interpreter has; empty if it runs.
         grown_mb: Growth of the process in MB while it ran over all clips.
+        version: Version of its package.
         best: Seconds of the best round.
+        cpu: Seconds of all processors in the best round, without other processes.
         features: Features of all clips.
 
     Args:
@@ -28,14 +30,14 @@ class Way:
 
     def __init__(self, name: str, task: dict, pythons: Sequence[str]) -> None:
         result = Path(task["folder"]) / f"{name}.npy"
-        self.name, self.best = name, float("inf")
+        self.name, self.best, self.cpu = name, float("inf"), float("inf")
         self.missing = ""
         for python in pythons:
             self._start(python, task | {"result": str(result)})
             answer = self._answer()
             self.missing = answer.get("missing", "")
             if not self.missing:
-                self.grown_mb = answer["grown_mb"]
+                self.grown_mb, self.version = answer["grown_mb"], answer["version"]
                 self.features = np.load(result)
                 break
             self.stop()
@@ -44,8 +46,6 @@ class Way:
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
         if task["way"] == "kapre":
             environment["TF_USE_LEGACY_KERAS"] = "1"
-        if task["way"] == "asc_tf, tf.data alone":
-            environment["TF_NUM_INTRAOP_THREADS"] = "1"
         if task["way"] in ("librosa, threads", "librosa, processes"):
             environment["OPENBLAS_NUM_THREADS"] = "1"
         self._process = subprocess.Popen(
@@ -67,7 +67,8 @@ class Way:
         """Run one round over all clips."""
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        self.best = min(self.best, self._answer()["seconds"])
+        seconds, cpu = self._answer()["seconds"]
+        self.best, self.cpu = min(self.best, seconds), min(self.cpu, cpu)
 
     def stop(self) -> None:
         """Close the input of the process and wait for its end."""

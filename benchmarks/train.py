@@ -2,12 +2,14 @@
 
     python benchmarks/train.py [--config=esa3_cnn_both] [--clips=96] [--epochs=4]
 
-The same network and optimizer get their batches in three ways, each in a process of its
-own. They take turns after each epoch, so that other work of the machine affects all
+The same network and optimizer get their batches in several ways, each in a process of
+its own. They take turns after each epoch, so that other work of the machine affects all
 equally. The first epoch compiles and fills caches; of the others the fastest counts.
 
 - asc_tf: as `asc-tf train` does, with the masks and the mixup of the configuration,
   computed from decoded waveforms in each epoch.
+- asc_tf, usual set: with roll and gain of the waveforms besides.
+- asc_tf, none: without augmentation. What the usual set costs is the difference.
 - generator: a plain script with librosa features, masks and mixup in a Python
   generator, from waveforms in memory.
 - in memory: a plain script whose features are in memory, without augmentation: input
@@ -16,12 +18,13 @@ equally. The first epoch compiles and fills caches; of the others the fastest co
 Plain scripts train the layers of Keras; asc_tf trains batch norms by the fused kernel.
 """
 
+import functools
 import json
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,12 @@ _FOLDER = flags.DEFINE_string("folder", "", "used by them: folder of the clips")
 
 GOALS = {"generator": 0.65, "in memory": 0.75}
 """Goals of the seconds of asc_tf, as shares of those of the others."""
+
+USUAL = {"augment.time_roll": True, "augment.gain_db": 6.0}
+NONE = {"augment.time_masks": 0, "augment.frequency_masks": 0}
+NONE |= {"augment.mixup_alpha": 0.0}
+GOAL_OF_AUGMENTATION = 0.05
+"""Goal of the share of an epoch that the usual augmentation takes."""
 
 LABELS = 10
 
@@ -96,7 +105,7 @@ def turn_taker() -> Any:
     return Turns()
 
 
-def fit_ours(turns: Any) -> None:
+def fit_ours(turns: Any, changes: dict[str, Any] | None = None) -> None:
     """Train as `asc-tf train` does, without validation and checkpoints."""
     import keras
     import tensorflow as tf
@@ -108,7 +117,8 @@ def fit_ours(turns: Any) -> None:
     from asc_tf.training import build
     from asc_tf.workdir import Workdir
 
-    config, workdir = configuration(), Workdir(Path(_FOLDER.value) / "run")
+    config = configuration().replace(changes or {})
+    workdir = Workdir(Path(tempfile.mkdtemp(dir=_FOLDER.value)))
     keras.utils.set_random_seed(1)
     tf.config.experimental.enable_op_determinism()
     run = prepare(config, workdir)
@@ -222,7 +232,13 @@ def fit_in_memory(turns: Any) -> None:
     )
 
 
-WAYS = {"asc_tf": fit_ours, "generator": fit_generator, "in memory": fit_in_memory}
+WAYS: dict[str, Callable[[Any], None]] = {
+    "asc_tf": fit_ours,
+    "asc_tf, usual set": functools.partial(fit_ours, changes=USUAL),
+    "asc_tf, none": functools.partial(fit_ours, changes=NONE),
+    "generator": fit_generator,
+    "in memory": fit_in_memory,
+}
 
 
 def start(way: str, folder: str) -> subprocess.Popen:
@@ -267,10 +283,14 @@ def main(argv: list[str]) -> None:
         write_clips(Path(folder))
         best = {way: min(epochs) for way, epochs in take_turns(folder).items()}
     print(f"{_CONFIG.value}, {_CLIPS.value} clips; best of {_EPOCHS.value} epochs")
-    print(f"{'':12} {'s an epoch':>10} {'asc_tf takes':>13} {'goal':>5}")
+    print(f"{'':18} {'s an epoch':>10} {'asc_tf takes':>13} {'goal':>5}")
     for way, seconds in best.items():
         share, goal = best["asc_tf"] / seconds, GOALS.get(way, "")
-        print(f"{way:12} {seconds:10.2f} {share:13.2f} {goal:>5}")
+        print(f"{way:18} {seconds:10.2f} {share:13.2f} {goal:>5}")
+    share = 1 - best["asc_tf, none"] / best["asc_tf, usual set"]
+    print(
+        f"usual augmentation: {share:.1%} of an epoch (goal {GOAL_OF_AUGMENTATION:.0%})"
+    )
 
 
 if __name__ == "__main__":
