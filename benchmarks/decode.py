@@ -1,6 +1,7 @@
 """Decoding speed of this package and its peers: files to mono waveforms.
 
     python benchmarks/decode.py [--clips=48] [--passes=21] [--seconds=10] [--rounds=3]
+        [--formats="PCM16,PCM24,Ogg Vorbis"]
 
 Clips of 48 kHz stereo are written and then decoded in several passes, by one decoder
 after the other in each round, so that other work of the machine affects all equally.
@@ -42,6 +43,7 @@ FORMATS = {
     "PCM24": ("WAV", "PCM_24"),
     "Ogg Vorbis": ("OGG", "VORBIS"),
 }
+_FORMATS = flags.DEFINE_list("formats", list(FORMATS), "formats to measure")
 
 
 class Decoder(NamedTuple):
@@ -262,7 +264,7 @@ def main(argv: list[str]) -> None:
         f"{PASSES.value} passes; {os.cpu_count()} processors, a thread for each; the "
         f"best of {ROUNDS.value} rounds"
     )
-    for name in FORMATS:
+    for name in _FORMATS.value:
         with tempfile.TemporaryDirectory() as folder:
             print_table(name, measure_format(name, Path(folder)))
 

@@ -11,7 +11,8 @@ iterator, which happens once in a training, is not counted. Each may use all pro
 and none uses a GPU; "librosa" alone uses one thread. "CPU" is the time of all
 processors for a clip in milliseconds. "asc_tf over it" is a ratio of speeds: above 1
 this package is faster. "off by" is the largest difference to librosa; above 0.1 dB the
-implementation computes something else. "memory" is the growth of the resident memory
+implementation computes something else. "tf.data by default" is without the options of the package's
+pipelines. "memory" is the growth of the resident memory
 (VmHWM of /proc/self/status, reset before) from one clip to all of them. The last number
 of a name is the batch size.
 
@@ -56,6 +57,7 @@ CLIP_BY_CLIP = ("librosa", "librosa, threads", "librosa, processes")
 BATCHED = (
     "asc_tf, tf.function",
     "asc_tf, tf.data",
+    "asc_tf, tf.data by default",
     "tf.signal, dense mel",
     "torch.stft, dense mel",
     "keras.layers.MelSpectrogram",

@@ -26,7 +26,7 @@ Passes = Callable[[np.ndarray, int], Callable[[], "list[np.ndarray] | np.ndarray
 """Prepares a number of passes over waveforms and returns a function that runs them and
 returns the features of the last pass."""
 
-DATASET = "asc_tf, tf.data"
+DATASETS = ("asc_tf, tf.data", "asc_tf, tf.data by default")
 
 AMIN, TOP_DB = 1e-10, 80.0
 
@@ -49,8 +49,10 @@ def asc_tf_function(task: dict) -> Features:
 
 
 def asc_tf_dataset(task: dict) -> Passes:
-    """Compute features in a `tf.data` map, one clip per processor at a time."""
+    """Compute features in a `tf.data` map, with our options or those of TensorFlow."""
     import tensorflow as tf
+
+    from asc_tf.pipeline.options import set_options
 
     layer = asc_tf_layer(task)
     waves = tf.constant(task["waves"])
@@ -61,7 +63,9 @@ def asc_tf_dataset(task: dict) -> Passes:
 
     def ready(some: np.ndarray, passes: int) -> Callable[[], list[np.ndarray]]:
         clips = tf.data.Dataset.range(len(some)).repeat(passes)
-        mapped = clips.map(extract, os.cpu_count()).batch(task["batch"])
+        if task["way"] == DATASETS[0]:
+            clips = set_options(clips)
+        mapped = clips.map(extract, tf.data.AUTOTUNE).batch(task["batch"])
         # Nothing is computed before the first batch is requested.
         batches = mapped.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
 
@@ -246,7 +250,7 @@ def in_batches(features: Features, size: int) -> Features:
 
 WAYS = {
     "asc_tf, tf.function": asc_tf_function,
-    DATASET: asc_tf_dataset,
+    **dict.fromkeys(DATASETS, asc_tf_dataset),
     "librosa": librosa_loop,
     "librosa, threads": librosa_threads,
     "librosa, processes": librosa_processes,
@@ -283,7 +287,7 @@ def run(task: dict, say: Callable[[dict], None]) -> None:
     task |= {"waves": waves, "filters": filters, "samples": waves.shape[1]}
     try:
         features = WAYS[task["way"]](task)
-        if task["way"] != DATASET:
+        if task["way"] not in DATASETS:
             if task["batch"]:
                 features = in_batches(features, task["batch"])
             features = over_and_over(features)

@@ -80,7 +80,7 @@ def configuration() -> Any:
     changes: dict[str, Any] = {
         **{"dataset.name": "csv", "dataset.csv_file": "clips.csv"},
         **{"dataset.split_column": "split", "dataset.dir": _FOLDER.value},
-        "dataset.validation": "split",
+        **{"dataset.validation": "split", "dataset.fold": -1},
         "train.epochs": _EPOCHS.value + 1,
     }
     return settings.replace(changes)

@@ -1,5 +1,7 @@
 """Options of the pipelines that the package iterates over."""
 
+import os
+
 import numpy as np
 import tensorflow as tf
 import tiny
@@ -12,15 +14,19 @@ from asc_tf.pipeline.embeddings import EmbeddedExamples
 from asc_tf.workdir import Workdir
 
 
-def is_autotuned(dataset: tf.data.Dataset) -> bool:
-    return dataset.options().autotune.enabled is not False
+def assert_has_options(dataset: tf.data.Dataset) -> None:
+    """No autotuning, and operations of one thread in a pool of the pipeline."""
+    options = dataset.options()
+    assert options.autotune.enabled is False
+    assert options.threading.max_intra_op_parallelism == 1
+    assert options.threading.private_threadpool_size == 2 * os.cpu_count()
 
 
-def assert_no_pipeline_is_autotuned(examples, config, *others):
-    frontend = make_frontend(config)
-    assert not is_autotuned(make_training_batches(examples, frontend, config))
-    assert not is_autotuned(examples.validation())
-    assert not any(is_autotuned(each) for each in others)
+def assert_all_pipelines_have_options(examples, config, *others):
+    assert_has_options(make_training_batches(examples, make_frontend(config), config))
+    assert_has_options(examples.validation())
+    for each in others:
+        assert_has_options(each)
 
 
 def make_frontend(config) -> FrontendLayer:
@@ -31,26 +37,26 @@ def make_frontend(config) -> FrontendLayer:
     return frontend
 
 
-def test_the_pipelines_of_audio_are_not_autotuned(tmp_path):
+def test_the_pipelines_of_audio_have_the_options(tmp_path):
     corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
     for cache in ("none", "memory"):
         config = tiny.config(corpus, audio__cache=cache)
         run = prepare.prepare(config, Workdir(tmp_path / "run"))
         examples = training_data.make_examples(run, make_frontend(config))
         others = (examples.training_features(), examples.ordered_segments("train"))
-        assert_no_pipeline_is_autotuned(examples, config, *others)
+        assert_all_pipelines_have_options(examples, config, *others)
 
 
-def test_the_pipelines_of_stored_features_are_not_autotuned(tmp_path):
+def test_the_pipelines_of_stored_features_have_the_options(tmp_path):
     config = tiny.features_config(tiny.write_features(tmp_path / "features"))
     run = prepare.prepare(config, Workdir(tmp_path / "run"))
     examples = training_data.make_examples(run, make_frontend(config))
     others = (examples.training_features(), examples.ordered_segments("train"))
     stored = run.features.batches("validation", 2)
-    assert_no_pipeline_is_autotuned(examples, config, *others, stored)
+    assert_all_pipelines_have_options(examples, config, *others, stored)
 
 
-def test_the_pipelines_of_embeddings_are_not_autotuned(tmp_path):
+def test_the_pipelines_of_embeddings_have_the_options(tmp_path):
     arrays = {
         "embedding": np.zeros((4, 3), np.float32),
         "example": np.arange(4),
@@ -60,7 +66,7 @@ def test_the_pipelines_of_embeddings_are_not_autotuned(tmp_path):
     unmasked = {"augment__time_masks": 0, "augment__frequency_masks": 0}
     config = tiny.config(tmp_path, augment__mixup_alpha=0.0, **unmasked)
     examples = EmbeddedExamples(config, {"train": arrays, "validation": arrays}, False)
-    assert_no_pipeline_is_autotuned(examples, config)
+    assert_all_pipelines_have_options(examples, config)
 
 
 def assert_statistics_are_constants(examples, config, frontend):
