@@ -11,10 +11,10 @@ iterator, which happens once in a training, is not counted. Each may use all pro
 and none uses a GPU; "librosa" alone uses one thread. "CPU" is the time of all
 processors for a clip in milliseconds. "asc_tf over it" is a ratio of speeds: above 1
 this package is faster. "off by" is the largest difference to librosa; above 0.1 dB the
-implementation computes something else. "tf.data by default" is without the options of the package's
-pipelines. "memory" is the growth of the resident memory
-(VmHWM of /proc/self/status, reset before) from one clip to all of them. The last number
-of a name is the batch size.
+implementation computes something else. "tf.data by default" is without the options of
+the package's pipelines. "memory" is the growth of the resident memory (VmHWM of
+/proc/self/status, reset before) from one clip to all of them. The last number of a name
+is the batch size.
 
 The interpreters of `--peers_python` supply packages that this interpreter lacks:
 
