@@ -186,9 +186,7 @@ def draw_reliability(
     widths = [0.94 * (row["high"] - row["low"]) for row in bins]
     heights = [row["accuracy"] or 0.0 for row in bins]
     bars: dict[str, Any] = {"align": "edge", "width": widths}
-    axes.bar(
-        lows, heights, color=PAGE.first, alpha=0.7, label="as predicted", **bars
-    )
+    axes.bar(lows, heights, color=PAGE.first, alpha=0.7, label="as predicted", **bars)
     below.bar(lows, [row["n_clips"] for row in bins], color=PAGE.muted, **bars)
     axes.plot([0, 1], [0, 1], color=PAGE.muted, linestyle="--", linewidth=1.2)
     if points := [row for row in calibrated if row["n_clips"]]:

@@ -110,7 +110,13 @@ def test_every_template_is_in_the_package_and_compiles():
     names = {file.name for file in folder.iterdir()}
     environment = html._environment()
     assert names == set(environment.list_templates())
-    assert {"report.html", "export.html", "explore.html", "style.css", "script.js"} <= names
+    assert {
+        "report.html",
+        "export.html",
+        "explore.html",
+        "style.css",
+        "script.js",
+    } <= names
     for name in names:
         assert environment.get_template(name).render is not None
     assert environment.autoescape is True
