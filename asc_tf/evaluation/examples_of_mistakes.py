@@ -11,7 +11,7 @@ from asc_tf.audio.stream import open_stream
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.dsp import channels, resampling, segments
-from asc_tf.dsp.preprocessing import downmix_and_resample
+from asc_tf.dsp.preprocessing import Preprocessing, downmix_and_resample
 from asc_tf.manifest import Clip
 from asc_tf.pipeline.run import Run
 from asc_tf.report.mistakes import Mistake, Timeline
@@ -150,26 +150,26 @@ def make_timeline(
     Returns:
         None if the length of the clip is not known, or does not fit the segments.
     """
-    audio = config.audio
     if not clip.samples or not clip.sample_rate:
         return None
+    settings = Preprocessing.from_config(config.audio, config.evaluate)
     samples = resampling.count_output_samples(
-        round(clip.seconds * clip.sample_rate), clip.sample_rate, audio.sample_rate
+        round(clip.seconds * clip.sample_rate), clip.sample_rate, settings.sample_rate
     )
     starts = segments.find_starts(
         samples,
-        audio.segment_samples,
-        audio.hop_samples,
-        config.evaluate.segments,
-        audio.last_segment,
+        settings.segment_samples,
+        settings.hop_samples,
+        settings.segments,
+        settings.last_segment,
     )
-    views = len(channels.list_views(audio.channels, clip.channels))
+    views = len(channels.list_views(settings.channels, clip.channels))
     if len(probabilities) != views * len(starts):
         return None
     by_view = probabilities.reshape(views, len(starts), -1)
     return Timeline(
-        tuple(float(start) / audio.sample_rate for start in starts),
-        min(audio.segment_samples, samples) / audio.sample_rate,
+        tuple(float(start) / settings.sample_rate for start in starts),
+        min(settings.segment_samples, samples) / settings.sample_rate,
         by_view.mean(axis=0),
     )
 

@@ -80,9 +80,10 @@ def write_report(
         drawn["history.png"] = figures.draw_history(curves, best_epoch)
         panels = figures.draw_history_panels(curves, best_epoch)
         pictures = dataclasses.replace(pictures, history=panels)
-    if calibration := report.get("calibration"):
+    calibration = report.get("calibration") or {}
+    if bins := calibration.get("bins"):
         after = (calibration.get("calibrated") or {}).get("bins") or ()
-        diagram = figures.draw_reliability(calibration["bins"], after)
+        diagram = figures.draw_reliability(bins, after)
         pictures = dataclasses.replace(pictures, reliability=diagram)
     if report["has_labels"]:
         drawn["per_class.png"] = figures.draw_per_class(report["per_class"])

@@ -61,7 +61,6 @@ def render(
     protocol.pop("shared_recordings", None)
     groups = {name: report.get(f"per_{key}") for key, name in GROUPS.items()}
     wrong = [row for row in predictions if row["label"] != row["predicted"]]
-    segments = report.get("segments") or {}
     is_scored = report["has_labels"]
     return html.render(
         "report.html",
@@ -72,7 +71,7 @@ def render(
         is_leaky=is_leaky,
         headline=list_headline(report) if is_scored else [],
         scores=list_scores(report) if is_scored else {},
-        segments={k: v for k, v in segments.items() if not isinstance(v, dict | list)},
+        segments=list_segment_scores(report.get("segments") or {}),
         groups={name: rows for name, rows in groups.items() if rows},
         group_keys={name: key for key, name in GROUPS.items()},
         confusions=confusions.list_confusions(report, predictions)
@@ -118,9 +117,25 @@ def list_scores(report: Mapping[str, Any]) -> dict[str, str]:
     named |= {"ROC AUC": report.get("roc_auc"), "Cohen's kappa": report.get("kappa")}
     # There is no ROC AUC where all clips have one label.
     scores |= {name: f"{v:.3f}" for name, v in named.items() if v is not None}
-    if calibration := report.get("calibration"):
-        scores["calibration error (ECE)"] = f"{100 * calibration['ece']:.1f} %"
+    error = (report.get("calibration") or {}).get("ece")
+    if error is not None:
+        scores["calibration error (ECE)"] = f"{100 * error:.1f} %"
     return scores
+
+
+def list_segment_scores(segments: Mapping[str, Any]) -> dict[str, Any]:
+    """List what the report says of segments, but for its tables, by name."""
+    names = {
+        "map_at_3": "mAP@3",
+        "micro_f1": "micro F1",
+        "roc_auc": "ROC AUC",
+        "which": "segments of a clip",
+    }
+    return {
+        names.get(key, key): value
+        for key, value in segments.items()
+        if not isinstance(value, dict | list)
+    }
 
 
 def compare_settings(

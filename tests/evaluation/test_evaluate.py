@@ -93,6 +93,14 @@ def rows_of(workdir: Workdir, folder: str = "") -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def test_each_mistake_of_the_report_can_be_seen_and_heard(evaluated):
+    _, page, rows, _ = evaluated
+    wrong = [row for row in rows if row["label"] != row["predicted"]]
+    assert len(wrong) == page.count("data:audio/mpeg;base64,") > 0
+    assert page.count("data:image/png;base64,") == 2 * len(wrong)
+    assert "cannot be" not in page
+
+
 def test_the_report_equals_scikit_learn_on_the_predictions(workdir, evaluated):
     report, _, rows, _ = evaluated
     labels = report["labels"]

@@ -104,9 +104,30 @@ def test_calibration_shows_the_diagram_its_numbers_and_the_temperature():
 def test_the_threshold_for_unknown_sounds_is_shown_with_its_effect():
     report, rows = make()
     report["unknown"] = {"false_accept_rate": 0.05, "threshold": 0.625}
-    report["unknown"] |= {"n_validation": 90, "accepted": 0.8, "false_accepted": 0.1}
-    values = definitions(render(report, rows).section("Unknown sounds"))
-    assert list(values.values()) == ["62.5 %", "5.0 %", "90", "80.0 %", "10.0 %"]
+    report["unknown"] |= {"n_validation": 90, "n_validation_wrong": 7}
+    report["unknown"] |= {"accepted": 0.8, "false_accepted": 0.1}
+    report["unknown"] |= {"wrong_of_accepted": None}
+    assert definitions(render(report, rows).section("Unknown sounds")) == {
+        "threshold": "62.5 %",
+        "wrong answers that may pass (false accept rate)": "5.0 %",
+        "clips of this split that pass": "80.0 %",
+        "wrong answers of this split that pass": "10.0 %",
+        "the threshold was chosen on": (
+            "90 validation clips, 7 of them answered wrongly"
+        ),
+    }
+
+
+def test_a_report_of_segments_has_one_line_without_its_tables():
+    report, rows = make()
+    report["segments"] = {"n_segments": 9, "roc_auc": 0.9, "which": "all"}
+    report["segments"] |= {"intervals": {"accuracy": [0, 1]}, "per_city": []}
+    _, line = render(report, rows).all("p", "segments")
+    assert line.text == (
+        "By segment: 9 segments · ROC AUC 0.900 · segments of a clip all"
+    )
+    report["segments"]["n_segments"] = 4
+    assert len(render(report, rows).all("p", "segments")) == 1
 
 
 def test_device_groups_have_a_table():
