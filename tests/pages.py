@@ -18,11 +18,15 @@ class Element:
 
     @property
     def text(self):
-        """The text in it, with single spaces between words."""
+        """The text that a reader sees in it, with single spaces between words."""
         return " ".join(self._raw_text().split())
 
     def _raw_text(self):
-        texts = (c if isinstance(c, str) else c._raw_text() for c in self.children)
+        texts = (
+            child if isinstance(child, str) else child._raw_text()
+            for child in self.children
+            if isinstance(child, str) or child.tag not in ("script", "style")
+        )
         return "".join(texts)
 
     def walk(self):

@@ -108,21 +108,21 @@ def list_confusions(
     return Confusions(rows, tuple(c for c in cells.values() if c.anchor), limit)
 
 
-def find_usual_mistakes(report: Mapping[str, Any]) -> dict[str, str]:
+def find_usual_mistakes(report: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     """Find the wrong label that each label's clips get most often, if there is one.
 
     Args:
         report: As in `asc_tf.report.write_report`, with labels.
 
     Returns:
-        "LABEL (number of clips)" by true label.
+        Wrong label and number of clips, by true label.
     """
     labels = [str(label) for label in report["labels"]]
     found = {}
     for true, row in enumerate(report["confusion_matrix"]["counts"]):
         wrong = [0 if i == true else count for i, count in enumerate(row)]
         if best := max(wrong):
-            found[labels[true]] = f"{labels[wrong.index(best)]} ({best})"
+            found[labels[true]] = (labels[wrong.index(best)], best)
     return found
 
 

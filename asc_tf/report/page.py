@@ -150,7 +150,8 @@ def compare_settings(
         Rows of key, value and default; of a key that is not known, no default.
     """
     defaults = Config().flat()
-    changed, same = [], []
+    changed: list[tuple[str, str, str]] = []
+    same: list[tuple[str, str, str]] = []
     for key, value in settings.items():
         text, default = _format_setting(value), html.NO_VALUE
         if key in defaults:
