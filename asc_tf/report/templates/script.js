@@ -31,7 +31,8 @@ function sortRows(table, head, column) {
   table.tBodies[0].append(...rows.map(([, row]) => row));
 }
 
-for (const table of document.querySelectorAll("table.sortable")) {
+for (const table of document.querySelectorAll(".wide > table:not(.unsorted)")) {
+  if (table.tBodies[0].rows.length < 2) continue;
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     const text = head.textContent;
     head.textContent = "";
