@@ -187,7 +187,7 @@ def test_screen_and_page_show_the_same_figures_in_the_same_order(workdir, evalua
     values = [text.replace(" %", "%") for text in re.findall("<dd>(.*?)</dd>", page)]
     shown = [f"{n} {v}" for n, v in zip(names, values, strict=True)]
     assert names[:3] == ["accuracy", "macro-averaged accuracy", "log loss"]
-    assert line == f"test: {values[-1]} clips, {', '.join(shown[:3])}"
+    assert line == f"test: {values[3]} clips, {', '.join(shown[:3])}"
 
 
 def test_training_and_validation_clips_can_be_alone_or_in_one_table(workdir, capsys):
