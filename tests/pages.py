@@ -1,8 +1,13 @@
 """A parsed HTML page, for tests of what a page says."""
 
+import base64
+import hashlib
 import html.parser
 
-VOID = ("meta", "img", "source", "wbr", "br")
+from asc_tf.report.html import read_script
+
+VOID = ("meta", "img", "source", "wbr", "br", "input")
+HARMLESS = ("#", "data:image/png;", "data:audio/wav;", "data:audio/mpeg;")
 
 
 class Element:
@@ -13,11 +18,15 @@ class Element:
 
     @property
     def text(self):
-        """The text in it, with single spaces between words."""
+        """The text that a reader sees in it, with single spaces between words."""
         return " ".join(self._raw_text().split())
 
     def _raw_text(self):
-        texts = (c if isinstance(c, str) else c._raw_text() for c in self.children)
+        texts = (
+            child if isinstance(child, str) else child._raw_text()
+            for child in self.children
+            if isinstance(child, str) or child.tag not in ("script", "style")
+        )
         return "".join(texts)
 
     def walk(self):
@@ -86,12 +95,24 @@ class Page(html.parser.HTMLParser, Element):
         return found
 
     def check_harmless(self):
-        """Nothing runs, and nothing is fetched from elsewhere."""
+        """Nothing runs but the script that sorts, and nothing is fetched."""
+        script = self.one("script")
+        assert not script.attributes
+        assert "".join(script.children) == read_script()
+        digest = hashlib.sha256(read_script().encode()).digest()
+        (policy,) = (
+            meta.attributes["content"]
+            for meta in self.all("meta")
+            if meta.attributes.get("http-equiv") == "Content-Security-Policy"
+        )
+        assert "default-src 'none'" in policy
+        own = f"script-src 'sha256-{base64.b64encode(digest).decode()}'"
+        assert own in policy.split("; ")
         for element in self.walk():
-            assert element.tag not in ("script", "link", "iframe", "object", "base")
+            assert element.tag not in ("link", "iframe", "object", "base")
             for name, value in element.attributes.items():
                 assert not name.startswith("on")
-                if name in ("src", "srcset", "href", "poster", "action"):
-                    assert value.startswith(("#", "data:image/png;", "data:audio/wav;"))
+                if name in ("src", "srcset", "href", "xlink:href", "poster", "action"):
+                    assert value.startswith(HARMLESS)
         style = self.one("style").text
         assert "url(" not in style and "@import" not in style

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asc_tf import datasets
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
+from asc_tf.evaluation.examples_of_mistakes import collect_mistakes
 from asc_tf.evaluation.scoring import (
     describe_left_out,
     describe_model_epoch,
@@ -63,7 +64,10 @@ def evaluate(
     rows = make_prediction_rows(run.manifest.labels, clips, predictions.clips)
     is_test = splits == ("test",)
     folder = workdir.report if is_test else workdir.report / "_".join(splits)
-    page = write_report(folder, report, rows, history=workdir.history_file)
+    mistakes = collect_mistakes(run, clips, predictions)
+    page = write_report(
+        folder, report, rows, history=workdir.history_file, mistakes=mistakes
+    )
     return report, page
 
 

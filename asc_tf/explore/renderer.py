@@ -1,7 +1,6 @@
 """Clips, their features and their augmentation as cards of explore.html."""
 
 import dataclasses
-import functools
 import io
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -11,7 +10,12 @@ import tensorflow as tf
 
 from asc_tf.augment import augment_features, augment_waveforms, fold_in
 from asc_tf.config import Augment, Config, Frontend
-from asc_tf.explore.figures import BandAxis, Image, Wave, draw, to_log_frequency
+from asc_tf.evaluation.mel_spectrogram import (
+    DYNAMIC_RANGE,
+    MelSpectrogram,
+    make_band_axis,
+    make_mel_settings,
+)
 from asc_tf.explore.settings import (
     changes_features,
     choose_mixup_settings,
@@ -19,11 +23,10 @@ from asc_tf.explore.settings import (
     list_settings,
 )
 from asc_tf.frontend import FrontendLayer, compute_statistics
-from asc_tf.frontend.log_axis import hz_to_octaves
-from asc_tf.frontend.mel import hz_to_mel
 from asc_tf.manifest import Clip
 from asc_tf.models.precision import allow_tensor_float_32
 from asc_tf.pipeline import noise_banks
+from asc_tf.report.clip_figures import BandAxis, Image, Wave, draw, to_log_frequency
 from asc_tf.report.explore_page import Augmentation, Card
 
 VERSIONS = 4
@@ -37,9 +40,6 @@ MIXUP_SEEDS = 256
 
 MAX_PLAYED = 4.0
 """Seconds of a segment that are played."""
-
-DYNAMIC_RANGE = 80.0
-"""Range of the spectrograms of examples in dB, below their maximum."""
 
 LOG_ROWS = 96
 
@@ -65,9 +65,10 @@ class ClipRenderer:
         self.config = config
         self.rate = config.audio.sample_rate
         allow_tensor_float_32(False)
-        self._mel, self._spectrum, self._frontend = (
+        self._mel = MelSpectrogram(self.rate, config.frontend)
+        self._spectrum, self._frontend = (
             FrontendLayer(self.rate, settings)
-            for settings in (*_spectrogram_settings(config.frontend), config.frontend)
+            for settings in (_spectrum_settings(config.frontend), config.frontend)
         )
         _, *shape = self._frontend.compute_output_shape(
             (None, config.audio.segment_samples)
@@ -110,11 +111,10 @@ class ClipRenderer:
         log_axis = BandAxis("Hz (log)", np.log(lowest), np.log(self.rate / 2), np.log)
         spectrum = self._spectrum.extract(batch).numpy()[0]
         spectrum = to_log_frequency(spectrum, lowest / bin_hz, LOG_ROWS)
-        mel = self._mel.extract(batch).numpy()[0]
         panels = (
             Wave(drawn),
             Image(spectrum, "log-frequency spectrogram (dB)", log_axis),
-            Image(mel, "mel spectrogram (dB)", self._make_axis(self._mel.settings)),
+            self._mel.make_image(drawn),
         )
         picture = draw(panels, len(drawn) / self.rate, (-DYNAMIC_RANGE, 0.0))
         seconds = len(waveform) / self.rate
@@ -229,7 +229,9 @@ class ClipRenderer:
         if settings.max_frames and not settings.image_frames:
             seconds = min(seconds, len(values) * settings.hop_length / self.rate)
         name = TITLES[settings.kind]
-        panels: list[Wave | Image] = [Image(values, name, self._make_axis(settings))]
+        panels: list[Wave | Image] = [
+            Image(values, name, make_band_axis(settings, self.rate))
+        ]
         if waveform is not None:
             drawn = _first_channel(waveform, 1)[: round(seconds * self.rate)]
             panels.insert(0, Wave(drawn))
@@ -243,22 +245,6 @@ class ClipRenderer:
         if self.config.audio.channels == "mid_side":
             waveform = waveform[:, 0]
         return encode_wav(waveform[: round(MAX_PLAYED * self.rate)], self.rate)
-
-    def _make_axis(self, settings: Frontend) -> BandAxis:
-        """Make the axis of the bands of a front-end."""
-        low, high = settings.fmin, settings.fmax or self.rate / 2
-        if settings.kind == "mfcc":
-            return BandAxis("coefficient", -0.5, settings.n_mfcc - 0.5)
-        if settings.kind == "linear" and settings.frequency_axis == "linear":
-            return BandAxis("Hz", low, high)
-        if settings.kind == "linear":
-            low, high = hz_to_octaves(np.array([low, high]))
-            return BandAxis("Hz (log)", low, high, hz_to_octaves)
-        to_mel = functools.partial(hz_to_mel, scale=settings.mel_scale)
-        low, high = to_mel(np.array([low, high]))
-        # The centre of the first band is one step above the lower edge.
-        half = (high - low) / (settings.n_mels + 1) / 2
-        return BandAxis("Hz (mel)", low + half, high - half, to_mel)
 
     def _describe_features(self) -> str:
         settings = self.config.frontend
@@ -311,27 +297,15 @@ def _mix(
                 return
 
 
-def _spectrogram_settings(settings: Frontend) -> tuple[Frontend, Frontend]:
-    """Settings of a mel spectrogram and a spectrogram in dB, whatever the model's."""
-    mel = dataclasses.replace(
-        settings,
-        kind="log_mel",
-        waveform_range="as_is",
-        center=True,
-        max_frames=0,
-        power=2.0,
-        logarithm="decibel",
-        db_reference="clip_max",
-        top_db=DYNAMIC_RANGE,
-        deltas=0,
-        standardize="none",
-        image_frames=0,
-        image_bands=0,
+def _spectrum_settings(settings: Frontend) -> Frontend:
+    """Settings of a spectrogram in dB, whatever the model's features are."""
+    return dataclasses.replace(
+        make_mel_settings(settings),
+        kind="linear",
+        frequency_axis="linear",
+        fmin=0.0,
+        fmax=0.0,
     )
-    linear = dataclasses.replace(
-        mel, kind="linear", frequency_axis="linear", fmin=0.0, fmax=0.0
-    )
-    return mel, linear
 
 
 def _first_channel(values: np.ndarray, rank: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,10 @@ from typing import Any
 from asc_tf.core.files import format_csv
 from asc_tf.report import figures, page
 from asc_tf.report.canvas import DARK, LIGHT, Theme
+from asc_tf.report.confusions import MAX_LABELS
 from asc_tf.report.export_page import write_export_page
 from asc_tf.report.history import read_history
+from asc_tf.report.mistakes import Mistake
 
 __all__ = ["write_export_page", "write_report"]
 
@@ -31,6 +34,7 @@ def write_report(
     predictions: Sequence[Mapping[str, Any]],
     *,
     history: Path | None = None,
+    mistakes: Sequence[Mistake] = (),
 ) -> Path:
     """Write report.json, predictions.csv, the figures and report.html.
 
@@ -47,12 +51,18 @@ def write_report(
             and `workdir` (names for the title), `protocol` (dict of `corpus`, `fold`,
             `leaky` and other facts), `per_split` (scores of several splits),
             `segments` (dict of `n_segments`, `accuracy`, `pooling`, ...), `excluded`
-            (list of `file` and `reason`), `notes` (list of str).
+            (list of `file` and `reason`), `notes` (list of str), `model_epoch` (dict
+            of `epoch`), `intervals` (lowest and highest value of scores),
+            `top_k_accuracy`, `map_at_k`, `kappa`, `per_device_group`, `calibration`
+            (dict of `ece`, `bins`, `temperature` and `calibrated`), `unknown` (dict of
+            `threshold` and its effect), `settings` (flat configuration), `command`,
+            `created` (ISO date) and `environment` (of environment.json).
         predictions: One row per clip with at least `file`, `label`, `predicted`,
             `probability` (of the predicted label, in [0, 1]); all rows have the same
             keys.
         history: Path of history.csv of the training run; None, a missing file and one
             without rows give no curves.
+        mistakes: Mistakes to show with picture and sound, of clips in `predictions`.
 
     Returns:
         The path of report.html.
@@ -63,13 +73,26 @@ def write_report(
     """
     directory = Path(directory)
     curves = read_history(history) if history and history.exists() else {}
-    light, dark = (_draw(report, curves, theme) for theme in (LIGHT, DARK))
-    files: dict[str, bytes | str] = {"predictions.csv": _format_csv(predictions)}
-    files |= light
+    best_epoch = (report.get("model_epoch") or {}).get("epoch")
+    drawn = _draw(report, LIGHT)
+    pictures = page.Pictures(light=drawn, dark=_draw_dark(report))
+    if curves:
+        drawn["history.png"] = figures.draw_history(curves, best_epoch)
+        panels = figures.draw_history_panels(curves, best_epoch)
+        pictures = dataclasses.replace(pictures, history=panels)
+    calibration = report.get("calibration") or {}
+    if bins := calibration.get("bins"):
+        after = (calibration.get("calibrated") or {}).get("bins") or ()
+        diagram = figures.draw_reliability(bins, after)
+        pictures = dataclasses.replace(pictures, reliability=diagram)
     if report["has_labels"]:
-        files["per_class.png"] = figures.draw_per_class(report["per_class"])
-    files["report.html"] = page.render(report, predictions, light, dark)
-    files["report.json"] = _format_json(report)
+        drawn["per_class.png"] = figures.draw_per_class(report["per_class"])
+    files: dict[str, bytes | str] = {
+        "predictions.csv": _format_csv(predictions),
+        **drawn,
+        "report.html": page.render(report, predictions, pictures, mistakes),
+        "report.json": _format_json(report),
+    }
     _replace_all(directory, files)
     for name in FIGURES:
         if name not in files:
@@ -77,20 +100,20 @@ def write_report(
     return directory / "report.html"
 
 
-def _draw(
-    report: Mapping[str, Any], curves: Mapping[str, list[float]], theme: Theme
-) -> dict[str, bytes]:
-    """Draw the figures of the page, by file name."""
+def _draw(report: Mapping[str, Any], theme: Theme) -> dict[str, bytes]:
+    """Draw the confusion matrices, by file name."""
     matrices = report["confusion_matrix"] or {}
-    drawn = {
+    return {
         f"confusion_matrix_{kind}.png": figures.draw_confusion_matrix(
             report["labels"], matrix, percent=kind == "row_normalized", theme=theme
         )
         for kind, matrix in matrices.items()
     }
-    if curves:
-        drawn["history.png"] = figures.draw_history(curves, theme=theme)
-    return drawn
+
+
+def _draw_dark(report: Mapping[str, Any]) -> dict[str, bytes]:
+    """Draw the confusion matrices for the dark page, where it shows them."""
+    return _draw(report, DARK) if len(report["labels"]) > MAX_LABELS else {}
 
 
 def _format_json(report: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Colours of a figure, and the matplotlib canvas that it is drawn on.
+"""Colours of a figure, and the matplotlib canvases that it is drawn on.
 
 The object interface on an Agg canvas needs no display and leaves a caller's own pyplot
 figures alone.
@@ -7,8 +7,9 @@ figures alone.
 from __future__ import annotations
 
 import io
+import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -75,6 +76,26 @@ DARK = Theme(
     turn=0.47,
 )
 
+# matplotlib wants colours, a page has variables: each stands for the variable of its
+# name until the figure is written.
+PAGE = Theme(
+    surface="none",
+    text="#010203",
+    muted="#010204",
+    grid="#010205",
+    first="#010206",
+    second="#010207",
+    low="#010208",
+    high="#010209",
+    text_on_high="#01020a",
+    turn=0.66,
+)
+PAGE_COLOURS = {
+    str(getattr(PAGE, item.name)): f"var(--figure-{item.name.replace('_', '-')})"
+    for item in fields(PAGE)
+    if str(getattr(PAGE, item.name)).startswith("#")
+}
+
 
 def new_figure(
     width: float,
@@ -115,3 +136,37 @@ def to_png(figure: Figure) -> bytes:
             buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.08
         )
     return buffer.getvalue()
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """Encode a figure that is drawn in the colours of `PAGE` as an `svg` element.
+
+    The page's style sheet gives the colours and the font, so that one figure serves the
+    light page, the dark page and print.
+
+    Args:
+        figure: The figure; its texts are not those of users.
+        name: Name of the figure, unique in its page.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    buffer = io.StringIO()
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        FigureCanvasSVG(figure).print_figure(
+            buffer,
+            format="svg",
+            bbox_inches="tight",
+            pad_inches=0.04,
+            metadata=no_metadata,
+        )
+    drawn = buffer.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"<style.*?</style>", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r"font-family: [^;\"]*;?", "", drawn)
+    drawn = re.sub(r"<!--.*?-->\s*", "", drawn, flags=re.DOTALL)
+    # Only the ids that are referred to are unique; they are hashes.
+    drawn = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", drawn)
+    drawn = re.sub(r"\s*\n\s*", " ", drawn)
+    return re.sub(r"#0102[0-9a-f]{2}", lambda match: PAGE_COLOURS[match[0]], drawn)

@@ -1,4 +1,4 @@
-"""Figures of a report as PNG files, in the colours of a light or a dark page."""
+"""Figures of a report: PNG files for its folder, SVG for its page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from asc_tf.report.canvas import LIGHT, Theme, new_figure, style_axes, to_png
+from asc_tf.report.canvas import (
+    LIGHT,
+    PAGE,
+    Theme,
+    new_figure,
+    style_axes,
+    to_png,
+    to_svg,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,43 +127,135 @@ def draw_per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -
     return to_png(figure)
 
 
-def draw_history(curves: Mapping[str, list[float]], *, theme: Theme = LIGHT) -> bytes:
+def draw_history(
+    curves: Mapping[str, list[float]],
+    best_epoch: int | None = None,
+    *,
+    theme: Theme = LIGHT,
+) -> bytes:
     """Draw loss, accuracy and learning rate over the epochs, those that are known.
 
     Args:
         curves: Columns of history.csv as `read_history` returns them; NaN leaves a gap.
+        best_epoch: Epoch of the model, which is marked.
         theme: Colours.
 
     Returns:
         A PNG file.
     """
+    titles = _find_panels(curves)
     figure = new_figure(10.4, 3.3, theme)
-    panels = {
-        "loss": ("loss", "val_loss"),
-        "accuracy": ("accuracy", "val_accuracy"),
-        "learning rate": ("learning_rate",),
-    }
-    drawn = [title for title, keys in panels.items() if any(k in curves for k in keys)]
-    for index, title in enumerate(drawn):
-        axes = figure.add_subplot(1, len(drawn), index + 1)
-        accuracy = title == "accuracy"
-        style_axes(axes, theme, "accuracy (per cent)" if accuracy else title)
-        for key in panels[title]:
-            if key in curves:
-                values = [100 * y if accuracy else y for y in curves[key]]
-                _plot_curve(axes, curves["epoch"], values, key, theme)
-        axes.grid(color=theme.grid, linewidth=0.8)
-        axes.set_xlabel("epoch")
-        axes.locator_params(axis="x", integer=True)
-        if len(panels[title]) > 1:
-            axes.legend(frameon=False, fontsize=9, labelcolor=theme.text)
+    for index, title in enumerate(titles):
+        axes = figure.add_subplot(1, len(titles), index + 1)
+        _draw_panel(axes, title, curves, best_epoch, theme)
     return to_png(figure)
+
+
+def draw_history_panels(
+    curves: Mapping[str, list[float]], best_epoch: int | None = None
+) -> dict[str, str]:
+    """Draw what `draw_history` draws, each panel as an `svg` element, by its title."""
+    drawn = {}
+    for title in _find_panels(curves):
+        figure = new_figure(4.0, 2.9, PAGE)
+        _draw_panel(figure.add_subplot(), title, curves, best_epoch, PAGE)
+        drawn[title] = to_svg(figure, f"history {title}")
+    return drawn
+
+
+def draw_reliability(
+    bins: Sequence[Mapping[str, Any]], calibrated: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """Draw a reliability diagram: how often the model is right, over how sure it is.
+
+    Args:
+        bins: Bins of the probability of the predicted label: `low`, `high`, `n_clips`,
+            and mean `confidence` and `accuracy`, None where there is no clip.
+        calibrated: The same after temperature scaling.
+
+    Returns:
+        An `svg` element.
+    """
+    figure = new_figure(4.4, 4.6, PAGE)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    style_axes(axes, PAGE)
+    style_axes(below, PAGE)
+    axes.set_ylabel("accuracy")
+    below.set_ylabel("clips")
+    lows = [row["low"] for row in bins]
+    widths = [0.94 * (row["high"] - row["low"]) for row in bins]
+    heights = [row["accuracy"] or 0.0 for row in bins]
+    bars: dict[str, Any] = {"align": "edge", "width": widths}
+    axes.bar(lows, heights, color=PAGE.first, alpha=0.7, label="as predicted", **bars)
+    below.bar(lows, [row["n_clips"] for row in bins], color=PAGE.muted, **bars)
+    axes.plot([0, 1], [0, 1], color=PAGE.muted, linestyle="--", linewidth=1.2)
+    if points := [row for row in calibrated if row["n_clips"]]:
+        axes.plot(
+            [row["confidence"] for row in points],
+            [row["accuracy"] for row in points],
+            "s",
+            color=PAGE.second,
+            markersize=5,
+            label="after temperature scaling",
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.grid(color=PAGE.grid, linewidth=0.8)
+    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 2}
+    _add_legend(axes, PAGE, **place)
+    below.locator_params(axis="y", nbins=2, integer=True)
+    below.set_xlabel("probability of the predicted label")
+    return to_svg(figure, "reliability")
+
+
+PANELS = {
+    "loss": ("loss", "val_loss"),
+    "accuracy": ("accuracy", "val_accuracy"),
+    "learning rate": ("learning_rate",),
+}
+"""Titles of the panels of a history, and their columns."""
+
+
+def _find_panels(curves: Mapping[str, list[float]]) -> list[str]:
+    return [title for title, keys in PANELS.items() if any(k in curves for k in keys)]
+
+
+def _draw_panel(
+    axes: Axes,
+    title: str,
+    curves: Mapping[str, list[float]],
+    best_epoch: int | None,
+    theme: Theme,
+) -> None:
+    """Draw the curves of a panel, and a line where the epoch of the model is."""
+    accuracy = title == "accuracy"
+    style_axes(axes, theme, "accuracy (per cent)" if accuracy else title)
+    for key in PANELS[title]:
+        if key in curves:
+            values = [100 * y if accuracy else y for y in curves[key]]
+            _plot_curve(axes, curves["epoch"], values, key, theme)
+    axes.grid(color=theme.grid, linewidth=0.8)
+    axes.set_xlabel("epoch")
+    axes.locator_params(axis="x", integer=True)
+    if best_epoch is not None and best_epoch in curves["epoch"]:
+        axes.axvline(
+            best_epoch,
+            color=theme.text,
+            linestyle=":",
+            linewidth=1.2,
+            label=f"model (epoch {best_epoch})",
+        )
+    _add_legend(axes, theme, loc="best")
+
+
+def _add_legend(axes: Axes, theme: Theme, **options: Any) -> None:
+    axes.legend(frameon=False, fontsize=9, labelcolor=theme.text, **options)
 
 
 def _plot_curve(
     axes: Axes, epochs: list[float], values: list[float], key: str, theme: Theme
 ) -> None:
     validation = key.startswith("val_")
+    names = {"learning_rate": "learning rate"}
     axes.plot(
         epochs,
         values,
@@ -164,7 +264,7 @@ def _plot_curve(
         linewidth=1.8,
         # A line through one epoch would not show.
         marker="o" if len(epochs) == 1 else None,
-        label="validation" if validation else "training",
+        label=names.get(key, "validation" if validation else "training"),
     )
 
 

@@ -5,7 +5,9 @@ Labels and file names are text of strangers: autoescape is on for every template
 
 import base64
 import functools
+import hashlib
 import io
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +17,43 @@ if TYPE_CHECKING:
 
 NO_VALUE = "\N{EN DASH}"
 
+CONTENTS = "<!-- contents -->"
+"""Placeholder of the links to the sections of a page."""
+
 
 def render(template: str, **values: Any) -> str:
-    """Render a template as a page: one file, no script, nothing from elsewhere.
+    """Render a template as a page: one file, nothing from elsewhere.
+
+    The browser runs the one script that sorts and filters tables, and no other: the
+    page's content security policy names its hash.
 
     Args:
         template: File name in the folder `templates`.
         values: Variables of the template.
     """
+    from markupsafe import Markup
+
+    script = read_script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    values |= {"script": Markup(script), "script_hash": f"sha256-{digest}"}
     page = _environment().get_template(template).render(values)
+    page = page.replace(CONTENTS, _list_contents(page), 1)
     # A file name that is not UTF-8 has characters that cannot be encoded.
     return page.encode(errors="backslashreplace").decode()
+
+
+@functools.cache
+def read_script() -> str:
+    """Read the script of the pages."""
+    environment = _environment()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, "script.js")[0]
+
+
+def _list_contents(page: str) -> str:
+    """List links to the sections of a page; all text in it is escaped already."""
+    links = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', page)
+    return "".join(f'<a href="#{anchor}">{title}</a>\n' for anchor, title in links)
 
 
 @functools.cache
@@ -46,6 +74,7 @@ def _environment() -> "Environment":
         "decimals": format_decimals,
         "facts": list_facts,
         "percent": format_percent,
+        "slug": make_slug,
     }
     return environment
 
@@ -56,6 +85,11 @@ def allow_breaks(value: Any) -> "Markup":
 
     text = escape(str(value))
     return text.replace("_", Markup("_<wbr>")).replace("/", Markup("/<wbr>"))
+
+
+def make_slug(title: str) -> str:
+    """Make the id of a heading from its text."""
+    return "-".join(re.findall(r"\w+", str(title).lower())) or "section"
 
 
 def css_size(png: bytes) -> tuple[int, int]:

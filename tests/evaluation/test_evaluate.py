@@ -93,6 +93,14 @@ def rows_of(workdir: Workdir, folder: str = "") -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def test_each_mistake_of_the_report_can_be_seen_and_heard(evaluated):
+    _, page, rows, _ = evaluated
+    wrong = [row for row in rows if row["label"] != row["predicted"]]
+    assert len(wrong) == page.count("data:audio/mpeg;base64,") > 0
+    assert page.count("data:image/png;base64,") == 2 * len(wrong)
+    assert "cannot be" not in page
+
+
 def test_the_report_equals_scikit_learn_on_the_predictions(workdir, evaluated):
     report, _, rows, _ = evaluated
     labels = report["labels"]
@@ -179,7 +187,7 @@ def test_screen_and_page_show_the_same_figures_in_the_same_order(workdir, evalua
     values = [text.replace(" %", "%") for text in re.findall("<dd>(.*?)</dd>", page)]
     shown = [f"{n} {v}" for n, v in zip(names, values, strict=True)]
     assert names[:3] == ["accuracy", "macro-averaged accuracy", "log loss"]
-    assert line == f"test: {values[-1]} clips, {', '.join(shown[:3])}"
+    assert line == f"test: {values[3]} clips, {', '.join(shown[:3])}"
 
 
 def test_training_and_validation_clips_can_be_alone_or_in_one_table(workdir, capsys):

@@ -18,9 +18,8 @@ from pages import Page
 
 from asc_tf import cli, datasets
 from asc_tf.config import Audio, Augment
-from asc_tf.explore import figures, renderer
+from asc_tf.explore import renderer
 from asc_tf.explore.corpus import Corpus, put_recordings_first
-from asc_tf.explore.figures import Picture
 from asc_tf.explore.page_content import (
     MAX_SHOWN,
     MIN_SHOWN,
@@ -34,6 +33,8 @@ from asc_tf.explore.settings import (
     list_settings,
 )
 from asc_tf.manifest import Clip
+from asc_tf.report import clip_figures
+from asc_tf.report.clip_figures import Picture
 from asc_tf.report.explore_page import MARK
 
 PIXEL = base64.b64decode(
@@ -347,7 +348,7 @@ def test_names_are_text_on_the_page_and_never_markup(tmp_path):
 
 def test_devices_stack_and_odd_clips_are_drawn(tmp_path, monkeypatch):
     def draw(*args):
-        figures.make_figure(*args)
+        clip_figures.make_figure(*args)
         return Picture(PIXEL, PIXEL)
 
     monkeypatch.setattr(renderer, "draw", draw)

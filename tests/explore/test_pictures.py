@@ -7,11 +7,12 @@ import pytest
 import tiny
 from PIL import Image as Pixels
 
-from asc_tf.explore import figures, renderer
-from asc_tf.explore.figures import BandAxis, Image, Picture, Wave, to_log_frequency
+from asc_tf.explore import renderer
 from asc_tf.explore.renderer import ClipRenderer
 from asc_tf.frontend.mel import hz_to_mel
 from asc_tf.manifest import Clip
+from asc_tf.report import clip_figures
+from asc_tf.report.clip_figures import BandAxis, Image, Picture, Wave, to_log_frequency
 
 CLIP = Clip("x.wav", "x", "x", samples=tiny.RATE, sample_rate=tiny.RATE)
 OTHER = Clip("y.wav", "y", "y", samples=tiny.RATE, sample_rate=tiny.RATE)
@@ -63,7 +64,7 @@ def test_a_tone_is_drawn_at_its_frequency_and_level(tmp_path, drawn):
     made = make_renderer(tmp_path, frontend__n_fft=1024, frontend__n_mels=64)
     for frequency in (400, 2000, 3600):
         made.render_example(CLIP, tone(frequency, 1.0), 0.0)
-        wave, log, mel, bar = figures.make_figure(*drawn[-1]).axes
+        wave, log, mel, bar = clip_figures.make_figure(*drawn[-1]).axes
         assert brightest(log, np.exp) == pytest.approx(frequency, rel=0.05)
         mels = brightest(mel, lambda place: place)
         assert mels == pytest.approx(float(hz_to_mel(frequency, "slaney")), rel=0.05)
@@ -122,7 +123,7 @@ def test_every_kind_of_features_is_drawn(tmp_path, drawn, changes, unit, low, hi
     mixtures = made.render_mixtures((CLIP, tone(300)), (OTHER, tone(700)))
     assert len(mixtures.originals) == 2 and len(mixtures.augmented) == 3
     assert len(drawn) == 10
-    *_, features, bar = figures.make_figure(*drawn[0]).axes
+    *_, features, bar = clip_figures.make_figure(*drawn[0]).axes
     assert features.get_ylabel().startswith(unit)
     bottom, top = features.get_ylim()
     assert bottom == pytest.approx(low, abs=2) and top == pytest.approx(high or top)
@@ -154,10 +155,10 @@ def test_a_picture_is_two_layers_of_one_size_with_the_first_band_at_the_bottom()
     values = np.zeros((1000, 300))
     values[:, :100] = 1
     image = Image(values, "title", BandAxis("Hz", 0.0, 300.0))
-    picture = figures.draw([Wave(tone(100)), image], 0.5, (0.0, 1.0))
+    picture = clip_figures.draw([Wave(tone(100)), image], 0.5, (0.0, 1.0))
     data, text = (Pixels.open(io.BytesIO(png)) for png in (picture.data, picture.text))
     assert data.format == text.format == "PNG" and data.size == text.size
-    assert data.size[0] == 2 * figures.WIDTH
+    assert data.size[0] == 2 * clip_figures.WIDTH
     assert len(picture.data) + len(picture.text) < 60_000
     data, text = (
         np.asarray(layer.convert("RGBA")).astype(int) for layer in (data, text)
@@ -165,7 +166,7 @@ def test_a_picture_is_two_layers_of_one_size_with_the_first_band_at_the_bottom()
     # What is drawn on one layer leaves the other free.
     assert not ((data[..., 3] > 0) & (text[..., 3] > 0)).any()
     assert text[..., :3].max() == 0 and text[..., 3].max() == 255
-    figure = figures.make_figure([Wave(tone(100)), image], 0.5, (0.0, 1.0))
+    figure = clip_figures.make_figure([Wave(tone(100)), image], 0.5, (0.0, 1.0))
     left, bottom, right, top = np.round(figure.axes[1].bbox.extents).astype(int)
     shown = data[len(data) - top : len(data) - bottom, left:right, :3].sum(axis=2)
     rows = shown.mean(axis=1)
@@ -176,9 +177,9 @@ def test_a_picture_is_two_layers_of_one_size_with_the_first_band_at_the_bottom()
 def test_silence_is_a_line_through_the_whole_waveform():
     image = Image(np.zeros((4, 4)), "title", BandAxis("Hz", 0.0, 4.0))
     panels = [Wave(np.zeros(tiny.RATE, np.float32)), image]
-    picture = figures.draw(panels, 1.0, (0.0, 1.0))
+    picture = clip_figures.draw(panels, 1.0, (0.0, 1.0))
     data = np.asarray(Pixels.open(io.BytesIO(picture.data)).convert("RGBA"))
-    figure = figures.make_figure(panels, 1.0, (0.0, 1.0))
+    figure = clip_figures.make_figure(panels, 1.0, (0.0, 1.0))
     left, bottom, right, top = np.round(figure.axes[0].bbox.extents).astype(int)
     wave = data[len(data) - top : len(data) - bottom, left:right, 3]
     assert (wave.max(axis=0) > 100).mean() > 0.98

@@ -12,7 +12,7 @@ from pages import Page
 from PIL import Image
 
 from asc_tf.evaluation import metrics
-from asc_tf.report import FIGURES, figures, html, write_report
+from asc_tf.report import FIGURES, confusions, figures, html, write_report
 from asc_tf.report.canvas import DARK, LIGHT
 
 ROOT = Path(__file__).parents[2]
@@ -53,21 +53,53 @@ def test_the_figures_of_a_report_are_in_its_folder_and_on_its_page(tmp_path):
     )
     history = tmp_path / "history.csv"
     history.write_text("epoch,loss,val_loss,learning_rate\n0,1.5,1.6,0.1\n1,1.1,,0.1\n")
+    report["model_epoch"] = {"epoch": 1}
     path = write_report(tmp_path / "report", report, [], history=history)
     written = {png.name: png.read_bytes() for png in path.parent.glob("*.png")}
     assert set(written) == set(FIGURES)
+    for png in written.values():
+        assert colour_of_corner(png) == LIGHT.surface
     page = Page(path.read_text(encoding="utf-8"))
-    shown = [image.attributes["src"] for image in page.all("img")]
-    on_dark = [source.attributes["srcset"] for source in page.all("source")]
-    for name, light, dark in zip(
-        ("confusion_matrix_row_normalized", "confusion_matrix_counts", "history"),
-        map(decode, shown),
-        map(decode, on_dark),
-        strict=True,
-    ):
-        assert light == written[f"{name}.png"]
-        assert colour_of_corner(light) == LIGHT.surface
-        assert colour_of_corner(dark) == DARK.surface
+    loss, rate = page.section("Training").all("svg")
+    assert {"loss", "epoch", "training", "validation", "model (epoch 1)"} <= {
+        text.text for text in loss.all("text")
+    }
+    assert "learning rate" in rate.text
+    # All colours are those of the page, and ids differ between the figures.
+    assert "var(--figure-first)" in path.read_text() and "#0102" not in page.source
+    ids = [e.attributes["id"] for e in page.walk() if "id" in e.attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_matrix_of_very_many_labels_is_a_picture_with_its_worst_confusions(tmp_path):
+    n = confusions.MAX_LABELS + 1
+    labels = [f"l{index}" for index in range(n)]
+    truth = np.arange(n)
+    guesses = np.full((n, n), 0.1 / n)
+    guesses[truth, np.maximum(truth - 1, 0)] = 0.9
+    guesses /= guesses.sum(axis=1, keepdims=True)
+    report = metrics.compute_metrics(labels, truth, guesses)
+    rows = [
+        {
+            "file": f"{label}.wav",
+            "label": label,
+            "predicted": labels[max(index - 1, 0)],
+            "probability": 0.9,
+        }
+        for index, label in enumerate(labels)
+    ]
+    path = write_report(tmp_path, report, rows)
+    page = Page(path.read_text(encoding="utf-8"))
+    section = page.section("Confusion matrix")
+    light = decode(section.one("img").attributes["src"])
+    dark = decode(section.one("source").attributes["srcset"])
+    assert light == (tmp_path / "confusion_matrix_row_normalized.png").read_bytes()
+    assert colour_of_corner(light) == LIGHT.surface
+    assert colour_of_corner(dark) == DARK.surface
+    pairs = section.all("details")
+    assert len(pairs) == confusions.MAX_PAIRS
+    assert pairs[0].one("summary").text == "l1, taken for l0: 1 clip"
+    assert pairs[0].one("li").text == "l1.wav 90.0 %"
 
 
 def test_every_template_is_in_the_package_and_compiles():
@@ -78,7 +110,13 @@ def test_every_template_is_in_the_package_and_compiles():
     names = {file.name for file in folder.iterdir()}
     environment = html._environment()
     assert names == set(environment.list_templates())
-    assert {"report.html", "export.html", "explore.html", "style.css"} <= names
+    assert {
+        "report.html",
+        "export.html",
+        "explore.html",
+        "style.css",
+        "script.js",
+    } <= names
     for name in names:
         assert environment.get_template(name).render is not None
     assert environment.autoescape is True
