@@ -45,6 +45,11 @@ class Workdir:
     path: Path
 
     @property
+    def calibration_file(self) -> Path:
+        """Temperature and threshold that evaluation fitted to the validation split."""
+        return self.report / "calibration.json"
+
+    @property
     def config_file(self) -> Path:
         """Resolved configuration."""
         return self.path / "config.toml"

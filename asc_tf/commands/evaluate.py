@@ -12,7 +12,7 @@ from asc_tf.commands.config_from_flags import make_places_absolute, parse_splits
 from asc_tf.config import section_keys
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.manifest import SPLITS
-from asc_tf.report.headline import headline
+from asc_tf.report.headline import format_main_scores
 from asc_tf.workdir import Workdir
 
 USAGE = """
@@ -51,20 +51,45 @@ def _run(values: flags.FlagValues) -> int:
 
 
 def _summarize(report: dict[str, Any], folder: Path) -> list[str]:
-    """Write a warning of missing clips, then the scores."""
+    """Write a warning of missing clips, then the scores with their intervals."""
     lines = [f"PARTIAL: {report['partial']}"] if report["partial"] else []
+    leaky = " (LEAKY protocol)" if report["leaky"] else ""
     counted = f"{report['split']}: {report['n_clips']} clips"
     if not report["has_labels"]:
-        lines.append(f"{counted} without labels: predictions, but no scores")
+        lines.append(f"{counted} without labels: predictions, but no scores{leaky}")
+        lines += _summarize_fit(report)
         return [*lines, str(folder / "predictions.csv")]
-    shown = ", ".join(f"{name} {text}" for name, text in headline(report)[:3])
-    leaky = " (LEAKY protocol)" if report["protocol"].get("leaky") else ""
-    lines.append(f"{counted}, {shown}{leaky}")
+    lines.append(f"{counted}, {format_main_scores(report)}{leaky}")
     lines += [
-        f"  {row['split']}: {row['n_clips']} clips, accuracy {row['accuracy']:.1%}"
+        f"  {row['split']}: {row['n_clips']} clips, {format_main_scores(row)}{leaky}"
         for row in report["per_split"]
     ]
+    return [*lines, *_summarize_fit(report)]
+
+
+def _summarize_fit(report: dict[str, Any]) -> list[str]:
+    """Write lines on calibration and unknown clips, where validation decided them."""
+    unknown, calibration = report["unknown"], report["calibration"]
+    lines = []
+    if calibrated := calibration["calibrated"]:
+        lines.append(
+            f"calibration error {_format_share(calibration['ece'])}; with the "
+            f"temperature {calibration['temperature']:.3g} of the validation split "
+            f"{_format_share(calibrated['ece'])}, log loss {calibrated['log_loss']:.3f}"
+        )
+    if unknown:
+        line = (
+            f"unknown below a top probability of {unknown['threshold']:.3f}: "
+            f"{_format_share(unknown['accepted'])} of the clips are accepted"
+        )
+        if unknown["false_accepted"] is not None:
+            line += f", {_format_share(unknown['false_accepted'])} of the wrong ones"
+        lines.append(line)
     return lines
+
+
+def _format_share(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 COMMAND = Command(

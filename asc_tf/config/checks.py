@@ -256,6 +256,12 @@ def _check_stored_features(config: "Config") -> None:
             f"evaluate.segments = {config.evaluate.segments}: dataset.features holds "
             "all segments; use all, or --dataset.features= to evaluate from audio"
         )
+    if config.evaluate.overlap:
+        raise UsageError(
+            f"evaluate.overlap = {config.evaluate.overlap}: dataset.features holds "
+            "segments without more overlap; use 0, or --dataset.features= to evaluate "
+            "from audio"
+        )
     if config.frontend.placement == "model":
         raise UsageError(
             "frontend.placement = model: dataset.features holds features that are "

@@ -38,6 +38,16 @@ GROUPS = {
     "outdoor": ("park", "public_square", "street_pedestrian", "street_traffic"),
     "transportation": ("bus", "metro", "tram"),
 }
+DEVICE_GROUPS = {
+    **dict.fromkeys(("a", "b", "c"), "real"),
+    **dict.fromkeys(("s1", "s2", "s3"), "seen"),
+    **dict.fromkeys(("s4", "s5", "s6"), "unseen"),
+}
+"""Real devices, simulated ones of the training split, and others of the test only."""
+
+DEVICE_CORPORA = ("tau2020_mobile", "tau2022_mobile", "synthetic")
+"""Corpora with these devices; the synthetic scenes imitate them."""
+
 SUBSETS = (5, 10, 25, 50, 100)
 """Percentages of the training clips in the lists of DCASE 2024, task 1."""
 

@@ -43,7 +43,7 @@ class Preprocessing:
         return cls(
             sample_rate=audio.sample_rate,
             segment_samples=audio.segment_samples,
-            hop_samples=audio.hop_samples,
+            hop_samples=choose_hop(audio, evaluate),
             channels=audio.channels,
             short_clips=audio.short_clips,
             segments=evaluate.segments,
@@ -132,6 +132,13 @@ class Preprocessing:
         one_clip = np.zeros(len(probabilities), np.int64)
         pooled = segments.pool(probabilities, one_clip, 1, self.pooling)
         return pooled[0].astype(np.float32)
+
+
+def choose_hop(audio: Audio, evaluate: Evaluate) -> int:
+    """Return the samples between the starts of neighbouring segments in evaluation."""
+    if not evaluate.overlap:
+        return audio.hop_samples
+    return max(round((1 - evaluate.overlap) * audio.segment_samples), 1)
 
 
 def downmix_and_resample(

@@ -7,26 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 from asc_tf import datasets
 from asc_tf.config import Config
-from asc_tf.core.errors import UsageError
+from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.files import DiskFullError
 from asc_tf.evaluation.examples_of_mistakes import collect_mistakes
 from asc_tf.evaluation.scoring import (
+    add_fit,
     describe_left_out,
     describe_model_epoch,
+    describe_origin,
     find_model_epoch,
+    get_label_ids,
     join_predictions,
     make_prediction_rows,
     score,
     score_segments,
     score_splits,
 )
+from asc_tf.evaluation.split_predictor import SplitPredictor, say
+from asc_tf.evaluation.validation import (
+    ValidationFit,
+    describe_fit,
+    fit_validation,
+    write_fit,
+)
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.pipeline.corpus_checks import (
-    check_left_out,
     describe_corpus_problems,
     describe_unusual_clips,
 )
-from asc_tf.pipeline.evaluation_data import scan_splits
-from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
 
@@ -58,21 +66,35 @@ def evaluate(
     splits = (split,) if isinstance(split, str) else tuple(split)
     run = Run.open(workdir, changes)
     _check_splits(run, splits)
-    run, predictions = _predict_splits(run, splits)
-    report = _make_report(run, splits, predictions)
+    predictor = SplitPredictor(run)
+    run, by_split = predictor.predict(splits, run.config.dataset.max_missing)
+    predictions = join_predictions(by_split)
+    fit, notes = _fit_validation(predictor, run, splits, by_split)
+    say("computing the scores and their intervals ...")
+    report = _make_report(run, splits, predictions, fit, notes)
     clips = run.manifest.clips_in(*splits)
-    rows = make_prediction_rows(run.manifest.labels, clips, predictions.clips)
+    threshold = fit.threshold if fit else None
+    rows = make_prediction_rows(
+        run.manifest.labels, clips, predictions.clips, threshold
+    )
+    say("writing the report ...")
     is_test = splits == ("test",)
     folder = workdir.report if is_test else workdir.report / "_".join(splits)
     mistakes = collect_mistakes(run, clips, predictions)
     page = write_report(
         folder, report, rows, history=workdir.history_file, mistakes=mistakes
     )
+    if fit:
+        write_fit(workdir, fit, run.config.evaluate)
     return report, page
 
 
 def _make_report(
-    run: Run, splits: Sequence[str], predictions: "ClipPredictions"
+    run: Run,
+    splits: Sequence[str],
+    predictions: "ClipPredictions",
+    fit: ValidationFit | None,
+    fit_notes: Sequence[str],
 ) -> dict[str, Any]:
     """Make the content of report.json; print what is unusual about the corpus."""
     config, manifest, workdir = run.config, run.manifest, run.workdir
@@ -81,15 +103,14 @@ def _make_report(
     for note in notes:
         print(note, file=sys.stderr)
     epoch = find_model_epoch(workdir, config)
-    return {
+    report = {
         "split": ", ".join(splits),
         "partial": describe_left_out(manifest, splits),
+        "leaky": bool(manifest.protocol.get("leaky")),
         "model_epoch": epoch,
         **score(manifest, splits, predictions.clips),
         "per_split": score_splits(manifest, splits, predictions.clips),
-        "segments": score_segments(
-            manifest.labels, clips, predictions, config.evaluate
-        ),
+        "segments": score_segments(manifest, clips, predictions, config.evaluate),
         "excluded": [
             {"file": clip.path, "reason": clip.reason}
             for clip in manifest.excluded
@@ -105,8 +126,11 @@ def _make_report(
             *describe_model_epoch(epoch),
             *_describe_clips(clips, config),
             *_describe_excluded(manifest, splits),
+            *fit_notes,
         ],
+        **describe_origin(config),
     }
+    return add_fit(report, fit, clips, predictions, config.evaluate)
 
 
 def _check_splits(run: Run, splits: Sequence[str]) -> None:
@@ -129,50 +153,40 @@ def _check_splits(run: Run, splits: Sequence[str]) -> None:
         )
 
 
-def _predict_splits(run: Run, splits: Sequence[str]) -> tuple[Run, "ClipPredictions"]:
-    """Run the model of a run on splits, from stored features where the run uses them.
+def _fit_validation(
+    predictor: SplitPredictor,
+    run: Run,
+    splits: Sequence[str],
+    predictions: Sequence["ClipPredictions"],
+) -> tuple[ValidationFit | None, list[str]]:
+    """Fit temperature and threshold to the validation split, if there is one.
+
+    Args:
+        predictor: Model of the run.
+        run: The run, with the manifest of the predictions.
+        splits: Splits that have been predicted.
+        predictions: Their predictions, used again if validation is among them.
 
     Returns:
-        The run with the manifest of the predictions, and the predictions.
+        The fit, and notes on it; None and a note if it cannot be had.
     """
-    from asc_tf.evaluation.load import load_workdir
-    from asc_tf.evaluation.predictor import predict_stored
-
-    config, workdir = run.config, run.workdir
-    if not config.dataset.features:
-        predictor = load_workdir(workdir.path)
-        run = scan_splits(run, *splits, max_left_out=config.dataset.max_missing)
-        return run, join_predictions([predictor.predict_split(run, s) for s in splits])
-    stored = StoredFeatures.open(config.dataset.features)
-    stored.check(config)
-    check_left_out(stored.manifest, splits, config.dataset.max_missing)
-    model = workdir.require_model()
-    for split in splits:
-        _check_same_corpus(stored, run.manifest, split)
-    predictions = [predict_stored(model, stored, s, config.evaluate) for s in splits]
-    return run.with_manifest(stored.manifest), join_predictions(predictions)
-
-
-def _check_same_corpus(stored: StoredFeatures, manifest: Manifest, split: str) -> None:
-    """Refuse features of other labels, or of clips that the run has in other splits.
-
-    Raises:
-        UsageError: If they differ; the message names a difference.
-    """
-    place = f"dataset.features = {stored.path}"
-    if stored.labels != manifest.labels:
-        raise UsageError(
-            f"{place}: its labels are {', '.join(stored.labels)}, those of the run "
-            f"{', '.join(manifest.labels)}; name features of the run's corpus"
-        )
-    others = {(c.path, c.start): c.split for c in manifest.clips if c.split != split}
-    for clip in stored.manifest.clips_in(split):
-        if other := others.get((clip.path, clip.start)):
-            raise UsageError(
-                f"{place}: {clip.path} is in its {split} split, but in the {other} "
-                "split of the run; write features again, with the run's dataset "
-                "settings"
-            )
+    settings = run.config.evaluate
+    if not settings.calibrate or "validation" not in run.manifest.splits:
+        return None, []
+    try:
+        if "validation" in splits:
+            found = predictions[list(splits).index("validation")]
+        else:
+            run, (found,) = predictor.predict(["validation"], max_left_out=1.0)
+    except DiskFullError:
+        raise
+    except UserError as error:
+        note = f"Not calibrated, and without a threshold of unknown clips: {error}"
+        say(note)
+        return None, [note]
+    clips = run.manifest.clips_in("validation")
+    fit = fit_validation(get_label_ids(run.manifest.labels, clips), found, settings)
+    return fit, describe_fit(fit, splits)
 
 
 def _describe_clips(clips: Sequence[Clip], config: Config) -> list[str]:

@@ -9,7 +9,22 @@ from typing import Any
 
 import numpy as np
 
-ROW_SUM_TOLERANCE = 1e-3
+from asc_tf.evaluation.arrays import (
+    check_labels,
+    check_names,
+    check_probabilities,
+    check_truth,
+)
+from asc_tf.evaluation.calibration import N_BINS, measure_calibration
+from asc_tf.evaluation.groups import compute_log_loss, score_groups, score_overall
+from asc_tf.evaluation.intervals import bootstrap_intervals
+from asc_tf.evaluation.rankings import score_rankings
+
+DEVICE_GROUPS = ("real", "seen", "unseen")
+"""Groups of devices of the DCASE tasks, in the order of their tables."""
+
+NOT_CALIBRATED: dict[str, None] = {"temperature": None, "calibrated": None}
+"""What `calibration` lacks without a validation split."""
 
 
 def compute_metrics(
@@ -19,6 +34,8 @@ def compute_metrics(
     *,
     devices: Sequence[str] | None = None,
     cities: Sequence[str] | None = None,
+    device_groups: Sequence[str] | None = None,
+    recordings: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Compute the scores of clips whose true labels are known.
 
@@ -29,6 +46,10 @@ def compute_metrics(
             within 1e-3 and is scaled to sum to exactly 1 before the log loss.
         devices: Recording device of each clip, empty where unknown.
         cities: City of each clip, empty where unknown.
+        device_groups: Group of the device of each clip, one of `DEVICE_GROUPS`; empty
+            where it is in none.
+        recordings: Identifier of the recording of each clip; without them there are no
+            confidence intervals.
 
     Returns:
         Plain Python values that `json.dumps(allow_nan=False)` accepts:
@@ -44,8 +65,19 @@ def compute_metrics(
           each clip has one label; published tables name both.
         - `roc_auc`: Mean over the labels that have clips of the area under the ROC
           curve of the label against all others; None if all clips have one label.
+        - `kappa`: Cohen's kappa, the agreement with the true labels above that by
+          chance; None if all labels, true and predicted, are one.
+        - `top_k_accuracy`: Share of clips whose true label is among the k most probable
+          ones, for k = "1", "3" and "5" if there are more than k labels.
         - `map_at_3`: Mean average precision of the three most probable labels: 1, 1/2
           or 1/3 where the true label is the first, second or third, else 0.
+        - `map_at_k`: The same for k = "3" and "5".
+        - `intervals`: Confidence intervals of 95 % of `accuracy`, `macro_accuracy` and
+          `log_loss`, `[low, high]`; None without `recordings`. See
+          `asc_tf.evaluation.intervals`.
+        - `calibration`: `ece`, `n_bins` and `bins` of
+          `asc_tf.evaluation.calibration.measure_calibration`; `temperature` and
+          `calibrated` are None here, as `unknown` is: they need a validation split.
         - `per_class`: One dict per label with `label`, `n_clips`, `accuracy`,
           `precision`, `recall`, `f1`, `log_loss`. The accuracy of a class is its
           recall, as DCASE reports it. All scores of a class without clips are None; the
@@ -53,6 +85,7 @@ def compute_metrics(
         - `per_device`, `per_city`: One dict per name, sorted by name, with `device` or
           `city`, `n_clips`, `accuracy`, `macro_accuracy`, `log_loss`. Clips without a
           name form the group ''; if no clip has a name the list is empty.
+        - `per_device_group`: The same for `device_group`: real, seen, unseen.
         - `confusion_matrix`: `counts` and `row_normalized`, lists of rows; rows are the
           true labels and columns the predicted ones. The normalized row of a class
           without clips is all None.
@@ -62,21 +95,36 @@ def compute_metrics(
         ValueError: If an argument has the wrong shape, type or values; the message
             names the argument and what was received.
     """
-    labels = _check_labels(labels)
-    truth = _check_truth(truth, len(labels))
-    probabilities = _check_probabilities(probabilities, len(truth), len(labels))
-    groups = {
-        "device": _check_names("devices", devices, len(truth)),
-        "city": _check_names("cities", cities, len(truth)),
-    }
+    labels = check_labels(labels)
+    truth = check_truth(truth, len(labels))
+    probabilities = check_probabilities(probabilities, len(truth), len(labels))
+    groups = (
+        ("device", check_names("devices", devices, len(truth)), None),
+        (
+            "device_group",
+            check_names("device_groups", device_groups, len(truth)),
+            DEVICE_GROUPS,
+        ),
+        ("city", check_names("cities", cities, len(truth)), None),
+    )
     return {
         "n_clips": len(truth),
         "has_labels": True,
-        **_score_overall(truth, probabilities),
-        **_score_rankings(truth, probabilities),
+        **score_overall(truth, probabilities),
+        "intervals": None
+        if recordings is None
+        else bootstrap_intervals(labels, truth, probabilities, recordings),
+        **score_rankings(truth, probabilities),
+        "calibration": {
+            **measure_calibration(truth, probabilities),
+            **NOT_CALIBRATED,
+        },
+        "unknown": None,
         "per_class": _score_classes(labels, truth, probabilities),
-        "per_device": _score_groups("device", groups["device"], truth, probabilities),
-        "per_city": _score_groups("city", groups["city"], truth, probabilities),
+        **{
+            f"per_{key}": score_groups(key, names, truth, probabilities, order)
+            for key, names, order in groups
+        },
         "confusion_matrix": _count_confusions(truth, probabilities),
         "labels": labels,
     }
@@ -99,66 +147,25 @@ def summarize_unlabelled(
     Raises:
         ValueError: As `compute_metrics` does.
     """
-    labels = _check_labels(labels)
-    probabilities = _check_probabilities(probabilities, len(probabilities), len(labels))
-    scores = ("accuracy", "macro_accuracy", "log_loss", "micro_f1", "roc_auc")
+    labels = check_labels(labels)
+    probabilities = check_probabilities(probabilities, len(probabilities), len(labels))
+    scores = ("accuracy", "macro_accuracy", "log_loss", "intervals", "micro_f1")
+    rankings = ("roc_auc", "kappa", "top_k_accuracy", "map_at_3", "map_at_k")
     counts = np.bincount(probabilities.argmax(axis=1), minlength=len(labels)).tolist()
     return {
         "n_clips": len(probabilities),
         "has_labels": False,
-        **dict.fromkeys((*scores, "map_at_3")),
+        **dict.fromkeys((*scores, *rankings)),
+        "calibration": {"ece": None, "n_bins": N_BINS, "bins": [], **NOT_CALIBRATED},
+        "unknown": None,
         "per_class": [],
         "per_device": [],
+        "per_device_group": [],
         "per_city": [],
         "confusion_matrix": None,
         "n_predicted": dict(zip(labels, counts, strict=True)),
         "labels": labels,
     }
-
-
-def _score_overall(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    from sklearn.metrics import accuracy_score, recall_score
-
-    predicted = probabilities.argmax(axis=1)
-    return {
-        "accuracy": float(accuracy_score(truth, predicted)),
-        # balanced_accuracy_score would warn of each label that a group of clips lacks,
-        # which is normal here.
-        "macro_accuracy": float(
-            recall_score(truth, predicted, labels=np.unique(truth), average="macro")
-        ),
-        "log_loss": _compute_log_loss(truth, probabilities),
-    }
-
-
-def _score_rankings(
-    truth: np.ndarray, probabilities: np.ndarray
-) -> dict[str, float | None]:
-    from sklearn.metrics import f1_score, roc_auc_score
-
-    present = np.unique(truth)
-    own = truth[:, np.newaxis] == present
-    area = (
-        float(roc_auc_score(own, probabilities[:, present], average="macro"))
-        if len(present) > 1
-        else None
-    )
-    # A stable sort resolves ties in favour of the first label, as the accuracy does.
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :3]
-    hits = order == truth[:, np.newaxis]
-    return {
-        "micro_f1": float(f1_score(truth, order[:, 0], average="micro")),
-        "roc_auc": area,
-        "map_at_3": float((hits / np.arange(1, hits.shape[1] + 1)).sum(axis=1).mean()),
-    }
-
-
-def _compute_log_loss(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    from sklearn.metrics import log_loss
-
-    # With `labels`, scikit-learn accepts clips that do not cover every class.
-    ids = np.arange(probabilities.shape[1])
-    return float(log_loss(truth, probabilities, labels=ids))
 
 
 def _score_classes(
@@ -183,22 +190,9 @@ def _score_classes(
                 "precision": float(precision[index]),
                 "recall": float(recall[index]),
                 "f1": float(f1[index]),
-                "log_loss": _compute_log_loss(truth[own], probabilities[own]),
+                "log_loss": compute_log_loss(truth[own], probabilities[own]),
             }
         rows.append(row | scores)
-    return rows
-
-
-def _score_groups(
-    key: str, names: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
-) -> list[dict[str, Any]]:
-    if not any(names):
-        return []
-    rows = []
-    for name in sorted(set(names)):
-        own = names == name
-        scores = _score_overall(truth[own], probabilities[own])
-        rows.append({key: str(name), "n_clips": int(own.sum()), **scores})
     return rows
 
 
@@ -213,78 +207,3 @@ def _count_confusions(
         [count / sum(row) if sum(row) else None for count in row] for row in counts
     ]
     return {"counts": counts, "row_normalized": normalized}
-
-
-def _check_labels(labels: Sequence[str]) -> list[str]:
-    names = [str(label) for label in labels]
-    if len(names) < 2:
-        raise ValueError(f"labels: expected two or more, received {names}")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"labels: expected unique names, received twice: {repeated}")
-    return names
-
-
-def _check_truth(truth: np.ndarray, n_labels: int) -> np.ndarray:
-    truth = np.asarray(truth)
-    if truth.ndim != 1 or not len(truth):
-        raise ValueError(
-            f"truth: expected shape [n_clips] with at least one clip, "
-            f"received shape {list(truth.shape)}"
-        )
-    if not np.issubdtype(truth.dtype, np.integer):
-        raise ValueError(f"truth: expected integers, received dtype {truth.dtype}")
-    bad = np.flatnonzero((truth < 0) | (truth >= n_labels))
-    if len(bad):
-        raise ValueError(
-            f"truth: expected label ids in [0, {n_labels}), "
-            f"received {int(truth[bad[0]])} for clip {int(bad[0])}"
-        )
-    return truth.astype(np.int64)
-
-
-def _check_probabilities(
-    probabilities: np.ndarray, n_clips: int, n_labels: int
-) -> np.ndarray:
-    probabilities = np.asarray(probabilities)
-    expected = [n_clips, n_labels]
-    if list(probabilities.shape) != expected:
-        raise ValueError(
-            f"probabilities: expected shape [n_clips, n_labels] = {expected}, "
-            f"received {list(probabilities.shape)}"
-        )
-    if probabilities.dtype.kind not in "fiu":
-        raise ValueError(
-            f"probabilities: expected floats, received dtype {probabilities.dtype}"
-        )
-    # The epsilon of the log loss is then the same for all types.
-    probabilities = probabilities.astype(np.float64)
-    bad = np.argwhere(~np.isfinite(probabilities) | (probabilities < 0))
-    if len(bad):
-        clip, label = (int(index) for index in bad[0])
-        raise ValueError(
-            f"probabilities: expected finite values >= 0, received "
-            f"{probabilities[clip, label]} for clip {clip}, label {label}"
-        )
-    sums = probabilities.sum(axis=1)
-    off = np.flatnonzero(np.abs(sums - 1) > ROW_SUM_TOLERANCE)
-    if len(off):
-        raise ValueError(
-            f"probabilities: expected rows that sum to 1 within {ROW_SUM_TOLERANCE}, "
-            f"received a sum of {sums[off[0]]:.6g} for clip {int(off[0])}; apply a "
-            f"softmax to logits, divide quantised probabilities by their sum"
-        )
-    return probabilities / sums[:, np.newaxis]
-
-
-def _check_names(
-    parameter: str, names: Sequence[str] | None, n_clips: int
-) -> np.ndarray:
-    if names is None:
-        return np.full(n_clips, "", dtype=object)
-    if len(names) != n_clips:
-        raise ValueError(
-            f"{parameter}: expected one name for each of {n_clips} clips, "
-            f"received {len(names)}"
-        )
-    return np.array([str(name or "") for name in names], dtype=object)

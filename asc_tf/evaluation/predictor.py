@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asc_tf.audio.stream import open_stream
-from asc_tf.config import Evaluate
+from asc_tf.config import Config, Evaluate
 from asc_tf.core.errors import UserError
 from asc_tf.core.untrusted_files import name_in_errors
 from asc_tf.dsp import segments
-from asc_tf.dsp.preprocessing import Preprocessing, note_silence
+from asc_tf.dsp.preprocessing import Preprocessing, choose_hop, note_silence
 from asc_tf.pipeline.feature_store import StoredFeatures
 
 if TYPE_CHECKING:
+    import keras
+
     from asc_tf.pipeline.run import Run
     from asc_tf.pipeline.waveforms import Waveforms
 
@@ -153,22 +155,24 @@ class Predictor:
         """Classify the clips of a scanned split, pooled as the run is configured."""
         from asc_tf.pipeline.evaluation_data import load_waveforms
 
-        return self.predict_clips(load_waveforms(run, split), run.config.evaluate)
+        return self.predict_clips(load_waveforms(run, split), run.config)
 
-    def predict_clips(
-        self, waveforms: "Waveforms", evaluate: Evaluate
-    ) -> ClipPredictions:
+    def predict_clips(self, waveforms: "Waveforms", config: Config) -> ClipPredictions:
         """Classify clips that the graph decodes.
 
         Args:
             waveforms: Clips of a split.
-            evaluate: Settings of segments, pooling and batches.
+            config: Configuration with the settings of segments, pooling and batches.
         """
         from asc_tf.pipeline.segments import make_segment_batches
         from asc_tf.pipeline.waveforms import explain_read_errors
 
+        evaluate = config.evaluate
         preprocessing = dataclasses.replace(
-            self.preprocessing, segments=evaluate.segments, pooling=evaluate.pooling
+            self.preprocessing,
+            hop_samples=choose_hop(config.audio, evaluate),
+            segments=evaluate.segments,
+            pooling=evaluate.pooling,
         )
         batches = make_segment_batches(waveforms, preprocessing, evaluate.batch_size)
         with explain_read_errors():
@@ -183,25 +187,21 @@ class Predictor:
 
 
 def predict_stored(
-    path: Path, stored: StoredFeatures, split: str, evaluate: Evaluate
+    model: "keras.Model", stored: StoredFeatures, split: str, evaluate: Evaluate
 ) -> ClipPredictions:
     """Run the model of a run folder on stored features.
 
     Args:
-        path: File of the model.
+        model: Model of a run, waveform in.
         stored: Stored features.
         split: Split to classify.
         evaluate: Settings of pooling and batches.
 
     Raises:
         UsageError: If the split is not stored.
-        UserError: If the model or a file of the folder is damaged.
+        UserError: If a file of the folder is damaged.
     """
-    from asc_tf.models.precision import allow_tensor_float_32
-    from asc_tf.training.model_file import load_whole
-
-    allow_tensor_float_32(False)
-    *_, frontend, body = load_whole(path).layers
+    *_, frontend, body = model.layers
     rows = stored.batches(split, evaluate.batch_size)
     return _pool(
         (
@@ -216,14 +216,21 @@ def predict_stored(
 def _pool(
     batches: Iterable[tuple[np.ndarray, np.ndarray]], clips: int, evaluate: Evaluate
 ) -> ClipPredictions:
-    """Pool the probabilities of segments to clips.
+    """Pool the probabilities of segments to clips; a terminal shows a bar.
 
     Args:
         batches: Probabilities `[n, labels]` and clip indices `[n]` of each batch.
         clips: Number of clips.
         evaluate: Settings of pooling.
     """
-    probabilities, ids = map(np.concatenate, zip(*batches, strict=True))
+    from tqdm import tqdm
+
+    done = []
+    with tqdm(total=clips, unit=" clips", leave=False, disable=None) as bar:
+        for by_segment, clip_ids in batches:
+            done.append((by_segment, np.asarray(clip_ids)))
+            bar.update(int(done[-1][1].max()) + 1 - bar.n)
+    probabilities, ids = map(np.concatenate, zip(*done, strict=True))
     pooled = segments.pool(probabilities, ids, clips, evaluate.pooling)
     return ClipPredictions(pooled, probabilities, ids)
 

@@ -1,21 +1,35 @@
 """Content of report.json and predictions.csv: scores, predictions and notes."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asc_tf.config import Config, Evaluate
+from asc_tf.datasets.dcase import DEVICE_CORPORA, DEVICE_GROUPS
 from asc_tf.evaluation import metrics
+from asc_tf.evaluation.validation import ValidationFit, score_fit
 from asc_tf.manifest import Clip, Manifest
-from asc_tf.workdir import Workdir
+from asc_tf.workdir import Workdir, describe_environment
 
 if TYPE_CHECKING:
     from asc_tf.evaluation.predictor import ClipPredictions
 
-SEGMENT_SCORES = ("accuracy", "micro_f1", "roc_auc", "log_loss")
+MAIN_SCORES = ("n_clips", "accuracy", "macro_accuracy", "log_loss", "intervals")
+"""Scores of each of several splits."""
+
+SEGMENT_SCORES = (
+    *("accuracy", "macro_accuracy", "log_loss", "intervals", "micro_f1", "roc_auc"),
+    *("kappa", "top_k_accuracy", "map_at_3", "map_at_k"),
+)
 """Scores that are reported for segments too."""
+
+SEGMENT_GROUPS = ("per_device", "per_device_group", "per_city")
+"""Tables that are reported for segments too."""
 
 MAX_LABELS = 12
 """Largest number of labels that are named as incomplete."""
@@ -32,13 +46,37 @@ def score(
     clips = manifest.clips_in(*([split] if isinstance(split, str) else split))
     if not all(clip.label for clip in clips):
         return metrics.summarize_unlabelled(manifest.labels, probabilities)
-    return metrics.compute_metrics(
-        manifest.labels,
-        get_label_ids(manifest.labels, clips),
-        probabilities,
-        devices=[clip.device for clip in clips],
-        cities=[clip.city for clip in clips],
+    truth = get_label_ids(manifest.labels, clips)
+    names = _name_groups(manifest, clips)
+    return metrics.compute_metrics(manifest.labels, truth, probabilities, **names)
+
+
+def _name_groups(manifest: Manifest, clips: Sequence[Clip]) -> dict[str, list[str]]:
+    """Name device, city, group of devices and recording of each clip."""
+    return {
+        "devices": [clip.device for clip in clips],
+        "cities": [clip.city for clip in clips],
+        "device_groups": group_devices(manifest, clips),
+        "recordings": [clip.identifier for clip in clips],
+    }
+
+
+def group_devices(manifest: Manifest, clips: Sequence[Clip]) -> list[str]:
+    """Name the group of the device of each clip, as the DCASE tasks do.
+
+    Returns:
+        `real`, `seen` or `unseen`; all empty where the corpus has other devices, or
+        the training split does not have the seen ones and not the unseen ones.
+    """
+    trained = {clip.device for clip in manifest.clips if clip.split == "train"}
+    groups = [DEVICE_GROUPS.get(clip.device, "") for clip in clips]
+    holds = all(
+        (clip.device in trained) == (group != "unseen")
+        for clip, group in zip(clips, groups, strict=True)
+        if group
     )
+    is_known = manifest.protocol.get("corpus") in DEVICE_CORPORA
+    return groups if is_known and holds else [""] * len(clips)
 
 
 def score_splits(
@@ -50,8 +88,7 @@ def score_splits(
     for split in splits if len(splits) > 1 else ():
         end = first + len(manifest.clips_in(split))
         scores = score(manifest, split, probabilities[first:end])
-        names = ("n_clips", "accuracy", "macro_accuracy", "log_loss")
-        rows.append({"split": split} | {name: scores[name] for name in names})
+        rows.append({"split": split} | {name: scores[name] for name in MAIN_SCORES})
         first = end
     return rows
 
@@ -63,19 +100,86 @@ def get_label_ids(labels: Sequence[str], clips: Sequence[Clip]) -> np.ndarray:
 
 
 def score_segments(
-    labels: Sequence[str],
+    manifest: Manifest,
     clips: Sequence[Clip],
     predictions: "ClipPredictions",
     settings: Evaluate,
 ) -> dict[str, Any]:
     """Count the segments, score them if they have labels, and name their pooling."""
     described = {"which": settings.segments, "pooling": settings.pooling}
+    if settings.overlap:
+        described["overlap"] = f"{settings.overlap:.1%}".replace("%", " %")
     count = {"n_segments": len(predictions.segments)}
     if not all(clip.label for clip in clips):
         return count | described
-    truth = get_label_ids(labels, clips)[predictions.clip_ids]
-    scores = metrics.compute_metrics(labels, truth, predictions.segments)
-    return count | {name: scores[name] for name in SEGMENT_SCORES} | described
+    of_segment = [clips[index] for index in predictions.clip_ids]
+    scores = metrics.compute_metrics(
+        manifest.labels,
+        get_label_ids(manifest.labels, of_segment),
+        predictions.segments,
+        **_name_groups(manifest, of_segment),
+    )
+    groups = {
+        name: [_count_as_segments(row) for row in scores[name]]
+        for name in SEGMENT_GROUPS
+    }
+    chosen = {name: scores[name] for name in (*SEGMENT_SCORES, "calibration")}
+    return count | chosen | groups | described
+
+
+def _count_as_segments(row: dict[str, Any]) -> dict[str, Any]:
+    return {"n_segments" if key == "n_clips" else key: row[key] for key in row}
+
+
+def add_fit(
+    report: dict[str, Any],
+    fit: ValidationFit | None,
+    clips: Sequence[Clip],
+    predictions: "ClipPredictions",
+    settings: Evaluate,
+) -> dict[str, Any]:
+    """Add to a report what a temperature and a threshold do on its clips.
+
+    Args:
+        report: Content of report.json.
+        fit: Temperature and threshold; None: there are none, and nothing is added.
+        clips: Clips of the report.
+        predictions: Their predictions.
+        settings: Settings of pooling.
+
+    Returns:
+        The content with `calibration`, `unknown` and `segments` completed.
+    """
+    if fit is None:
+        return report
+    truth = get_label_ids(report["labels"], clips) if report["has_labels"] else None
+    found = score_fit(fit, truth, predictions, settings.pooling)
+    by_segment = dict(report["segments"])
+    if truth is not None:
+        by_segment["calibration"] = by_segment["calibration"] | found["segments"]
+    return report | {
+        "calibration": report["calibration"] | found["calibration"],
+        "unknown": found["unknown"],
+        "segments": by_segment,
+    }
+
+
+def describe_origin(config: Config) -> dict[str, Any]:
+    """Describe how a report came about: settings, command, time and environment."""
+    settings = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in config.flat().items()
+    }
+    environment = describe_environment()
+    program, *arguments = environment.pop("command")
+    name = Path(program).name
+    shown = "python -m asc_tf.cli" if name == "cli.py" else shlex.quote(name)
+    return {
+        "settings": settings,
+        "command": f"{shown} {shlex.join(arguments)}".rstrip(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": environment,
+    }
 
 
 def describe_left_out(manifest: Manifest, splits: Sequence[str]) -> str | None:
@@ -98,7 +202,10 @@ def describe_left_out(manifest: Manifest, splits: Sequence[str]) -> str | None:
 
 
 def make_prediction_rows(
-    labels: Sequence[str], clips: Sequence[Clip], probabilities: np.ndarray
+    labels: Sequence[str],
+    clips: Sequence[Clip],
+    probabilities: np.ndarray,
+    threshold: float | None = None,
 ) -> list[dict[str, Any]]:
     """Make a row of predictions.csv for each clip.
 
@@ -106,6 +213,8 @@ def make_prediction_rows(
         labels: Class order.
         clips: Clips.
         probabilities: Probabilities, `[clips, labels]`.
+        threshold: Top probability below which a clip is `unknown`: 1, else 0; None: the
+            column is empty.
     """
     rows = []
     for clip, values in zip(clips, probabilities, strict=True):
@@ -118,6 +227,7 @@ def make_prediction_rows(
                 "label": clip.label,
                 "predicted": labels[best],
                 "probability": float(values[best]),
+                "unknown": "" if threshold is None else int(values[best] < threshold),
                 "second": labels[second],
                 "second_probability": float(values[second]),
                 "identifier": clip.identifier,

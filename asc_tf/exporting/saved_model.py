@@ -12,7 +12,7 @@ import tensorflow as tf
 from asc_tf.audio.decode import decode_wav, has_valid_samples
 from asc_tf.audio.segment import cut_segments, pool
 from asc_tf.config import Audio, Evaluate
-from asc_tf.dsp.preprocessing import Preprocessing
+from asc_tf.dsp.preprocessing import Preprocessing, choose_hop
 from asc_tf.dsp.streaming import BAD_SAMPLES
 from asc_tf.evaluation.load import METADATA
 from asc_tf.frontend import FrontendLayer
@@ -152,7 +152,7 @@ def _classify_segments(
     segments = cut_segments(
         waveforms,
         audio.segment_samples,
-        audio.hop_samples,
+        choose_hop(audio, evaluate),
         evaluate.segments,
         audio.short_clips,
         audio.last_segment,

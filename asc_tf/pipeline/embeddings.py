@@ -276,10 +276,20 @@ def _hash_source(run: Run, split: str) -> str:
     identity = (
         *(__version__, place, split, feature_settings(config), run.manifest.labels),
         *(dataclasses.asdict(clip) for clip in run.manifest.clips_in(split)),
-        config.evaluate.segments if split == "validation" else "all",
+        *_select_segment_settings(config, split),
         hash_path(FeaturesFolder(Path(stored)).features_file) if stored else "",
     )
     return hash_bytes(json.dumps(identity).encode())
+
+
+def _select_segment_settings(config: Config, split: str) -> list[str | float]:
+    """Select the settings of the segments that are validated; training has its own."""
+    if split != "validation":
+        return ["all"]
+    evaluate = config.evaluate
+    # Files of earlier versions, which had no overlap, stay of use.
+    overlap = [evaluate.overlap] if evaluate.overlap else []
+    return [evaluate.segments, *overlap]
 
 
 def _hash_weights(weights: Iterable[keras.Variable]) -> str:

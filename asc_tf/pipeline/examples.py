@@ -152,7 +152,7 @@ class ClipExamples:
         waveforms = self._validation
         if split == "train":
             waveforms = self._training
-            evaluate = dataclasses.replace(evaluate, segments="all")
+            evaluate = dataclasses.replace(evaluate, segments="all", overlap=0.0)
         assert waveforms is not None
         preprocessing = Preprocessing.from_config(self._config.audio, evaluate)
         return make_segment_batches(waveforms, preprocessing, evaluate.batch_size)

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from asc_tf.config import Audio, Config, Frontend
+from asc_tf.config import Audio, Config, Evaluate, Frontend
 from asc_tf.dsp import channels, segments
-from asc_tf.dsp.preprocessing import Preprocessing
+from asc_tf.dsp.preprocessing import Preprocessing, choose_hop
 from asc_tf.manifest import Clip
 from asc_tf.pipeline.feature_store import StoredFeatures
 
@@ -13,19 +13,20 @@ VALUE_BYTES = 4
 """Bytes of a float32."""
 
 
-def count_segments(clip: Clip, audio: Audio, which: str = "all") -> int:
+def count_segments(clip: Clip, audio: Audio, evaluate: Evaluate | None = None) -> int:
     """Count the segments of a scanned clip, those of all its views.
 
     Args:
         clip: Clip of known length.
         audio: Audio settings.
-        which: `all` segments, or the one in the `centre`.
+        evaluate: Settings of segments; None: all segments, as in training.
     """
+    evaluate = evaluate or Evaluate()
     starts = segments.find_starts(
         round(clip.seconds * audio.sample_rate),
         audio.segment_samples,
-        audio.hop_samples,
-        which,
+        choose_hop(audio, evaluate),
+        evaluate.segments,
         audio.last_segment,
     )
     return len(starts) * len(channels.list_views(audio.channels, clip.channels))
@@ -45,8 +46,7 @@ def evaluated_bytes(clips: Sequence[Clip], config: Config) -> int:
     shape = Preprocessing.from_config(audio, config.evaluate).segment_shape
     frontend = FrontendLayer(audio.sample_rate, config.frontend)
     _, *features = frontend.compute_output_shape((None, *shape))
-    which = config.evaluate.segments
-    count = sum(count_segments(clip, audio, which) for clip in clips)
+    count = sum(count_segments(clip, audio, config.evaluate) for clip in clips)
     return VALUE_BYTES * math.prod(features) * count
 
 

@@ -101,15 +101,24 @@ def css_size(png: bytes) -> tuple[int, int]:
 
 
 def list_facts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield texts before, of and after each value; empty values are left out.
+    """Yield texts before, of and after each value; without empty ones and tables.
 
     The key `n_segments` reads as "120 segments", `pooling` as "pooling mean".
     """
     for key, value in values.items():
-        if value is None or value == "":
+        if value is None or value == "" or _is_table(value):
             continue
         name, text = key.replace("_", " "), _format_value(key, value)
         yield ("", text, name[2:]) if key.startswith("n_") else (name, text, "")
+
+
+def _is_table(value: Any) -> bool:
+    """Whether a value holds scores or rows, and so is no fact in a line of text."""
+    if isinstance(value, Mapping):
+        return not all(isinstance(item, str | int) for item in value.values())
+    if isinstance(value, list | tuple):
+        return not value or any(isinstance(item, Mapping) for item in value)
+    return False
 
 
 def _format_value(key: str, value: Any) -> str:

@@ -34,7 +34,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
     check_training(config)
     run = prepare(config, workdir)
     manifest = run.manifest
-    print(f"{config.dataset.name}: {format_counts(manifest)}")
+    print(f"{config.dataset.name}: {format_counts(manifest)}{_describe_missing(run)}")
     if manifest.protocol.get("leaky"):
         print("LEAKY: clips of one recording are on both sides of this split")
     if "validation" not in manifest.splits:
@@ -49,6 +49,19 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
         workdir.check_config(config)
         workdir.begin(config, manifest)
         return fit(run, interactive)
+
+
+def _describe_missing(run: Run) -> str:
+    """Describe how many test files are missing, as the end of a line of counts.
+
+    The test split is not scanned, so that its clips are counted with or without files.
+    """
+    if run.features:
+        return ""
+    root = Path(run.config.dataset.dir)
+    clips = run.manifest.clips_in("test")
+    missing = sum(not (root / clip.path).exists() for clip in clips)
+    return f"; {missing} of the test files are missing" if missing else ""
 
 
 def print_notes(run: Run) -> None:

@@ -84,6 +84,7 @@ REFUSED = [
     (STORED | {"augment.noise": "white"}, "augment.noise = 'white': changes waveforms"),
     (STORED | {"augment.random_channel": True}, "augment.random_channel = True: chan"),
     (STORED | {"evaluate.segments": "centre"}, "dataset.features holds all segments"),
+    (STORED | {"evaluate.overlap": 0.5}, "evaluate.overlap = 0.5: dataset.features ho"),
     (STORED | {"frontend.placement": "model"}, "features that are computed; use data"),
     ({"model.name": "imagenet"}, "takes images"),
     (
@@ -223,6 +224,14 @@ UNUSED = [
         ["augment.impulse_share changes nothing without augment.impulse_dir"],
     ),
     ({"augment.impulse_share": 0.1, "augment.impulse_dir": "x"}, []),
+    (
+        {"evaluate.overlap": 0.5, "evaluate.segments": "centre"},
+        ["evaluate.overlap changes nothing with evaluate.segments = centre"],
+    ),
+    (
+        {"evaluate.false_accept_rate": 0.1, "evaluate.calibrate": False},
+        ["evaluate.false_accept_rate changes nothing without evaluate.calibrate"],
+    ),
     ({"dataset.csv_file": "x", "dataset.name": "folder"}, ["dataset.csv_file changes"]),
     (
         {"augment.gain_db": 6.0},

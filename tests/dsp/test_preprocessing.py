@@ -54,6 +54,13 @@ def test_without_a_hop_segments_do_not_overlap():
     assert found.hop_samples == found.segment_samples == 800
 
 
+@pytest.mark.parametrize(("overlap", "hop"), [(0.0, 200), (0.5, 400), (0.95, 40)])
+def test_an_overlap_of_evaluation_goes_before_the_hop_of_the_audio(overlap, hop):
+    audio = Audio(sample_rate=RATE, segment_seconds=0.1, hop_seconds=0.025)
+    found = Preprocessing.from_config(audio, Evaluate(overlap=overlap))
+    assert found.hop_samples == hop
+
+
 @pytest.mark.parametrize(
     ("setting", "shape"),
     [("mono", (400,)), ("split", (400,)), ("stereo", (400, 2)), ("mid_side", (400, 2))],

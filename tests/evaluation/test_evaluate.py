@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import zipfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,14 @@ from sklearn import metrics as sk
 
 from asc_tf import cli, datasets
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.dsp.segments import find_starts
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.evaluation.load import load
-from asc_tf.evaluation.scoring import find_model_epoch
+from asc_tf.evaluation.scoring import (
+    find_model_epoch,
+    group_devices,
+    make_prediction_rows,
+)
 from asc_tf.manifest import Clip, Manifest
 from asc_tf.pipeline import corpus_checks
 from asc_tf.pipeline.evaluation_data import scan_splits
@@ -51,6 +57,8 @@ def workdir(tiny_run, tmp_path_factory) -> Workdir:
     config = tiny_run.config()
     corpus = shutil.copytree(config.dataset.dir, folder / "corpus")
     changes = {"dataset.dir": str(corpus), "audio.hop_seconds": 0.3}
+    # Only `evaluated` takes the time for the validation split.
+    changes["evaluate.calibrate"] = False
     workdir.config_file.write_text(config.replace(changes).to_toml())
     manifest = workdir.manifest()
     # Of four segments, whose mean is not their median.
@@ -68,11 +76,15 @@ def workdir(tiny_run, tmp_path_factory) -> Workdir:
 @pytest.fixture(scope="module")
 def evaluated(workdir):
     """The report of the test split, its page, and what the terminal said."""
-    with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        assert cli.main(["evaluate", f"--workdir={workdir.path}"]) == 0
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as stdout,
+        contextlib.redirect_stderr(io.StringIO()) as stderr,
+    ):
+        words = [str(workdir.path), "--evaluate.calibrate=true"]
+        assert cli.main(["evaluate", *words]) == 0
     report = json.loads((workdir.report / "report.json").read_text())
     page = (workdir.report / "report.html").read_text()
-    return report, page, rows_of(workdir), stdout.getvalue()
+    return report, page, rows_of(workdir), (stdout.getvalue(), stderr.getvalue())
 
 
 @pytest.fixture
@@ -180,11 +192,19 @@ def test_devices_and_cities_have_the_scores_of_their_own_clips(evaluated, name):
 
 
 def test_screen_and_page_show_the_same_figures_in_the_same_order(workdir, evaluated):
-    _, page, _, said = evaluated
-    line, place = said.splitlines()
+    report, page, _, (said, _) = evaluated
+    line, *_, place = said.splitlines()
     assert place == str(workdir.report / "report.html")
+    # The screen has the intervals beside the figures.
+    ends = re.findall(r" \(([\d.]+) to ([\d.]+)( %)?\)", line)
+    assert [float(end) for *pair, _ in ends for end in pair] == [
+        round(end * (1 if name == "log_loss" else 100), 3 if name == "log_loss" else 1)
+        for name in ("accuracy", "macro_accuracy", "log_loss")
+        for end in report["intervals"][name]
+    ]
+    line = re.sub(r" \(.*?\)", "", line)
     names = re.findall("<dt>(.*?)</dt>", page)
-    values = [text.replace(" %", "%") for text in re.findall("<dd>(.*?)</dd>", page)]
+    values = re.findall("<dd>(.*?)</dd>", page)
     shown = [f"{n} {v}" for n, v in zip(names, values, strict=True)]
     assert names[:3] == ["accuracy", "macro-averaged accuracy", "log loss"]
     assert line == f"test: {values[3]} clips, {', '.join(shown[:3])}"
@@ -212,6 +232,8 @@ def test_training_and_validation_clips_can_be_alone_or_in_one_table(workdir, cap
         assert alone["n_clips"] == len(manifest.clips_in(found["split"]))
         assert found == {name: alone[name] for name in found}
         assert f"{found['split']}: {found['n_clips']} clips, accuracy" in said
+        low, high = found["intervals"]["accuracy"]
+        assert low <= found["accuracy"] <= high
     right = [row["label"] == row["predicted"] for row in rows]
     assert both["accuracy"] == pytest.approx(np.mean(right))
 
@@ -476,7 +498,7 @@ def test_a_random_split_that_was_forced_is_called_leaky(workdir, capsys):
     assert cli.main(["evaluate", f"--workdir={workdir.path}"]) == 0
     assert "(LEAKY protocol)" in capsys.readouterr().out
     report = json.loads((workdir.report / "report.json").read_text())
-    assert report["protocol"]["leaky"] is True
+    assert report["protocol"]["leaky"] is report["leaky"] is True
     assert "LEAKY protocol" in (workdir.report / "report.html").read_text()
 
 
@@ -500,3 +522,119 @@ def test_a_path_that_is_no_model_is_refused_naming_models_near_it(workdir, tmp_p
         with pytest.raises(UsageError) as caught:
             load(path)
         assert words in str(caught.value)
+
+
+def test_devices_are_grouped_where_the_training_split_has_the_seen_ones_only():
+    def manifest(trained, corpus="tau2020_mobile"):
+        rows = [(device, "train") for device in trained] + [
+            ("s5", "test"),
+            ("b", "test"),
+        ]
+        clips = tuple(
+            Clip(f"{n}.wav", "bus", str(n), device=device, split=split)
+            for n, (device, split) in enumerate(rows)
+        )
+        return Manifest(clips, ("bus", "tram"), {"corpus": corpus})
+
+    def group(*arguments):
+        table = manifest(*arguments)
+        return group_devices(table, table.clips_in("test"))
+
+    assert group(["a", "b", "s1"]) == ["unseen", "real"]
+    for other in (["a", "s1"], ["a", "b", "s5"]):
+        assert group(other) == ["", ""]
+    assert group(["a", "b", "s1"], "csv") == ["", ""]
+
+
+def test_the_report_says_with_which_settings_command_and_machine_it_was_made(
+    workdir, evaluated
+):
+    report, *_ = evaluated
+    settings = workdir.config().flat() | {"evaluate.calibrate": True}
+    assert report["settings"] == json.loads(json.dumps(settings))
+    assert report["command"]
+    age = datetime.now(UTC) - datetime.fromisoformat(report["created"])
+    assert timedelta(0) <= age < timedelta(hours=1)
+    assert report["environment"]["packages"]["numpy"] == np.__version__
+    assert report["environment"]["machine"]["cores"] > 0
+
+
+def test_evaluation_says_on_stderr_what_it_does(evaluated):
+    *_, (_, err) = evaluated
+    said = err.splitlines()
+    steps = [line for line in said if line.endswith(" ...")]
+    assert [step.split()[0] for step in steps] == [
+        *("loading", "checking", "predicting", "checking", "predicting"),
+        *("computing", "writing"),
+    ]
+    assert "predicting 12 clips of test ..." in steps
+
+
+def test_temperature_and_threshold_come_from_the_validation_split(workdir, evaluated):
+    report, _, rows, (said, _) = evaluated
+    content = json.loads(workdir.calibration_file.read_text())
+    unknown, calibration = report["unknown"], report["calibration"]
+    assert content["threshold"] == unknown["threshold"]
+    assert content["temperature"] == calibration["temperature"]
+    n_validation = len(workdir.manifest().clips_in("validation"))
+    assert (
+        content["n_validation"] == unknown["n_validation"] == n_validation != len(rows)
+    )
+    accepted = [row["unknown"] == "0" for row in rows]
+    assert unknown["accepted"] == np.mean(accepted)
+    assert f"unknown below a top probability of {unknown['threshold']:.3f}" in said
+    assert f"temperature {calibration['temperature']:.3g} of the validation" in said
+
+
+def test_the_table_of_predictions_says_which_clips_are_below_the_threshold():
+    clips = [Clip(f"{n}.wav", "bus", str(n), split="test") for n in range(3)]
+    probabilities = np.array([[0.6, 0.4], [0.3, 0.7], [0.9, 0.1]])
+    columns = [
+        [row["unknown"] for row in make_prediction_rows(*arguments)]
+        for arguments in (
+            (("bus", "tram"), clips, probabilities, 0.7),
+            (("bus", "tram"), clips, probabilities),
+        )
+    ]
+    assert columns == [[1, 0, 0], ["", "", ""]]
+
+
+def test_segments_have_the_scores_of_clips(evaluated):
+    report, *_ = evaluated
+    by_segment = report["segments"]
+    names = ("intervals", "kappa", "top_k_accuracy", "map_at_k", "log_loss")
+    for name in (*names, "macro_accuracy", "roc_auc"):
+        assert type(by_segment[name]) is type(report[name])
+    counted = sum(row["n_clips"] for row in by_segment["calibration"]["bins"])
+    assert counted == by_segment["n_segments"] > report["n_clips"]
+    assert by_segment["calibration"]["calibrated"]["log_loss"] > 0
+    for key in ("per_device", "per_city"):
+        rows = by_segment[key]
+        assert sum(row["n_segments"] for row in rows) == by_segment["n_segments"]
+
+
+def test_a_run_without_its_validation_files_is_evaluated_without_calibration(
+    workdir, corpus, capsys
+):
+    for clip in workdir.manifest().clips_in("validation"):
+        (corpus / clip.path).unlink()
+    before = workdir.calibration_file.read_bytes()
+    report, _ = evaluate(workdir, "test", {"evaluate.calibrate": True})
+    note = "Not calibrated, and without a threshold of unknown clips: the validation"
+    assert report["notes"][-1].startswith(note)
+    assert note in capsys.readouterr().err
+    assert report["calibration"]["temperature"] is report["unknown"] is None
+    assert {row["unknown"] for row in rows_of(workdir)} == {""}
+    assert workdir.calibration_file.read_bytes() == before
+
+
+def test_segments_that_overlap_are_more(workdir):
+    changes = {"evaluate.overlap": 0.8}
+    report, _ = evaluate(workdir, "validation", changes)
+    wanted = sum(
+        len(find_starts(round(clip.seconds * tiny.RATE), tiny.RATE // 2, 800))
+        for clip in workdir.manifest().clips_in("validation")
+    )
+    assert report["segments"]["n_segments"] == wanted
+    assert report["segments"]["overlap"] == "80.0 %"
+    assert report["settings"]["evaluate.overlap"] == 0.8

@@ -8,6 +8,7 @@ import pytest
 import sklearn.metrics
 
 from asc_tf.evaluation import metrics
+from asc_tf.evaluation.intervals import bootstrap_intervals
 
 LABELS = ["bus", "park", "tram"]
 # Four clips of two classes, one of them wrong; no clip of 'tram'.
@@ -259,3 +260,82 @@ def test_labels_without_clips_are_not_in_the_mean_of_roc_areas():
 def test_two_labels_have_a_mean_average_precision_too():
     scores = metrics.compute_metrics(["a", "b"], np.array([0, 1]), np.full((2, 2), 0.5))
     assert scores["map_at_3"] == 0.75
+
+
+def test_top_k_kappa_and_precision_equal_scikit_learn_or_their_definition(many):
+    truth, probabilities = many
+    scores = metrics.compute_metrics(list("abcde"), truth, probabilities)
+    assert scores["top_k_accuracy"] == {
+        str(k): pytest.approx(
+            sklearn.metrics.top_k_accuracy_score(truth, probabilities, k=k)
+        )
+        for k in (1, 3)
+    }
+    assert scores["kappa"] == pytest.approx(
+        sklearn.metrics.cohen_kappa_score(truth, probabilities.argmax(axis=1))
+    )
+    # With one relevant label a query, the mean reciprocal rank up to k.
+    wanted = sklearn.metrics.label_ranking_average_precision_score(
+        np.eye(5)[truth], probabilities
+    )
+    assert scores["map_at_k"]["5"] == pytest.approx(wanted)
+    assert scores["map_at_k"]["3"] == scores["map_at_3"] < scores["map_at_k"]["5"]
+
+
+def test_of_equal_probabilities_the_first_labels_are_the_top_ones():
+    truth, labels = np.array([0, 0, 1, 2, 3, 3]), list("abcdef")
+    scores = metrics.compute_metrics(labels, truth, np.full((6, 6), 1 / 6))
+    assert scores["top_k_accuracy"] == {"1": 2 / 6, "3": 4 / 6, "5": 1.0}
+    assert scores["accuracy"] == 2 / 6
+    assert scores["map_at_k"]["3"] == pytest.approx((2 + 1 / 2 + 1 / 3) / 6)
+
+
+def test_of_two_labels_only_the_first_place_is_a_top_one():
+    probabilities = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [0.4, 0.6]])
+    scores = metrics.compute_metrics(["a", "b"], np.array([0, 1, 1, 0]), probabilities)
+    assert scores["top_k_accuracy"] == {"1": 0.5}
+    assert scores["kappa"] == pytest.approx(0.0)
+
+
+def test_there_is_no_kappa_where_all_answers_are_one_label():
+    scores = metrics.compute_metrics(LABELS, np.array([1, 1]), np.eye(3)[[1, 1]])
+    assert scores["kappa"] is None
+
+
+def test_groups_of_devices_are_in_the_order_of_the_dcase_tables(many):
+    truth, probabilities = many
+    names = np.array(["unseen", "real", "", "seen"])[np.arange(300) % 4]
+    scores = metrics.compute_metrics(
+        list("abcde"), truth, probabilities, device_groups=names.tolist()
+    )
+    rows = scores["per_device_group"]
+    assert [row["device_group"] for row in rows] == ["real", "seen", "unseen"]
+    for row in rows:
+        own = names == row["device_group"]
+        assert row["n_clips"] == 75
+        assert row["log_loss"] == pytest.approx(
+            sklearn.metrics.log_loss(truth[own], probabilities[own])
+        )
+
+
+def test_recordings_give_the_main_scores_intervals(many):
+    truth, probabilities = many
+    recordings = [str(number // 3) for number in range(300)]
+    scores = metrics.compute_metrics(
+        list("abcde"), truth, probabilities, recordings=recordings
+    )
+    wanted = bootstrap_intervals(list("abcde"), truth, probabilities, recordings)
+    for name, ends in wanted.items():
+        assert scores["intervals"][name] == pytest.approx(ends)
+    assert (
+        metrics.compute_metrics(list("abcde"), truth, probabilities)["intervals"]
+        is None
+    )
+
+
+def test_clips_without_labels_have_the_same_keys():
+    scores = metrics.compute_metrics(LABELS, TRUTH, PROBABILITIES)
+    without = metrics.summarize_unlabelled(LABELS, PROBABILITIES)
+    assert set(without) == {*scores, "n_predicted"}
+    assert set(without["calibration"]) == set(scores["calibration"])
+    json.dumps(without, allow_nan=False)

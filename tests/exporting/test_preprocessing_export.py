@@ -24,9 +24,10 @@ from asc_tf.training.train import prepare, train
 from asc_tf.workdir import Workdir
 
 SETTINGS = {
-    "mid_side": ("mean_log", "loop", "align"),
-    "split": ("majority", "pad", "drop"),
+    "mid_side": ("mean_log", "loop", "align", {"audio__hop_seconds": 0.2}),
+    "split": ("majority", "pad", "drop", {"evaluate__overlap": 0.6}),
 }
+"""Pooling, short clips, last segment, and two ways to start one every 0.2 s."""
 
 
 def stereo(number: int, seconds: float) -> np.ndarray:
@@ -44,13 +45,13 @@ def trained(request, tiny_run, tmp_path_factory) -> Workdir:
         path.parent.mkdir(exist_ok=True)
         samples = stereo(number, 0.3 + 0.1 * (number % 7))
         soundfile.write(path, samples[:, 0] if number < 6 else samples, tiny.RATE)
-    pooling, short_clips, last_segment = SETTINGS[request.param]
+    pooling, short_clips, last_segment, hop = SETTINGS[request.param]
     config = tiny.config(
         corpus,
         audio__channels=request.param,
         audio__short_clips=short_clips,
         audio__last_segment=last_segment,
-        audio__hop_seconds=0.2,
+        **hop,
         evaluate__pooling=pooling,
         train__epochs=2,
     )
@@ -185,6 +186,7 @@ def test_a_tflite_says_how_it_listens(trained, exported):
     audio, evaluation = trained.config().audio, trained.config().evaluate
     metadata = read_metadata(exported / "float32.tflite")
     assert metadata.channels == audio.channels
+    assert metadata.hop_samples == 1600
     assert metadata.short_clips == audio.short_clips
     assert metadata.last_segment == audio.last_segment
     assert (metadata.segments, metadata.pooling) == ("all", evaluation.pooling)

@@ -312,6 +312,7 @@ def test_what_embeddings_depend_on_has_files_of_its_own(config, changes, fresh, 
         ({"frontend.n_mels": 20}, {"train", "validation"}),
         ({"dataset.dir": "/elsewhere"}, {"train", "validation"}),
         ({"evaluate.segments": "centre"}, {"validation"}),
+        ({"evaluate.overlap": 0.5}, {"validation"}),
     ],
 )
 def test_segments_of_other_settings_have_other_names(

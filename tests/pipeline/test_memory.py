@@ -99,6 +99,8 @@ def test_the_features_of_validation_are_counted_to_the_byte_and_kept_if_they_fit
     assert is_cached(found)
     rows = [inputs["features"].numpy() for inputs, _ in found]
     assert evaluated_bytes(clips, config) == sum(row.nbytes for row in rows)
+    overlapping = config.replace({"evaluate.overlap": 0.9})
+    assert evaluated_bytes(clips, overlapping) > evaluated_bytes(clips, config)
     centre = config.replace({"evaluate.segments": "centre"})
     assert evaluated_bytes(clips, centre) == rows[0][0].nbytes * len(clips)
     monkeypatch.setattr(memory, "find_memory_limit", lambda: 1000)

@@ -1,5 +1,6 @@
 """Training: reproducible, resumable, and clear about what it refuses."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -23,7 +24,7 @@ from asc_tf.pipeline.run import Run
 from asc_tf.training.checkpoint import RunState
 from asc_tf.training.fit import conclude
 from asc_tf.training.model_file import load_whole
-from asc_tf.training.train import train
+from asc_tf.training.train import _describe_missing, train
 from asc_tf.workdir import Workdir
 
 BAD = {
@@ -334,6 +335,22 @@ def test_a_corpus_that_lacks_some_files_is_trained_on_without_them(tmp_path, cap
     with pytest.raises(UserError, match=r"more than dataset\.max_missing"):
         prepare.prepare(config.replace({"dataset.max_missing": 0.02}), workdir)
     assert prepare.prepare(allowed, workdir).manifest.clips == manifest.clips
+
+
+def test_the_line_of_counts_says_how_many_test_files_are_missing(tiny_run, tmp_path):
+    config = tiny_run.config()
+    run = Run(config, tiny_run, tiny_run.manifest())
+    assert _describe_missing(run) == ""
+    there = run.manifest.clips_in("test")[0].path
+    elsewhere = tmp_path / there
+    elsewhere.parent.mkdir()
+    elsewhere.touch()
+    run = dataclasses.replace(
+        run, config=config.replace({"dataset.dir": str(tmp_path)})
+    )
+    missing = len(run.manifest.clips_in("test")) - 1
+    said = f"; {missing} of the test files are missing"
+    assert _describe_missing(run) == said
 
 
 def test_a_label_whose_clips_weigh_nothing_is_refused():
