@@ -52,6 +52,8 @@ def make(n_clips=40, absent=2, **names):
     probabilities = np.full((n_clips, 3), 0.1)
     probabilities[np.arange(n_clips), predicted] = 0.8
     report = metrics.compute_metrics(LABELS, truth, probabilities, **names)
+    # As in the reports of earlier versions; the tests of calibration add their own.
+    del report["calibration"]
     predictions = [
         {
             "file": f"audio/{index}.wav",
