@@ -66,6 +66,27 @@ def test_silence_is_classified_with_a_note(model_file, tmp_path, capsys):
     assert output.err == f"asc-edge classify: {path}: {result['note']}\n"
 
 
+def test_segments_and_folders_are_classified_as_by_asc_tf_predict(
+    model_file, tmp_path, capsys
+):
+    samples = np.concatenate([np.full(LENGTH, 0.9), np.zeros(LENGTH)])
+    write_wav(tmp_path / "in" / "a.wav", samples, subtype="FLOAT")
+    (tmp_path / "in" / "b.flac").touch()
+    arguments = ["classify", f"--model={model_file}", str(tmp_path / "in")]
+    assert cli.main([*arguments, "--json", "--segments", "--hop_seconds=0.1"]) == 0
+    output = capsys.readouterr()
+    first, second, whole = map(json.loads, output.out.splitlines())
+    assert (first["start"], second["start"], second["end"]) == (0.0, 0.1, 0.2)
+    assert first["label"] == "métro" and "note" not in first
+    assert second["note"].startswith("silent")
+    assert (whole["n_segments"], whole["seconds"]) == (2, 0.2)
+    # Without the flag segments overlap as the model has them.
+    track = tmp_path / "labels.txt"
+    assert cli.main([*arguments, f"--audacity={track}", "--nojoin"]) == 0
+    assert len(track.read_text().splitlines()) == 3
+    assert "left out: other files: 1" in capsys.readouterr().err
+
+
 def test_a_failed_file_is_named_on_stderr_and_the_rest_is_shown(
     model_file, tmp_path, capsys
 ):
