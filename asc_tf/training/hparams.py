@@ -4,9 +4,11 @@ TensorBoard compares the runs below its `--logdir` by these settings. The column
 table come from the files themselves, so that runs need not know of each other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorboard.plugins.hparams import api_pb2, summary, summary_v2
 
@@ -95,3 +97,39 @@ def select_hparams(config: Config) -> dict[str, str | float | bool]:
         key: ",".join(map(str, value)) if isinstance(value, tuple) else value
         for key, value in ((key, values[key]) for key in KEYS)
     }
+
+
+class HParamsSummary(keras.callbacks.Callback):
+    """Callback that writes the main settings of a run, and its scores when it ends.
+
+    The scores are those of the epoch whose model is saved, `model/val_loss` for
+    example. TensorBoard shows the curves of a run beside them.
+
+    Args:
+        folder: Folder of the event files.
+        config: Configuration of the run.
+        find_saved_row: Function that gives the history of the saved model's epoch.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        find_saved_row: Callable[[], Mapping[str, float] | None],
+    ) -> None:
+        super().__init__()
+        self._folder, self._values = folder, select_hparams(config)
+        self._find_saved_row = find_saved_row
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Write the settings."""
+        del logs
+        write_hparams(self._folder, self._values, {}, is_finished=False)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Write the settings and the scores."""
+        del logs
+        row = self._find_saved_row() or {}
+        names = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
+        scores = {f"model/{name}": row[name] for name in names if name in row}
+        write_hparams(self._folder, self._values, scores)
