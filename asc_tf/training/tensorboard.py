@@ -118,9 +118,11 @@ class ExampleSummaries(keras.callbacks.Callback):
         """Write the first segments of some clips, each with its label in its tag."""
         config = self._run.config
         rate = config.audio.sample_rate
-        for clip, waveform in read_first_segments(self._run, self._settings.audio):
+        clips = read_first_segments(self._run, self._settings.audio)
+        for number, (clip, waveform) in enumerate(clips, start=1):
             tf.summary.audio(
-                f"clips/{clip.label}: {Path(clip.path).name}",
+                # Files of different folders may have one name.
+                f"clips/{number} {clip.label}: {Path(clip.path).name}",
                 waveform.reshape(1, len(waveform), -1),
                 rate,
                 step=0,
