@@ -111,7 +111,8 @@ def read_model_and_words(
             there are no files.
     """
     first = (values.positional or [""])[0]
-    if not values.model and first and _is_model(Path(first)):
+    is_folder = Path(first).is_dir() and len(values.positional) > 1
+    if not values.model and first and (is_folder or _is_model(Path(first))):
         raise UsageError(f"--model is missing; did you mean --model={first}?")
     path = read_path(values, "model")
     if not values.positional:

@@ -16,8 +16,8 @@ Classify audio files, or the segments of long recordings.
   asc-tf predict --model=M FILES|FOLDERS... [--top_k=3] [--json | --csv=OUT]
 
   asc-tf predict --model=exports/esc10 clip.ogg clips/
-  asc-tf predict --model=exports/esc10/int8.tflite --segments --csv=scenes.csv day.wav
-  asc-tf predict --model=exports/esc10 --audacity=labels --raven=tables recordings/
+  asc-tf predict --model=int8.tflite --segments --csv=scenes.csv day.wav
+  asc-tf predict --model=int8.tflite --audacity=labels --raven=tables folder/
 
 M is a run folder, an export folder, a SavedModel or a .tflite file. In a folder, the
 audio files in it and in the folders below it are classified, in sorted order.

@@ -7,7 +7,7 @@ from asc_tf.config.options import Section, option
 
 @dataclass(frozen=True)
 class TensorBoard(Section):
-    """TensorBoard: pictures and sounds beside the curves, which change no result."""
+    """TensorBoard: pictures and sounds, which change no result."""
 
     examples: int = option(
         8,
