@@ -17,7 +17,8 @@ def load(path: Any) -> "Predictor":
         path: Run folder, export folder, SavedModel or .tflite.
 
     Returns:
-        Predictor with `predict(waveform, sample_rate)` and `predict_files(paths)`.
+        Predictor with `predict(waveform, sample_rate)`, `predict_files(paths)` and
+        `predict_recording(path)`.
 
     Raises:
         asc_tf.core.errors.UserError: If there is no model at `path`, or it is damaged.

@@ -32,8 +32,12 @@ SOURCES = (
 PLACES = ("dataset.dir", "audio.cache_dir", *SOURCES)
 """Folders and files that may move after a run has begun: no result depends on them."""
 
-CHANGEABLE = ("train.epochs", "train.steps", "train.patience")
-"""Settings of the length of a training, which may change after it has begun."""
+CHANGEABLE = (
+    *("train.epochs", "train.steps", "train.patience"),
+    *configuration.section_keys("tensorboard"),
+)
+"""Settings of the length of a training and of its pictures, which may change after it
+has begun."""
 
 PACKAGES = ("asc-tf", "tensorflow", "tensorflow-io", "keras", "numpy", "ai-edge-litert")
 

@@ -155,8 +155,10 @@ def test_another_configuration_is_refused_naming_the_keys_and_both_values(run):
     assert "dataset.seed" not in message
 
 
-def test_a_run_that_has_begun_may_be_given_more_epochs_and_another_patience(run):
-    longer = CONFIG.replace({"train.epochs": 100, "train.patience": 7})
+def test_a_run_that_has_begun_may_have_more_epochs_patience_and_other_pictures(run):
+    longer = CONFIG.replace(
+        {"train.epochs": 100, "train.patience": 7, "tensorboard.audio": 0}
+    )
     run.check_config(longer)
     assert run.config() == CONFIG
     run.begin(longer, MANIFEST)

@@ -26,6 +26,7 @@ from the configuration of a run or a model."""
 
 _KINDS = {int: "N", float: "X", str: "TEXT", tuple: "A,B"}
 _PLACES = {
+    "audacity": "PATH",
     "config": "NAME",
     "csv": "FILE",
     "csv_file": "FILE",
@@ -33,6 +34,7 @@ _PLACES = {
     "init_from": "FOLDER",
     "model": "MODEL",
     "output": "PATH",
+    "raven": "PATH",
     "workdir": "FOLDER",
 }
 

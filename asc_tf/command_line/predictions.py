@@ -1,115 +1,262 @@
-"""Flags and output of the commands that classify files."""
+"""Classification of files and recordings for the commands that do it."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from absl import flags
 
-from asc_tf.command_line.flag_values import read_path
-from asc_tf.core.errors import UsageError
+from asc_tf.command_line.inputs import InputFile, list_inputs
+from asc_tf.command_line.label_tracks import FORMATS, TrackWriter, open_track
+from asc_tf.command_line.prediction_flags import (
+    Options,
+    read_model_and_words,
+    read_options,
+)
+from asc_tf.command_line.prediction_rows import (
+    Result,
+    apply_threshold,
+    format_json,
+    format_lines,
+    format_segment,
+    make_segment_row,
+    open_table,
+)
+from asc_tf.core.errors import UserError
+from asc_tf.dsp.levels import SILENCE
+from asc_tf.dsp.recordings import Recording, SegmentPrediction
 
-Result = dict[str, Any]
-"""Prediction for one file: `file`, `label`, `probability`, `probabilities` (by label)
-and perhaps a `note`; or `file` and `error`."""
 
+class Classifier(NamedTuple):
+    """Loaded model of a command.
 
-def define_output(values: flags.FlagValues) -> None:
-    """Define the flags of the output: number of labels, and JSON."""
-    flags.DEFINE_integer(
-        "top_k",
-        3,
-        "labels to show, the most probable first",
-        lower_bound=1,
-        flag_values=values,
-    )
-    flags.DEFINE_boolean(
-        "json", False, "one JSON object per file, line by line", flag_values=values
-    )
-
-
-def read_model_and_files(
-    values: flags.FlagValues, kind: str
-) -> tuple[Path, Sequence[str]]:
-    """Read the path that `--model` names, and the files to classify.
-
-    Args:
-        values: The parsed flags.
-        kind: Kind of the files, for the message that there are none.
-
-    Raises:
-        UsageError: If the flag is missing, naming the word that may be its value; or if
-            there are no files.
+    Attributes:
+        labels: Class names, in the order of the probabilities.
+        sample_rate: Sample rate of the model in Hz.
+        predict_file: Function that classifies a file.
+        open_recording: Function that opens a recording with a hop in seconds (0: as the
+            model has it).
     """
-    first = (values.positional or [""])[0]
-    is_model = first.endswith((".tflite", ".keras")) or Path(first).is_dir()
-    if not values.model and first and is_model:
-        raise UsageError(f"--model is missing; did you mean --model={first}?")
-    path = read_path(values, "model")
-    if not values.positional:
-        raise UsageError(f"no files; give one or more {kind} files")
-    return path, values.positional
+
+    labels: Sequence[str]
+    sample_rate: int
+    predict_file: Callable[[str], Result]
+    open_recording: Callable[[str, float], Recording]
 
 
-def print_predictions(
+class _UnreadableError(UserError):
+    """The recording cannot be read to its end."""
+
+
+def run_classification(
     command: str,
-    files: Sequence[str],
-    predict: Callable[[str], Result],
-    top_k: int,
-    form: str,
-) -> list[Result]:
-    """Classify files and print each result as soon as it is there.
+    values: flags.FlagValues,
+    kind: str,
+    suffixes: Sequence[str],
+    load: Callable[[Path], Classifier],
+) -> int:
+    """Classify the files and folders that a command is given.
 
-    Errors and notes go to stderr.
+    Results go to stdout, or to the files that flags name; errors and notes to stderr.
 
     Args:
         command: Program and command, for stderr.
-        files: The files.
-        predict: Classifies one file.
-        top_k: Number of labels to show.
-        form: `lines` for a person, `json`, or `none`.
+        values: The parsed flags.
+        kind: Kind of the files, for messages.
+        suffixes: Suffixes of the files that are taken from folders.
+        load: Function that loads the model.
 
     Returns:
-        The results, in the order of the files.
+        Exit code: 1 if a file or a folder could not be read.
+
+    Raises:
+        UsageError: If flags or inputs are refused.
+        UserError: If the model is refused, or an output cannot be written.
     """
-    results = []
-    width = max(map(len, files))
-    for file in files:
-        result = predict(file)
-        results.append(result)
+    model, words = read_model_and_words(values, kind)
+    inputs = list_inputs(words, suffixes)
+    options = read_options(values, inputs.files)
+    classifier = load(model)
+    for text in (*inputs.notes, *inputs.errors):
+        print(f"{command}: {text}", file=sys.stderr)
+    width = max((len(file.path) for file in inputs.files), default=0)
+    with _open_output(command, options, classifier, width) as output:
+        for number, file in enumerate(inputs.files):
+            if options.has_segments:
+                _classify_recording(output, file, number)
+            else:
+                output.write(classifier.predict_file(file.path))
+    return int(output.has_failed or bool(inputs.errors))
+
+
+class _Output:
+    """Output of the results: stdout, stderr and the table.
+
+    Args:
+        command: Program and command, for stderr.
+        options: Flags of the output.
+        classifier: The model.
+        width: Width of the longest path.
+        write_row: Function that writes a row of the table.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        options: Options,
+        classifier: Classifier,
+        width: int,
+        write_row: Callable[[Result], None],
+    ) -> None:
+        self._command, self._width = command, width
+        self.options, self.classifier = options, classifier
+        self._write_row = write_row
+        self.has_failed = False
+
+    def write(self, result: Result) -> Result:
+        """Write the result of a file or a segment, or an error.
+
+        Returns:
+            The result, with the threshold applied.
+        """
+        result = apply_threshold(result, self.options.threshold)
+        self._write_row(result)
+        is_segment = "start" in result
         if "error" in result:
-            print(f"{command}: {result['error']}", file=sys.stderr)
-        if "note" in result:
-            print(f"{command}: {file}: {result['note']}", file=sys.stderr)
-        if form == "json":
-            print(json.dumps(_to_json(result, top_k)), flush=True)
-        elif form == "lines" and "error" not in result:
-            print(format_lines(result, top_k, width), flush=True)
-    return results
-
-
-def _to_json(result: Result, top_k: int) -> Result:
-    """Replace the probabilities of all labels by the `top` ones."""
-    if "error" in result:
+            self.has_failed = True
+            print(f"{self._command}: {result['error']}", file=sys.stderr)
+        elif "note" in result and not is_segment:
+            self.print_note(result["file"], result["note"])
+        if self.options.form == "json":
+            self.print_json(format_json(result, self.options.top_k))
+        elif self.options.form == "lines" and "error" not in result:
+            form = format_segment if is_segment else format_lines
+            print(form(result, self.options.top_k, self._width), flush=True)
         return result
-    rest = {name: value for name, value in result.items() if name != "probabilities"}
-    return rest | {"top": rank(result["probabilities"], top_k)}
+
+    def print_json(self, row: Result) -> None:
+        """Print one JSON object."""
+        print(json.dumps(row), flush=True)
+
+    def print_note(self, file: str, note: str) -> None:
+        """Print a note on a file to stderr."""
+        print(f"{self._command}: {file}: {note}", file=sys.stderr)
 
 
-def rank(probabilities: dict[str, float], count: int) -> list[dict[str, Any]]:
-    """Choose the most probable labels, the first the best."""
-    ranked = sorted(probabilities.items(), key=lambda item: -item[1])
-    return [{"label": label, "probability": p} for label, p in ranked[:count]]
+@contextlib.contextmanager
+def _open_output(
+    command: str, options: Options, classifier: Classifier, width: int
+) -> Iterator[_Output]:
+    """Open the output; the table has its name when the block has succeeded."""
+    with contextlib.ExitStack() as stack:
+        write_row: Callable[[Result], None] = lambda _: None  # noqa: E731
+        if options.csv:
+            table = open_table(
+                options.csv,
+                classifier.labels,
+                options.has_segments,
+                options.threshold is not None,
+            )
+            write_row = stack.enter_context(table)
+        yield _Output(command, options, classifier, width, write_row)
 
 
-def format_lines(result: Result, top_k: int, width: int) -> str:
-    """Write a line per label, the first with the file's name, `width` wide."""
-    label_width = max(map(len, result["probabilities"]))
-    ranked = rank(result["probabilities"], top_k)
-    names = [result["file"]] + [""] * (len(ranked) - 1)
-    return "\n".join(
-        f"{name:<{width}}  {item['label']:<{label_width}}  {item['probability']:.4f}"
-        for name, item in zip(names, ranked, strict=True)
-    )
+def _classify_recording(output: _Output, file: InputFile, number: int) -> None:
+    """Classify a recording segment by segment.
+
+    The label tracks of a recording that cannot be read to its end are not written; the
+    rows before that are.
+
+    Args:
+        output: Output of the results.
+        file: The recording.
+        number: Number of the recording, from 0.
+    """
+    options = output.options
+    try:
+        with contextlib.ExitStack() as stack:
+            recording = _open_recording(output.classifier, file.path, options)
+            rate = min(recording.sample_rate, output.classifier.sample_rate)
+            tracks = [
+                stack.enter_context(
+                    open_track(paths[number], FORMATS[name], rate, options.should_join)
+                )
+                for name, paths in options.tracks.items()
+            ]
+            counts = _write_segments(output, file.path, recording, tracks)
+    except _UnreadableError as error:
+        output.write({"file": file.path, "error": str(error)})
+        return
+    _summarize(output, file.path, number, recording, *counts)
+
+
+def _write_segments(
+    output: _Output, path: str, recording: Recording, tracks: Sequence[TrackWriter]
+) -> tuple[int, int]:
+    """Write all segments; return how many there are, and how many are silent."""
+    count = silent = 0
+    for segment in _read_segments(recording):
+        result = output.write(
+            make_segment_row(
+                path,
+                output.classifier.labels,
+                (segment.start, segment.end),
+                segment.probabilities,
+                SILENCE if segment.is_silent else "",
+            )
+        )
+        for track in tracks:
+            track.add(
+                segment.start, segment.end, result["label"], result["probability"]
+            )
+        count, silent = count + 1, silent + segment.is_silent
+    return count, silent
+
+
+def _open_recording(classifier: Classifier, path: str, options: Options) -> Recording:
+    try:
+        return classifier.open_recording(path, options.hop_seconds)
+    except UserError as error:
+        raise _UnreadableError(str(error)) from error
+
+
+def _read_segments(recording: Recording) -> Iterator[SegmentPrediction]:
+    # Unlike those of an output, errors of a recording do not end the command.
+    try:
+        yield from recording.predict()
+    except UserError as error:
+        raise _UnreadableError(str(error)) from error
+
+
+def _summarize(
+    output: _Output, path: str, number: int, recording: Recording, *counts: int
+) -> None:
+    """Write what is known when the end of a recording is reached.
+
+    Args:
+        output: Output of the results.
+        path: Path of the recording.
+        number: Number of the recording, from 0.
+        recording: The recording.
+        *counts: Numbers of segments and of silent ones.
+    """
+    count, silent = counts
+    notes = [recording.note] if recording.note else []
+    if 0 < silent < count:
+        notes.append(f"{silent} of {count} segments are silent: every sample is 0")
+    note = "; ".join(notes)
+    if note:
+        output.print_note(path, note)
+    tracks = [str(paths[number]) for paths in output.options.tracks.values()]
+    if output.options.form == "json":
+        row = {"file": path, "seconds": recording.seconds, "n_segments": count}
+        output.print_json(row | ({"note": note} if note else {}))
+    elif output.options.form == "tracks":
+        print(
+            f"{path}: {count} segments, {recording.seconds:.1f} s -> "
+            f"{', '.join(tracks)}",
+            flush=True,
+        )

@@ -11,7 +11,7 @@ from asc_tf import config as configuration
 from asc_tf.command_line.arguments import define_workdir
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_changes, read_new_path
-from asc_tf.command_line.predictions import format_lines
+from asc_tf.command_line.prediction_rows import format_lines
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.workdir import Workdir

@@ -22,6 +22,7 @@ from asc_tf.config.frontend import Frontend
 from asc_tf.config.model import Model
 from asc_tf.config.model_families import FAMILIES, Family
 from asc_tf.config.options import Section, Value, parse_text, section_name
+from asc_tf.config.tensorboard import TensorBoard
 from asc_tf.config.train import Train
 from asc_tf.core.errors import UsageError
 from asc_tf.core.suggestions import find_nearest, format_suggestions, suggest
@@ -38,6 +39,7 @@ __all__ = [
     "Family",
     "Frontend",
     "Model",
+    "TensorBoard",
     "Train",
     "find",
     "find_nearest",
@@ -56,6 +58,7 @@ SECTIONS: tuple[type[Section], ...] = (
     Augment,
     Model,
     Train,
+    TensorBoard,
     Evaluate,
     Export,
 )
@@ -91,6 +94,7 @@ class Config:
     augment: Augment = field(default_factory=Augment)
     model: Model = field(default_factory=Model)
     train: Train = field(default_factory=Train)
+    tensorboard: TensorBoard = field(default_factory=TensorBoard)
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)
 

@@ -10,7 +10,7 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from asc_tf.core.errors import UserError
 
@@ -107,6 +107,27 @@ def _swap(new: Path, path: Path) -> None:
         outgoing.rename(path)
         raise
     _remove(outgoing)
+
+
+@contextlib.contextmanager
+def open_atomically(path: Path) -> Iterator[TextIO]:
+    """Open a text file to be written bit by bit; see `write_atomically`.
+
+    File names with bytes that are not Unicode are written with backslashes.
+
+    Args:
+        path: File to write.
+
+    Yields:
+        Open file, UTF-8, which does not change line ends.
+    """
+    with (
+        write_atomically(path) as temporary,
+        temporary.open(
+            "w", encoding="utf-8", errors="backslashreplace", newline=""
+        ) as stream,
+    ):
+        yield stream
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ The predictor (`asc_tf.evaluation.predictor`) and the edge runtime (`asc_tf.edge
 share it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from asc_tf.config import Audio, Evaluate
 from asc_tf.core.errors import UserError
 from asc_tf.dsp import channels, resampling, segments
+from asc_tf.dsp.segments import Segment
 from asc_tf.dsp.streaming import (
     BAD_SAMPLES,
     MAX_PEAK,
@@ -74,7 +75,7 @@ class Preprocessing:
         waveform, rate = check_waveform(waveform), check_rate(sample_rate)
         yield from self.cut_stream(AudioStream.from_waveform(waveform, rate))
 
-    def cut_stream(self, stream: AudioStream) -> Iterator[np.ndarray]:
+    def cut_stream(self, stream: AudioStream) -> Generator[np.ndarray, None, None]:
         """Cut a clip that comes in blocks into the segments of the model's input.
 
         The clip is read once for each view, and once more to find its length where
@@ -89,21 +90,41 @@ class Preprocessing:
         Raises:
             UserError: If the clip cannot be read, or its samples cannot be classified.
         """
+        for view in channels.list_views(self.channels, stream.channels):
+            for segment in self._cut_view(stream, view):
+                yield segment.waveform
+
+    def cut_views(self, stream: AudioStream) -> Generator[list[Segment], None, None]:
+        """Cut a clip into segments like `cut_stream`, all views of each at once.
+
+        Args:
+            stream: Stream of the clip; it is read once for each view, in turns.
+
+        Yields:
+            The views of a segment, which have the same start and end.
+
+        Raises:
+            UserError: If the clip cannot be read, or its samples cannot be classified.
+        """
+        views = channels.list_views(self.channels, stream.channels)
+        cuts = [self._cut_view(stream, view) for view in views]
+        yield from map(list, zip(*cuts, strict=True))
+
+    def _cut_view(self, stream: AudioStream, view: str) -> Iterator[Segment]:
         samples = None
         if self.segments == "centre":
             samples = resampling.count_output_samples(
                 stream.count_samples(), stream.sample_rate, self.sample_rate
             )
-        for view in channels.list_views(self.channels, stream.channels):
-            yield from segments.cut_blocks(
-                downmix_and_resample_blocks(stream, view, self.sample_rate),
-                samples,
-                self.segment_samples,
-                self.hop_samples,
-                self.segments,
-                self.short_clips,
-                self.last_segment,
-            )
+        return segments.cut_blocks(
+            downmix_and_resample_blocks(stream, view, self.sample_rate),
+            samples,
+            self.segment_samples,
+            self.hop_samples,
+            self.segments,
+            self.short_clips,
+            self.last_segment,
+        )
 
     def check_segments(self, waveforms: Any) -> np.ndarray:
         """Check segments that are the model's input already.
@@ -190,14 +211,6 @@ def check_waveform(waveform: Any) -> np.ndarray:
             "[samples, channels]"
         )
     return waveform if waveform.ndim == 2 else waveform[:, np.newaxis]
-
-
-SILENCE = "silent: every sample is 0, so that the answer says nothing about a sound"
-
-
-def note_silence(stream: AudioStream) -> dict[str, str]:
-    """Make the `note` of a file's result if the clip is silent, else an empty dict."""
-    return {"note": SILENCE} if stream.is_silent() else {}
 
 
 def check_floats(name: str, values: Any) -> np.ndarray:

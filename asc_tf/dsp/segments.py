@@ -5,6 +5,7 @@ Tests compare the graph (`asc_tf.audio.segment`) with this module.
 
 import sys
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,11 +75,24 @@ def cut(
     short_clips: str = "pad",
     last_segment: str = "align",
 ) -> Iterator[np.ndarray]:
-    """Cut a waveform into its segments; see `cut_blocks`."""
-    samples = len(waveform)
-    return cut_blocks(
-        [waveform], samples, length, hop, which, short_clips, last_segment
-    )
+    """Cut a waveform into its segments, float32 `[length, ...]`; see `cut_blocks`."""
+    settings = (length, hop, which, short_clips, last_segment)
+    for segment in cut_blocks([waveform], len(waveform), *settings):
+        yield segment.waveform
+
+
+class Segment(NamedTuple):
+    """Segment of a waveform.
+
+    Attributes:
+        waveform: float32 `[length, ...]`.
+        start: First sample in the waveform that was cut.
+        end: Sample after the last one; a padded segment ends before its zeros.
+    """
+
+    waveform: np.ndarray
+    start: int
+    end: int
 
 
 def cut_blocks(
@@ -89,7 +103,7 @@ def cut_blocks(
     which: str = "all",
     short_clips: str = "pad",
     last_segment: str = "align",
-) -> Iterator[np.ndarray]:
+) -> Iterator[Segment]:
     """Cut a waveform that comes in blocks into its segments.
 
     Memory holds one segment and one block.
@@ -104,7 +118,7 @@ def cut_blocks(
         last_segment: As in `find_starts`.
 
     Yields:
-        float32 `[length, ...]`.
+        The segments, in the order of their starts.
 
     Raises:
         UserError: If the blocks do not have `samples` samples in all.
@@ -120,7 +134,8 @@ def cut_blocks(
         if end >= start + length:
             pending = [np.concatenate(pending)]
         while end >= start + length:
-            yield pending[0][start - begin : start - begin + length]
+            waveform = pending[0][start - begin : start - begin + length]
+            yield Segment(waveform, start, start + length)
             count, start = count + 1, start + step
         # A segment that is aligned with the end may begin before the next one.
         needed = min(start, end - length)
@@ -131,9 +146,11 @@ def cut_blocks(
     if samples is not None and samples != end:
         raise UserError("changed while it was read; try again")
     if not count:
-        yield pad_or_loop(np.concatenate(pending), length, short_clips)
+        waveform = pad_or_loop(np.concatenate(pending), length, short_clips)
+        yield Segment(waveform, 0, end)
     elif which == "all" and last_segment == "align" and start - hop < end - length:
-        yield np.concatenate(pending)[end - length - begin :]
+        last = end - length
+        yield Segment(np.concatenate(pending)[last - begin :], last, end)
 
 
 def pool(

@@ -83,10 +83,6 @@ class AudioStream:
         """Count the samples per channel, by reading the clip if necessary."""
         return self.samples or sum(map(len, self.blocks()))
 
-    def is_silent(self) -> bool:
-        """Check whether every sample is 0; reading ends at the first other one."""
-        return not any(map(np.any, self.blocks()))
-
     def _check_length(self, samples: int) -> None:
         if samples > self.max_seconds * self.sample_rate:
             raise UserError(f"longer than audio.max_seconds = {self.max_seconds:g}")

@@ -1,25 +1,30 @@
 """asc-edge classify: a .tflite model and WAV files in, labels out."""
 
+from pathlib import Path
+
 from absl import flags
 
 from asc_tf.command_line.command import Command
-from asc_tf.command_line.predictions import (
-    define_output,
-    print_predictions,
-    read_model_and_files,
-)
+from asc_tf.command_line.prediction_flags import define_output
+from asc_tf.command_line.predictions import Classifier, run_classification
 from asc_tf.core.errors import UsageError
 from asc_tf.core.tensorflow_log import suppress_notes
 from asc_tf.edge.runtime import MAX_THREADS, EdgeModel
 
-USAGE = """
-Classify WAV files.
+SUFFIXES = (".wav", ".wave")
+"""Suffixes of the files that are taken from a folder."""
 
-  asc-edge classify --model=M FILES... [--top_k=3] [--json] [--threads=1]
+USAGE = """
+Classify WAV files, or the segments of long recordings.
+
+  asc-edge classify --model=M FILES|FOLDERS... [--top_k=3] [--json | --csv=OUT]
 
   asc-edge classify --model=int8.tflite clip.wav
+  asc-edge classify --model=int8.tflite --segments --csv=scenes.csv day.wav
 
-M is a .tflite file that asc-tf export wrote. A file that cannot be read is named on
+M is a .tflite file that asc-tf export wrote. In a folder, the WAV files in it and in
+the folders below it are classified. --segments classifies every segment of each file,
+in a memory that does not grow with its length. A file that cannot be read is named on
 stderr, the others are classified, and the exit code is 1.
 """
 
@@ -40,19 +45,21 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    path, files = read_model_and_files(values, "WAV")
-    if not path.exists():
-        raise UsageError(f"--model={path}: no such file")
-    with suppress_notes():
-        model = EdgeModel(path, threads=values.threads)
-    results = print_predictions(
-        COMMAND.full_name,
-        files,
-        lambda file: model.predict_files([file])[0],
-        values.top_k,
-        "json" if values.json else "lines",
+    def load_classifier(path: Path) -> Classifier:
+        if not path.exists():
+            raise UsageError(f"--model={path}: no such file")
+        with suppress_notes():
+            model = EdgeModel(path, threads=values.threads)
+        return Classifier(
+            model.labels,
+            model.sample_rate,
+            lambda file: model.predict_files([file])[0],
+            model.predict_recording,
+        )
+
+    return run_classification(
+        COMMAND.full_name, values, "WAV", SUFFIXES, load_classifier
     )
-    return int(any("error" in result for result in results))
 
 
 COMMAND = Command(

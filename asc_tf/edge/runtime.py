@@ -10,7 +10,7 @@ import numpy as np
 from asc_tf.core.errors import UserError, install_hint
 from asc_tf.core.untrusted_files import name_in_errors
 from asc_tf.dsp import wav_reader
-from asc_tf.dsp.preprocessing import note_silence
+from asc_tf.dsp.recordings import Recording, meter_levels
 from asc_tf.edge import tflite_metadata
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "waveform", "probabilities"
@@ -92,8 +92,8 @@ class EdgeModel:
         Returns:
             For each file a dict that JSON can hold: `file`, `label` (the most probable)
             and its `probability`, `probabilities` (of every label, by name), `seconds`
-            of audio, `ms` of inference per segment and a `note` if it is silent; or
-            `file` and `error`.
+            of audio, `ms` of inference per segment and a `note` if it is silent,
+            clipped or short; or `file` and `error`.
         """
         return [self._predict_file(path) for path in paths]
 
@@ -101,9 +101,9 @@ class EdgeModel:
         try:
             with name_in_errors(path):
                 stream = wav_reader.open_stream(path)
-                segments = self.metadata.preprocessing.cut_stream(stream)
+                meter = meter_levels(stream, self.metadata.preprocessing)
+                segments = self.metadata.preprocessing.cut_stream(meter.stream)
                 probabilities, ms = self._predict_clip(segments)
-                note = note_silence(stream)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(np.argmax(probabilities))
@@ -116,8 +116,34 @@ class EdgeModel:
             ),
             "seconds": stream.count_samples() / stream.sample_rate,
             "ms": ms,
-            **note,
+            **meter.note(),
         }
+
+    def predict_recording(
+        self, path: str | Path, hop_seconds: float = 0.0
+    ) -> Recording:
+        """Open a WAV file of any length, to classify its segments one by one.
+
+        Args:
+            path: Path of the file.
+            hop_seconds: Seconds between the starts of neighbouring segments; 0: as the
+                model has them.
+
+        Returns:
+            Recording; iterating over its `predict()` reads and classifies it.
+
+        Raises:
+            UserError: If it is not a WAV file; the message names it.
+        """
+        with name_in_errors(path):
+            stream = wav_reader.open_stream(path)
+        return Recording(
+            path,
+            stream,
+            self.metadata.preprocessing,
+            self.predict_segments,
+            hop_seconds,
+        )
 
     def _predict_clip(self, segments: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
         """Compute the probabilities of a clip, and milliseconds per segment."""

@@ -1,5 +1,6 @@
 """Load the predictor of a run folder, an export folder, a SavedModel or a .tflite."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.tensorflow_log import quiet_tensorflow, suppress_notes
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.evaluation.predictor import Predictor
+
+REJECTED = ".rejected"
+"""Suffix of the files of an export that did not agree with the Keras model."""
 
 METADATA = Path("assets.extra") / "model.json"
 """File in an exported SavedModel with its labels and configuration."""
@@ -39,10 +43,37 @@ def load(path: str | Path) -> Predictor:
         return load_workdir(path)
     if path.is_dir() and len(files := sorted(path.glob("*.tflite"))) == 1:
         return _load_tflite(files[0])
+    if rejected := _list_rejected(path):
+        raise UsageError(_describe_rejected(path, rejected))
     reason = "no such file" if not path.exists() else "none of these"
     raise UsageError(
         f"{path}: {reason}; a model is a run folder, an export folder, a SavedModel or "
         f"a .tflite{_suggest_model(path)}"
+    )
+
+
+def _list_rejected(path: Path) -> list[Path]:
+    """List the rejected files of an export folder that has no other model."""
+    if path.name.endswith(REJECTED) and path.exists():
+        return [path]
+    has_model = any(path.glob("*.tflite"))
+    return [] if has_model else sorted(path.glob(f"*{REJECTED}"))
+
+
+def _describe_rejected(path: Path, rejected: list[Path]) -> str:
+    """Say why there is no model to load, with the reasons of export.json."""
+    reasons: dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
+        text = (rejected[0].parent / "export.json").read_text(encoding="utf-8")
+        for row in json.loads(text)["rejected"].values():
+            reasons[row["file"]] = row["reason"]
+    files = "; ".join(
+        f"{file.name} ({reasons.get(file.name, 'see export.json')})"
+        for file in rejected
+    )
+    return (
+        f"{path}: no model to use: asc-tf export rejected {files}. Export again with "
+        "other --formats, or give the run folder as --model"
     )
 
 

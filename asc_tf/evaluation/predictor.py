@@ -3,6 +3,7 @@
 `asc_tf.evaluation.load` makes predictors of run folders, SavedModels and .tflite files.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -15,9 +16,11 @@ import numpy as np
 from asc_tf.audio.stream import open_stream
 from asc_tf.config import Config, Evaluate
 from asc_tf.core.errors import UserError
+from asc_tf.core.read_ahead import read_ahead
 from asc_tf.core.untrusted_files import name_in_errors
 from asc_tf.dsp import segments
-from asc_tf.dsp.preprocessing import Preprocessing, choose_hop, note_silence
+from asc_tf.dsp.preprocessing import Preprocessing, choose_hop
+from asc_tf.dsp.recordings import Recording, choose_batch_size, meter_levels
 from asc_tf.pipeline.feature_store import StoredFeatures
 
 if TYPE_CHECKING:
@@ -25,9 +28,6 @@ if TYPE_CHECKING:
 
     from asc_tf.pipeline.run import Run
     from asc_tf.pipeline.waveforms import Waveforms
-
-BATCH = 32
-"""Number of segments of a clip that run at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,8 @@ class Predictor:
     def _predict_clip(self, segments_of_clip: Iterator[np.ndarray]) -> np.ndarray:
         """Pool the probabilities of a clip, whose segments come one at a time."""
         rows = []
-        while batch := list(itertools.islice(segments_of_clip, BATCH)):
+        size = choose_batch_size(self.preprocessing.segment_samples)
+        while batch := list(itertools.islice(segments_of_clip, size)):
             rows.append(self.predict_segments(np.stack(batch)))
         return self.preprocessing.pool(np.concatenate(rows))
 
@@ -122,7 +123,7 @@ class Predictor:
 
         Returns:
             For each file `file`, `label`, `probability`, `probabilities` (by label)
-            and a `note` if it is silent; or `file` and `error`.
+            and a `note` if it is silent, clipped or short; or `file` and `error`.
         """
         if isinstance(paths, str | Path):
             paths = [paths]
@@ -132,10 +133,11 @@ class Predictor:
         try:
             with name_in_errors(path):
                 stream = open_stream(path, max_seconds)
-                probabilities = self._predict_clip(
-                    self.preprocessing.cut_stream(stream)
-                )
-                note = note_silence(stream)
+                meter = meter_levels(stream, self.preprocessing)
+                cut = self.preprocessing.cut_stream(meter.stream)
+                size = choose_batch_size(self.preprocessing.segment_samples)
+                with contextlib.closing(read_ahead(cut, size)) as ahead:
+                    probabilities = self._predict_clip(ahead)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(probabilities.argmax())
@@ -148,8 +150,34 @@ class Predictor:
             "label": self.labels[best],
             "probability": float(probabilities[best]),
             "probabilities": by_label,
-            **note,
+            **meter.note(),
         }
+
+    def predict_recording(
+        self,
+        path: str | Path,
+        hop_seconds: float = 0.0,
+        max_seconds: float = math.inf,
+    ) -> Recording:
+        """Open a recording of any length, to classify its segments one by one.
+
+        Args:
+            path: Path of the file.
+            hop_seconds: Seconds between the starts of neighbouring segments; 0: as the
+                model has them.
+            max_seconds: Longest recording that is not refused, in seconds.
+
+        Returns:
+            Recording; iterating over its `predict()` reads and classifies it.
+
+        Raises:
+            UserError: If it is not an audio file; the message names it.
+        """
+        with name_in_errors(path):
+            stream = open_stream(path, max_seconds)
+        return Recording(
+            path, stream, self.preprocessing, self.predict_segments, hop_seconds
+        )
 
     def predict_split(self, run: "Run", split: str) -> ClipPredictions:
         """Classify the clips of a scanned split, pooled as the run is configured."""

@@ -12,7 +12,7 @@ from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError, count_bytes, hash_path
 from asc_tf.edge.tflite_metadata import FORMAT_VERSION
-from asc_tf.evaluation.load import load
+from asc_tf.evaluation.load import REJECTED, load
 from asc_tf.evaluation.predictor import Predictor
 from asc_tf.evaluation.scoring import score
 from asc_tf.manifest import Manifest, pick_evenly
@@ -26,9 +26,6 @@ FILES = {
     "int8": "int8.tflite",
 }
 """File of each format in an export folder."""
-
-REJECTED = ".rejected"
-"""Suffix of the names of rejected files."""
 
 MAX_FLOAT_DIFFERENCE = 1e-3
 """Largest accepted difference between the probabilities of a float file and Keras."""

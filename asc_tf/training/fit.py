@@ -27,10 +27,15 @@ from asc_tf.training import distribution
 from asc_tf.training.build import build_training
 from asc_tf.training.checkpoint import RunState
 from asc_tf.training.energy import EnergyReport
+from asc_tf.training.hparams import HParamsSummary
 from asc_tf.training.model_file import complete_model
 from asc_tf.training.optimization import ValidatedAverages
 from asc_tf.training.progress import EpochReport
-from asc_tf.training.tensorboard import ImageSummaries, check_disk
+from asc_tf.training.tensorboard import (
+    ConfusionSummaries,
+    ExampleSummaries,
+    check_disk,
+)
 from asc_tf.training.trainer import Trainer, WaitReport
 from asc_tf.workdir import Workdir
 
@@ -158,7 +163,11 @@ def fit_epochs(
                 state,
                 EpochReport(config.train.epochs, steps, has_bar=interactive),
                 keras.callbacks.TensorBoard(folder),
-                ImageSummaries(folder, workdir.labels()),
+                HParamsSummary(folder, config, lambda: state.saved_row),
+                ExampleSummaries(folder, workdir.labels(), run),
+                ConfusionSummaries(
+                    folder, workdir.labels(), config.tensorboard.confusion_every
+                ),
                 *([energy] if energy else []),
             ],
             verbose=0,

@@ -1,10 +1,11 @@
-"""Images for TensorBoard: training examples and confusion matrices.
+"""Images and sounds for TensorBoard: training examples and confusion matrices.
 
 `keras.callbacks.TensorBoard` draws the curves. The images do not change training: they
 show a batch that was trained on, and the counts of a validation that took place.
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,14 +15,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from asc_tf.audio import sndfile
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import FULL
+from asc_tf.dsp.preprocessing import Preprocessing
+from asc_tf.manifest import Clip
+from asc_tf.pipeline.run import Run
 from asc_tf.report import figures
+from asc_tf.report.examples import describe_target, draw_examples
 from asc_tf.training.trainer import Trainer
-
-MAX_EXAMPLES = 8
-IMAGES_EVERY = 10
-"""Number of epochs between two images, because drawing takes a fraction of a second."""
 
 
 @contextlib.contextmanager
@@ -45,82 +47,181 @@ def check_disk(folder: Path) -> Iterator[None]:
         ) from error
 
 
-class ImageSummaries(keras.callbacks.Callback):
-    """Callback that writes images of every tenth epoch.
+class ExampleSummaries(keras.callbacks.Callback):
+    """Callback that shows training examples: augmented features, and clips to hear.
 
-    The images show augmented features and, if there is a validation split, the
-    confusion matrix, which is written for the last epoch too.
+    The pictures are those of the first epoch and, with `tensorboard.examples_every`, of
+    later ones; the clips come once, when a new run begins.
 
     Args:
         folder: Folder of the event files; a resumed run adds files to it.
         labels: Class order.
+        run: The run.
     """
 
-    def __init__(self, folder: Path, labels: Sequence[str]) -> None:
+    def __init__(self, folder: Path, labels: Sequence[str], run: Run) -> None:
         super().__init__()
-        self._folder, self._labels = folder, labels
-        # The last epoch that has ended, and the last one whose matrix is written.
-        self._ended = self._drawn = -1
+        self._folder, self._labels, self._run = folder, labels, run
+        self._settings = run.config.tensorboard
         self.model: Trainer
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Open the event file of training."""
+        """Open the event file."""
         del logs
-        self._training = tf.summary.create_file_writer(str(self._folder / "train"))
-        self._validation: tf.summary.SummaryWriter | None = None
+        self._writer = tf.summary.create_file_writer(str(self._folder / "train"))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Request the first batch of every tenth epoch."""
+        """Request the first batch of an epoch that is shown."""
         del logs
-        if epoch % IMAGES_EVERY == 0:
+        if self._is_shown(epoch):
             self.model.first_batch = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write the pictures and the clips."""
+        del logs
+        with self._writer.as_default():
+            if epoch == 0:
+                self._write_clips()
+            if self._is_shown(epoch):
+                self._write_examples(epoch)
+        self._writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Close the file."""
+        del logs
+        self._writer.close()
+
+    def _is_shown(self, epoch: int) -> bool:
+        every = self._settings.examples_every
+        is_due = epoch % every == 0 if every else epoch == 0
+        return bool(self._settings.examples) and is_due
+
+    def _write_examples(self, epoch: int) -> None:
+        if self.model.first_batch is None:
+            return
+        features, targets, _ = self.model.augment_batch(self.model.first_batch)
+        # Embeddings cannot be shown as an image.
+        if len(features.shape) <= 2:
+            return
+        count = self._settings.examples
+        titles = [
+            describe_target(target, self._labels) for target in targets.numpy()[:count]
+        ]
+        tf.summary.image(
+            "examples",
+            decode_png(draw_examples(features.numpy()[:count], titles)),
+            step=epoch,
+            description="Augmented training examples, standardized, with their labels.",
+        )
+
+    def _write_clips(self) -> None:
+        """Write the first segments of some clips, each with its label in its tag."""
+        config = self._run.config
+        rate = config.audio.sample_rate
+        clips = read_first_segments(self._run, self._settings.audio)
+        for number, (clip, waveform) in enumerate(clips, start=1):
+            tf.summary.audio(
+                # Files of different folders may have one name.
+                f"clips/{number} {clip.label}: {Path(clip.path).name}",
+                waveform.reshape(1, len(waveform), -1),
+                rate,
+                step=0,
+                description=f"{clip.path}, label {clip.label}, {rate} Hz",
+            )
+
+
+class ConfusionSummaries(keras.callbacks.Callback):
+    """Callback that draws the confusion matrix of the validation split.
+
+    Args:
+        folder: Folder of the event files; a resumed run adds files to it.
+        labels: Class order.
+        every: Number of epochs between two matrices; the last epoch has one too. 0:
+            the last epoch alone.
+    """
+
+    def __init__(self, folder: Path, labels: Sequence[str], every: int) -> None:
+        super().__init__()
+        self._folder, self._labels, self._every = folder, labels, every
+        # The last epoch that has ended, and the last one whose matrix is written.
+        self._ended = self._drawn = -1
+        self._writer: tf.summary.SummaryWriter | None = None
+        self.model: Trainer
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Reset the confusion matrix, which has counted training examples."""
         del logs
-        if self._validation is None:
+        if self._writer is None:
             folder = str(self._folder / "validation")
-            self._validation = tf.summary.create_file_writer(folder)
+            self._writer = tf.summary.create_file_writer(folder)
         self.model.confusion.assign(tf.zeros(self.model.confusion.shape))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the images of every tenth epoch."""
+        """Draw the matrix of an epoch that is shown."""
         del logs
         self._ended = epoch
-        if epoch % IMAGES_EVERY:
-            return
-        if self.model.first_batch is not None:
-            features, *_ = self.model.augment_batch(self.model.first_batch)
-            # Embeddings cannot be shown as an image.
-            if len(features.shape) > 2:
-                with self._training.as_default():
-                    image = tile_features(features.numpy())
-                    tf.summary.image("examples", image, step=epoch)
-        if self._validation is not None:
-            self._draw_confusion(self._validation)
-            self._validation.flush()
-        self._training.flush()
+        if self._every and epoch % self._every == 0:
+            self._draw()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Write the last epoch's confusion matrix, and close the files."""
+        """Draw the matrix of the last epoch, and close the file."""
         del logs
-        if self._validation is not None:
-            if self._drawn < self._ended:
-                self._draw_confusion(self._validation)
-            self._validation.close()
-        self._training.close()
+        if self._drawn < self._ended:
+            self._draw()
+        if self._writer is not None:
+            self._writer.close()
 
-    def _draw_confusion(self, writer: tf.summary.SummaryWriter) -> None:
-        """Write the confusion matrix of the last validation."""
+    def _draw(self) -> None:
+        """Write the confusion matrix of the last validation, if there was one."""
         self._drawn = self._ended
+        if self._writer is None:
+            return
         counts = self.model.confusion.numpy()
-        with writer.as_default():
+        with self._writer.as_default():
             tf.summary.image(
                 "confusion of segments",
                 draw_confusion_matrix(counts, self._labels),
                 step=self._ended,
                 description="Rows: true labels, columns: predicted ones.",
             )
+        self._writer.flush()
+
+
+def read_first_segments(run: Run, count: int) -> Iterator[tuple[Clip, np.ndarray]]:
+    """Read the first segment of some training clips, as the model gets it.
+
+    A clip that libsndfile cannot read is passed over. Runs with stored features have no
+    clips to read.
+
+    Args:
+        run: The run.
+        count: Number of clips: one of each label, then a second one of each, and so on.
+
+    Yields:
+        The clip and its segment, float32 `[samples]` or `[samples, 2]`.
+    """
+    if run.features is not None or not count:
+        return
+    by_label: dict[str, list[Clip]] = {}
+    for clip in run.manifest.clips_in("train"):
+        by_label.setdefault(clip.label, []).append(clip)
+    turns = itertools.zip_longest(*(by_label[label] for label in sorted(by_label)))
+    config = run.config
+    preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
+    clips = (clip for turn in turns for clip in turn if clip is not None)
+    # Not all clips are tried where libsndfile can read none of them.
+    for clip in itertools.islice(clips, 2 * count):
+        path = Path(config.dataset.dir) / clip.path
+        try:
+            span = (clip.start, clip.duration)
+            waveform, rate = sndfile.read(path, span, config.audio.max_seconds)
+            segment = next(preprocessing.cut(waveform, rate))
+        except (UserError, OSError):
+            continue
+        yield clip, segment
+        count -= 1
+        if not count:
+            return
 
 
 def draw_confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
@@ -136,25 +237,9 @@ def draw_confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> np.ndarr
     png = figures.draw_confusion_matrix(
         labels, counts.tolist(), percent=False, counted="segments"
     )
+    return decode_png(png)
+
+
+def decode_png(png: bytes) -> np.ndarray:
+    """Decode a PNG file to an image, uint8 `[1, height, width, 3]`."""
     return tf.io.decode_png(png, channels=3).numpy()[np.newaxis]
-
-
-def tile_features(features: np.ndarray) -> np.ndarray:
-    """Draw the first examples of a batch in two columns, with time to the right.
-
-    Args:
-        features: float32 `[batch, frames, bands, ...]`; the first channel is shown.
-
-    Returns:
-        Image, uint8 `[1, height, width, 1]`, with low bands at the bottom; black is the
-        least value of each example and white the greatest.
-    """
-    shown = features[:MAX_EXAMPLES]
-    shown = shown.reshape(*shown.shape[:3], -1)[..., 0]
-    low, high = (each(shown, (1, 2), keepdims=True) for each in (np.min, np.max))
-    grey = 255 * (shown - low) / np.maximum(high - low, 1e-6)
-    tiles = np.flip(grey.transpose(0, 2, 1), axis=1).astype(np.uint8)
-    # White lines separate the tiles; an odd number is filled up with a white tile.
-    tiles = np.pad(tiles, ((0, len(tiles) % 2), (0, 2), (0, 2)), constant_values=255)
-    rows = [np.hstack([*tiles[i : i + 2]]) for i in range(0, len(tiles), 2)]
-    return np.vstack(rows)[np.newaxis, :, :, np.newaxis]

@@ -16,6 +16,10 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.glob("*.toml"))
 
 EVERY_FIELD_CHANGED = {
+    "tensorboard.examples": 3,
+    "tensorboard.examples_every": 2,
+    "tensorboard.confusion_every": 1,
+    "tensorboard.audio": 0,
     "dataset.name": "csv",
     "dataset.dir": "C:\\tab\there\n\"quoted\" 'single' ünï \u2028 \x7f",
     "dataset.protocol": "stratified_kfold",

@@ -180,7 +180,11 @@ def test_blocks_of_any_size_give_the_segments_of_the_whole(
                 samples if which == "centre" else None,
                 *(10, hop, which, short_clips, last_segment),
             )
-            np.testing.assert_array_equal(list(found), expected)
+            found = list(found)
+            np.testing.assert_array_equal([each.waveform for each in found], expected)
+            assert [each.start for each in found] == places.tolist()
+            ends = [min(place + 10, samples) for place in places]
+            assert [each.end for each in found] == ends
 
 
 def test_a_waveform_that_is_not_as_long_as_was_said_is_refused():

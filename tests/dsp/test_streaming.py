@@ -16,12 +16,11 @@ from asc_tf import cli
 from asc_tf.audio.stream import open_stream
 from asc_tf.config import Audio, Evaluate
 from asc_tf.core.errors import UserError
-from asc_tf.dsp import segments, streaming, wav_reader
+from asc_tf.dsp import recordings, segments, streaming, wav_reader
 from asc_tf.dsp.preprocessing import Preprocessing, downmix_and_resample
 from asc_tf.dsp.resampling import resample
 from asc_tf.dsp.streaming import AudioStream, downmix_and_resample_blocks
 from asc_tf.evaluation import load as load_module
-from asc_tf.evaluation import predictor
 from asc_tf.evaluation.predictor import Predictor
 
 LABELS = ("mean", "power", "peak")
@@ -195,7 +194,7 @@ def test_a_file_is_predicted_as_its_waveform(tmp_path, kind, channels, monkeypat
 
 
 def test_batches_of_segments_are_as_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(predictor, "BATCH", 4)
+    monkeypatch.setattr(recordings, "BATCH", 4)
     sizes = []
 
     def run(waveforms):

@@ -51,6 +51,7 @@ def convert() -> bytes:
 
 
 def write_wav(path, data, rate=RATE, subtype="PCM_16"):
+    path.parent.mkdir(exist_ok=True)
     soundfile.write(path, data, rate, subtype=subtype)
     return path
 

@@ -14,8 +14,8 @@ from asc_tf.edge import cli
 
 
 def loud(path):
-    """All ones: the second label wins, then the first."""
-    return write_wav(path, np.ones(LENGTH), subtype="FLOAT")
+    """All 0.9: the second label wins, then the first."""
+    return write_wav(path, np.full(LENGTH, 0.9), subtype="FLOAT")
 
 
 def test_classify_shows_the_best_labels_in_aligned_lines(model_file, tmp_path, capsys):
@@ -23,7 +23,7 @@ def test_classify_shows_the_best_labels_in_aligned_lines(model_file, tmp_path, c
     arguments = ["classify", f"--model={model_file}", str(short), str(longer)]
     assert cli.main([*arguments, "--top_k=2"]) == 0
     output = capsys.readouterr()
-    first, second = probabilities_of(np.ones(LENGTH))[[1, 0]]
+    first, second = probabilities_of(np.full(LENGTH, 0.9))[[1, 0]]
     width = len(str(longer))
     assert output.out.splitlines() == [
         f"{short!s:<{width}}  métro    {first:.4f}",
@@ -48,7 +48,7 @@ def test_classify_json_prints_one_object_per_file_and_nothing_else(
     assert [item["label"] for item in result["top"]] == ["métro", "airport", "park"]
     np.testing.assert_allclose(
         [item["probability"] for item in result["top"]],
-        probabilities_of(np.ones(LENGTH))[[1, 0, 2]],
+        probabilities_of(np.full(LENGTH, 0.9))[[1, 0, 2]],
         atol=1e-6,
     )
     assert result["probability"] == result["top"][0]["probability"]
@@ -64,6 +64,27 @@ def test_silence_is_classified_with_a_note(model_file, tmp_path, capsys):
     assert result["note"].startswith("silent: every sample is 0")
     assert len(result["top"]) == 3
     assert output.err == f"asc-edge classify: {path}: {result['note']}\n"
+
+
+def test_segments_and_folders_are_classified_as_by_asc_tf_predict(
+    model_file, tmp_path, capsys
+):
+    samples = np.concatenate([np.full(LENGTH, 0.9), np.zeros(LENGTH)])
+    write_wav(tmp_path / "in" / "a.wav", samples, subtype="FLOAT")
+    (tmp_path / "in" / "b.flac").touch()
+    arguments = ["classify", f"--model={model_file}", str(tmp_path / "in")]
+    assert cli.main([*arguments, "--json", "--segments", "--hop_seconds=0.1"]) == 0
+    output = capsys.readouterr()
+    first, second, whole = map(json.loads, output.out.splitlines())
+    assert (first["start"], second["start"], second["end"]) == (0.0, 0.1, 0.2)
+    assert first["label"] == "métro" and "note" not in first
+    assert second["note"].startswith("silent")
+    assert (whole["n_segments"], whole["seconds"]) == (2, 0.2)
+    # Without the flag segments overlap as the model has them.
+    track = tmp_path / "labels.txt"
+    assert cli.main([*arguments, f"--audacity={track}", "--nojoin"]) == 0
+    assert len(track.read_text().splitlines()) == 3
+    assert "left out: other files: 1" in capsys.readouterr().err
 
 
 def test_a_failed_file_is_named_on_stderr_and_the_rest_is_shown(
@@ -150,6 +171,6 @@ def test_the_edge_runs_without_tensorflow_and_says_nothing_but_the_result(
     assert first.startswith(os.fsdecode(name[:-5]) + "\\udcff.wav")
     assert first.split()[1:] == [
         "métro",
-        f"{probabilities_of(np.ones(LENGTH)).max():.4f}",
+        f"{probabilities_of(np.full(LENGTH, 0.9)).max():.4f}",
     ]
     assert len(rest) == 2

@@ -162,7 +162,7 @@ def test_the_main_scores_lead_in_per_cent_or_with_three_decimals(plain, full):
     assert names == ["accuracy", "macro-averaged accuracy", "log loss", "clips"]
     assert values[:3] == ["71.2 %", "66.0 %", "0.988"] and values[-1] == "120"
     scores, segments = full.all("p", "segments")
-    assert scores.text == "mAP@3 0.958"
+    assert scores.text == "mAP@3 0.958 · mAP@5 0.958 · Cohen's kappa 0.800"
     assert segments.text == (
         "By segment: 400 segments · accuracy 50.0 % · pooling mean"
     )
@@ -295,7 +295,9 @@ def test_a_model_without_mistakes_has_no_table_of_mistakes(tmp_path):
     right = [row for row in predictions if row["label"] == row["predicted"]]
     page = write(tmp_path, report | {"roc_auc": 0.75}, right)
     assert page.headings == ["Per class", "Confusion matrix"]
-    assert page.one("p", "segments").text == "mAP@3 0.963 · ROC AUC 0.750"
+    assert page.one("p", "segments").text == (
+        "mAP@3 0.963 · mAP@5 0.963 · ROC AUC 0.750 · Cohen's kappa 0.818"
+    )
 
 
 def test_without_labels_the_page_counts_predictions_and_old_figures_go(tmp_path):

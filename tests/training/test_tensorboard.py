@@ -1,17 +1,24 @@
 """TensorBoard: what is drawn, and that drawing it changes nothing."""
 
+import io
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 import tiny
+from hparams_table import read_table
 from matplotlib.figure import Figure
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
+from asc_tf.pipeline.run import Run
+from asc_tf.report.examples import describe_target, draw_examples
 from asc_tf.training import tensorboard
+from asc_tf.training.hparams import select_hparams
 from asc_tf.training.train import train
 from asc_tf.workdir import Workdir
 
@@ -28,9 +35,17 @@ def make_config(placement: str, folder: Path) -> Config:
 def resumed(request, tmp_path_factory) -> SimpleNamespace:
     """A run of four epochs, resumed after two, and the `matrices` it has drawn."""
     folder = tmp_path_factory.mktemp("board")
-    config = make_config(request.param, folder).replace({"train.epochs": 4})
+    changes = {"examples": 3, "examples_every": 2, "confusion_every": 2, "audio": 5}
+    config = make_config(request.param, folder).replace(
+        {"train.epochs": 4}
+        | {f"tensorboard.{name}": value for name, value in changes.items()}
+    )
     workdir, matrices = Workdir(folder / "run"), []
-    draw = tensorboard.draw_confusion_matrix
+    draw, examples = tensorboard.draw_confusion_matrix, []
+
+    def note_examples(features: np.ndarray, titles: list[str]) -> bytes:
+        examples.append((features, titles))
+        return draw_examples(features, titles)
 
     def note(counts: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
         assert labels == tiny.LABELS
@@ -43,14 +58,15 @@ def resumed(request, tmp_path_factory) -> SimpleNamespace:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tensorboard, "draw_confusion_matrix", note)
-        patch.setattr(tensorboard, "IMAGES_EVERY", 2)
-        patch.setattr(tensorboard, "MAX_EXAMPLES", 3)
+        patch.setattr(tensorboard, "draw_examples", note_examples)
         with patch.context() as stopping:
-            stopping.setattr(tensorboard.ImageSummaries, "on_epoch_begin", stop)
+            stopping.setattr(tensorboard.ExampleSummaries, "on_epoch_begin", stop)
             with pytest.raises(UserError, match="2 of 4 epochs"):
                 train(config, workdir)
         train(config, workdir)
-    return SimpleNamespace(workdir=workdir, matrices=matrices)
+    return SimpleNamespace(
+        workdir=workdir, matrices=matrices, examples=examples, config=config
+    )
 
 
 def events(workdir: Workdir) -> dict[tuple[str, str], list]:
@@ -76,8 +92,6 @@ def test_curves_and_examples_are_there_and_a_resumed_run_adds_to_them(resumed):
     for tag in ("epoch_loss", "epoch_accuracy"):
         assert [step for step, _ in found["validation", tag]] == [0, 1, 2, 3]
     assert [step for step, _ in found["train", "examples"]] == [0, 2]
-    # Of 32 frames and 16 bands, with a line of 2 between: two beside each other.
-    assert picture(found["train", "examples"][0][1]).shape == (36, 68, 1)
 
 
 def test_the_last_epoch_has_a_confusion_matrix_too(resumed):
@@ -94,14 +108,72 @@ def test_the_confusion_is_that_of_validation_alone(resumed):
         assert accuracy == pytest.approx(rows[epoch]["val_accuracy"])
 
 
+def test_examples_have_the_labels_of_their_mixtures_as_titles(resumed):
+    assert len(resumed.examples) == 2
+    for features, titles in resumed.examples:
+        assert features.shape == (3, 32, 16)
+        for title in titles:
+            parts = [part.split() for part in title.split(", ")]
+            assert {part[0] for part in parts} <= set(tiny.LABELS)
+            assert len(parts) == 1 or sum(int(part[1]) for part in parts) in (99, 100)
+
+
+def test_the_settings_and_the_scores_of_the_saved_model_are_in_the_table(resumed):
+    run = read_table(resumed.workdir.path.parent)["run/tensorboard"]
+    assert run.settings == select_hparams(resumed.config)
+    assert run.settings["train.epochs"] == 4
+    rows = tiny.history(resumed.workdir)
+    best = min(rows, key=lambda row: row["val_loss"])
+    for name in ("epoch", "loss", "val_loss", "val_accuracy"):
+        assert run.scores["", f"model/{name}"] == pytest.approx(best[name])
+    last = run.scores["validation", "epoch_loss"]
+    assert last == pytest.approx(rows[-1]["val_loss"])
+
+
+def test_clips_that_can_be_heard_have_their_labels_and_one_of_each_comes_first(
+    tiny_run,
+):
+    found = events(tiny_run)
+    clips = {tag: rows for (_, tag), rows in found.items() if tag.startswith("clips/")}
+    assert [tag.split(":")[0] for tag in sorted(clips)] == [
+        *("clips/1 hiss", "clips/2 hum", "clips/3 whistle", "clips/4 hiss")
+    ]
+    corpus = Path(tiny_run.config().dataset.dir)
+    for tag, ((step, tensor),) in clips.items():
+        label, name = tag.split(" ", 1)[1].split(": ")
+        whole, rate = soundfile.read(corpus / label / name, dtype="float32")
+        encoded = tf.make_ndarray(tensor)[0, 0]
+        heard, own_rate = soundfile.read(io.BytesIO(encoded), dtype="float32")
+        assert (step, rate, own_rate) == (0, tiny.RATE, tiny.RATE)
+        assert len(heard) == 4000
+        whole = np.pad(whole, (0, 4000))[:4000]
+        np.testing.assert_allclose(heard, whole, atol=2 / 2**15)
+    # The examples are those of the first epoch alone.
+    assert [step for step, _ in found["train", "examples"]] == [0]
+
+
+def test_a_clip_that_cannot_be_read_is_not_heard_and_another_one_is(tiny_run, tmp_path):
+    run = Run.open(tiny_run)
+    broken = run.manifest.clips_in("train")[0]
+    corpus = shutil.copytree(run.config.dataset.dir, tmp_path / "corpus")
+    (Path(corpus) / broken.path).write_bytes(b"broken")
+    run = Run.open(tiny_run, {"dataset.dir": str(corpus)})
+    found = [clip for clip, _ in tensorboard.read_first_segments(run, 3)]
+    assert broken not in found
+    assert [clip.label for clip in found] == ["hum", "whistle", "hiss"]
+    assert list(tensorboard.read_first_segments(run, 0)) == []
+
+
 @pytest.mark.slow
-def test_pictures_change_nothing_in_a_run(tmp_path, monkeypatch):
+def test_pictures_change_nothing_in_a_run(tmp_path):
     config = make_config("dataset", tmp_path)
     with_pictures, without = Workdir(tmp_path / "with"), Workdir(tmp_path / "without")
     train(config, with_pictures)
-    for name in ("on_epoch_begin", "on_test_begin", "on_epoch_end"):
-        monkeypatch.setattr(tensorboard.ImageSummaries, name, lambda *_, **__: None)
-    train(config, without)
+    nothing = {"examples": 0, "audio": 0, "confusion_every": 0}
+    changes = {f"tensorboard.{name}": value for name, value in nothing.items()}
+    train(config.replace(changes), without)
+    assert ("train", "examples") in events(with_pictures)
+    assert ("train", "examples") not in events(without)
     texts = [run.history_file.read_text() for run in (with_pictures, without)]
     assert texts[0] == texts[1]
 
@@ -125,15 +197,33 @@ def test_a_confusion_matrix_has_labels_and_the_numbers_of_segments(monkeypatch):
     assert "segments" in axes.get_title(loc="left")
 
 
-def test_a_grid_shows_low_bands_below_and_time_to_the_right():
-    features = np.zeros((3, 4, 5), np.float32)
-    features[0, 3, 0] = 7.0  # Loudest: the lowest band of the last frame.
-    shown = tensorboard.tile_features(features)
-    assert shown.shape == (1, 2 * (5 + 2), 2 * (4 + 2), 1)
-    first = shown[0, :5, :4, 0]
-    assert first[4, 3] == 255
-    assert first.sum() == 255
-    assert (shown[0, 7:, 6:] == 255).all()
-    assert (
-        tensorboard.tile_features(np.repeat(features[..., None], 2, axis=3)) == shown
-    ).all()
+def test_an_example_shows_low_bands_below_and_time_to_the_right(monkeypatch):
+    drawn, draw = [], Figure.draw
+    monkeypatch.setattr(
+        Figure, "draw", lambda self, *a: drawn.append(self) or draw(self, *a)
+    )
+    features = np.zeros((3, 40, 5, 2), np.float32)
+    features[0, 39, 0, 0] = 7.0  # Loudest: the lowest band of the last frame.
+    shown = tensorboard.decode_png(draw_examples(features, ["hum", "bus", "tram"]))
+    assert shown.shape[0] == 1 and shown.shape[3] == 3
+    first, *others = drawn[0].axes
+    assert [axes.get_title(loc="left") for axes in (first, *others)] == [
+        *("hum", "bus", "tram")
+    ]
+    (image,) = first.images
+    assert image.origin == "lower"
+    assert np.argwhere(image.get_array() == 7).tolist() == [[0, 39]]
+    assert (first.get_xlabel(), first.get_ylabel()) == ("frame", "band")
+
+
+@pytest.mark.parametrize(
+    ("target", "title"),
+    [
+        ([0.0, 1.0, 0.0], "hum"),
+        ([0.0, 0.999, 0.001], "hum"),
+        ([0.3, 0.7, 0.0], "hum 70 %, hiss 30 %"),
+        ([0.5, 0.25, 0.25], "hiss 50 %, hum 25 %, whistle 25 %"),
+    ],
+)
+def test_the_title_of_an_example_names_its_labels(target, title):
+    assert describe_target(np.array(target, np.float32), tiny.LABELS) == title

@@ -1,0 +1,116 @@
+"""Audio files that a command is given, by name or by the folder that they are in."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asc_tf.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """File to classify.
+
+    Attributes:
+        path: Path as it was given, or the given folder with the path below it.
+        name: Path below the given folder; of a file that was given, its own name.
+    """
+
+    path: str
+    name: Path
+
+
+@dataclass
+class Inputs:
+    """Files to classify, and what was left out.
+
+    Attributes:
+        files: Files in the order of the words; those of a folder are sorted.
+        notes: Sentences on files that were left out, one for each folder.
+        errors: Folders below the given ones that cannot be read, each with the reason.
+    """
+
+    files: list[InputFile]
+    notes: list[str]
+    errors: list[str]
+
+
+def list_inputs(words: Sequence[str], suffixes: Sequence[str]) -> Inputs:
+    """List the files that a command is given.
+
+    A file that is named is taken whatever its name. In a folder and in the folders
+    below it, files with one of the suffixes are taken; hidden files and folders are
+    not. Links to folders are followed, but no folder is read twice, so that links in a
+    circle end.
+
+    Args:
+        words: Paths of files and folders.
+        suffixes: Suffixes of audio files, in lower case.
+
+    Raises:
+        UsageError: If a folder has no audio file.
+    """
+    inputs = Inputs([], [], [])
+    for word in words:
+        if os.path.isdir(word):
+            _add_folder(inputs, word, suffixes)
+        else:
+            name = os.path.basename(word.rstrip("/")) or "recording"
+            inputs.files.append(InputFile(word, Path(name)))
+    return inputs
+
+
+def _add_folder(inputs: Inputs, folder: str, suffixes: Sequence[str]) -> None:
+    n_hidden = n_others = 0
+    found = []
+    n_errors = len(inputs.errors)
+    for path in _walk(folder, inputs.errors):
+        if os.path.basename(path).startswith("."):
+            n_hidden += 1
+        elif Path(path).suffix.lower() in suffixes:
+            name = Path(os.path.relpath(path, folder))
+            found.append(InputFile(path, name))
+        else:
+            n_others += 1
+    counts = ((n_hidden, "hidden ones"), (n_others, "other files"))
+    left_out = ", ".join(f"{kind}: {count}" for count, kind in counts if count)
+    if not found and len(inputs.errors) == n_errors:
+        known = ", ".join(suffixes)
+        also = f" (left out: {left_out})" if left_out else ""
+        raise UsageError(f"{folder}: no audio files{also}; their names end in {known}")
+    inputs.files.extend(sorted(found, key=lambda file: file.name.parts))
+    if left_out:
+        inputs.notes.append(f"{folder}: {len(found)} audio files; left out: {left_out}")
+
+
+def _walk(folder: str, errors: list[str]) -> Iterator[str]:
+    """List the files below a folder, and hidden folders, into which it does not go.
+
+    Each folder is read once.
+    """
+
+    def note(error: OSError) -> None:
+        errors.append(f"{error.filename}: cannot be read: {error.strerror}")
+
+    visited = {_identify(folder)}
+    for home, folders, names in os.walk(folder, onerror=note, followlinks=True):
+        own = []
+        for name in sorted(folders):
+            path = os.path.join(home, name)
+            if name.startswith("."):
+                yield path
+            elif (identity := _identify(path)) not in visited:
+                visited.add(identity)
+                own.append(name)
+        # os.walk goes on with what is left in this list.
+        folders[:] = own
+        yield from (os.path.join(home, name) for name in names)
+
+
+def _identify(folder: str) -> tuple[int, int]:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return (-1, -1)
+    return (status.st_dev, status.st_ino)

@@ -1,0 +1,234 @@
+"""Label tracks: the scenes of a recording over time, for Audacity and Raven."""
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from asc_tf.command_line.inputs import InputFile
+from asc_tf.core.errors import UsageError
+from asc_tf.core.files import open_atomically
+
+SAME_TIME = 1e-6
+"""Largest gap in seconds between two segments that follow each other."""
+
+
+@dataclass
+class Region:
+    """Part of a recording with one label.
+
+    Attributes:
+        start: Start in seconds.
+        end: End in seconds.
+        label: Label of all its segments.
+        probability: Mean of their probabilities.
+        n_segments: Number of segments.
+    """
+
+    start: float
+    end: float
+    label: str
+    probability: float
+    n_segments: int = 1
+
+    def is_continued_by(self, other: "Region") -> bool:
+        """Check whether another region has the same label and leaves no gap."""
+        return self.label == other.label and other.start <= self.end + SAME_TIME
+
+    def extend(self, other: "Region") -> None:
+        """Add a segment that continues this region."""
+        total = self.probability * self.n_segments + other.probability
+        self.n_segments += 1
+        self.probability = total / self.n_segments
+        self.end = max(self.end, other.end)
+
+
+class TrackFormat(Protocol):
+    """Text format of a label track.
+
+    Attributes:
+        ending: End of the file names, with a dot.
+        header: First line, or the empty string.
+    """
+
+    ending: str
+    header: str
+
+    def format(self, number: int, region: Region, sample_rate: int) -> str:
+        """Write the line of a region.
+
+        Args:
+            number: Number of the region, from 1.
+            region: The region.
+            sample_rate: Lower one of the rates of recording and model, in Hz.
+        """
+
+
+class Audacity:
+    """Labels as Audacity imports them (File, Import, Labels): start, end, label.
+
+    https://manual.audacityteam.org/man/importing_and_exporting_labels.html
+    """
+
+    ending = ".txt"
+    header = ""
+
+    def format(self, number: int, region: Region, sample_rate: int) -> str:
+        """Write the line of a region."""
+        del number, sample_rate
+        return f"{region.start:.6f}\t{region.end:.6f}\t{_clean(region.label)}\n"
+
+
+class Raven:
+    """Selection table as Raven opens it, with two columns more: Label and Score.
+
+    A selection reaches from 0 Hz to the highest frequency that the model is given.
+    (Cornell Lab of Ornithology, "Raven Pro User's Manual", selection tables.)
+    """
+
+    ending = ".Table.1.selections.txt"
+    header = (
+        "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\t"
+        "High Freq (Hz)\tLabel\tScore\n"
+    )
+
+    def format(self, number: int, region: Region, sample_rate: int) -> str:
+        """Write the line of a region."""
+        return (
+            f"{number}\tSpectrogram 1\t1\t{region.start:.6f}\t{region.end:.6f}\t0.0\t"
+            f"{sample_rate / 2:.1f}\t{_clean(region.label)}\t{region.probability:.4f}\n"
+        )
+
+
+FORMATS: dict[str, TrackFormat] = {"audacity": Audacity(), "raven": Raven()}
+"""Formats by the names of their flags."""
+
+
+def _clean(label: str) -> str:
+    """Replace the characters that separate columns and lines."""
+    return " ".join(label.split())
+
+
+class TrackWriter:
+    """Writer of one label track; it holds no more than one region.
+
+    Args:
+        stream: Text file.
+        form: Format of the track.
+        sample_rate: Lower one of the rates of recording and model, in Hz.
+        should_join: Whether segments of one label that follow each other, or overlap,
+            become one region.
+    """
+
+    def __init__(
+        self, stream: TextIO, form: TrackFormat, sample_rate: int, should_join: bool
+    ) -> None:
+        self._stream, self._form, self._rate = stream, form, sample_rate
+        self._should_join = should_join
+        self._pending: Region | None = None
+        self._count = 0
+        stream.write(form.header)
+
+    def add(self, start: float, end: float, label: str, probability: float) -> None:
+        """Add a segment; times are in seconds."""
+        region = Region(start, end, label, probability)
+        if (
+            self._should_join
+            and self._pending is not None
+            and self._pending.is_continued_by(region)
+        ):
+            self._pending.extend(region)
+            return
+        self.flush()
+        self._pending = region
+
+    def flush(self) -> None:
+        """Write the region that could have been continued."""
+        if self._pending is not None:
+            self._count += 1
+            text = self._form.format(self._count, self._pending, self._rate)
+            self._stream.write(text)
+            self._pending = None
+
+
+@contextlib.contextmanager
+def open_track(
+    path: Path, form: TrackFormat, sample_rate: int, should_join: bool
+) -> Iterator[TrackWriter]:
+    """Open a label track; the file has its name when the block has succeeded.
+
+    Args:
+        path: File to write.
+        form: Format of the track.
+        sample_rate: As in `TrackWriter`.
+        should_join: As in `TrackWriter`.
+
+    Raises:
+        DiskFullError: If the disk is full.
+    """
+    with open_atomically(path) as stream:
+        writer = TrackWriter(stream, form, sample_rate, should_join)
+        yield writer
+        writer.flush()
+
+
+def plan_tracks(
+    flag: str, target: Path, files: Sequence[InputFile], form: TrackFormat
+) -> list[Path]:
+    """Choose the file of each recording's track.
+
+    Args:
+        flag: Name of the flag that gives the target, for messages.
+        target: Folder (an existing one, or a name without a suffix), or file.
+        files: The recordings.
+        form: Format of the tracks.
+
+    Returns:
+        Path of the track of each recording. In a folder these are the recordings' own
+        paths with another ending, below the folder. Where two would be the same, the
+        name keeps the recording's suffix, and where that is not enough it gets a
+        number.
+
+    Raises:
+        UsageError: If there are several recordings for one file, or if a track would
+            replace a recording or a folder.
+    """
+    if target.is_dir() or not target.suffix:
+        paths = _name_tracks(target, files, form.ending)
+    elif len(files) > 1:
+        raise UsageError(
+            f"--{flag}={target}: a file, but there are {len(files)} recordings; name a "
+            "folder"
+        )
+    else:
+        paths = [target]
+    inputs = {os.path.realpath(file.path) for file in files}
+    for path in paths:
+        if path.is_dir() or os.path.realpath(path) in inputs:
+            raise UsageError(
+                f"--{flag}={target}: {path} is a folder, or one of the recordings; "
+                "name another folder"
+            )
+    return paths
+
+
+def _name_tracks(folder: Path, files: Sequence[InputFile], ending: str) -> list[Path]:
+    """Name a track for each file below a folder, no two of them alike."""
+    # Some file systems ignore case.
+    count = Counter(str(file.name.with_suffix("")).casefold() for file in files)
+    taken: set[str] = set()
+    paths = []
+    for file in files:
+        stem = file.name.with_suffix("")
+        if count[str(stem).casefold()] > 1:
+            stem = file.name
+        name, number = f"{stem}{ending}", 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}{ending}"
+        taken.add(name.casefold())
+        paths.append(folder / name)
+    return paths

@@ -1,0 +1,36 @@
+"""The tensorboard section of a configuration: pictures and sounds of a training."""
+
+from dataclasses import dataclass
+
+from asc_tf.config.options import Section, option
+
+
+@dataclass(frozen=True)
+class TensorBoard(Section):
+    """TensorBoard: pictures and sounds, which change no result."""
+
+    examples: int = option(
+        8,
+        "augmented training examples that are shown with their labels; 0: none",
+        minimum=0,
+        maximum=64,
+    )
+    examples_every: int = option(
+        0,
+        "epochs between two pictures of examples; 0: those of the first epoch alone",
+        minimum=0,
+        only_with={"examples": True},
+    )
+    confusion_every: int = option(
+        10,
+        "epochs between two confusion matrices of the validation split, of which the "
+        "last epoch has one too; 0: that of the last epoch alone",
+        minimum=0,
+    )
+    audio: int = option(
+        4,
+        "training clips of which the first segment can be heard as the model gets it, "
+        "without augmentation; 0: none",
+        minimum=0,
+        maximum=64,
+    )

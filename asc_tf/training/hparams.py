@@ -1,0 +1,135 @@
+"""Settings and scores of a run for the HParams table of TensorBoard.
+
+TensorBoard compares the runs below its `--logdir` by these settings. The columns of the
+table come from the files themselves, so that runs need not know of each other.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorboard.plugins.hparams import api_pb2, summary, summary_v2
+
+from asc_tf.config import Config
+
+SUFFIX = ".hparams"
+"""Suffix of the event files with settings and scores."""
+
+KEYS = (
+    "dataset.name",
+    "dataset.fold",
+    "audio.sample_rate",
+    "audio.segment_seconds",
+    "audio.channels",
+    "frontend.kind",
+    "frontend.n_fft",
+    "frontend.hop_length",
+    "frontend.n_mels",
+    "augment.mixup_alpha",
+    "augment.time_masks",
+    "augment.frequency_masks",
+    "augment.mixstyle_alpha",
+    "augment.gain_db",
+    "augment.noise",
+    "model.name",
+    "model.filters",
+    "model.dropout",
+    "train.epochs",
+    "train.batch_size",
+    "train.optimizer",
+    "train.learning_rate",
+    "train.schedule",
+    "train.weight_decay",
+    "train.label_smoothing",
+    "train.precision",
+    "train.seed",
+)
+"""Keys of the configuration in the table. Every run has all of them, so that its row
+can be compared with those of all others."""
+
+
+def write_hparams(
+    logdir: str | Path,
+    values: Mapping[str, str | float | bool],
+    metrics: Mapping[str, float],
+    *,
+    is_finished: bool = True,
+) -> None:
+    """Write the settings and scores of one run for TensorBoard's HParams table.
+
+    Settings and scores that an earlier call wrote to the folder are replaced.
+
+    Args:
+        logdir: Folder of the run's event files, one for each run; it is created.
+        values: Settings by name. TensorBoard filters numbers by an interval, and texts
+            and bools by a list of values. Runs with equal settings share a row.
+        metrics: Scores by name; each becomes a scalar of that name at step 0.
+        is_finished: Whether the run has ended.
+
+    Raises:
+        OSError: If the folder cannot be written to.
+        TypeError: If a setting is neither text nor a number nor a bool.
+    """
+    folder = Path(logdir)
+    parts = [summary_v2.hparams_pb(dict(values))]
+    if is_finished:
+        parts.append(summary.session_end_pb(api_pb2.STATUS_SUCCESS))
+    folder.mkdir(parents=True, exist_ok=True)
+    # TensorBoard would show the settings of the first file that it finds.
+    earlier = list(folder.glob(f"events.*{SUFFIX}"))
+    writer = tf.summary.create_file_writer(str(folder), filename_suffix=SUFFIX)
+    with writer.as_default():
+        for part in parts:
+            tf.summary.experimental.write_raw_pb(part.SerializeToString(), step=0)
+        for name, value in metrics.items():
+            tf.summary.scalar(name, value, step=0)
+    writer.close()
+    for path in earlier:
+        path.unlink(missing_ok=True)
+
+
+def select_hparams(config: Config) -> dict[str, str | float | bool]:
+    """Select the main settings of a run, by key; a list becomes a text like `32,64`."""
+    values = config.flat() | {"model.filters": config.model.family_filters}
+    return {
+        key: ",".join(map(str, value)) if isinstance(value, tuple) else value
+        for key, value in ((key, values[key]) for key in KEYS)
+    }
+
+
+class HParamsSummary(keras.callbacks.Callback):
+    """Callback that writes the main settings of a run, and its scores when it ends.
+
+    The scores are those of the epoch whose model is saved, `model/val_loss` for
+    example. TensorBoard shows the curves of a run beside them.
+
+    Args:
+        folder: Folder of the event files.
+        config: Configuration of the run.
+        find_saved_row: Function that gives the history of the saved model's epoch.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        find_saved_row: Callable[[], Mapping[str, float] | None],
+    ) -> None:
+        super().__init__()
+        self._folder, self._values = folder, select_hparams(config)
+        self._find_saved_row = find_saved_row
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Write the settings."""
+        del logs
+        write_hparams(self._folder, self._values, {}, is_finished=False)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Write the settings and the scores."""
+        del logs
+        row = self._find_saved_row() or {}
+        names = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
+        scores = {f"model/{name}": row[name] for name in names if name in row}
+        write_hparams(self._folder, self._values, scores)
