@@ -298,7 +298,7 @@ def test_allowing_leaks_changes_nothing_by_itself(tmp_path):
     ("name", "protocol", "known"),
     [
         ("esc10", "two_folds", "official, random"),
-        ("folder", "kfold", "official, random"),
+        ("folder", "kfold", "official, grouped_kfold, random"),
         ("tut2018", "stratified_kfold", "official, random"),
         ("urbansound8k", "kfold", "official, two_folds, random"),
         ("fsdkaggle2018", "two_folds", "official, kfold, stratified_kfold, random"),

@@ -1,0 +1,49 @@
+"""Scores of the validation split of a run, without opening a test clip."""
+
+from typing import Any
+
+from asc_tf.core.errors import UsageError
+from asc_tf.evaluation.scoring import find_model_epoch, score
+from asc_tf.pipeline.feature_store import StoredFeatures
+from asc_tf.pipeline.run import Run
+from asc_tf.workdir import Workdir
+
+SCORES = ("accuracy", "macro_accuracy", "log_loss", "roc_auc")
+"""Scores of a validation split that a sweep reports."""
+
+
+def score_validation(workdir: Workdir) -> dict[str, Any]:
+    """Score the model of a run on its validation clips.
+
+    Args:
+        workdir: Run folder of a finished training.
+
+    Returns:
+        The `SCORES`, `n_clips`, and `epoch` of the model.
+
+    Raises:
+        UsageError: If the run has no validation split.
+        UserError: If the model is missing or a clip cannot be read.
+    """
+    from asc_tf.evaluation.load import load_workdir
+    from asc_tf.evaluation.predictor import predict_stored
+    from asc_tf.pipeline.evaluation_data import scan_splits
+
+    run = Run.open(workdir)
+    if "validation" not in run.config.dataset.training_splits:
+        raise UsageError(f"--workdir={workdir.path}: the run has no validation split")
+    if place := run.config.dataset.features:
+        stored = StoredFeatures.open(place)
+        run = run.with_manifest(stored.manifest)
+        predictions = predict_stored(
+            workdir.require_model(), stored, "validation", run.config.evaluate
+        )
+    else:
+        run = scan_splits(run, "validation")
+        predictions = load_workdir(workdir.path).predict_split(run, "validation")
+    scores = score(run.manifest, "validation", predictions.clips)
+    epoch = find_model_epoch(workdir, run.config) or {}
+    return {
+        **{name: scores[name] for name in ("n_clips", *SCORES)},
+        "epoch": epoch.get("epoch"),
+    }
