@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-ROW_SUM_TOLERANCE = 1e-3
+from asc_tf.evaluation.arrays import (
+    check_labels,
+    check_names,
+    check_probabilities,
+    check_truth,
+)
 
 
 def compute_metrics(
@@ -62,12 +67,12 @@ def compute_metrics(
         ValueError: If an argument has the wrong shape, type or values; the message
             names the argument and what was received.
     """
-    labels = _check_labels(labels)
-    truth = _check_truth(truth, len(labels))
-    probabilities = _check_probabilities(probabilities, len(truth), len(labels))
+    labels = check_labels(labels)
+    truth = check_truth(truth, len(labels))
+    probabilities = check_probabilities(probabilities, len(truth), len(labels))
     groups = {
-        "device": _check_names("devices", devices, len(truth)),
-        "city": _check_names("cities", cities, len(truth)),
+        "device": check_names("devices", devices, len(truth)),
+        "city": check_names("cities", cities, len(truth)),
     }
     return {
         "n_clips": len(truth),
@@ -99,8 +104,8 @@ def summarize_unlabelled(
     Raises:
         ValueError: As `compute_metrics` does.
     """
-    labels = _check_labels(labels)
-    probabilities = _check_probabilities(probabilities, len(probabilities), len(labels))
+    labels = check_labels(labels)
+    probabilities = check_probabilities(probabilities, len(probabilities), len(labels))
     scores = ("accuracy", "macro_accuracy", "log_loss", "micro_f1", "roc_auc")
     counts = np.bincount(probabilities.argmax(axis=1), minlength=len(labels)).tolist()
     return {
@@ -213,78 +218,3 @@ def _count_confusions(
         [count / sum(row) if sum(row) else None for count in row] for row in counts
     ]
     return {"counts": counts, "row_normalized": normalized}
-
-
-def _check_labels(labels: Sequence[str]) -> list[str]:
-    names = [str(label) for label in labels]
-    if len(names) < 2:
-        raise ValueError(f"labels: expected two or more, received {names}")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"labels: expected unique names, received twice: {repeated}")
-    return names
-
-
-def _check_truth(truth: np.ndarray, n_labels: int) -> np.ndarray:
-    truth = np.asarray(truth)
-    if truth.ndim != 1 or not len(truth):
-        raise ValueError(
-            f"truth: expected shape [n_clips] with at least one clip, "
-            f"received shape {list(truth.shape)}"
-        )
-    if not np.issubdtype(truth.dtype, np.integer):
-        raise ValueError(f"truth: expected integers, received dtype {truth.dtype}")
-    bad = np.flatnonzero((truth < 0) | (truth >= n_labels))
-    if len(bad):
-        raise ValueError(
-            f"truth: expected label ids in [0, {n_labels}), "
-            f"received {int(truth[bad[0]])} for clip {int(bad[0])}"
-        )
-    return truth.astype(np.int64)
-
-
-def _check_probabilities(
-    probabilities: np.ndarray, n_clips: int, n_labels: int
-) -> np.ndarray:
-    probabilities = np.asarray(probabilities)
-    expected = [n_clips, n_labels]
-    if list(probabilities.shape) != expected:
-        raise ValueError(
-            f"probabilities: expected shape [n_clips, n_labels] = {expected}, "
-            f"received {list(probabilities.shape)}"
-        )
-    if probabilities.dtype.kind not in "fiu":
-        raise ValueError(
-            f"probabilities: expected floats, received dtype {probabilities.dtype}"
-        )
-    # The epsilon of the log loss is then the same for all types.
-    probabilities = probabilities.astype(np.float64)
-    bad = np.argwhere(~np.isfinite(probabilities) | (probabilities < 0))
-    if len(bad):
-        clip, label = (int(index) for index in bad[0])
-        raise ValueError(
-            f"probabilities: expected finite values >= 0, received "
-            f"{probabilities[clip, label]} for clip {clip}, label {label}"
-        )
-    sums = probabilities.sum(axis=1)
-    off = np.flatnonzero(np.abs(sums - 1) > ROW_SUM_TOLERANCE)
-    if len(off):
-        raise ValueError(
-            f"probabilities: expected rows that sum to 1 within {ROW_SUM_TOLERANCE}, "
-            f"received a sum of {sums[off[0]]:.6g} for clip {int(off[0])}; apply a "
-            f"softmax to logits, divide quantised probabilities by their sum"
-        )
-    return probabilities / sums[:, np.newaxis]
-
-
-def _check_names(
-    parameter: str, names: Sequence[str] | None, n_clips: int
-) -> np.ndarray:
-    if names is None:
-        return np.full(n_clips, "", dtype=object)
-    if len(names) != n_clips:
-        raise ValueError(
-            f"{parameter}: expected one name for each of {n_clips} clips, "
-            f"received {len(names)}"
-        )
-    return np.array([str(name or "") for name in names], dtype=object)
