@@ -1,6 +1,5 @@
 """Cross-validation: every fold of a corpus with every seed, and their pooled report."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from asc_tf.studies.folder import (
     select_settings,
     write_study,
 )
-from asc_tf.studies.pooling import Cell, write_pooled_report
+from asc_tf.studies.pooling import Cell, name_cell, write_pooled_report
 from asc_tf.studies.runner import StudyRun, run_all
 from asc_tf.workdir import Workdir
 
@@ -79,13 +78,9 @@ def crossval(
             runs, jobs=jobs, score="test", siblings=[run.workdir.path for run in runs]
         )
         folders, reports = {}, {}
-        for name, config in points.items():
+        for name, asked in cells.items():
             folder = root / name
-            asked = cells[name]
-            report = write_pooled_report(
-                folder, name, _add_finished(asked, folder, config)
-            )
-            if report:
+            if report := write_pooled_report(folder, _add_finished(asked, folder)):
                 folders[name], reports[name] = folder, report
     return Outcome(folders, reports, failures)
 
@@ -114,7 +109,7 @@ def make_cell(
     point: str, config: Config, root: Path, fold: int | None, seed: int
 ) -> Cell:
     """Make the run of a fold and a seed."""
-    name = f"seed{seed}" if fold is None else f"fold{fold}_seed{seed}"
+    name = name_cell(fold, seed)
     changes: dict[str, Any] = {"train.seed": seed}
     if fold is not None:
         changes["dataset.fold"] = fold
@@ -203,31 +198,16 @@ def _record(points: Mapping[str, Config], root: Path) -> None:
     write_study(root, {"command": "crossval", "points": there | here})
 
 
-def _add_finished(asked: Sequence[Cell], folder: Path, config: Config) -> list[Cell]:
-    """Add the cells of earlier calls: with their folds and seeds the table is whole."""
-    by_place = {(cell.fold, cell.seed): cell for cell in asked}
-    example = asked[0]
+def _add_finished(asked: Sequence[Cell], folder: Path) -> list[Cell]:
+    """Add the finished runs of earlier calls with other folds or seeds."""
+    cells = {cell.name: cell for cell in asked}
+    has_folds = asked[0].fold is not None
     for path in sorted(folder.glob("*seed*/config.toml")):
-        own = Workdir(path.parent).config()
-        fold = None if example.fold is None else own.dataset.fold
-        place = (fold, own.train.seed)
-        cell = Cell(fold, own.train.seed, StudyRun(path.parent.name, Workdir(path.parent), own))
-        if place not in by_place and cell.run.read_result("test"):
-            by_place[place] = cell
-    del config
-    folds = sorted({fold for fold, _ in by_place}, key=lambda fold: fold or 0)
-    seeds = sorted({seed for _, seed in by_place})
-    prefix = example.run.name.rpartition("/")[0]
-    return [
-        _rename(by_place[fold, seed], prefix)
-        if (fold, seed) in by_place
-        else make_cell("", example.run.config, folder, fold, seed)
-        for fold in folds
-        for seed in seeds
-    ]
-
-
-def _rename(cell: Cell, prefix: str) -> Cell:
-    """Name a cell as it is called within its point."""
-    name = cell.run.name.removeprefix(f"{prefix}/") if prefix else cell.run.name
-    return dataclasses.replace(cell, run=dataclasses.replace(cell.run, name=name))
+        workdir = Workdir(path.parent)
+        config = workdir.config()
+        fold = config.dataset.fold if has_folds else None
+        run = StudyRun(path.parent.name, workdir, config)
+        cell = Cell(fold, config.train.seed, run)
+        if cell.name == path.parent.name and run.read_result("test"):
+            cells.setdefault(cell.name, cell)
+    return [*cells.values()]
