@@ -52,7 +52,7 @@ def resolve(values: flags.FlagValues, workdir: Workdir | None = None) -> Config:
 
 
 def make_config_absolute(config: Config) -> Config:
-    """Make the folders of a configuration absolute, and choose that of synthetic scenes.
+    """Make the folders of a configuration absolute; choose that of synthetic scenes.
 
     Args:
         config: Configuration of a file and flags.

@@ -60,8 +60,8 @@ def _run(values: flags.FlagValues) -> int:
         low, high = report["intervals"]["accuracy"]
         leaky = " (LEAKY protocol)" if report["protocol"]["leaky"] else ""
         print(
-            f"{point}accuracy {report['accuracy']:.1%} (95 %: {low:.1%} to {high:.1%}), "
-            f"{len(report['per_run'])} runs, {report['n_clips']} clips{leaky}"
+            f"{point}accuracy {report['accuracy']:.1%} "
+            f"(95 %: {low:.1%} to {high:.1%}), {len(report['per_run'])} runs, {report['n_clips']} clips{leaky}"
         )
         if report["missing"]:
             print(f"{point}PARTIAL: missing {', '.join(report['missing'])}")

@@ -21,7 +21,9 @@ def define_study_flags(values: flags.FlagValues, command: str) -> None:
         flag_values=values,
     )
     flags.DEFINE_string(
-        "workdir", None, "the folder of the study, a new one or one to resume",
+        "workdir",
+        None,
+        "the folder of the study, a new one or one to resume",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -41,10 +43,12 @@ def resolve_study(values: flags.FlagValues, command: str) -> Study:
         command: The command that is to run it.
 
     Raises:
-        UsageError: If the file is refused, or a flag is for a key that the study varies.
+        UsageError: If the file or a value is refused, naming the point.
     """
     path = find_study(values.config) if values.config else None
-    study = read_study(path, command) if path else Study({"": base_config(values.config)})
+    study = (
+        read_study(path, command) if path else Study({"": base_config(values.config)})
+    )
     changes = read_changes(values)
     points: dict[str, Config] = {}
     for name, config in study.points.items():

@@ -132,7 +132,9 @@ def _make_report(
         "notes": _join_notes(finished, reports),
         "settings": first.run.config.flat(),
         "environment": {
-            key: value for key, value in describe_environment().items() if key != "command"
+            key: value
+            for key, value in describe_environment().items()
+            if key != "command"
         },
         "created": datetime.now(UTC).date().isoformat(),
     }
@@ -220,7 +222,9 @@ def _name_missing(cells: Sequence[Cell], finished: Sequence[Cell]) -> list[str]:
     """Name the runs that are missing of all folds with all seeds."""
     names = {cell.name for cell in finished}
     expected = [
-        name_cell(fold, seed) for fold in _list_folds(cells) for seed in _list_seeds(cells)
+        name_cell(fold, seed)
+        for fold in _list_folds(cells)
+        for seed in _list_seeds(cells)
     ]
     return [name for name in expected if name not in names]
 

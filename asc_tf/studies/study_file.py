@@ -73,7 +73,9 @@ def read_study(path: Path, command: str) -> Study:
     if named not in COMMANDS:
         raise UsageError(f"{path}: study = {named!r}: must be crossval or sweep")
     if named != command:
-        raise UsageError(f"{path}: a study for asc-tf {named}, not for asc-tf {command}")
+        raise UsageError(
+            f"{path}: a study for asc-tf {named}, not for asc-tf {command}"
+        )
     own = {key: tables.pop(key) for key in COMMANDS[command] if key in tables}
     for other, keys in COMMANDS.items():
         for key in keys:
@@ -83,7 +85,9 @@ def read_study(path: Path, command: str) -> Study:
                     f"is for asc-tf {command}"
                 )
     if command == "sweep" and bool(own.get("grid")) == bool(own.get("random")):
-        raise UsageError(f"{path}: needs a table [grid] or a table [random], one of them")
+        raise UsageError(
+            f"{path}: needs a table [grid] or a table [random], one of them"
+        )
     if own.get("trials") is not None and "random" not in own:
         raise UsageError(f"{path}: trials: needs a table [random]")
     return Study(
@@ -96,8 +100,10 @@ def read_study(path: Path, command: str) -> Study:
     )
 
 
-def _read_points(tables: Mapping[str, Any], points: Any, path: Path) -> dict[str, Config]:
-    """Read the configuration of each point: its base, the study's keys, its own keys."""
+def _read_points(
+    tables: Mapping[str, Any], points: Any, path: Path
+) -> dict[str, Config]:
+    """Read the configuration of each point: base, the study's keys, its own keys."""
     if points is None:
         return {"": _read_point(tables, path)}
     if not isinstance(points, dict) or not points:
