@@ -61,7 +61,8 @@ def _run(values: flags.FlagValues) -> int:
         leaky = " (LEAKY protocol)" if report["protocol"]["leaky"] else ""
         print(
             f"{point}accuracy {report['accuracy']:.1%} "
-            f"(95 %: {low:.1%} to {high:.1%}), {len(report['per_run'])} runs, {report['n_clips']} clips{leaky}"
+            f"(95 %: {low:.1%} to {high:.1%}), {len(report['per_run'])} runs, "
+            f"{report['n_clips']} clips{leaky}"
         )
         if report["missing"]:
             print(f"{point}PARTIAL: missing {', '.join(report['missing'])}")

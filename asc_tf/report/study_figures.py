@@ -15,6 +15,9 @@ COLORS = (
 
 MAX_NAME = 44
 
+MAX_TICKS = 5
+"""Number of values of a key that an axis names one by one."""
+
 
 def draw_scores(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -> bytes:
     """Draw the accuracy of each row as a point with its interval, the first on top.
@@ -137,6 +140,10 @@ def draw_values(
             places = [float(value) for value in values]
             if min(places) > 0 and max(places) > 20 * min(places):
                 axes.set_xscale("log")
+            if len(set(values)) <= MAX_TICKS:
+                ticks = sorted(set(values))
+                axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+                axes.minorticks_off()
         else:
             shown = [str(value) for value in values]
             names = sorted(set(shown))

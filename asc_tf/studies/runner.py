@@ -24,6 +24,9 @@ from asc_tf.workdir import Workdir
 USUAL_BYTES = 2 * 10**9
 """Memory that a run is taken to need until one has finished and shows its peak."""
 
+COMMAND = (sys.executable, "-u", "-m", "asc_tf.studies.worker")
+"""Command of the process of a run; the folder comes behind it, for `ps`."""
+
 STOP_SECONDS = 30.0
 """Time that interrupted runs have to save what they can."""
 
@@ -158,7 +161,7 @@ def _start(run: StudyRun, score: str, siblings: Sequence[Path]) -> _Child:
     }
     with run.workdir.log_file.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "asc_tf.studies.worker", str(folder)],
+            [*COMMAND, str(folder)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
