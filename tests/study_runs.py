@@ -1,4 +1,4 @@
-"""Runs of studies for tests: processes that make up their predictions, and real ones."""
+"""Processes of runs in studies, for tests."""
 
 import os
 import sys

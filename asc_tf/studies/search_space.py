@@ -175,14 +175,15 @@ def draw_points(space: Space, trials: int, seed: int) -> list[Point]:
     """
     from sklearn.model_selection import ParameterGrid, ParameterSampler
 
-    n_draws = trials
     if all(isinstance(values, list) for values in space.values()):
-        # Without a distribution the draws are without replacement, and depend on their
-        # number: all are drawn, and the first ones taken.
-        n_draws = len(ParameterGrid(dict(space)))
-    drawn = ParameterSampler(dict(space), n_draws, random_state=seed)
+        # Without replacement; ParameterSampler's draws would depend on their number.
+        grid = ParameterGrid(dict(space))
+        order = np.random.RandomState(seed).permutation(len(grid))
+        drawn = [grid[place] for place in order[:trials]]
+    else:
+        drawn = [*ParameterSampler(dict(space), trials, random_state=seed)]
     points: list[Point] = []
-    for point in list(drawn)[:trials]:
+    for point in drawn:
         rounded = {
             key: _to_value(key, value) for key, value in _in_order(space, point).items()
         }

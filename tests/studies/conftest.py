@@ -1,3 +1,4 @@
+import contextlib
 import json
 from types import SimpleNamespace
 
@@ -50,7 +51,8 @@ def fake(monkeypatch):
     def start(run, score, siblings):
         run.workdir.path.mkdir(parents=True, exist_ok=True)
         job = {"config": run.config.flat(), "workdir": str(run.workdir.path)}
-        code = fake_worker.run_job({**job, "score": score})
+        with run.workdir.log_file.open("a") as log, contextlib.redirect_stdout(log):
+            code = fake_worker.run_job({**job, "score": score})
         process = SimpleNamespace(
             returncode=code, poll=lambda: code, kill=lambda: None, wait=lambda: code
         )

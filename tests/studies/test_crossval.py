@@ -130,7 +130,7 @@ def test_finished_runs_are_not_repeated_and_more_folds_and_seeds_extend(
 def test_another_configuration_in_the_folder_is_refused(three_folds, tmp_path, fake):
     root = tmp_path / "study"
     run(three_folds, root, folds=[1])
-    with pytest.raises(UsageError, match="train.epochs is 3 there and 4 here"):
+    with pytest.raises(UsageError, match=r"train.epochs is 3 there and 4 here"):
         run(three_folds.replace({"train.epochs": 4}), root, folds=[1])
     # Another seed to begin with is no other configuration, and a folder may move.
     run(three_folds.replace({"train.seed": 5}), root, folds=[1])
@@ -152,8 +152,8 @@ def test_a_failed_run_is_named_and_the_rest_goes_on(
     assert "PARTIAL: missing fold1_seed0, fold2_seed0" in out
     assert err.splitlines() == [
         "asc-tf crossval: fold1_seed0 failed: train.x = 1: too small",
-        "asc-tf crossval: fold2_seed0 failed: the process was ended by SIGKILL; perhaps "
-        "memory was full",
+        "asc-tf crossval: fold2_seed0 failed: the process was ended by SIGKILL; "
+        "perhaps memory was full",
     ]
     assert "a line of the log" in log.read_text()
     report = read_report(root)
@@ -358,6 +358,6 @@ def test_all_clips_are_leaky_if_one_run_is(three_folds, tmp_path, fake):
 def test_stored_features_have_one_fold_so_only_seeds_differ(tmp_path, fake):
     config = tiny.features_config(tiny.write_features(tmp_path / "features"))
     with pytest.raises(
-        UsageError, match="--folds: dataset.features holds the features"
+        UsageError, match=r"--folds: dataset.features holds the features"
     ):
         run(config, tmp_path / "study", folds=[1], seeds=2)
