@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from asc_tf.config import Config
+from asc_tf.config import FIELDS, Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import lock_file, write_text
 from asc_tf.workdir import PLACES, Workdir
@@ -97,6 +97,8 @@ def check_same_settings(root: Path, name: str, there: Settings, here: Settings) 
     Raises:
         UsageError: Naming values that differ.
     """
+    # A study of an earlier version lacks the keys that are new since.
+    there = {**select_settings(Config(), tuple({*FIELDS} - {*here})), **there}
     differing = [
         f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
         for key in sorted({*there, *here})

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -162,6 +163,8 @@ def _start(run: StudyRun, score: str, siblings: Sequence[Path]) -> _Child:
     with run.workdir.log_file.open("ab") as log:
         process = subprocess.Popen(
             [*COMMAND, str(folder)],
+            # Without it the first process would take all memory of a GPU.
+            env={"TF_FORCE_GPU_ALLOW_GROWTH": "true", **os.environ},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

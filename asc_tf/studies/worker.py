@@ -6,7 +6,6 @@ When the parent ends, even by `kill -9`, the input ends, and the child ends with
 
 import json
 import os
-import resource
 import sys
 import threading
 import time
@@ -56,9 +55,20 @@ def run_job(job: dict[str, Any]) -> None:
         "score": job["score"],
         "scores": scores,
         "seconds": time.monotonic() - began,
-        "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak_bytes": measure_peak(),
     }
     write_text(workdir.path / RESULT, json.dumps(result, indent=2) + "\n")
+
+
+def measure_peak() -> int:
+    """Measure the largest memory of this process in bytes; 0 where that is unknown."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        # Windows has none.
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def read_known_clips(folders: list[Path]) -> list[Clip]:
