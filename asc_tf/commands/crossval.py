@@ -16,9 +16,9 @@ USAGE = """
 Train and evaluate every fold of a corpus, and pool the test clips of all folds in one
 report with confidence intervals.
 
-  asc-tf crossval CONFIG --workdir=W [--seeds=3] [--folds=1,3] [--flag=value ...]
+  asc-tf crossval CONFIG --workdir=W [--seeds=3] [--folds=1,3] [--flag=value]
 
-  asc-tf crossval esc10_small --dataset.dir=ESC-50 --workdir=runs/esc10_folds --seeds=3
+  asc-tf crossval esc10_small --dataset.dir=ESC-50 --workdir=runs/esc10
   asc-tf crossval esa3_strategies --dataset.dir=asc_mini --workdir=runs/esa3
 
 CONFIG (or --config=CONFIG) is a configuration, or a study file with several named

@@ -28,13 +28,13 @@ USAGE = """
 Train a run for each point of a grid, or for points drawn at random, and rank them by
 the validation split. The test split is not opened.
 
-  asc-tf sweep CONFIG --workdir=W --grid=KEY=VALUES [--grid=...] [--flag=value ...]
+  asc-tf sweep CONFIG --workdir=W --grid=KEY=VALUES [--grid=...] [--flag=value]
   asc-tf sweep CONFIG --workdir=W --random=KEY=RANGE [--random=...] --trials=20
 
   asc-tf sweep esc10_small --dataset.dir=ESC-50 --workdir=runs/grid \\
     --grid=train.learning_rate=0.001,0.003,0.01 --grid=train.batch_size=8,16
-  asc-tf sweep esc10_small --dataset.dir=ESC-50 --workdir=runs/random --trials=20 \\
-    --random=train.learning_rate=log:1e-4..1e-1 --random=model.dropout=0.0..0.5
+  asc-tf sweep esc10_small --dataset.dir=ESC-50 --workdir=runs/drawn \\
+    --random=train.learning_rate=log:1e-4..1e-1 --trials=20
 
 VALUES are separated by commas; where a value is a list itself, values are separated by
 slashes: model.filters=8,16/16,32. RANGE is LOW..HIGH (uniform), log:LOW..HIGH (uniform
@@ -159,7 +159,7 @@ COMMAND = Command(
     define_flags=_define_flags,
     word_flags=("config",),
     common=(
-        *("dataset.name", "dataset.dir", "dataset.fold", "train.epochs"),
+        *("dataset.name", "dataset.dir", "train.epochs"),
         *("train.batch_size", "train.learning_rate", "train.seed"),
     ),
     keys=tuple(configuration.FIELDS),
