@@ -21,6 +21,9 @@ Training
   models     families of models: what each is and costs
   train      clips in, a run folder with a trained model out
   evaluate   a run folder in, its report out
+  crossval   every fold and seed trained and evaluated, one pooled report out
+  sweep      settings on a grid or at random, ranked by the validation split
+  compare    runs side by side: settings, scores, curves, differences
   submission runs of several folds in, one table of their best guesses out
 Use
   export     a run folder in, SavedModel and .tflite files out
@@ -39,7 +42,8 @@ MODULES = {
     name: f"asc_tf.commands.{name}"
     for name in (
         *("demo", "datasets", "inspect", "explore", "features", "models", "train"),
-        *("evaluate", "submission", "export", "predict"),
+        *("evaluate", "crossval", "sweep", "compare"),
+        *("submission", "export", "predict"),
     )
 }
 

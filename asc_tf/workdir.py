@@ -121,6 +121,11 @@ class Workdir:
         """Report of `asc-tf evaluate`."""
         return self.path / "report"
 
+    @property
+    def log_file(self) -> Path:
+        """Output of a run that `asc-tf crossval` or `sweep` started."""
+        return self.path / "log.txt"
+
     def audio_cache(self, audio: Audio) -> Path:
         """Folder of decoded clips; by default, runs in one folder share it."""
         default = self.path.absolute().parent / "audio_cache"
@@ -187,7 +192,8 @@ class Workdir:
         """
         if not self.config_file.is_file():
             if self.path.is_dir() and any(
-                not item.name.startswith(".") for item in self.path.iterdir()
+                not item.name.startswith(".") and item != self.log_file
+                for item in self.path.iterdir()
             ):
                 raise UsageError(
                     f"--workdir={self.path}: not empty and not a run folder; name a "

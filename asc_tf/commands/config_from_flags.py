@@ -46,7 +46,17 @@ def resolve(values: flags.FlagValues, workdir: Workdir | None = None) -> Config:
         values: The flags.
         workdir: The run folder, whose configuration stands in for a missing --config.
     """
-    config = base_config(values.config, workdir).replace(read_changes(values))
+    return make_config_absolute(
+        base_config(values.config, workdir).replace(read_changes(values))
+    )
+
+
+def make_config_absolute(config: Config) -> Config:
+    """Make the folders of a configuration absolute; choose that of synthetic scenes.
+
+    Args:
+        config: Configuration of a file and flags.
+    """
     flat = config.flat()
     places = {place: flat[place] for place in PLACES}
     if not config.dataset.dir and config.dataset.name == "synthetic":

@@ -42,12 +42,16 @@ __all__ = [
     "TensorBoard",
     "Train",
     "find",
+    "find_base",
     "find_nearest",
+    "flatten",
     "format_suggestions",
     "parse_text",
     "read",
+    "read_tables",
     "section_keys",
     "shipped",
+    "shipped_studies",
     "suggest",
 ]
 
@@ -147,13 +151,13 @@ def read(path: Path) -> Config:
     changes: dict[str, Any] = {}
     files, base = [path], path
     while True:
-        tables = _read_tables(base)
+        tables = read_tables(base)
         name = tables.pop("base", None)
         # A file overrides its base.
-        changes = _flatten(tables, base) | changes
+        changes = flatten(tables, base) | changes
         if name is None:
             break
-        base = _find_base(name, files[-1])
+        base = find_base(name, files[-1])
         if base.resolve() in [file.resolve() for file in files]:
             raise UsageError(f"{files[-1]}: base = {name!r}: is based on this file")
         files.append(base)
@@ -163,7 +167,12 @@ def read(path: Path) -> Config:
         raise UsageError(f"{path}: {error}") from error
 
 
-def _read_tables(path: Path) -> dict[str, Any]:
+def read_tables(path: Path) -> dict[str, Any]:
+    """Read the tables of a TOML file.
+
+    Raises:
+        UsageError: If the file cannot be read or is not TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
@@ -172,9 +181,18 @@ def _read_tables(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
 
 
-def _flatten(tables: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Flatten the tables of a file to keys like `frontend.n_mels`."""
+def flatten(tables: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Flatten the tables of a file to keys like `frontend.n_mels`.
+
+    Raises:
+        UsageError: If a table is no section, or the file is a study.
+    """
     changes: dict[str, Any] = {}
+    if "study" in tables:
+        raise UsageError(
+            f"{path}: a study of several runs, not a configuration; "
+            f"asc-tf {tables['study']} --config={path} runs it"
+        )
     known = tuple(section_name(section) for section in SECTIONS)
     for section, table in tables.items():
         if section not in known:
@@ -187,8 +205,12 @@ def _flatten(tables: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return changes
 
 
-def _find_base(name: Any, path: Path) -> Path:
-    """Find the file that a configuration names as its `base`."""
+def find_base(name: Any, path: Path) -> Path:
+    """Find the file that a configuration names as its `base`.
+
+    Raises:
+        UsageError: If there is none, or `name` is not a text.
+    """
     if not isinstance(name, str) or not name:
         raise UsageError(f"{path}: base = {name!r}: must be a file or a shipped name")
     beside = path.parent / name
@@ -226,17 +248,32 @@ def find(name: str) -> Path:
 
 def shipped() -> dict[str, Path]:
     """The shipped configurations by name."""
+    return {path.stem: path for path in sorted(_shipped_folder().glob("*.toml"))}
+
+
+def shipped_studies() -> dict[str, Path]:
+    """The shipped studies by name; each describes several runs."""
+    folder = _shipped_folder() / "studies"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _shipped_folder() -> Path:
     here = Path(__file__).resolve().parent.parent
     # Inside the package when installed; beside it in a clone.
     installed, cloned = here / "configs", here.parent / "configs"
-    folder = installed if installed.is_dir() else cloned
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return installed if installed.is_dir() else cloned
 
 
 def _find_shipped(name: str) -> Path:
     known = shipped()
     if name in known:
         return known[name]
+    if (study := shipped_studies().get(name.removeprefix("studies/"))) is not None:
+        command = read_tables(study).get("study")
+        raise UsageError(
+            f"a study of several runs, not a configuration; asc-tf {command} "
+            f"--config={name} runs it"
+        )
     # `configs/demo.toml` and `demo.toml` mean `demo`.
     raise UsageError(
         "no such file, and no shipped configuration of that name"

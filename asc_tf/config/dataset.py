@@ -33,9 +33,14 @@ class Dataset(Section):
         "how the corpus is split: its own way; urbansound8k also two_folds (train on "
         "two, validate on the third, test on the fourth); fsdkaggle2018 also kfold and "
         "stratified_kfold (fold dataset.fold of dataset.folds validates; in the order "
-        "of the table, not shuffled); random: by clip, which is leaky and needs "
+        "of the table, not shuffled); folder and csv also grouped_kfold (fold "
+        "dataset.fold of dataset.folds is the test split, by whole recordings, each "
+        "label's spread evenly); random: by clip, which is leaky and needs "
         "dataset.allow_leaky",
-        choices=("official", "two_folds", "kfold", "stratified_kfold", "random"),
+        choices=(
+            *("official", "two_folds", "kfold", "stratified_kfold", "grouped_kfold"),
+            "random",
+        ),
     )
     fold: int = option(
         -1,
@@ -47,7 +52,7 @@ class Dataset(Section):
         "number of folds made",
         minimum=2,
         maximum=100,
-        only_with={"protocol": ("kfold", "stratified_kfold")},
+        only_with={"protocol": ("kfold", "stratified_kfold", "grouped_kfold")},
     )
     allow_leaky: bool = option(
         False, "allow dataset.protocol = random, whose report says LEAKY"

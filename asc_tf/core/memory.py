@@ -5,6 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+USAGE_FILES = {
+    "memory.max": "memory.current",
+    "memory.limit_in_bytes": "memory.usage_in_bytes",
+}
+"""File with a control group's present use of memory, by the file with its limit."""
+
 CGROUP_FILES = {
     "": ("sys/fs/cgroup", "memory.max"),
     "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
@@ -28,11 +34,50 @@ def find_memory_limit(root: Path = Path("/")) -> int:
         control groups.
     """
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([machine, *_find_cgroup_limits(root)])
+    return min([machine, *(_read_limit(path) for path in _find_cgroup_limits(root))])
 
 
-def _find_cgroup_limits(root: Path) -> Iterator[int]:
-    """Yield the limits of this process's control groups and of their parents."""
+def find_free_memory(root: Path = Path("/")) -> int:
+    """Find how much memory new processes may use.
+
+    Args:
+        root: Folder that holds `proc` and `sys`.
+
+    Returns:
+        Bytes: the smallest of the machine's available memory and what the control
+        groups leave. Files that the system keeps in memory count as free.
+    """
+    free = [find_memory_limit(root)]
+    with contextlib.suppress(OSError, StopIteration, ValueError, IndexError):
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable:"))
+        free.append(1024 * int(line.split()[1]))
+    for path in _find_cgroup_limits(root):
+        with contextlib.suppress(OSError, ValueError):
+            used = int(path.with_name(USAGE_FILES[path.name]).read_text())
+            used -= _read_file_pages(path.with_name("memory.stat"))
+            free.append(_read_limit(path) - used)
+    return max(min(free), 0)
+
+
+def _read_file_pages(path: Path) -> int:
+    """Read how much of a control group's memory holds files that can be dropped."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in path.read_text().splitlines():
+            if line.startswith(("inactive_file ", "total_inactive_file ")):
+                return int(line.split()[1])
+    return 0
+
+
+def _read_limit(path: Path) -> int:
+    return int(path.read_text())
+
+
+def _find_cgroup_limits(root: Path) -> Iterator[Path]:
+    """Yield the files with limits of this process's control groups and their parents.
+
+    Files that say that there is no limit are left out.
+    """
     lines: list[str] = []
     with contextlib.suppress(OSError):
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -48,4 +93,5 @@ def _find_cgroup_limits(root: Path) -> Iterator[int]:
                 folder /= part
                 # Version 2 writes `max` where there is no limit.
                 with contextlib.suppress(OSError, ValueError):
-                    yield int((folder / name).read_text())
+                    _read_limit(folder / name)
+                    yield folder / name

@@ -17,6 +17,7 @@ from asc_tf.datasets import (
     dcase,
     esc,
     folder,
+    folds,
     fsdkaggle,
     table,
     urbansound8k,
@@ -44,6 +45,8 @@ ADAPTERS: dict[str, Callable[[Dataset, Path], Corpus]] = {
     "fsdkaggle2018": fsdkaggle.read_fsdkaggle2018,
 }
 PROTOCOLS: dict[str, tuple[str, ...]] = {
+    "folder": (folds.PROTOCOL,),
+    "csv": (folds.PROTOCOL,),
     "urbansound8k": ("two_folds",),
     "fsdkaggle2018": ("kfold", "stratified_kfold"),
 }
@@ -88,6 +91,8 @@ def load(dataset: Dataset) -> Manifest:
         )
     corpus = _read_corpus(dataset, directory)
     check_names(corpus.clips)
+    if dataset.protocol == folds.PROTOCOL:
+        corpus = folds.assign_folds(corpus, dataset)
     _check_unused_settings(dataset, corpus)
     name = {"corpus": dataset.name, "protocol": _describe_split(dataset, corpus)}
     if dataset.validation == "none":
@@ -193,7 +198,7 @@ def _check_unused_settings(dataset: Dataset, corpus: Corpus) -> None:
         )
     idle = {
         "fold": is_random or corpus.protocol.get("fold") is None,
-        "folds": dataset.protocol not in ("kfold", "stratified_kfold"),
+        "folds": not dataset.protocol.endswith("kfold"),
         "validation_share": has_validation and not is_random,
         "test_table": dataset.name != "fsdkaggle2018",
         "unverified_weight": not any(clip.verified for clip in corpus.clips),

@@ -20,7 +20,7 @@ from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
 
 
-def prepare(config: Config, workdir: Workdir) -> Run:
+def prepare(config: Config, workdir: Workdir, known: Sequence[Clip] = ()) -> Run:
     """Read, split and scan the corpus, or open the stored features of it.
 
     Nothing is written when the corpus is refused. The test split is not read.
@@ -28,6 +28,8 @@ def prepare(config: Config, workdir: Workdir) -> Run:
     Args:
         config: Configuration of the run.
         workdir: Run folder; nothing in it yet, or a run of the same configuration.
+        known: Rows of scans by other runs on the same corpus, which are not repeated
+            for unchanged files.
 
     Raises:
         UserError: If the corpus is refused, or the stored features were made with other
@@ -38,11 +40,12 @@ def prepare(config: Config, workdir: Workdir) -> Run:
     require_package("tensorflow")
     check_sounds(config)
     workdir.check_config(config)
-    known = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
-    manifest = scan_corpus(config, config.dataset.training_splits, known)
+    own = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
+    splits = config.dataset.training_splits
+    manifest = scan_corpus(config, splits, (*known, *own))
     check_weights(manifest, config)
     if workdir.checkpoint_file.is_file():
-        check_same_clips(known, manifest.clips, workdir)
+        check_same_clips(own, manifest.clips, workdir)
     return Run(config, workdir, manifest)
 
 

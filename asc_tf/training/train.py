@@ -1,12 +1,13 @@
 """Train or resume a run: prepare the corpus, check the model, lock the folder, fit."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 from asc_tf.config import Config
 from asc_tf.config.checks import check_training, find_unused_settings
 from asc_tf.core.errors import UserError, install_hint
-from asc_tf.manifest import format_counts
+from asc_tf.manifest import Clip, format_counts
 from asc_tf.pipeline.corpus_checks import (
     describe_corpus_problems,
     describe_unusual_clips,
@@ -16,7 +17,13 @@ from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
 
 
-def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Path:
+def train(
+    config: Config,
+    workdir: Workdir,
+    *,
+    interactive: bool = False,
+    known: Sequence[Clip] = (),
+) -> Path:
     """Train, or resume, the run of a configuration.
 
     Args:
@@ -24,6 +31,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
         workdir: Run folder: a new or empty one, or one of the same configuration,
             where `train.epochs` and `train.patience` may differ.
         interactive: Whether to draw a progress bar beside the line per epoch.
+        known: Rows of scans by other runs on the same corpus; see `prepare`.
 
     Returns:
         File of the model.
@@ -32,7 +40,7 @@ def train(config: Config, workdir: Workdir, *, interactive: bool = False) -> Pat
         UserError: If the corpus, the folder or the training is refused.
     """
     check_training(config)
-    run = prepare(config, workdir)
+    run = prepare(config, workdir, known)
     manifest = run.manifest
     print(f"{config.dataset.name}: {format_counts(manifest)}{_describe_missing(run)}")
     if manifest.protocol.get("leaky"):

@@ -78,7 +78,7 @@ def test_every_command_explains_its_flags(name, capsys):
     out, err = capsys.readouterr()
     assert f"asc-tf {name}" in out
     assert "\nFlags:\n" in out
-    assert 3 <= out.count("\n  --") <= 15
+    assert 2 <= out.count("\n  --") <= 15
     assert err == ""
 
 

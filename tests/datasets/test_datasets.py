@@ -298,7 +298,7 @@ def test_allowing_leaks_changes_nothing_by_itself(tmp_path):
     ("name", "protocol", "known"),
     [
         ("esc10", "two_folds", "official, random"),
-        ("folder", "kfold", "official, random"),
+        ("folder", "kfold", "official, grouped_kfold, random"),
         ("tut2018", "stratified_kfold", "official, random"),
         ("urbansound8k", "kfold", "official, two_folds, random"),
         ("fsdkaggle2018", "two_folds", "official, kfold, stratified_kfold, random"),
@@ -311,6 +311,38 @@ def test_a_protocol_that_a_corpus_does_not_have_is_refused(
     assert message == (
         f"dataset.protocol = {protocol}: {name} has the protocols {known}"
     )
+
+
+def test_grouped_folds_test_each_recording_once_and_spread_every_label(tmp_path):
+    folder = tmp_path / "clips"
+    counts = {"dog": 7, "rain": 4, "sea": 11}
+    for label, count in counts.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            for take in range(1 + number % 3):
+                (folder / label / f"{label}{number}-{take}.wav").touch()
+    settings = {"protocol": "grouped_kfold", "folds": 4}
+    settings["identifier_pattern"] = r"/(.+)-\d"
+    tested = []
+    for fold in range(1, 5):
+        manifest = load("folder", folder, fold=fold, **settings)
+        manifest.check()
+        assert manifest.protocol["folds"] == [1, 2, 3, 4]
+        assert manifest.protocol["fold"] == fold
+        clips = manifest.clips_in("test")
+        tested += [clip.path for clip in clips]
+        for label, count in counts.items():
+            own = {clip.identifier for clip in clips if clip.label == label}
+            assert count // 4 <= len(own) <= -(-count // 4)
+    assert sorted(tested) == sorted(clip.path for clip in manifest.clips)
+    other = load("folder", folder, fold=4, seed=1, **settings)
+    assert other.clips_in("test") != clips
+    message = refusal(UsageError, load, "folder", folder, **{**settings, "folds": 5})
+    assert message == (
+        "dataset.folds = 5: rain has only 4 recordings; give fewer folds"
+    )
+    message = refusal(UsageError, load, "folder", folder, **settings, fold=5)
+    assert message.startswith("dataset.fold = 5: grouped_kfold has the folds: 1, 2")
 
 
 def test_a_subset_of_a_corpus_without_subsets_is_refused(tmp_path):

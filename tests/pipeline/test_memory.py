@@ -58,6 +58,24 @@ def test_the_limit_is_the_smallest_of_machine_and_control_groups(
     assert memory.find_memory_limit(tmp_path / "absent") == MACHINE
 
 
+def test_free_memory_is_what_the_machine_and_every_control_group_leave(tmp_path):
+    group = tmp_path / V2 / "a"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/a")
+    (tmp_path / "proc/meminfo").write_text("MemFree: 1 kB\nMemAvailable:  5000 kB\n")
+    assert memory.find_free_memory(tmp_path) == 5000 * 1024
+    (group / "memory.max").write_text("3000000")
+    (group / "memory.current").write_text("2500000")
+    assert memory.find_free_memory(tmp_path) == 500000
+    # Files that the system keeps in memory can be dropped.
+    (group / "memory.stat").write_text("anon 7\ninactive_file 400000\n")
+    assert memory.find_free_memory(tmp_path) == 900000
+    (group / "memory.current").write_text("9000000")
+    assert memory.find_free_memory(tmp_path) == 0
+    assert 0 < memory.find_free_memory(tmp_path / "absent") <= MACHINE
+
+
 def test_half_of_the_memory_may_be_filled(monkeypatch):
     monkeypatch.setattr(memory, "find_memory_limit", lambda: 1000)
     assert memory.fits_memory(500)

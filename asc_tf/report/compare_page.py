@@ -1,0 +1,91 @@
+"""compare.html: runs side by side."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from asc_tf.core.files import write_atomically, write_text
+from asc_tf.report import html
+from asc_tf.report.canvas import DARK, LIGHT
+from asc_tf.report.crossval_page import show_interval, show_score
+from asc_tf.report.study_figures import draw_curves, draw_scores
+
+SCORES, CURVES = "accuracy.png", "curves.png"
+
+
+def write_compare_page(
+    folder: Path,
+    content: Mapping[str, Any],
+    curves: Mapping[str, Mapping[str, list[float]]],
+) -> Path:
+    """Write compare.html and the figures.
+
+    Args:
+        folder: Folder to write to.
+        content: Content of compare.json; see `asc_tf.studies.compare`.
+        curves: Curves by run; see `study_figures.draw_curves`.
+
+    Returns:
+        Path of compare.html.
+    """
+    runs = content["runs"]
+    points = [_make_point(row) for row in runs]
+    light, dark = (
+        {SCORES: draw_scores(points, theme=theme)}
+        | ({CURVES: draw_curves(curves, theme=theme)} if curves else {})
+        for theme in (LIGHT, DARK)
+    )
+    page = html.render(
+        "compare.html",
+        page="compare",
+        title=f"Comparison of {len(runs)} runs",
+        runs=[
+            {
+                **row,
+                "shown": {key: show_score(key, row[key]) for key in _KEYS},
+                "ends": {key: show_interval(row, key) for key in _KEYS},
+                "std": row["std"] and f"± {100 * row['std']:.1f}",
+            }
+            for row in runs
+        ],
+        settings=list(runs[0]["settings"]),
+        pairs=[_show_pair(pair) for pair in content["pairs"]],
+        leaky=[row["name"] for row in runs if row["leaky"]],
+        partial=[row["name"] for row in runs if row["missing"] or row["partial"]],
+        light=light,
+        dark=dark,
+    )
+    for name, picture in light.items():
+        with write_atomically(folder / name) as temporary:
+            temporary.write_bytes(picture)
+    if CURVES not in light:
+        (folder / CURVES).unlink(missing_ok=True)
+    write_text(folder / "compare.html", page)
+    return folder / "compare.html"
+
+
+_KEYS = ("accuracy", "macro_accuracy", "log_loss")
+
+
+def _make_point(row: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = row["intervals"].get("accuracy") or (None, None)
+    own = {"name": row["name"], "accuracy": row["accuracy"]}
+    return {**own, "low": low, "high": high, "runs": row["run_accuracies"]}
+
+
+def _show_pair(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """Format a pair; the text says what the interval leaves open."""
+    if not pair["same_clips"]:
+        return {**pair, "points": "", "ends": "", "verdict": ""}
+    low, high = pair["interval"]
+    verdict = "not decided"
+    if low > 0:
+        verdict = f"{pair['second']} is better"
+    elif high < 0:
+        verdict = f"{pair['first']} is better"
+    return {
+        **pair,
+        "points": f"{100 * pair['difference']:+.1f}",
+        "ends": f"{100 * low:+.1f} to {100 * high:+.1f}",
+        "verdict": verdict,
+    }

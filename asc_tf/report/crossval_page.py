@@ -1,0 +1,109 @@
+"""report.html of a crossval: pooled scores, folds, seeds and classes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from asc_tf.core.files import write_atomically, write_text
+from asc_tf.report import figures, html
+from asc_tf.report.canvas import DARK, LIGHT
+
+NAMES = {
+    "accuracy": "accuracy",
+    "macro_accuracy": "macro-averaged accuracy",
+    "log_loss": "log loss",
+    "roc_auc": "ROC AUC",
+    "map_at_3": "mAP@3",
+    "kappa": "Cohen's kappa",
+}
+"""Scores as pages call them."""
+
+MATRIX = "confusion_matrix_row_normalized.png"
+
+
+def write_crossval_page(folder: Path, report: Mapping[str, Any]) -> Path:
+    """Write report.html and the confusion matrix of a pooled report.
+
+    Args:
+        folder: Folder to write to.
+        report: Content of report.json; see `asc_tf.studies.pooling`.
+
+    Returns:
+        Path of report.html.
+    """
+    shares = report["confusion_matrix"]["row_normalized"]
+    light, dark = (
+        {
+            MATRIX: figures.draw_confusion_matrix(
+                report["labels"], shares, percent=True, theme=theme
+            )
+        }
+        for theme in (LIGHT, DARK)
+    )
+    page = html.render(
+        "crossval.html",
+        page="crossval",
+        title=f"Crossval: {report['name']}",
+        report=report,
+        facts_shown=_list_facts(report),
+        headline=[
+            (name, show_score(key, report[key]), show_interval(report, key))
+            for key, name in list(NAMES.items())[:4]
+            if report.get(key) is not None
+        ],
+        spread=_tabulate_spread(report),
+        light=light,
+        dark=dark,
+    )
+    with write_atomically(folder / MATRIX) as temporary:
+        temporary.write_bytes(light[MATRIX])
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def show_score(key: str, value: float | None) -> str:
+    """Format a score: accuracies as per cent, others with three decimals."""
+    if value is not None and "accuracy" in key:
+        return f"{html.format_percent(value)} %"
+    return html.format_decimals(value)
+
+
+def show_interval(report: Mapping[str, Any], key: str) -> str:
+    """Format the confidence interval of a score; empty if it has none."""
+    interval = (report.get("intervals") or {}).get(key)
+    if not interval:
+        return ""
+    low, high = (show_score(key, end) for end in interval)
+    return f"{low.removesuffix(' %')} to {high}"
+
+
+def _list_facts(report: Mapping[str, Any]) -> dict[str, Any]:
+    protocol = {k: v for k, v in report["protocol"].items() if k != "leaky"}
+    return {
+        **protocol,
+        "model": report["model"],
+        "folds": report["folds"] or None,
+        "seeds": report["seeds"],
+        "n_runs": len(report["per_run"]),
+    }
+
+
+def _tabulate_spread(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Make the rows of the table of means and standard deviations."""
+    rows = []
+    for key, name in NAMES.items():
+        row = {"score": name}
+        for over in ("over_runs", "over_folds", "over_seeds"):
+            found = (report[over] or {}).get(key)
+            row[over] = show_mean(key, found) if found else html.NO_VALUE
+        if key in report["over_runs"]:
+            rows.append(row)
+    return rows
+
+
+def show_mean(key: str, found: Mapping[str, Any]) -> str:
+    """Format a mean with its standard deviation, where there is more than one run."""
+    text = show_score(key, found["mean"])
+    if found["std"] is None:
+        return text
+    return f"{text.removesuffix(' %')} ± {show_score(key, found['std'])}"

@@ -1,0 +1,1 @@
+"""Studies: several runs of one question, trained, pooled, ranked and compared."""

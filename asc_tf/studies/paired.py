@@ -1,0 +1,169 @@
+"""Paired comparison of two classifiers on the same test clips."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asc_tf.studies.predictions import TestPredictions
+
+LEVEL = 0.95
+RESAMPLES = 2000
+
+Clip = tuple[str, str]
+"""File and start of a clip."""
+
+
+@dataclass(frozen=True)
+class ClipAccuracies:
+    """Accuracy of each test clip: the share of its predictions that are right.
+
+    A run has one prediction for each clip; a crossval has one for each seed.
+
+    Attributes:
+        shares: Share of right predictions by clip.
+        labels: True label by clip.
+        recordings: Recording by clip.
+        n_predictions: Largest number of predictions of a clip.
+    """
+
+    shares: dict[Clip, float]
+    labels: dict[Clip, str]
+    recordings: dict[Clip, str]
+    n_predictions: int
+
+
+def collect_accuracies(predictions: TestPredictions) -> ClipAccuracies:
+    """Collect the accuracy of each clip."""
+    right: dict[Clip, list[bool]] = defaultdict(list)
+    labels, recordings = {}, {}
+    columns = zip(
+        predictions.rows, predictions.is_correct, predictions.recordings, strict=True
+    )
+    for row, is_correct, recording in columns:
+        clip = row["file"], row["start"]
+        right[clip].append(bool(is_correct))
+        labels[clip], recordings[clip] = row["label"], recording
+    shares = {clip: float(np.mean(values)) for clip, values in right.items()}
+    return ClipAccuracies(shares, labels, recordings, max(map(len, right.values())))
+
+
+def compare_pair(first: ClipAccuracies, second: ClipAccuracies) -> dict[str, Any]:
+    """Compare two classifiers on their test clips, if these are the same.
+
+    Returns:
+        - `same_clips`, `n_clips` (in both) and `note` (why there is no comparison, or
+          no test).
+        - `difference`: Accuracy of the second less that of the first, and `interval`,
+          its bootstrap interval; see `bootstrap_difference`.
+        - `only_first`, `only_second`, `p_value`: McNemar's exact test; see `mcnemar`.
+          None if a clip has several predictions.
+    """
+    both = sorted(first.shares.keys() & second.shares.keys())
+    result: dict[str, Any] = dict.fromkeys(
+        ("difference", "interval", "only_first", "only_second", "p_value")
+    )
+    result |= {"same_clips": False, "n_clips": len(both), "note": ""}
+    if len(both) < max(len(first.shares), len(second.shares)):
+        return result | {
+            "note": f"the test clips are not the same: {len(first.shares)} and "
+            f"{len(second.shares)}, {len(both)} of them in both"
+        }
+    if strange := [clip for clip in both if first.labels[clip] != second.labels[clip]]:
+        return result | {"note": f"{strange[0][0]} has another label"}
+    a, b = (np.array([each.shares[clip] for clip in both]) for each in (first, second))
+    recordings = [first.recordings[clip] for clip in both]
+    result |= {
+        "same_clips": True,
+        "difference": float(np.mean(b) - np.mean(a)),
+        "interval": bootstrap_difference(b - a, recordings),
+    }
+    if max(first.n_predictions, second.n_predictions) > 1:
+        return result | {
+            "note": "no McNemar test, which needs one prediction for each clip"
+        }
+    only_first, only_second = int(np.sum(a > b)), int(np.sum(b > a))
+    return result | {
+        "only_first": only_first,
+        "only_second": only_second,
+        "p_value": mcnemar(only_first, only_second),
+    }
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Compute the exact p-value of McNemar's test.
+
+    It is the binomial test, two-sided, that a clip which only one classifier has right
+    is equally likely to be one of either (Q. McNemar, "Note on the sampling error of
+    the difference between correlated proportions or percentages", 1947).
+
+    Args:
+        only_first: Clips that only the first classifier has right.
+        only_second: Clips that only the second one has right.
+    """
+    from scipy.stats import binomtest
+
+    if not only_first + only_second:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
+
+
+def bootstrap_difference(
+    differences: np.ndarray, recordings: list[str], seed: int = 0
+) -> list[float]:
+    """Compute the 95 % interval of a mean difference, drawing whole recordings.
+
+    It is the bias-corrected and accelerated interval of `scipy.stats.bootstrap`. If all
+    recordings have the same difference, resampling shows no spread: the interval then
+    holds the differences that up to a share of unseen recordings could add, the exact
+    (Clopper-Pearson) limit for none seen among as many.
+
+    Args:
+        differences: Difference of each clip in [-1, 1], `[clips]`.
+        recordings: Recording of each clip.
+        seed: Seed of the draws.
+
+    Returns:
+        Low and high end.
+    """
+    from scipy.stats import bootstrap
+
+    names, ids = np.unique(recordings, return_inverse=True)
+    sums = np.bincount(ids, weights=differences)
+    counts = np.bincount(ids).astype(float)
+    mean = float(differences.mean())
+    if np.ptp(sums / counts) < 1e-12:
+        unseen = 1 - ((1 - LEVEL) / 2) ** (1 / len(names))
+        return [max(mean - unseen, -1.0), min(mean + unseen, 1.0)]
+
+    def compute_mean(sums: np.ndarray, counts: np.ndarray, axis: int) -> Any:
+        return sums.sum(axis=axis) / counts.sum(axis=axis)
+
+    found = bootstrap(
+        (sums, counts),
+        compute_mean,
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="BCa",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    return [min(float(found.low), mean), max(float(found.high), mean)]
+
+
+def adjust_p_values(values: list[float | None]) -> list[float | None]:
+    """Adjust p-values for their number by Holm's method; None stays None.
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    """
+    order = sorted(
+        (value, place) for place, value in enumerate(values) if value is not None
+    )
+    adjusted: list[float | None] = [None] * len(values)
+    largest = 0.0
+    for rank, (value, place) in enumerate(order):
+        largest = max(largest, min((len(order) - rank) * value, 1.0))
+        adjusted[place] = largest
+    return adjusted

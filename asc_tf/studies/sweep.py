@@ -1,0 +1,226 @@
+"""Sweep: one run for each point of a search space, ranked by the validation split.
+
+The test split is not opened: choosing settings by it would make its scores too good.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asc_tf import datasets
+from asc_tf.config import Config
+from asc_tf.config.checks import check_training
+from asc_tf.config.options import Value
+from asc_tf.core.errors import UsageError
+from asc_tf.core.files import write_csv, write_text
+from asc_tf.report.history import read_history
+from asc_tf.report.sweep_page import write_sweep_page
+from asc_tf.studies.folder import (
+    check_folder,
+    check_same_settings,
+    lock_study,
+    select_settings,
+    write_study,
+)
+from asc_tf.studies.hparams import write_experiment, write_session
+from asc_tf.studies.runner import StudyRun, run_all
+from asc_tf.studies.search_space import Point, format_value, name_point
+from asc_tf.workdir import Workdir
+
+RANKINGS = {
+    "accuracy": 1,
+    "macro_accuracy": 1,
+    "log_loss": -1,
+}
+"""Scores that can rank the points: 1 where more is better, -1 where less is."""
+
+SCORES = ("accuracy", "macro_accuracy", "log_loss", "roc_auc")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Result of a sweep.
+
+    Attributes:
+        content: Content of leaderboard.json.
+        page: Path of leaderboard.html.
+        failures: Reasons of failed runs by name.
+    """
+
+    content: dict[str, Any]
+    page: Path
+    failures: dict[str, str]
+
+
+def sweep(
+    base: Config,
+    points: Sequence[Point],
+    root: Path,
+    *,
+    jobs: int = 1,
+    rank_by: str = "accuracy",
+) -> Ranking:
+    """Train a run for each point, and rank all points of the folder.
+
+    Finished runs are kept, so that more values extend an earlier call, and a call that
+    was killed continues.
+
+    Args:
+        base: Configuration of all points.
+        points: Values by key; all points have the same keys.
+        root: Folder of the study; each point is a run folder in it.
+        jobs: Largest number of runs at a time.
+        rank_by: Validation score that ranks the points, one of `RANKINGS`.
+
+    Raises:
+        UsageError: If the configuration has no validation split, a point is refused, or
+            the folder holds something else.
+        UserError: If the corpus is refused, or another process works in the folder.
+    """
+    if "validation" not in base.dataset.training_splits:
+        raise UsageError(
+            "dataset.validation = none: a sweep is judged by the validation split; use "
+            "dataset.validation = split"
+        )
+    check_folder(root, "sweep")
+    runs = [_make_run(root, base, point) for point in points]
+    if not base.dataset.features:
+        datasets.load(base.dataset)
+    with lock_study(root, "sweep"):
+        planned = _record(root, base, points)
+        failures = run_all(
+            runs,
+            jobs=jobs,
+            score="validation",
+            siblings=[run.workdir.path for run in runs],
+        )
+        rows = [_make_row(root, point) for point in planned]
+        content = _rank(rows, base, list(points[0]), rank_by)
+        _write_tensorboard(root, content)
+        page = _write_leaderboard(root, content)
+    return Ranking(content, page, failures)
+
+
+def _make_run(root: Path, base: Config, point: Point) -> StudyRun:
+    name = name_point(point)
+    try:
+        config = base.replace(point)
+        check_training(config)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error
+    if "validation" not in config.dataset.training_splits:
+        raise UsageError(f"{name}: has no validation split, by which it is judged")
+    return StudyRun(name, Workdir(root / name), config)
+
+
+def _record(root: Path, base: Config, points: Sequence[Point]) -> list[Point]:
+    """Write study.json, or check that the folder has the same base and keys.
+
+    Returns:
+        All points of the folder, those of earlier calls first.
+
+    Raises:
+        UsageError: If the folder has another base, or varies other keys.
+    """
+    keys = list(points[0])
+    settings = select_settings(base, tuple(keys))
+    new: dict[str, Any] = {
+        "command": "sweep",
+        "keys": keys,
+        "base": settings,
+        "points": {},
+    }
+    # Read again, under the lock.
+    content = check_folder(root, "sweep") or new
+    if sorted(content["keys"]) != sorted(keys):
+        raise UsageError(
+            f"--workdir={root}: holds a sweep of {', '.join(content['keys'])}, and "
+            f"this one is of {', '.join(keys)}; name a new folder"
+        )
+    check_same_settings(root, "", content["base"], settings)
+    content["points"] |= {name_point(point): point for point in points}
+    write_study(root, content)
+    return [_read_point(base, values) for values in content["points"].values()]
+
+
+def _read_point(base: Config, values: dict[str, Any]) -> Point:
+    """Convert values from JSON to those of the configuration."""
+    flat = base.replace(values).flat()
+    return {key: flat[key] for key in values}
+
+
+def _make_row(root: Path, point: Point) -> dict[str, Any]:
+    """Make the row of a point; the scores of an unfinished one are None."""
+    name = name_point(point)
+    workdir = Workdir(root / name)
+    result = StudyRun(name, workdir, Config()).read_result("validation") or {}
+    scores = result.get("scores") or {}
+    curves = {}
+    if result and workdir.history_file.is_file():
+        curves = read_history(workdir.history_file)
+    return {
+        "point": name,
+        "values": point,
+        **{score: scores.get(score) for score in SCORES},
+        "n_clips": scores.get("n_clips"),
+        "epoch": scores.get("epoch"),
+        "epochs": len(curves.get("epoch", ())) or None,
+    }
+
+
+def _rank(
+    rows: Sequence[dict[str, Any]], base: Config, keys: Sequence[str], rank_by: str
+) -> dict[str, Any]:
+    """Make the content of leaderboard.json: finished points, the best first."""
+    sign = RANKINGS[rank_by]
+    finished = [row for row in rows if row["accuracy"] is not None]
+
+    def order(row: dict[str, Any]) -> tuple[float, float, str]:
+        # Equal accuracies are frequent: the lower loss goes first.
+        return -sign * row[rank_by], row["log_loss"], row["point"]
+
+    ranked = [
+        {"rank": rank, **row} for rank, row in enumerate(sorted(finished, key=order), 1)
+    ]
+    return {
+        "split": "validation",
+        "rank_by": rank_by,
+        "keys": list(keys),
+        "corpus": base.dataset.name,
+        "model": base.model.name,
+        "points": ranked,
+        "missing": [row["point"] for row in rows if row["accuracy"] is None],
+        "leaky": base.dataset.protocol == "random",
+    }
+
+
+def _write_tensorboard(root: Path, content: dict[str, Any]) -> None:
+    """Write the event files of TensorBoard's HParams tab."""
+    rows = content["points"]
+    if not rows:
+        return
+    values: dict[str, list[Value]] = {
+        key: [row["values"][key] for row in rows] for key in content["keys"]
+    }
+    write_experiment(root / "tensorboard", values, SCORES)
+    for row in rows:
+        folder = root / row["point"] / "tensorboard" / "hparams"
+        scores = {name: row[name] for name in SCORES}
+        write_session(folder, row["point"], row["values"], scores)
+
+
+def _write_leaderboard(root: Path, content: dict[str, Any]) -> Path:
+    """Write leaderboard.csv, leaderboard.html and leaderboard.json."""
+    page = write_sweep_page(root, root.resolve().name, content)
+    own = ("rank", "point", *SCORES, "n_clips", "epoch", "epochs")
+    rows = [
+        {name: row[name] for name in own}
+        | {key: format_value(value) for key, value in row["values"].items()}
+        for row in content["points"]
+    ]
+    write_csv(root / "leaderboard.csv", [*own, *content["keys"]], rows)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(root / "leaderboard.json", f"{text}\n")
+    return page

@@ -1,0 +1,152 @@
+"""Child process of a study: train one run, score it, and write result.json last.
+
+The parent writes a job as one line of JSON to the standard input and leaves that open.
+When the parent ends, even by `kill -9`, the input ends, and the child ends with it.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from asc_tf.config import Config
+from asc_tf.core.errors import UserError
+from asc_tf.core.files import write_text
+from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.manifest import Clip, read_clips
+from asc_tf.workdir import Workdir
+
+RESULT = "result.json"
+"""File that a finished run of a study has: scores, seconds and peak of the memory."""
+
+
+def run_job(job: dict[str, Any]) -> None:
+    """Train and score a run; what is done already is not repeated.
+
+    Args:
+        job: `config` (settings by key), `workdir`, `score` (the split to score: `test`
+            writes the report of `asc-tf evaluate`, `validation` opens no test clip),
+            `siblings` (run folders on the same corpus, whose scans are used).
+
+    Raises:
+        UserError: If the training or the evaluation fails.
+    """
+    from asc_tf.training.train import train
+
+    began = time.monotonic()
+    workdir = Workdir(Path(job["workdir"]))
+    known = read_known_clips([Path(folder) for folder in job["siblings"]])
+    train(Config().replace(job["config"]), workdir, known=known)
+    if job["score"] == "test":
+        from asc_tf.evaluation.evaluate import evaluate
+
+        share_scan(workdir, known)
+        report, _ = evaluate(workdir)
+        scores = {name: report[name] for name in ("accuracy", "log_loss")}
+    else:
+        from asc_tf.studies.validation import score_validation
+
+        scores = score_validation(workdir)
+    result = {
+        "score": job["score"],
+        "scores": scores,
+        "seconds": time.monotonic() - began,
+        "peak_bytes": measure_peak(),
+    }
+    write_text(workdir.path / RESULT, json.dumps(result, indent=2) + "\n")
+
+
+def measure_peak() -> int:
+    """Measure the largest memory of this process in bytes; 0 where that is unknown."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        # Windows has none.
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def read_known_clips(folders: list[Path]) -> list[Clip]:
+    """Read the scanned clips of other runs; a run without a table has none yet.
+
+    No more tables are read when one says that every clip is known.
+    """
+    known: dict[tuple[str, float], Clip] = {}
+    for folder in folders:
+        try:
+            clips = read_clips(Workdir(folder).manifest_file)
+        except UserError:
+            continue
+        known |= {(clip.path, clip.start): clip for clip in clips if clip.size}
+        if all((clip.path, clip.start) in known for clip in clips):
+            break
+    return [*known.values()]
+
+
+def share_scan(workdir: Workdir, known: list[Clip]) -> None:
+    """Fill in the scans of test clips that other folds have scanned for training."""
+    run_config = workdir.config()
+    if run_config.dataset.features or not known:
+        return
+    from asc_tf.audio.scan import scan
+
+    manifest = workdir.manifest()
+    root = Path(run_config.dataset.dir)
+    rows = (*known, *manifest.clips)
+    scanned = scan(manifest, root, ("test",), run_config.audio, known=rows)
+    if scanned != manifest:
+        workdir.write_manifest(scanned)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its standard input ends."""
+
+    def watch() -> None:
+        # The parent writes nothing more: the read returns when it has gone.
+        os.read(sys.stdin.fileno(), 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> int:
+    """Run the job on the standard input; returns the exit code."""
+    job = json.loads(_read_line())
+    end_with_parent()
+    quiet_tensorflow()
+    try:
+        run_job(job)
+    except UserError as error:
+        print(f"failed: {error}", flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("failed: interrupted", flush=True)
+        return 130
+    except Exception as error:
+        traceback.print_exc()
+        print(f"failed: {type(error).__name__}: {error}", flush=True)
+        return 1
+    return 0
+
+
+def _read_line() -> bytes:
+    """Read a line without a buffer, from which the rest could not be watched."""
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (byte := os.read(sys.stdin.fileno(), 65536)):
+            raise SystemExit("the parent process ended before it wrote the job")
+        line += byte
+    return line
+
+
+if __name__ == "__main__":
+    # A process that TensorFlow's threads keep alive would hold its memory.
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,183 @@
+import csv
+import json
+from math import comb
+
+import fake_worker
+import numpy as np
+import pytest
+import tiny
+from pages import Page
+
+from asc_tf import cli
+from asc_tf.core.errors import UsageError, UserError
+from asc_tf.evaluation.intervals import bootstrap_intervals
+from asc_tf.studies.compare import compare
+from asc_tf.studies.crossval import crossval
+from asc_tf.studies.paired import (
+    ClipAccuracies,
+    adjust_p_values,
+    bootstrap_difference,
+    compare_pair,
+    mcnemar,
+)
+from asc_tf.studies.predictions import read_test_predictions
+from asc_tf.workdir import Workdir
+
+
+@pytest.fixture
+def make_run(corpus, tmp_path):
+    """A function that writes an evaluated run."""
+
+    def make(name, **changes):
+        config = tiny.config(corpus, **changes)
+        fake_worker.write_run(config, Workdir(tmp_path / name), "test")
+        return tmp_path / name
+
+    return make
+
+
+def read_json(folder):
+    return json.loads((folder / "compare.json").read_bytes())
+
+
+def test_a_comparison_has_scores_settings_and_paired_differences(
+    make_run, tmp_path, capsys
+):
+    runs = [make_run("plain"), make_run("other", train__seed=3, augment__time_masks=2)]
+    output = tmp_path / "out"
+    assert cli.main(["compare", *map(str, runs), f"--output={output}"]) == 0
+    out = capsys.readouterr().out
+    content = read_json(output)
+    tables = [read_test_predictions(run / "report") for run in runs]
+    for row, table in zip(content["runs"], tables, strict=True):
+        arguments = (table.labels, table.truth, table.probabilities, table.recordings)
+        assert row["intervals"] == bootstrap_intervals(*arguments)
+        assert row["accuracy"] == table.is_correct.mean()
+    assert [row["settings"] for row in content["runs"]] == [
+        {"augment.time_masks": "1", "train.seed": "0"},
+        {"augment.time_masks": "2", "train.seed": "3"},
+    ]
+    (pair,) = content["pairs"]
+    first, second = (table.is_correct for table in tables)
+    assert pair["difference"] == pytest.approx(second.mean() - first.mean())
+    assert pair["only_first"] == np.sum(first & ~second)
+    assert pair["only_second"] == np.sum(second & ~first)
+    low, high = pair["interval"]
+    assert low <= pair["difference"] <= high
+    assert f"other - plain: {100 * pair['difference']:+.1f} points" in out
+    with (output / "compare.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["train.seed"] for row in rows] == ["0", "3"]
+    assert (
+        float(rows[0]["accuracy_low"]) == content["runs"][0]["intervals"]["accuracy"][0]
+    )
+    page = Page((output / "compare.html").read_text(encoding="utf-8"))
+    page.check_harmless()
+    assert page.section("Settings that differ").rows()[0] == [
+        *("run", "augment.time_masks", "train.seed")
+    ]
+    for name in ("accuracy.png", "curves.png"):
+        assert (output / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_other_test_clips_are_said_and_not_compared(make_run, tmp_path, capsys):
+    runs = [make_run("one"), make_run("two", dataset__test_share=0.4)]
+    output = tmp_path / "out"
+    assert cli.main(["compare", *map(str, runs), f"--output={output}"]) == 0
+    n_clips = [len(read_test_predictions(run / "report").rows) for run in runs]
+    (pair,) = read_json(output)["pairs"]
+    note = f"the test clips are not the same: {n_clips[0]} and {n_clips[1]}, "
+    assert pair["note"].startswith(note)
+    assert not pair["same_clips"]
+    assert pair["difference"] is None and pair["p_value"] is None
+    assert f"two - one: {note}" in capsys.readouterr().out
+    page = Page((output / "compare.html").read_text(encoding="utf-8"))
+    assert note.strip() in page.section("Differences of accuracy").text
+
+
+def test_a_crossval_is_compared_by_the_mean_of_its_seeds(
+    three_folds, tmp_path, fake, capsys
+):
+    other = three_folds.replace({"train.batch_size": 4})
+    crossval({"a": three_folds, "b": other}, tmp_path / "study", seeds=2)
+    content, _ = compare([tmp_path / "study"], tmp_path / "out")
+    assert [row["name"] for row in content["runs"]] == ["a", "b"]
+    row = content["runs"][0]
+    assert (row["n_runs"], row["n_clips"], len(row["run_accuracies"])) == (6, 54, 6)
+    # Fold and seed differ within a crossval, not between the two.
+    assert row["settings"] == {"train.batch_size": "8"}
+    (pair,) = content["pairs"]
+    accuracies = [each["accuracy"] for each in content["runs"]]
+    assert pair["difference"] == pytest.approx(accuracies[1] - accuracies[0])
+    assert pair["p_value"] is None and "one prediction for each clip" in pair["note"]
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (3, 0), (2, 7), (10, 10), (5, 30)])
+def test_mcnemars_test_is_the_exact_binomial_one(b, c):
+    n = b + c
+    tail = sum(comb(n, k) for k in range(min(b, c) + 1)) / 2**n
+    assert mcnemar(b, c) == pytest.approx(min(1.0, 2 * tail))
+    assert mcnemar(b, c) == mcnemar(c, b)
+
+
+def test_holms_method_adjusts_for_the_number_of_tests():
+    # Worked by hand: 3 x 0.01, then 2 x 0.02, then 1 x 0.03 but not below those.
+    assert adjust_p_values([0.03, None, 0.01, 0.02]) == pytest.approx(
+        [0.04, None, 0.03, 0.04]
+    )
+    assert adjust_p_values([0.8, 0.9]) == [1.0, 1.0]
+
+
+def test_the_interval_of_a_difference_draws_recordings_and_not_clips():
+    generator = np.random.default_rng(0)
+    of_recording = generator.choice([-1, 0, 0, 1], 60)
+    clips = np.repeat(of_recording, 10).astype(float)
+    recordings = [str(n) for n in np.repeat(np.arange(60), 10)]
+    low, high = bootstrap_difference(clips, recordings)
+    error = of_recording.std(ddof=1) / np.sqrt(60)
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.15)
+    alone = bootstrap_difference(clips, [str(n) for n in range(600)])
+    assert alone[1] - alone[0] < (high - low) / 2
+    assert bootstrap_difference(clips, recordings) == [low, high]
+
+
+def test_runs_without_a_difference_leave_open_what_unseen_recordings_would_show():
+    low, high = bootstrap_difference(np.zeros(20), [str(n // 2) for n in range(20)])
+    # Ten recordings without an event: at most 30.8 % at 97.5 % confidence.
+    assert (low, high) == pytest.approx((-0.3085, 0.3085), abs=1e-4)
+    assert bootstrap_difference(np.zeros(2), ["a", "a"]) == pytest.approx(
+        [-0.975, 0.975]
+    )
+
+
+def test_another_label_of_a_clip_is_said():
+    clip = ("a.wav", "0.0")
+    first, second = (
+        ClipAccuracies({clip: 1.0}, {clip: label}, {clip: "a"}, 1) for label in "xy"
+    )
+    pair = compare_pair(first, second)
+    assert pair["note"] == "a.wav has another label" and pair["difference"] is None
+
+
+def test_folders_that_cannot_be_compared_are_refused(make_run, tmp_path, fake):
+    run = make_run("run")
+    new = make_run("new")
+    (new / "report" / "report.json").unlink()
+    damaged = make_run("damaged")
+    (damaged / "report" / "predictions.csv").write_text("file,label\na.wav,hum\n")
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "study.json").write_text('{"command": "sweep", "points": {}}')
+    (tmp_path / "empty").mkdir()
+    for folders, message in [
+        ([run], "one run only; give two or more"),
+        ([run, run], "given twice"),
+        ([run, new], rf"no report/report.json; run asc-tf evaluate {new} first"),
+        ([run, tmp_path / "empty"], "no run here"),
+        ([run, tmp_path / "nothing"], "no such folder"),
+        ([run, tmp_path / "sweep"], "a sweep, whose runs have seen no test clip"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            compare(folders, tmp_path / "out")
+    with pytest.raises(UserError, match="not a table of predictions"):
+        compare([run, damaged], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
