@@ -86,7 +86,7 @@ def make_environment(checkout: str) -> dict[str, str]:
 def compare_steps(checkouts: dict[str, str]) -> None:
     """Print the table of the training step."""
     print(f"{'step, CPU ms (wall ms)':22}" + "".join(f"{n:>16}" for n in checkouts))
-    for model in _MODELS.value:
+    for model in filter(None, _MODELS.value):
         task = json.dumps([model, _STEPS.value, SHAPES[model]])
         processes = {
             name: subprocess.Popen(
@@ -95,6 +95,8 @@ def compare_steps(checkouts: dict[str, str]) -> None:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=make_environment(checkout),
+                # Python imports from the folder that it is started in first.
+                cwd=checkout,
                 text=True,
             )
             for name, checkout in checkouts.items()
@@ -139,12 +141,16 @@ def train(checkout: str, folder: Path, epochs: int) -> Run:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "asc_tf.train", "--config=esc10_small"),
-            *(f"--dataset.dir={_ESC10.value}", f"--workdir={folder / 'run'}"),
+            *(
+                f"--dataset.dir={Path(_ESC10.value).resolve()}",
+                f"--workdir={folder / 'run'}",
+            ),
             *(f"--train.epochs={epochs}", f"--audio.cache_dir={folder / 'cache'}"),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=make_environment(checkout),
+        cwd=checkout,
     )
     ends: list[float] = []
     while process.poll() is None:

@@ -72,6 +72,7 @@ COMMAND = Command(
     word_flags=("workdir",),
     keys=(
         *("dataset.dir", "dataset.max_missing", "audio.cache_dir"),
-        *section_keys("evaluate", "export"),
+        *("evaluate.batch_size", "evaluate.segments", "evaluate.overlap"),
+        *("evaluate.pooling", *section_keys("export")),
     ),
 )

@@ -12,7 +12,7 @@ from asc_tf.evaluation.submission import (
     average_predictions,
     describe_scores,
     format_table,
-    read_excluded,
+    read_facts,
     read_predictions,
 )
 from asc_tf.workdir import Workdir
@@ -48,12 +48,14 @@ def _run(values: flags.FlagValues) -> int:
     average = average_predictions(
         [read_predictions(run) for run in runs], values.positional
     )
-    lost = read_excluded(runs)
+    facts = [read_facts(run) for run in runs]
+    lost = sorted(set().union(*(each.excluded for each in facts)))
     write_text(output, format_table(average, values.top_k, lost))
     runs_and_clips = (
         f"{len(runs)} run{'s'[: len(runs) - 1]}, {len(average.files)} clips"
     )
-    print(f"{runs_and_clips}: {describe_scores(average)}")
+    leaky = " (LEAKY protocol)" if any(each.is_leaky for each in facts) else ""
+    print(f"{runs_and_clips}: {describe_scores(average)}{leaky}")
     if lost:
         print(
             f"{len(lost)} without a prediction ({', '.join(lost[:3])}"

@@ -72,24 +72,29 @@ def read_predictions(run: Workdir) -> Predictions:
     return Predictions(files, labels, truth, np.array(values))
 
 
-def read_excluded(runs: Sequence[Workdir]) -> tuple[str, ...]:
-    """Read from the reports which test clips the evaluations left out.
+class RunFacts(NamedTuple):
+    """Facts of an evaluation: files left out, and whether its protocol is leaky."""
+
+    excluded: frozenset[str]
+    is_leaky: bool
+
+
+def read_facts(run: Workdir) -> RunFacts:
+    """Read from the report of a run what its predictions do not say.
 
     Raises:
-        UserError: If a report is damaged.
+        UserError: If the report is damaged.
     """
-    paths: set[str] = set()
-    for run in runs:
-        path = run.report / "report.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            paths.update(str(clip["file"]) for clip in content["excluded"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path}: not a report ({error}); run asc-tf evaluate "
-                f"--workdir={run.path} again"
-            ) from error
-    return tuple(sorted(paths))
+    path = run.report / "report.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        files = frozenset(str(clip["file"]) for clip in content["excluded"])
+        return RunFacts(files, bool(content.get("protocol", {}).get("leaky")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: not a report ({error}); run asc-tf evaluate "
+            f"--workdir={run.path} again"
+        ) from error
 
 
 def average_predictions(

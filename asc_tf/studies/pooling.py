@@ -13,6 +13,7 @@ from asc_tf.core.errors import UserError
 from asc_tf.core.files import write_csv, write_text
 from asc_tf.evaluation.intervals import bootstrap_intervals
 from asc_tf.evaluation.metrics import compute_metrics
+from asc_tf.evaluation.scoring import describe_origin
 from asc_tf.report.crossval_page import write_crossval_page
 from asc_tf.studies.predictions import (
     OWN_COLUMNS,
@@ -21,7 +22,6 @@ from asc_tf.studies.predictions import (
     read_test_predictions,
 )
 from asc_tf.studies.runner import StudyRun
-from asc_tf.workdir import describe_environment
 
 SCORES = ("accuracy", "macro_accuracy", "log_loss", "roc_auc", "map_at_3", "kappa")
 """Scores whose mean and standard deviation are reported, where a run has them."""
@@ -130,12 +130,9 @@ def _make_report(
             for clip in report.get("excluded", ())
         ],
         "notes": _join_notes(finished, reports),
-        "settings": first.run.config.flat(),
-        "environment": {
-            key: value
-            for key, value in describe_environment().items()
-            if key != "command"
-        },
+        **describe_origin(first.run.config),
+        # The day only, so that a resumed study has the report of one that was not
+        # stopped.
         "created": datetime.now(UTC).date().isoformat(),
     }
 

@@ -48,6 +48,15 @@ def test_one_run_gives_its_own_three_best_guesses_in_order(tmp_path, capsys):
     assert "1 run, 2 clips: mAP@3 0.500, accuracy 50.0%" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("leaky", [True, False])
+def test_a_leaky_protocol_is_marked(tmp_path, capsys, leaky):
+    run = evaluated(tmp_path / "run", [[0.4, 0.3, 0.2, 0.1]] * 2)
+    report = {"excluded": [], "protocol": {"leaky": leaky}}
+    (run / "report" / "report.json").write_text(json.dumps(report))
+    assert cli.main(["submission", str(run), f"--output={tmp_path / 's.csv'}"]) == 0
+    assert ("(LEAKY protocol)" in capsys.readouterr().out) == leaky
+
+
 def test_the_mean_of_runs_is_geometric(tmp_path):
     one = evaluated(tmp_path / "1", [[0.90, 0.10, 0, 0]] * 2)
     two = evaluated(tmp_path / "2", [[0.01, 0.50, 0.4, 0.09]] * 2)
