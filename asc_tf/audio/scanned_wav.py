@@ -18,7 +18,7 @@ from asc_tf.core.errors import UserError
 from asc_tf.dsp import channels, wav_format, wav_reader
 from asc_tf.manifest import Clip
 
-MAX_HEADER_BYTES = 2**16
+MAX_HEADER_BYTES = 2**10
 """Longest header that is kept in memory; a file with a longer one is parsed."""
 
 _ROUTE = "wav:"

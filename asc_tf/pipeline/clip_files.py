@@ -15,6 +15,10 @@ from asc_tf.audio.scanned_wav import locate_clip
 MAX_LAYOUTS = 4
 """Most sample formats that a graph has a branch for; other WAV files are parsed."""
 
+START_BYTES = 64
+"""Bytes by which another file in the place of a scanned one is noticed: they hold the
+serial number of an Ogg stream, and the checksum of the samples of a FLAC file."""
+
 COLUMNS = {
     "path": tf.TensorSpec([], tf.string),
     "route": tf.TensorSpec([], tf.string),
@@ -33,7 +37,7 @@ class ClipFile(NamedTuple):
         route: Route of its decoder.
         size: Size by the scan in bytes; -1 for a file of the cache, which is not
             compared.
-        header: First bytes, which have to be the same; empty where they are unknown.
+        header: First bytes, which have to be the same.
         place: First byte and samples per channel of the clip, where they are known.
     """
 
@@ -67,9 +71,19 @@ def find_clip_files(
         if wav and wav.layout in layouts:
             place = (wav.first_byte, wav.samples)
             return ClipFile(path, wav.layout.route, clip.size, wav.header, place)
-        return ClipFile(path, clip.route, clip.size)
+        return ClipFile(path, clip.route, clip.size, _read_start(path))
 
     return [find(row) for row in rows]
+
+
+def _read_start(path: Path) -> bytes:
+    """Read the first bytes of a file; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(START_BYTES)
+    except OSError:
+        # The graph names it.
+        return b""
 
 
 def make_columns(files: Sequence[ClipFile]) -> dict[str, tf.Tensor]:

@@ -29,7 +29,14 @@ def set_options(source: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     options.threading.max_intra_op_parallelism = 1
-    options.threading.private_threadpool_size = THREADS_PER_PROCESSOR * (
-        os.cpu_count() or 1
+    options.threading.private_threadpool_size = (
+        THREADS_PER_PROCESSOR * count_processors()
     )
     return source.with_options(options)
+
+
+def count_processors() -> int:
+    """Count the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

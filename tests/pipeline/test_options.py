@@ -19,7 +19,7 @@ def assert_has_options(dataset: tf.data.Dataset) -> None:
     options = dataset.options()
     assert options.autotune.enabled is False
     assert options.threading.max_intra_op_parallelism == 1
-    assert options.threading.private_threadpool_size == 2 * os.cpu_count()
+    assert options.threading.private_threadpool_size == 2 * len(os.sched_getaffinity(0))
 
 
 def assert_all_pipelines_have_options(examples, config, *others):

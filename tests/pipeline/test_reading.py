@@ -70,8 +70,21 @@ def test_a_file_of_the_same_size_with_another_header_is_named(tmp_path):
         list(waveforms.in_order())
 
 
+@pytest.mark.parametrize("suffix", [".ogg", ".flac"])
+def test_another_compressed_file_of_the_same_size_is_named(tmp_path, suffix):
+    pytest.importorskip("tensorflow_io")
+    waveforms, path = write_clips(tmp_path, (suffix,))
+    contents = bytearray(path.read_bytes())
+    # In the serial number of the stream, or the checksum of the samples.
+    contents[{".ogg": 14, ".flac": 30}[suffix]] ^= 1
+    path.write_bytes(contents)
+    with pytest.raises(UserError, match="has changed since"), explain_read_errors():
+        list(waveforms.in_order())
+
+
 def test_a_damaged_file_whose_header_the_graph_parses_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(clip_files, "locate_clip", lambda path, clip: None)
+    monkeypatch.setattr(clip_files, "START_BYTES", 0)
     waveforms, path = write_clips(tmp_path, (".wav",))
     path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(UserError, match="not a RIFF WAVE file"), explain_read_errors():
