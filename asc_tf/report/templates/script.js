@@ -35,6 +35,8 @@ for (const table of document.querySelectorAll(".wide > table:not(.unsorted)")) {
   if (table.tBodies[0].rows.length < 2) continue;
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     const text = head.textContent;
+    // A button needs a name.
+    if (!text.trim()) return;
     head.textContent = "";
     const button = add(head, "button", { type: "button", textContent: text });
     button.addEventListener("click", () => sortRows(table, head, column));
