@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import soundfile
 
 from asc_tf import cli
 from asc_tf.command_line.label_tracks import FORMATS, open_track
+from asc_tf.command_line.prediction_flags import _check_outputs
 from asc_tf.config import Audio, Evaluate
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.evaluation import load
@@ -263,6 +265,13 @@ def test_flags_that_do_not_go_together_are_refused(
     assert (code, out) == (2, "")
     assert message in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "in"]
+
+
+def test_the_outputs_of_very_many_recordings_are_checked_at_once():
+    paths = [Path(f"tracks/{number}.txt") for number in range(10_000)]
+    begin = time.process_time()
+    _check_outputs(Path("out.csv"), {"audacity": paths})
+    assert time.process_time() - begin < 5
 
 
 def test_an_export_of_rejected_files_says_so_with_the_reason(tmp_path):
