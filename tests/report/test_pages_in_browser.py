@@ -218,6 +218,7 @@ def write_leaderboard_page(folder, media):
     values = [(1e-4, NASTY[1], 40), (1e-2, NASTY[0], 64), (1e-3, "$5_$6", 128)]
     points = [
         {"rank": rank, "point": f"{NASTY[1]}{rank}", "epoch": epoch, "epochs": 9}
+        | {"leaky": rank == 1}
         | {"values": dict(zip(keys, own, strict=True))}
         | SCORES
         | {"accuracy": 1 - rank / 10}
