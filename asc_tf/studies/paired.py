@@ -118,9 +118,11 @@ def bootstrap_difference(
 
     It is estimated as those of the scores; see `asc_tf.evaluation.intervals`. In the
     simulation of `tests/studies/test_compare.py` it holds the true difference for 6
-    recordings in about 92 per cent of the cases, for 60 in about 95. If all recordings have the same difference, resampling shows no spread: the interval then
-    holds the differences that up to a share of unseen recordings could add, the exact
-    (Clopper-Pearson) limit for none seen among as many.
+    recordings in about 92 per cent of the cases, and for 60 in about 95.
+
+    If all recordings have the same difference, resampling shows no spread: the interval
+    then holds the differences that up to a share of unseen recordings could add, the
+    exact (Clopper-Pearson) limit for none seen among as many.
 
     Args:
         differences: Difference of each clip in [-1, 1], `[clips]`.
