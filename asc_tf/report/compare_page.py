@@ -45,7 +45,7 @@ def write_compare_page(
                 **row,
                 "shown": {key: show_score(key, row[key]) for key in MAIN_SCORES},
                 "ends": {key: show_interval(row, key) for key in MAIN_SCORES},
-                "std": row["std"] and f"± {100 * row['std']:.1f}",
+                "std": None if row["std"] is None else f"± {100 * row['std']:.1f}",
             }
             for row in runs
         ],

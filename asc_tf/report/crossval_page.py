@@ -39,8 +39,8 @@ def write_crossval_page(folder: Path, report: Mapping[str, Any]) -> Path:
         facts_shown=_list_facts(report),
         headline=[
             (name, show_score(key, report[key]), show_interval(report, key))
-            for key, name in list(SCORE_NAMES.items())[:4]
-            if report.get(key) is not None
+            for key, name in SCORE_NAMES.items()
+            if show_interval(report, key)
         ],
         spread=_tabulate_spread(report),
         light=light,
@@ -83,7 +83,7 @@ def _tabulate_spread(report: Mapping[str, Any]) -> list[dict[str, str]]:
     """Make the rows of the table of means and standard deviations."""
     rows = []
     for key, name in SCORE_NAMES.items():
-        row = {"score": name}
+        row = {"score": name, "together": show_score(key, report.get(key))}
         for over in ("over_runs", "over_folds", "over_seeds"):
             found = (report[over] or {}).get(key)
             row[over] = show_mean(key, found) if found else html.NO_VALUE

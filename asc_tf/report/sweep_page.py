@@ -40,6 +40,7 @@ def write_sweep_page(folder: Path, name: str, content: Mapping[str, Any]) -> Pat
         page="sweep",
         title=f"Sweep: {name}",
         content=content,
+        leaky=_name_leaky(rows),
         rank_by=SCORE_NAMES[content["rank_by"]],
         rows=[
             {**row, "shown": [_show(row["values"][key]) for key in content["keys"]]}
@@ -55,6 +56,12 @@ def write_sweep_page(folder: Path, name: str, content: Mapping[str, Any]) -> Pat
     )
     write_text(folder / "leaderboard.html", page)
     return folder / "leaderboard.html"
+
+
+def _name_leaky(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Name the leaky points, if there are others; ends with a colon and a space."""
+    names = [row["point"] for row in rows if row["leaky"]]
+    return f"{', '.join(names)}: " if len(names) < len(rows) else ""
 
 
 def _show(value: Any) -> str:
