@@ -1,5 +1,6 @@
 """Values of parsed flags: changes to the configuration, paths, run folders."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,19 @@ def read_required(values: flags.FlagValues, name: str) -> str:
     if not value:
         raise UsageError(f"--{name} is missing ({values[name].help})")
     return str(value)
+
+
+def read_number(values: flags.FlagValues, name: str) -> float | None:
+    """Read the number of a flag, or None if it was not given.
+
+    Raises:
+        UsageError: If it is infinite or not a number, which the bounds of a flag may
+            let pass.
+    """
+    value: float | None = values[name].value
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"--{name}={value}: give a finite number")
+    return value
 
 
 def read_path(values: flags.FlagValues, name: str) -> Path:

@@ -31,9 +31,11 @@ _PLACES = {
     "csv": "FILE",
     "csv_file": "FILE",
     "features": "FOLDER",
+    "grid": "KEY=VALUES",
     "init_from": "FOLDER",
     "model": "MODEL",
     "output": "PATH",
+    "random": "KEY=RANGE",
     "raven": "PATH",
     "workdir": "FOLDER",
 }
@@ -189,7 +191,10 @@ def _format_flag(flag: flags.Flag) -> list[str]:
         return _format_entry(f"--{flag.name}", text)
     notes = []
     value = _PLACES.get(flag.name, "TEXT")
-    if isinstance(flag.parser, flags.EnumParser):
+    if isinstance(flag, flags.MultiFlag):
+        # absl adds that the flag may be repeated.
+        text, default = text.partition(";\n")[0], None
+    elif isinstance(flag.parser, flags.EnumParser):
         # absl writes the choices before the explanation.
         text = text.partition(">: ")[2]
         value = "NAME"

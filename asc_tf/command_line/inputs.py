@@ -56,7 +56,9 @@ def list_inputs(words: Sequence[str], suffixes: Sequence[str]) -> Inputs:
         if os.path.isdir(word):
             _add_folder(inputs, word, suffixes)
         else:
-            name = os.path.basename(word.rstrip("/")) or "recording"
+            name = os.path.basename(word.rstrip("/"))
+            if name in ("", ".", ".."):
+                name = "recording"
             inputs.files.append(InputFile(word, Path(name)))
     return inputs
 
@@ -73,15 +75,17 @@ def _add_folder(inputs: Inputs, folder: str, suffixes: Sequence[str]) -> None:
             found.append(InputFile(path, name))
         else:
             n_others += 1
-    counts = ((n_hidden, "hidden ones"), (n_others, "other files"))
-    left_out = ", ".join(f"{kind}: {count}" for count, kind in counts if count)
+    counts = ((n_hidden, "hidden"), (n_others, "other"))
+    skipped = " and ".join(f"{count} {kind}" for count, kind in counts if count)
+    skipped = f"skipped {skipped} file{'s' * (n_hidden + n_others > 1)}"
     if not found and len(inputs.errors) == n_errors:
         known = ", ".join(suffixes)
-        also = f" (left out: {left_out})" if left_out else ""
+        also = f" ({skipped})" if n_hidden + n_others else ""
         raise UsageError(f"{folder}: no audio files{also}; their names end in {known}")
     inputs.files.extend(sorted(found, key=lambda file: file.name.parts))
-    if left_out:
-        inputs.notes.append(f"{folder}: {len(found)} audio files; left out: {left_out}")
+    if n_hidden + n_others:
+        taken = f"{len(found)} audio file{'s' * (len(found) != 1)}"
+        inputs.notes.append(f"{folder}: {taken}; {skipped}")
 
 
 def _walk(folder: str, errors: list[str]) -> Iterator[str]:
@@ -100,7 +104,7 @@ def _walk(folder: str, errors: list[str]) -> Iterator[str]:
             path = os.path.join(home, name)
             if name.startswith("."):
                 yield path
-            elif (identity := _identify(path)) not in visited:
+            elif (identity := _identify(path)) is None or identity not in visited:
                 visited.add(identity)
                 own.append(name)
         # os.walk goes on with what is left in this list.
@@ -108,9 +112,13 @@ def _walk(folder: str, errors: list[str]) -> Iterator[str]:
         yield from (os.path.join(home, name) for name in names)
 
 
-def _identify(folder: str) -> tuple[int, int]:
+def _identify(folder: str) -> tuple[int, int] | None:
+    """Return device and number of a folder; None if it says neither.
+
+    Such a folder counts as new: the attempt to list it gives the reason.
+    """
     try:
         status = os.stat(folder)
     except OSError:
-        return (-1, -1)
+        return None
     return (status.st_dev, status.st_ino)

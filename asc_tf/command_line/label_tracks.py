@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from asc_tf.command_line.inputs import InputFile
-from asc_tf.core.errors import UsageError
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import open_atomically
 
 SAME_TIME = 1e-6
@@ -44,6 +44,10 @@ class Region:
         self.n_segments += 1
         self.probability = total / self.n_segments
         self.end = max(self.end, other.end)
+
+
+class TrackError(UserError):
+    """The file of a track cannot be written, and those of others perhaps can."""
 
 
 class TrackFormat(Protocol):
@@ -121,6 +125,9 @@ class TrackWriter:
         sample_rate: Lower one of the rates of recording and model, in Hz.
         should_join: Whether segments of one label that follow each other, or overlap,
             become one region.
+
+    Attributes:
+        error: Error with which the stream refused a line, or None.
     """
 
     def __init__(
@@ -130,7 +137,8 @@ class TrackWriter:
         self._should_join = should_join
         self._pending: Region | None = None
         self._count = 0
-        stream.write(form.header)
+        self.error: OSError | None = None
+        self._write(form.header)
 
     def add(self, start: float, end: float, label: str, probability: float) -> None:
         """Add a segment; times are in seconds."""
@@ -150,8 +158,15 @@ class TrackWriter:
         if self._pending is not None:
             self._count += 1
             text = self._form.format(self._count, self._pending, self._rate)
-            self._stream.write(text)
+            self._write(text)
             self._pending = None
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 @contextlib.contextmanager
@@ -168,11 +183,26 @@ def open_track(
 
     Raises:
         DiskFullError: If the disk is full.
+        TrackError: If the file cannot be written for another reason; the message names
+            it.
     """
-    with open_atomically(path) as stream:
-        writer = TrackWriter(stream, form, sample_rate, should_join)
-        yield writer
-        writer.flush()
+    of_block: OSError | None = None
+    try:
+        with open_atomically(path) as stream:
+            writer = TrackWriter(stream, form, sample_rate, should_join)
+            try:
+                yield writer
+            except OSError as error:
+                # Another output, like stdout, may have failed.
+                of_block = None if error is writer.error else error
+                raise
+            writer.flush()
+    except OSError as error:
+        if error is of_block:
+            raise
+        raise TrackError(
+            f"its label track {path} cannot be written: {error.strerror or error}"
+        ) from error
 
 
 def plan_tracks(
@@ -207,7 +237,8 @@ def plan_tracks(
         paths = [target]
     inputs = {os.path.realpath(file.path) for file in files}
     for path in paths:
-        if path.is_dir() or os.path.realpath(path) in inputs:
+        # A name may be too long for `Path.is_dir`.
+        if os.path.isdir(path) or os.path.realpath(path) in inputs:
             raise UsageError(
                 f"--{flag}={target}: {path} is a folder, or one of the recordings; "
                 "name another folder"

@@ -1,16 +1,18 @@
 """Flags of the commands that classify files, and the checks between them."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from absl import flags
 
-from asc_tf.command_line.flag_values import read_new_path, read_path
+from asc_tf.command_line.flag_values import read_new_path, read_number, read_path
 from asc_tf.command_line.inputs import InputFile
 from asc_tf.command_line.label_tracks import FORMATS, plan_tracks
 from asc_tf.core.errors import UsageError
+from asc_tf.dsp.recordings import MAX_HOP_SECONDS
 
 MODEL_FILES = ("config.toml", "model.json", "saved_model.pb", "1", "saved_model")
 """Names of which at least one is in the folder of a model."""
@@ -52,7 +54,11 @@ def define_output(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_boolean(
-        "json", False, "one JSON object per file, line by line", flag_values=values
+        "json",
+        False,
+        "one JSON object per line: one for each file; with --segments one for each "
+        "segment, and one for the file after them",
+        flag_values=values,
     )
     flags.DEFINE_string(
         "csv", None, "write a table with every probability", flag_values=values
@@ -60,8 +66,8 @@ def define_output(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "threshold",
         None,
-        "an answer of lower probability is `unknown`; JSON and CSV keep its label as "
-        "raw_label",
+        "report `unknown` if the highest probability is below this value; JSON and CSV "
+        "keep the label as raw_label",
         lower_bound=0.0,
         upper_bound=1.0,
         flag_values=values,
@@ -78,6 +84,7 @@ def define_output(values: flags.FlagValues) -> None:
         "time from the start of one segment to that of the next, s; by default as the "
         "model has it",
         lower_bound=0.001,
+        upper_bound=MAX_HOP_SECONDS,
         flag_values=values,
     )
     for name, program in (("audacity", "Audacity"), ("raven", "Raven")):
@@ -149,7 +156,8 @@ def read_options(values: flags.FlagValues, files: Sequence[InputFile]) -> Option
     }
     _check_outputs(table, tracks)
     has_segments = values.segments or bool(tracks)
-    if values.hop_seconds is not None and not has_segments:
+    hop_seconds = read_number(values, "hop_seconds")
+    if hop_seconds is not None and not has_segments:
         raise UsageError("--hop_seconds: changes nothing without --segments")
     if values.join is not None and not tracks:
         raise UsageError("--join: changes nothing without --audacity or --raven")
@@ -161,17 +169,29 @@ def read_options(values: flags.FlagValues, files: Sequence[InputFile]) -> Option
         form=form,
         csv=table,
         has_segments=has_segments,
-        hop_seconds=values.hop_seconds or 0.0,
-        threshold=values.threshold,
+        hop_seconds=hop_seconds or 0.0,
+        threshold=read_number(values, "threshold"),
         tracks=tracks,
         should_join=values.join is not False,
     )
 
 
 def _check_outputs(table: Path | None, tracks: dict[str, list[Path]]) -> None:
-    """Refuse two outputs of one name."""
+    """Refuse two outputs of one name, and one that another one needs as a folder.
+
+    Raises:
+        UsageError: If there are such outputs.
+    """
     outputs = [path for paths in tracks.values() for path in paths]
     outputs += [table] if table else []
+    count = Counter(outputs)
     for path in outputs:
-        if outputs.count(path) > 1:
+        if count[path] > 1:
             raise UsageError(f"{path}: two outputs have this name; name another one")
+        for parent in path.parents:
+            if parent in count:
+                raise UsageError(
+                    f"{parent}: cannot be an output and the folder of the output "
+                    f"{path}; name another folder for one of them, or rename a "
+                    "recording"
+                )

@@ -10,7 +10,12 @@ from typing import NamedTuple
 from absl import flags
 
 from asc_tf.command_line.inputs import InputFile, list_inputs
-from asc_tf.command_line.label_tracks import FORMATS, TrackWriter, open_track
+from asc_tf.command_line.label_tracks import (
+    FORMATS,
+    TrackError,
+    TrackWriter,
+    open_track,
+)
 from asc_tf.command_line.prediction_flags import (
     Options,
     read_model_and_words,
@@ -168,7 +173,7 @@ def _classify_recording(output: _Output, file: InputFile, number: int) -> None:
     """Classify a recording segment by segment.
 
     The label tracks of a recording that cannot be read to its end are not written; the
-    rows before that are.
+    rows before that are. A recording of which a track cannot be written has failed too.
 
     Args:
         output: Output of the results.
@@ -189,6 +194,9 @@ def _classify_recording(output: _Output, file: InputFile, number: int) -> None:
             counts = _write_segments(output, file.path, recording, tracks)
     except _UnreadableError as error:
         output.write({"file": file.path, "error": str(error)})
+        return
+    except TrackError as error:
+        output.write({"file": file.path, "error": f"{file.path}: {error}"})
         return
     _summarize(output, file.path, number, recording, *counts)
 

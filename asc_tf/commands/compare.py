@@ -20,8 +20,8 @@ McNemar's exact test.
 
   asc-tf compare runs/plain runs/mixup --output=runs/compare
 
-Each W is a run folder that asc-tf evaluate has been through, or the folder of an asc-tf
-crossval, whose points are compared too. The output folder gets compare.html,
+Each W is an evaluated run folder, or the folder of an asc-tf crossval, whose points are
+compared too. The output folder gets compare.html,
 compare.json, compare.csv and the figures.
 """
 

@@ -7,7 +7,7 @@ from absl import flags
 
 from asc_tf import config as configuration
 from asc_tf.command_line.command import Command
-from asc_tf.command_line.flag_values import read_new_path
+from asc_tf.command_line.flag_values import read_changes, read_new_path
 from asc_tf.commands.study_from_flags import define_study_flags, resolve_study
 from asc_tf.core.errors import UsageError
 from asc_tf.studies.crossval import Outcome, crossval
@@ -45,6 +45,12 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
+    fold = read_changes(values).get("dataset.fold")
+    if fold is not None:
+        raise UsageError(
+            f"--dataset.fold={fold}: a crossval trains all folds; name the folds to "
+            f"train with --folds={fold}"
+        )
     study = resolve_study(values, "crossval")
     root = read_new_path(values, "workdir")
     folds = _parse_folds(values.folds) or study.folds

@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import flags
 
 from asc_tf.command_line.command import Command
+from asc_tf.command_line.flag_values import read_number
 from asc_tf.command_line.prediction_flags import define_output
 from asc_tf.command_line.predictions import Classifier, run_classification
 from asc_tf.datasets.corpus import AUDIO_SUFFIXES
@@ -22,8 +23,8 @@ Classify audio files, or the segments of long recordings.
 M is a run folder, an export folder, a SavedModel or a .tflite file. In a folder, the
 audio files in it and in the folders below it are classified, in sorted order.
 
---segments classifies every segment of each file, in a memory that does not grow with
-its length. --audacity and --raven write the segments as labels: NAME.txt or
+--segments classifies every segment of each file. Memory use does not grow with the
+length of the file. --audacity and --raven write the segments as labels: NAME.txt or
 NAME.Table.1.selections.txt in a folder, for each recording.
 
 A file that cannot be read is named on stderr, the others are classified, and the exit
@@ -50,7 +51,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    limit = values["audio.max_seconds"].value or math.inf
+    limit = read_number(values, "audio.max_seconds") or math.inf
 
     def load_classifier(model: Path) -> Classifier:
         from asc_tf.evaluation.load import load

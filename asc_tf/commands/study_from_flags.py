@@ -6,14 +6,18 @@ from absl import flags
 
 from asc_tf.command_line.flag_values import read_changes
 from asc_tf.commands.config_from_flags import base_config, make_config_absolute
-from asc_tf.config import Config, shipped_studies
+from asc_tf.config import Config, read_tables, shipped_studies
 from asc_tf.core.errors import UsageError
 from asc_tf.studies.study_file import Study, find_study, read_study
 
 
 def define_study_flags(values: flags.FlagValues, command: str) -> None:
     """Define `--config`, `--workdir` and `--jobs`."""
-    names = ", ".join(shipped_studies())
+    names = ", ".join(
+        name
+        for name, path in shipped_studies().items()
+        if read_tables(path).get("study") == command
+    )
     flags.DEFINE_string(
         "config",
         None,

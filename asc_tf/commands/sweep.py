@@ -100,8 +100,8 @@ def _read_space(values: flags.FlagValues, study: Study) -> Study:
     """Read --grid and --random, which replace those of a study file."""
     if values.grid and values.random:
         raise UsageError(
-            "--grid and --random are both given; --random draws from lists of values, "
-            "too: give one of them"
+            "--grid and --random are both given: give one of them; --random accepts "
+            "lists of values, too"
         )
     grid, random = study.grid, study.random
     if values.grid:
@@ -139,13 +139,14 @@ def _list_points(values: flags.FlagValues, study: Study) -> list[Point]:
 
 def format_leaderboard(content: dict[str, Any]) -> str:
     """Write the best points as a table."""
-    heads = ("rank", "point", "validation accuracy", "log loss")
+    heads = ("rank", "point", "validation accuracy", "log loss", "")
     rows = [
         (
             str(row["rank"]),
             row["point"],
             f"{row['accuracy']:.1%}",
             f"{row['log_loss']:.3f}",
+            "LEAKY" if row["leaky"] else "",
         )
         for row in content["points"][:SHOWN]
     ]

@@ -63,9 +63,13 @@ def find_free_memory(root: Path = Path("/")) -> int:
 def _read_file_pages(path: Path) -> int:
     """Read how much of a control group's memory holds files that can be dropped."""
     with contextlib.suppress(OSError, ValueError):
-        for line in path.read_text().splitlines():
-            if line.startswith(("inactive_file ", "total_inactive_file ")):
-                return int(line.split()[1])
+        rows = [line.split() for line in path.read_text().splitlines()]
+        found = {row[0]: int(row[1]) for row in rows if len(row) == 2}
+        # Version 1 writes those of the groups below as `total_`.
+        for prefix in ("total_", ""):
+            names = [f"{prefix}{kind}_file" for kind in ("inactive", "active")]
+            if any(name in found for name in names):
+                return sum(found.get(name, 0) for name in names)
     return 0
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from asc_tf.dsp.resampling import count_output_samples
 from asc_tf.dsp.streaming import AudioStream
 
-SILENCE = "silent: every sample is 0, so that the answer says nothing about a sound"
+SILENCE = "silent: every sample is 0; the predicted label means nothing"
 """Note on a clip, or on a segment of one."""
 
 FULL_SCALE = 0.99
@@ -88,7 +88,10 @@ class LevelMeter:
 
     @property
     def stream(self) -> AudioStream:
-        """The clip; reading it to its end measures it, however often it is read."""
+        """The clip; reading it to its end measures it, however often it is read.
+
+        One reading has to end before the next one begins.
+        """
         return dataclasses.replace(self._stream, read=self._read)
 
     @property

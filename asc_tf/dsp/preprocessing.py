@@ -94,11 +94,15 @@ class Preprocessing:
             for segment in self._cut_view(stream, view):
                 yield segment.waveform
 
-    def cut_views(self, stream: AudioStream) -> Generator[list[Segment], None, None]:
+    def cut_views(
+        self, stream: AudioStream, first: AudioStream | None = None
+    ) -> Generator[list[Segment], None, None]:
         """Cut a clip into segments like `cut_stream`, all views of each at once.
 
         Args:
             stream: Stream of the clip; it is read once for each view, in turns.
+            first: The stream that the first view reads instead: the same clip, of which
+                something is measured that one reading must not mix with another.
 
         Yields:
             The views of a segment, which have the same start and end.
@@ -107,7 +111,8 @@ class Preprocessing:
             UserError: If the clip cannot be read, or its samples cannot be classified.
         """
         views = channels.list_views(self.channels, stream.channels)
-        cuts = [self._cut_view(stream, view) for view in views]
+        streams = [first or stream, *[stream] * (len(views) - 1)]
+        cuts = map(self._cut_view, streams, views)
         yield from map(list, zip(*cuts, strict=True))
 
     def _cut_view(self, stream: AudioStream, view: str) -> Iterator[Segment]:

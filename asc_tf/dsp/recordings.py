@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asc_tf.core.errors import UserError
 from asc_tf.core.read_ahead import read_ahead
 from asc_tf.core.untrusted_files import name_in_errors
 from asc_tf.dsp.levels import LevelMeter
@@ -22,6 +23,9 @@ BATCH = 32
 BATCH_SAMPLES = 2**20
 """Samples in the segments that run at a time, unless one has more: their spectra take
 several times the memory of these 4 MB."""
+
+MAX_HOP_SECONDS = 1e6
+"""Largest time from one segment to the next, in seconds: more than eleven days."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ class Recording:
             `[n, labels]`.
         hop_seconds: Seconds between the starts of neighbouring segments; 0: as the
             model has them.
+
+    Raises:
+        UserError: If `hop_seconds` is negative, not a number or above
+            `MAX_HOP_SECONDS`.
     """
 
     def __init__(
@@ -63,6 +71,11 @@ class Recording:
         predict_segments: Callable[[np.ndarray], np.ndarray],
         hop_seconds: float = 0.0,
     ) -> None:
+        if not 0 <= hop_seconds <= MAX_HOP_SECONDS:
+            raise UserError(
+                f"hop_seconds is {hop_seconds}; give seconds from 0 to "
+                f"{MAX_HOP_SECONDS:.0f}"
+            )
         rate = preprocessing.sample_rate
         hop = max(round(hop_seconds * rate), 1)
         if not hop_seconds:
@@ -71,7 +84,7 @@ class Recording:
         self._preprocessing = dataclasses.replace(
             preprocessing, segments="all", hop_samples=hop
         )
-        self._predict_segments = predict_segments
+        self._stream, self._predict_segments = stream, predict_segments
         self._meter = meter_levels(stream, preprocessing)
         self.sample_rate = stream.sample_rate
 
@@ -96,7 +109,7 @@ class Recording:
                 classified; the message names it.
         """
         with name_in_errors(self._path):
-            segments = self._preprocessing.cut_views(self._meter.stream)
+            segments = self._preprocessing.cut_views(self._stream, self._meter.stream)
             size = choose_batch_size(self._preprocessing.segment_samples)
             with contextlib.closing(read_ahead(segments, size)) as ahead:
                 while batch := list(itertools.islice(ahead, size)):

@@ -23,9 +23,9 @@ Classify WAV files, or the segments of long recordings.
   asc-edge classify --model=int8.tflite --segments --csv=scenes.csv day.wav
 
 M is a .tflite file that asc-tf export wrote. In a folder, the WAV files in it and in
-the folders below it are classified. --segments classifies every segment of each file,
-in a memory that does not grow with its length. A file that cannot be read is named on
-stderr, the others are classified, and the exit code is 1.
+the folders below it are classified. --segments classifies every segment of each file.
+Memory use does not grow with the length of the file. A file that cannot be read is
+named on stderr, the others are classified, and the exit code is 1.
 """
 
 

@@ -12,7 +12,7 @@ for 9 recordings in 91 to 93 per cent (the percentile interval in 87 to 88), and
 recordings in at least 92.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ SCORES = ("accuracy", "macro_accuracy", "log_loss")
 
 MAX_LOG_LOSS = float(-np.log(np.finfo(np.float64).eps))
 """Largest log loss of a clip in nats; scikit-learn clips probabilities to epsilon."""
+
+Score = Callable[[np.ndarray], np.ndarray]
 
 _BLOCK = 2**22
 """Number of values of the resamples that are in memory at a time."""
@@ -77,7 +79,7 @@ def bootstrap_intervals(
         }
     sums = _sum_by_recording(truth, probabilities, ids, len(names))
     scores = _score(sums.sum(axis=0))
-    low, high = _estimate_bca(sums, scores, resamples, seed, level)
+    low, high = estimate_bca(sums, _score, resamples, seed, level)
     if scores[0] in (0.0, 1.0):
         _widen_certain(low, high, sums, bool(scores[0]), level)
     ends = zip(low.tolist(), high.tolist(), strict=True)
@@ -134,8 +136,10 @@ def _score(sums: np.ndarray) -> np.ndarray:
     )
 
 
-def _draw(sums: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield the scores `[n, 3]` of some resamples at a time."""
+def _draw(
+    sums: np.ndarray, score: Score, resamples: int, seed: int
+) -> Iterator[np.ndarray]:
+    """Yield the scores `[n, scores]` of some resamples at a time."""
     generator, n_recordings = np.random.default_rng(seed), len(sums)
     block = max(_BLOCK // n_recordings, 1)
     for first in range(0, resamples, block):
@@ -143,18 +147,30 @@ def _draw(sums: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
         drawn = generator.integers(n_recordings, size=(count, n_recordings))
         drawn += n_recordings * np.arange(count)[:, np.newaxis]
         times = np.bincount(drawn.ravel(), minlength=drawn.size)
-        yield _score(times.reshape(drawn.shape) @ sums)
+        yield score(times.reshape(drawn.shape) @ sums)
 
 
-def _estimate_bca(
-    sums: np.ndarray, scores: np.ndarray, resamples: int, seed: int, level: float
+def estimate_bca(
+    sums: np.ndarray, score: Score, resamples: int, seed: int, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Estimate the ends of the BCa intervals, `[3]` each."""
+    """Estimate the ends of the BCa intervals of scores, widened for few recordings.
+
+    Args:
+        sums: Sums over the clips of each recording, `[recordings, values]`, two
+            recordings or more.
+        score: Function of sums `[..., values]` that computes scores `[..., scores]`.
+        resamples: Number of times that the recordings are drawn, 1 or more.
+        seed: Seed of the draws, 0 or more.
+        level: Share of such intervals that hold the true score, in (0, 1).
+
+    Returns:
+        Low and high ends, `[scores]` each; the score itself is between them.
+    """
     from scipy.stats import norm, t
 
-    n = len(sums)
-    drawn = np.concatenate(list(_draw(sums, resamples, seed)))
-    without_one = _score(sums.sum(axis=0) - sums)
+    n, scores = len(sums), score(sums.sum(axis=0))
+    drawn = np.concatenate(list(_draw(sums, score, resamples, seed)))
+    without_one = score(sums.sum(axis=0) - sums)
     change = without_one.mean(axis=0) - without_one
     spread = (change**2).sum(axis=0) ** 1.5
     acceleration = (change**3).sum(axis=0) / np.where(spread > 0, 6 * spread, 1)

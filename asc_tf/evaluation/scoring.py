@@ -56,27 +56,31 @@ def _name_groups(manifest: Manifest, clips: Sequence[Clip]) -> dict[str, list[st
     return {
         "devices": [clip.device for clip in clips],
         "cities": [clip.city for clip in clips],
-        "device_groups": group_devices(manifest, clips),
+        "device_groups": group_devices(manifest, [clip.device for clip in clips]),
         "recordings": [clip.identifier for clip in clips],
     }
 
 
-def group_devices(manifest: Manifest, clips: Sequence[Clip]) -> list[str]:
+def group_devices(manifest: Manifest, devices: Sequence[str]) -> list[str]:
     """Name the group of the device of each clip, as the DCASE tasks do.
+
+    Args:
+        manifest: The corpus.
+        devices: Device of each clip.
 
     Returns:
         `real`, `seen` or `unseen`; all empty where the corpus has other devices, or
         the training split does not have the seen ones and not the unseen ones.
     """
     trained = {clip.device for clip in manifest.clips if clip.split == "train"}
-    groups = [DEVICE_GROUPS.get(clip.device, "") for clip in clips]
+    groups = [DEVICE_GROUPS.get(device, "") for device in devices]
     holds = all(
-        (clip.device in trained) == (group != "unseen")
-        for clip, group in zip(clips, groups, strict=True)
+        (device in trained) == (group != "unseen")
+        for device, group in zip(devices, groups, strict=True)
         if group
     )
     is_known = manifest.protocol.get("corpus") in DEVICE_CORPORA
-    return groups if is_known and holds else [""] * len(clips)
+    return groups if is_known and holds else [""] * len(devices)
 
 
 def score_splits(

@@ -121,7 +121,14 @@ def style_axes(axes: Axes, theme: Theme, title: str = "") -> None:
     axes.tick_params(which="both", length=0, labelcolor=theme.text, labelsize=9)
     axes.xaxis.label.set(fontsize=9, color=theme.muted)
     axes.yaxis.label.set(fontsize=9, color=theme.muted)
-    axes.set_title(title, fontsize=10, color=theme.text, loc="left", pad=8)
+    axes.set_title(
+        title, fontsize=10, color=theme.text, loc="left", pad=8, parse_math=False
+    )
+
+
+def shorten(text: str, length: int) -> str:
+    """Cut a text to a number of characters; the last one is then an ellipsis."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def to_png(figure: Figure) -> bytes:

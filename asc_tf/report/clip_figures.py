@@ -204,7 +204,7 @@ def _style(axes: Axes, title: str = "") -> None:
     axes.yaxis.label.set_fontsize(7.5)
     # One place for all panels.
     axes.yaxis.set_label_coords(-35 / (WIDTH - LEFT - RIGHT), 0.5)
-    axes.set_title(title, fontsize=8.5, loc="left", pad=4, y=1)
+    axes.set_title(title, fontsize=8.5, loc="left", pad=4, y=1, parse_math=False)
 
 
 def _encode_png(image: Any, **options: Any) -> bytes:

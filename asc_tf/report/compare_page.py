@@ -8,6 +8,7 @@ from asc_tf.core.files import write_atomically, write_text
 from asc_tf.report import html
 from asc_tf.report.canvas import DARK, LIGHT
 from asc_tf.report.crossval_page import show_interval, show_score
+from asc_tf.report.headline import MAIN_SCORES
 from asc_tf.report.study_figures import draw_curves, draw_scores
 
 SCORES, CURVES = "accuracy.png", "curves.png"
@@ -42,9 +43,9 @@ def write_compare_page(
         runs=[
             {
                 **row,
-                "shown": {key: show_score(key, row[key]) for key in _KEYS},
-                "ends": {key: show_interval(row, key) for key in _KEYS},
-                "std": row["std"] and f"± {100 * row['std']:.1f}",
+                "shown": {key: show_score(key, row[key]) for key in MAIN_SCORES},
+                "ends": {key: show_interval(row, key) for key in MAIN_SCORES},
+                "std": None if row["std"] is None else f"± {100 * row['std']:.1f}",
             }
             for row in runs
         ],
@@ -62,9 +63,6 @@ def write_compare_page(
         (folder / CURVES).unlink(missing_ok=True)
     write_text(folder / "compare.html", page)
     return folder / "compare.html"
-
-
-_KEYS = ("accuracy", "macro_accuracy", "log_loss")
 
 
 def _make_point(row: Mapping[str, Any]) -> dict[str, Any]:

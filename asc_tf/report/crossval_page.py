@@ -7,16 +7,7 @@ from typing import Any
 from asc_tf.core.files import write_atomically, write_text
 from asc_tf.report import figures, html
 from asc_tf.report.canvas import DARK, LIGHT
-
-NAMES = {
-    "accuracy": "accuracy",
-    "macro_accuracy": "macro-averaged accuracy",
-    "log_loss": "log loss",
-    "roc_auc": "ROC AUC",
-    "map_at_3": "mAP@3",
-    "kappa": "Cohen's kappa",
-}
-"""Scores as pages call them."""
+from asc_tf.report.headline import SCORE_NAMES
 
 MATRIX = "confusion_matrix_row_normalized.png"
 
@@ -48,8 +39,8 @@ def write_crossval_page(folder: Path, report: Mapping[str, Any]) -> Path:
         facts_shown=_list_facts(report),
         headline=[
             (name, show_score(key, report[key]), show_interval(report, key))
-            for key, name in list(NAMES.items())[:4]
-            if report.get(key) is not None
+            for key, name in SCORE_NAMES.items()
+            if show_interval(report, key)
         ],
         spread=_tabulate_spread(report),
         light=light,
@@ -91,8 +82,8 @@ def _list_facts(report: Mapping[str, Any]) -> dict[str, Any]:
 def _tabulate_spread(report: Mapping[str, Any]) -> list[dict[str, str]]:
     """Make the rows of the table of means and standard deviations."""
     rows = []
-    for key, name in NAMES.items():
-        row = {"score": name}
+    for key, name in SCORE_NAMES.items():
+        row = {"score": name, "together": show_score(key, report.get(key))}
         for over in ("over_runs", "over_folds", "over_seeds"):
             found = (report[over] or {}).get(key)
             row[over] = show_mean(key, found) if found else html.NO_VALUE

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asc_tf.report.canvas import LIGHT, Theme, new_figure, style_axes, to_png
+from asc_tf.report.canvas import LIGHT, Theme, new_figure, shorten, style_axes, to_png
 
 COLUMNS = 2
 MAX_TITLE_LENGTH = 46
@@ -46,9 +46,7 @@ def draw_examples(
     figure = new_figure(8.4, 1.9 * rows, theme)
     for index, (values, title) in enumerate(zip(shown, titles, strict=True)):
         axes = figure.add_subplot(rows, COLUMNS, index + 1)
-        if len(title) > MAX_TITLE_LENGTH:
-            title = f"{title[: MAX_TITLE_LENGTH - 1]}…"
-        style_axes(axes, theme, title)
+        style_axes(axes, theme, shorten(title, MAX_TITLE_LENGTH))
         axes.imshow(
             values.T, origin="lower", aspect="auto", cmap="magma", interpolation="none"
         )

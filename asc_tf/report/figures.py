@@ -11,6 +11,7 @@ from asc_tf.report.canvas import (
     PAGE,
     Theme,
     new_figure,
+    shorten,
     style_axes,
     to_png,
     to_svg,
@@ -46,7 +47,7 @@ def draw_confusion_matrix(
     """
     import numpy as np
 
-    names = [_shorten(label) for label in labels]
+    names = [shorten(label, MAX_LABEL_LENGTH) for label in labels]
     shares = np.array(values, dtype=float)
     cell = _choose_cell_inches(len(names))
     side = cell * len(names)
@@ -110,7 +111,7 @@ def draw_per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -
     for place, row in zip(places, rows, strict=True):
         if row["f1"] is None:
             axes.text(0.8, place, "no clips", style="italic", **small)
-    names = [_shorten(row["label"]) for row in rows]
+    names = [shorten(row["label"], MAX_LABEL_LENGTH) for row in rows]
     axes.set_yticks(places, names, fontsize=9, parse_math=False)
     axes.set_xticks(range(0, 101, 20))
     axes.set(xlim=(0, 106), ylim=(-0.6, len(rows) - 0.4), xlabel="per cent")
@@ -312,9 +313,3 @@ def _write_cells(
                 fontsize=min(cell_points * min(0.42, 1.35 / len(text)), 9),
                 color=theme.text_on_high if norm(value) > theme.turn else theme.text,
             )
-
-
-def _shorten(label: str) -> str:
-    if len(label) <= MAX_LABEL_LENGTH:
-        return label
-    return f"{label[: MAX_LABEL_LENGTH - 1]}…"

@@ -1,28 +1,20 @@
-"""Main scores of a report, in the order in which terminal and page show them."""
+"""Scores of a report: how terminal and pages call and format the main ones."""
 
 from collections.abc import Mapping
 from typing import Any
 
+SCORE_NAMES = {
+    "accuracy": "accuracy",
+    "macro_accuracy": "macro-averaged accuracy",
+    "log_loss": "log loss",
+    "roc_auc": "ROC AUC",
+    "map_at_3": "mAP@3",
+    "kappa": "Cohen's kappa",
+}
+"""Scores as terminal and pages call them, in the order in which they show them."""
 
-def headline(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Format the main scores of labelled clips, the leading one first.
-
-    Args:
-        report: As in `asc_tf.report.write_report`.
-
-    Returns:
-        Names and texts.
-    """
-    scores = [
-        ("accuracy", f"{report['accuracy']:.1%}"),
-        ("macro-averaged accuracy", f"{report['macro_accuracy']:.1%}"),
-        ("log loss", f"{report['log_loss']:.3f}"),
-    ]
-    for name, key in (("ROC AUC", "roc_auc"), ("mAP@3", "map_at_3")):
-        # There is no ROC AUC where all clips have one label.
-        if report.get(key) is not None:
-            scores.append((name, f"{report[key]:.3f}"))
-    return scores
+MAIN_SCORES = ("accuracy", "macro_accuracy", "log_loss")
+"""Scores that have confidence intervals, the leading one first."""
 
 
 def format_main_scores(scores: Mapping[str, Any]) -> str:
@@ -35,15 +27,10 @@ def format_main_scores(scores: Mapping[str, Any]) -> str:
     Returns:
         A line like `accuracy 92.5 % (86.3 to 97.5 %), ...`.
     """
-    named = {
-        "accuracy": "accuracy",
-        "macro_accuracy": "macro-averaged accuracy",
-        "log_loss": "log loss",
-    }
     return ", ".join(
-        f"{name} {_format_score(key, scores[key])}"
+        f"{SCORE_NAMES[key]} {_format_score(key, scores[key])}"
         f"{_format_interval(key, scores.get('intervals'))}"
-        for key, name in named.items()
+        for key in MAIN_SCORES
     )
 
 

@@ -74,6 +74,7 @@ def _environment() -> "Environment":
         "decimals": format_decimals,
         "facts": list_facts,
         "percent": format_percent,
+        "seconds": format_seconds,
         "slug": make_slug,
     }
     return environment
@@ -138,6 +139,11 @@ def _format_value(key: str, value: Any) -> str:
 def format_percent(value: float | None) -> str:
     """Format a share as per cent with one decimal, without the sign."""
     return NO_VALUE if value is None else f"{100 * value:.1f}"
+
+
+def format_seconds(value: float) -> str:
+    """Format a duration in s with three digits, and from 100 s on as a whole number."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def format_decimals(value: float | None) -> str:

@@ -64,12 +64,10 @@ class Strip:
         rows: Labels with their roles ("true", "predicted" or "") and probabilities,
             one for each step.
         end: End of the last step in s.
-        step: Length of a step in s.
     """
 
     rows: tuple[tuple[str, str, tuple[float, ...]], ...]
     end: float
-    step: float
 
 
 def make_strip(
@@ -104,4 +102,4 @@ def make_strip(
         )
         for name in names
     )
-    return Strip(rows, end, end / len(parts))
+    return Strip(rows, end)

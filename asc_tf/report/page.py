@@ -6,6 +6,7 @@ from typing import Any
 
 from asc_tf.config import Config
 from asc_tf.report import confusions, html
+from asc_tf.report.headline import SCORE_NAMES
 from asc_tf.report.mistakes import Mistake, make_strip
 
 GROUPS = {
@@ -91,19 +92,17 @@ def list_headline(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """List the main scores: name, value and 95 % interval, which may be empty."""
     intervals = report.get("intervals") or {}
     rows = []
-    for key, name in (
-        ("accuracy", "accuracy"),
-        ("macro_accuracy", "macro-averaged accuracy"),
-    ):
+    for key in ("accuracy", "macro_accuracy"):
         interval = ""
         if bounds := intervals.get(key):
             low, high = (f"{100 * bound:.1f}" for bound in bounds)
             interval = f"{low} to {high} %"
-        rows.append((name, f"{100 * report[key]:.1f} %", interval))
+        rows.append((SCORE_NAMES[key], f"{100 * report[key]:.1f} %", interval))
     interval = ""
     if bounds := intervals.get("log_loss"):
         interval = " to ".join(f"{bound:.3f}" for bound in bounds)
-    return [*rows, ("log loss", f"{report['log_loss']:.3f}", interval)]
+    name = SCORE_NAMES["log_loss"]
+    return [*rows, (name, f"{report['log_loss']:.3f}", interval)]
 
 
 def list_scores(report: Mapping[str, Any]) -> dict[str, str]:
@@ -114,7 +113,7 @@ def list_scores(report: Mapping[str, Any]) -> dict[str, str]:
             scores[f"top-{k} accuracy"] = f"{100 * value:.1f} %"
     precisions = report.get("map_at_k") or {"3": report.get("map_at_3")}
     named = {f"mAP@{k}": value for k, value in precisions.items()}
-    named |= {"ROC AUC": report.get("roc_auc"), "Cohen's kappa": report.get("kappa")}
+    named |= {SCORE_NAMES[key]: report.get(key) for key in ("roc_auc", "kappa")}
     # There is no ROC AUC where all clips have one label.
     scores |= {name: f"{v:.3f}" for name, v in named.items() if v is not None}
     error = (report.get("calibration") or {}).get("ece")
@@ -126,9 +125,8 @@ def list_scores(report: Mapping[str, Any]) -> dict[str, str]:
 def list_segment_scores(segments: Mapping[str, Any]) -> dict[str, Any]:
     """List what the report says of segments, but for its tables, by name."""
     names = {
-        "map_at_3": "mAP@3",
+        **{key: SCORE_NAMES[key] for key in ("map_at_3", "roc_auc")},
         "micro_f1": "micro F1",
-        "roc_auc": "ROC AUC",
         "which": "segments of a clip",
     }
     return {

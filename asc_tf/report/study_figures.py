@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asc_tf.report.canvas import LIGHT, Theme, new_figure, style_axes, to_png
+from asc_tf.report.canvas import LIGHT, Theme, new_figure, shorten, style_axes, to_png
 
 COLORS = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8f98"),
@@ -49,7 +49,7 @@ def draw_scores(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -> b
                 linewidths=0.8,
             )
         axes.plot(100 * row["accuracy"], place, "o", color=color, markersize=7)
-    names = [_shorten(row["name"]) for row in rows]
+    names = [shorten(row["name"], MAX_NAME) for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=9, parse_math=False)
     axes.set(ylim=(len(rows) - 0.5, -0.6), xlabel="accuracy (per cent)")
     axes.margins(x=0.04)
@@ -89,7 +89,7 @@ def draw_curves(
                     color=COLORS[place % len(COLORS)],
                     linewidth=1.6,
                     marker="o" if len(columns["epoch"]) == 1 else None,
-                    label=_shorten(name) if line == "-" else None,
+                    label=shorten(name, MAX_NAME) if line == "-" else None,
                 )
         axes.grid(color=theme.grid, linewidth=0.8)
         axes.set_xlabel("epoch")
@@ -150,7 +150,7 @@ def draw_values(
             places = [float(names.index(name)) for name in shown]
             axes.set_xticks(
                 range(len(names)),
-                [_shorten(name) for name in names],
+                [shorten(name, MAX_NAME) for name in names],
                 rotation=30 if len(names) > 3 else 0,
                 parse_math=False,
             )
@@ -168,7 +168,3 @@ def draw_values(
         if place % columns == 0:
             axes.set_ylabel(score)
     return to_png(figure)
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"

@@ -7,15 +7,10 @@ from typing import Any
 from asc_tf.core.files import write_atomically, write_text
 from asc_tf.report import html
 from asc_tf.report.canvas import DARK, LIGHT
+from asc_tf.report.headline import SCORE_NAMES
 from asc_tf.report.study_figures import draw_values
 
 FIGURE = "leaderboard.png"
-
-NAMES = {
-    "accuracy": "accuracy",
-    "macro_accuracy": "macro-averaged accuracy",
-    "log_loss": "log loss",
-}
 
 
 def write_sweep_page(folder: Path, name: str, content: Mapping[str, Any]) -> Path:
@@ -34,11 +29,10 @@ def write_sweep_page(folder: Path, name: str, content: Mapping[str, Any]) -> Pat
     dark: dict[str, bytes] = {}
     if rows:
         rank_by = content["rank_by"]
+        score = f"validation {SCORE_NAMES[rank_by]}"
         points = [{**row["values"], "score": row[rank_by]} for row in rows]
         for drawn, theme in ((light, LIGHT), (dark, DARK)):
-            drawn[FIGURE] = draw_values(
-                points, content["keys"], f"validation {NAMES[rank_by]}", theme=theme
-            )
+            drawn[FIGURE] = draw_values(points, content["keys"], score, theme=theme)
         with write_atomically(folder / FIGURE) as temporary:
             temporary.write_bytes(light[FIGURE])
     page = html.render(
@@ -46,7 +40,8 @@ def write_sweep_page(folder: Path, name: str, content: Mapping[str, Any]) -> Pat
         page="sweep",
         title=f"Sweep: {name}",
         content=content,
-        rank_by=NAMES[content["rank_by"]],
+        leaky=_name_leaky(rows),
+        rank_by=SCORE_NAMES[content["rank_by"]],
         rows=[
             {**row, "shown": [_show(row["values"][key]) for key in content["keys"]]}
             for row in rows
@@ -61,6 +56,12 @@ def write_sweep_page(folder: Path, name: str, content: Mapping[str, Any]) -> Pat
     )
     write_text(folder / "leaderboard.html", page)
     return folder / "leaderboard.html"
+
+
+def _name_leaky(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Name the leaky points, if there are others; ends with a colon and a space."""
+    names = [row["point"] for row in rows if row["leaky"]]
+    return f"{', '.join(names)}: " if len(names) < len(rows) else ""
 
 
 def _show(value: Any) -> str:

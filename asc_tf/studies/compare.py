@@ -17,10 +17,11 @@ from asc_tf.studies.paired import (
     compare_pair,
 )
 from asc_tf.studies.search_space import format_value
+from asc_tf.workdir import PLACES, SOURCES
 
 SCORES = ("accuracy", "macro_accuracy", "log_loss")
 
-PLACES = ("dataset.dir", "audio.cache_dir")
+NOT_COMPARED = {*PLACES} - {*SOURCES}
 """Settings that are not compared: no result depends on them."""
 
 
@@ -67,7 +68,9 @@ def make_comparison(entries: Sequence[Entry]) -> dict[str, Any]:
         pair["p_adjusted"] = value
     return {
         "level": LEVEL,
-        "test": "McNemar's exact test (binomial, two-sided); p_adjusted by Holm",
+        "test": "McNemar's exact test (binomial, two-sided) of the answers for the "
+        "clips, each the label with the largest mean probability over the seeds; "
+        "p_adjusted by Holm",
         "runs": [_describe(entry, differing) for entry in entries],
         "pairs": pairs,
     }
@@ -79,7 +82,7 @@ def find_differing(settings: Sequence[dict[str, Any]]) -> list[str]:
     return [
         key
         for key in keys
-        if key not in PLACES
+        if key not in NOT_COMPARED
         and len({_show_setting(each, key) for each in settings}) > 1
     ]
 

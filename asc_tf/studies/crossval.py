@@ -10,6 +10,7 @@ from asc_tf.config import Config
 from asc_tf.config.checks import check_training
 from asc_tf.core.errors import UsageError
 from asc_tf.studies.folder import (
+    VARIED,
     check_folder,
     check_same_settings,
     lock_study,
@@ -19,9 +20,6 @@ from asc_tf.studies.folder import (
 from asc_tf.studies.pooling import Cell, name_cell, write_pooled_report
 from asc_tf.studies.runner import StudyRun, run_all
 from asc_tf.workdir import Workdir
-
-VARIED = ("dataset.fold", "train.seed", "audio.cache_dir")
-"""Settings in which the runs of a point may differ."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +159,23 @@ def choose_folds(config: Config, wanted: Sequence[int] | None) -> list[int | Non
             f"dataset.dir = {config.dataset.dir}: every fold has a split without files"
         )
     if lost := sorted({*known} - {*usable}):
-        shown = ", ".join(map(str, lost))
-        print(f"left out, because a split of theirs has no files: folds {shown}")
+        print(_describe_lost(lost))
     return [*usable]
 
 
+def _describe_lost(folds: Sequence[int]) -> str:
+    if len(folds) == 1:
+        return f"Fold {folds[0]} is left out: one of its splits has no files"
+    shown = ", ".join(map(str, folds))
+    return f"Folds {shown} are left out: one of the splits of each has no files"
+
+
 def _explain_no_folds(config: Config) -> str:
+    if config.dataset.features:
+        return (
+            "dataset.features holds the features of one fold: give --seeds=3, which "
+            "trains it with three seeds, or train all folds from audio"
+        )
     name = config.dataset.name
     remedy = "--seeds=3 trains its one split with three seeds"
     protocols = datasets.PROTOCOLS.get(name, ())

@@ -11,7 +11,7 @@ from asc_tf.config.run_search import suggest_run
 from asc_tf.core.errors import UsageError
 from asc_tf.evaluation.intervals import bootstrap_intervals
 from asc_tf.report.history import read_history
-from asc_tf.studies.folder import read_study_folder
+from asc_tf.studies.folder import VARIED, read_study_folder
 from asc_tf.studies.predictions import (
     TestPredictions,
     read_report,
@@ -20,9 +20,6 @@ from asc_tf.studies.predictions import (
 from asc_tf.workdir import Workdir
 
 CURVES = ("loss", "val_loss", "accuracy", "val_accuracy")
-
-VARIED = ("dataset.fold", "train.seed", "audio.cache_dir")
-"""Settings in which the runs of a crossval differ."""
 
 Curves = dict[str, list[float]]
 

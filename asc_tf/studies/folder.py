@@ -13,6 +13,9 @@ from asc_tf.workdir import PLACES, Workdir
 
 FILE = "study.json"
 
+VARIED = ("dataset.fold", "train.seed", "audio.cache_dir")
+"""Settings in which the runs of a crossval differ."""
+
 Settings = dict[str, Any]
 
 

@@ -50,8 +50,11 @@ def write_session(
 ) -> None:
     """Write the hyperparameters and the validation scores of a finished point.
 
+    They replace those that the training of the point wrote, because TensorBoard shows
+    one row for each folder with such a file.
+
     Args:
-        folder: Folder of the event file.
+        folder: Folder of the event files of the point.
         name: Name of the point.
         values: Its values by key.
         scores: Its validation scores; None is left out.
@@ -66,6 +69,9 @@ def write_session(
         _make_session_end(),
     ]
     _write_events(folder / FILE, summaries)
+    for path in folder.glob("events.*.hparams"):
+        if path.name != FILE:
+            path.unlink(missing_ok=True)
 
 
 def _tag(score: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from asc_tf.evaluation.intervals import estimate_bca
 from asc_tf.studies.predictions import TestPredictions
 
 LEVEL = 0.95
@@ -23,42 +24,46 @@ class ClipAccuracies:
 
     Attributes:
         shares: Share of right predictions by clip.
+        answers: By clip, whether the label with the largest mean probability over its
+            predictions is the true one.
         labels: True label by clip.
         recordings: Recording by clip.
-        n_predictions: Largest number of predictions of a clip.
     """
 
     shares: dict[Clip, float]
+    answers: dict[Clip, bool]
     labels: dict[Clip, str]
     recordings: dict[Clip, str]
-    n_predictions: int
 
 
 def collect_accuracies(predictions: TestPredictions) -> ClipAccuracies:
     """Collect the accuracy of each clip."""
-    right: dict[Clip, list[bool]] = defaultdict(list)
+    places: dict[Clip, list[int]] = defaultdict(list)
     labels, recordings = {}, {}
-    columns = zip(
-        predictions.rows, predictions.is_correct, predictions.recordings, strict=True
-    )
-    for row, is_correct, recording in columns:
+    columns = zip(predictions.rows, predictions.recordings, strict=True)
+    for place, (row, recording) in enumerate(columns):
         clip = row["file"], row["start"]
-        right[clip].append(bool(is_correct))
+        places[clip].append(place)
         labels[clip], recordings[clip] = row["label"], recording
-    shares = {clip: float(np.mean(values)) for clip, values in right.items()}
-    return ClipAccuracies(shares, labels, recordings, max(map(len, right.values())))
+    is_correct = predictions.is_correct
+    shares, answers = {}, {}
+    for clip, own in places.items():
+        shares[clip] = float(is_correct[own].mean())
+        mean = predictions.probabilities[own].mean(axis=0)
+        answers[clip] = bool(mean.argmax() == predictions.truth[own[0]])
+    return ClipAccuracies(shares, answers, labels, recordings)
 
 
 def compare_pair(first: ClipAccuracies, second: ClipAccuracies) -> dict[str, Any]:
     """Compare two classifiers on their test clips, if these are the same.
 
     Returns:
-        - `same_clips`, `n_clips` (in both) and `note` (why there is no comparison, or
-          no test).
+        - `same_clips`, `n_clips` (in both) and `note` (why there is no comparison).
         - `difference`: Accuracy of the second less that of the first, and `interval`,
           its bootstrap interval; see `bootstrap_difference`.
         - `only_first`, `only_second`, `p_value`: McNemar's exact test; see `mcnemar`.
-          None if a clip has several predictions.
+          The answer for a clip with several predictions is the label with the largest
+          mean probability.
     """
     both = sorted(first.shares.keys() & second.shares.keys())
     result: dict[str, Any] = dict.fromkeys(
@@ -79,11 +84,8 @@ def compare_pair(first: ClipAccuracies, second: ClipAccuracies) -> dict[str, Any
         "difference": float(np.mean(b) - np.mean(a)),
         "interval": bootstrap_difference(b - a, recordings),
     }
-    if max(first.n_predictions, second.n_predictions) > 1:
-        return result | {
-            "note": "no McNemar test, which needs one prediction for each clip"
-        }
-    only_first, only_second = int(np.sum(a > b)), int(np.sum(b > a))
+    a, b = (np.array([each.answers[clip] for clip in both]) for each in (first, second))
+    only_first, only_second = int(np.sum(a & ~b)), int(np.sum(b & ~a))
     return result | {
         "only_first": only_first,
         "only_second": only_second,
@@ -114,10 +116,13 @@ def bootstrap_difference(
 ) -> list[float]:
     """Compute the 95 % interval of a mean difference, drawing whole recordings.
 
-    It is the bias-corrected and accelerated interval of `scipy.stats.bootstrap`. If all
-    recordings have the same difference, resampling shows no spread: the interval then
-    holds the differences that up to a share of unseen recordings could add, the exact
-    (Clopper-Pearson) limit for none seen among as many.
+    It is estimated as those of the scores; see `asc_tf.evaluation.intervals`. In the
+    simulation of `tests/studies/test_compare.py` it holds the true difference for 6
+    recordings in about 92 per cent of the cases, and for 60 in about 95.
+
+    If all recordings have the same difference, resampling shows no spread: the interval
+    then holds the differences that up to a share of unseen recordings could add, the
+    exact (Clopper-Pearson) limit for none seen among as many.
 
     Args:
         differences: Difference of each clip in [-1, 1], `[clips]`.
@@ -127,8 +132,6 @@ def bootstrap_difference(
     Returns:
         Low and high end.
     """
-    from scipy.stats import bootstrap
-
     names, ids = np.unique(recordings, return_inverse=True)
     sums = np.bincount(ids, weights=differences)
     counts = np.bincount(ids).astype(float)
@@ -136,21 +139,16 @@ def bootstrap_difference(
     if np.ptp(sums / counts) < 1e-12:
         unseen = 1 - ((1 - LEVEL) / 2) ** (1 / len(names))
         return [max(mean - unseen, -1.0), min(mean + unseen, 1.0)]
+    ends = estimate_bca(
+        np.stack([sums, counts], axis=1), _compute_mean, RESAMPLES, seed, LEVEL
+    )
+    return [float(end[0]) for end in ends]
 
-    def compute_mean(sums: np.ndarray, counts: np.ndarray, axis: int) -> Any:
-        return sums.sum(axis=axis) / counts.sum(axis=axis)
 
-    found = bootstrap(
-        (sums, counts),
-        compute_mean,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        method="BCa",
-        random_state=np.random.default_rng(seed),
-    ).confidence_interval
-    return [min(float(found.low), mean), max(float(found.high), mean)]
+def _compute_mean(sums: np.ndarray) -> np.ndarray:
+    """Compute mean differences `[..., 1]` from sums and counts `[..., 2]`."""
+    mean: np.ndarray = sums[..., :1] / sums[..., 1:]
+    return mean
 
 
 def adjust_p_values(values: list[float | None]) -> list[float | None]:

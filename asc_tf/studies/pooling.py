@@ -11,9 +11,8 @@ import numpy as np
 
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import write_csv, write_text
-from asc_tf.evaluation.intervals import bootstrap_intervals
 from asc_tf.evaluation.metrics import compute_metrics
-from asc_tf.evaluation.scoring import describe_origin
+from asc_tf.evaluation.scoring import describe_origin, group_devices
 from asc_tf.report.crossval_page import write_crossval_page
 from asc_tf.studies.predictions import (
     OWN_COLUMNS,
@@ -111,13 +110,12 @@ def _make_report(
             pooled.probabilities,
             devices=[row["device"] for row in pooled.rows],
             cities=[row["city"] for row in pooled.rows],
+            device_groups=_group_devices(finished, tables),
+            recordings=pooled.recordings,
         ),
         "n_predictions": len(pooled.rows),
         "n_clips": len({(row["file"], row["start"]) for row in pooled.rows}),
         "n_recordings": len(set(pooled.recordings)),
-        "intervals": bootstrap_intervals(
-            pooled.labels, pooled.truth, pooled.probabilities, pooled.recordings
-        ),
         "over_runs": _summarize(rows),
         "over_folds": _summarize(_average_by("fold", rows)) if folds else None,
         "over_seeds": _summarize(_average_by("seed", rows)),
@@ -156,6 +154,19 @@ def _pool(cells: Sequence[Cell], tables: Sequence[TestPredictions]) -> TestPredi
         np.concatenate([table.truth for table in tables]),
         np.concatenate([table.probabilities for table in tables]),
     )
+
+
+def _group_devices(
+    cells: Sequence[Cell], tables: Sequence[TestPredictions]
+) -> list[str]:
+    """Name the group of the device of each prediction; see `scoring.group_devices`."""
+    return [
+        group
+        for cell, table in zip(cells, tables, strict=True)
+        for group in group_devices(
+            cell.run.workdir.manifest(), [row["device"] for row in table.rows]
+        )
+    ]
 
 
 def _list_rows(

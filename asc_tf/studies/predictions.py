@@ -14,9 +14,6 @@ from asc_tf.core.errors import UserError
 OWN_COLUMNS = ("run", "fold", "seed")
 """Columns that the pooled table of a crossval has before those of a run."""
 
-Key = tuple[str, str, str]
-"""File, start and seed of a prediction; the seed is empty for a single run."""
-
 
 @dataclass(frozen=True)
 class TestPredictions:
@@ -41,11 +38,6 @@ class TestPredictions:
     def recordings(self) -> list[str]:
         """Identifier of each clip; a clip without one is a recording of its own."""
         return [row["identifier"] or row["file"] for row in self.rows]
-
-    @property
-    def keys(self) -> list[Key]:
-        """File, start and seed of each row."""
-        return [(row["file"], row["start"], row.get("seed", "")) for row in self.rows]
 
     @property
     def is_correct(self) -> np.ndarray:

@@ -46,6 +46,11 @@ class StudyRun:
     workdir: Workdir
     config: Config
 
+    @property
+    def is_leaky(self) -> bool:
+        """Whether a recording may be in several splits of its protocol."""
+        return self.config.dataset.protocol == "random"
+
     def read_result(self, score: str) -> dict[str, Any] | None:
         """Read the result of a finished run; None if it is not finished.
 
@@ -64,8 +69,11 @@ class StudyRun:
 
 @dataclass
 class _Child:
+    """A running run; its output begins at `log_start` bytes of the log file."""
+
     run: StudyRun
     process: subprocess.Popen
+    log_start: int = 0
     began: float = dataclasses.field(default_factory=time.monotonic)
 
 
@@ -104,23 +112,37 @@ def run_all(
                 need = estimate_bytes(runs, score)
                 if children and not _has_memory(need, children):
                     break
-                children.append(_start(waiting.popleft(), score, siblings))
+                run = waiting.popleft()
+                try:
+                    children.append(_start(run, score, siblings))
+                except OSError as error:
+                    n_done += 1
+                    failures[run.name] = f"cannot be started: {error}"
+                    _report(f"[{n_done}/{len(runs)}]", run, failures[run.name])
             if not (ended := _poll(children)):
-                time.sleep(0.1)
+                time.sleep(0.1 if children else 0)
                 continue
             children.remove(ended)
             n_done += 1
-            place = f"[{n_done}/{len(runs)}] {ended.run.name}"
-            reason = _explain_failure(ended, score)
-            if not reason:
-                print(f"{place}: {_describe_result(ended, score)}", flush=True)
-                continue
-            failures[ended.run.name] = reason
-            log = ended.run.workdir.log_file
-            print(f"{place}: failed: {reason} ({log})", flush=True)
-            if is_disk_full(reason):
-                raise UserError(reason)
+            place = f"[{n_done}/{len(runs)}]"
+            if reason := _explain_failure(ended, score):
+                failures[ended.run.name] = reason
+                _report(place, ended.run, reason)
+            else:
+                shown = _describe_result(ended, score)
+                print(f"{place} {ended.run.name}: {shown}", flush=True)
     return failures
+
+
+def _report(place: str, run: StudyRun, reason: str) -> None:
+    """Print why a run failed.
+
+    Raises:
+        UserError: If the disk is full, so that no other run can be trained.
+    """
+    print(f"{place} {run.name}: failed: {reason} ({run.workdir.log_file})", flush=True)
+    if is_disk_full(reason):
+        raise UserError(reason)
 
 
 def describe_jobs(jobs: int, need: int) -> str:
@@ -161,6 +183,7 @@ def _start(run: StudyRun, score: str, siblings: Sequence[Path]) -> _Child:
         "siblings": [str(path) for path in siblings if path.resolve() != own],
     }
     with run.workdir.log_file.open("ab") as log:
+        log_start = log.tell()
         process = subprocess.Popen(
             [*COMMAND, str(folder)],
             # Without it the first process would take all memory of a GPU.
@@ -175,7 +198,7 @@ def _start(run: StudyRun, score: str, siblings: Sequence[Path]) -> _Child:
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(job).encode() + b"\n")
         process.stdin.flush()
-    return _Child(run, process)
+    return _Child(run, process, log_start)
 
 
 def _poll(children: Sequence[_Child]) -> _Child | None:
@@ -192,8 +215,11 @@ def _explain_failure(child: _Child, score: str) -> str:
         name = signal.Signals(-code).name
         hint = "; perhaps memory was full" if name == "SIGKILL" else ""
         return f"the process was ended by {name}{hint}"
-    lines = child.run.workdir.log_file.read_bytes().decode(errors="replace")
-    said = [line for line in lines.splitlines() if line.startswith("failed: ")]
+    output = b""
+    with contextlib.suppress(OSError):
+        output = child.run.workdir.log_file.read_bytes()[child.log_start :]
+    lines = output.decode(errors="replace").splitlines()
+    said = [line for line in lines if line.startswith("failed: ")]
     return said[-1].removeprefix("failed: ") if said else f"exit code {code}"
 
 
@@ -201,7 +227,8 @@ def _describe_result(child: _Child, score: str) -> str:
     result = child.run.read_result(score) or {}
     scores = result.get("scores", {})
     split = "" if score == "test" else f"{score} "
-    shown = [f"{split}accuracy {scores['accuracy']:.1%}"] if scores else []
+    leaky = " (LEAKY protocol)" if child.run.is_leaky else ""
+    shown = [f"{split}accuracy {scores['accuracy']:.1%}{leaky}"] if scores else []
     minutes, seconds = divmod(round(time.monotonic() - child.began), 60)
     return ", ".join([*shown, f"{minutes}:{seconds:02} min"])
 

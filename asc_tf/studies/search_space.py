@@ -21,6 +21,20 @@ LIST_SEPARATOR = "/"
 MAX_NAME = 100
 """Length of the name of a point in characters; a longer one ends with a hash."""
 
+NEEDLESS = {
+    **dict.fromkeys(("export.", "tensorboard."), "changes nothing in validation"),
+    **dict.fromkeys(
+        ("evaluate.calibrate", "evaluate.false_accept_rate"),
+        "changes nothing in validation",
+    ),
+    **dict.fromkeys(
+        ("dataset.fold", "dataset.seed"),
+        "changes the validation clips, so that the points cannot be compared; asc-tf "
+        "crossval trains all folds",
+    ),
+}
+"""Why no sweep varies a key, by key; a name that ends with a dot is a section."""
+
 Space = Mapping[str, Any]
 Point = dict[str, Value]
 
@@ -72,7 +86,7 @@ def parse_assignments(flag: str, texts: Sequence[str]) -> dict[str, str]:
 
 
 def check_key(place: str, key: str) -> None:
-    """Refuse a key that does not exist, or does not change a training.
+    """Refuse a key that does not exist, or by which no points can be ranked.
 
     Raises:
         UsageError: Naming the key and those that are meant.
@@ -80,8 +94,9 @@ def check_key(place: str, key: str) -> None:
     if key not in configuration.FIELDS:
         near = configuration.suggest(key, configuration.FIELDS)
         raise UsageError(f"{place}: {key}: unknown key{near}")
-    if key.startswith("export."):
-        raise UsageError(f"{place}: {key}: changes nothing in training or validation")
+    section = f"{key.partition('.')[0]}."
+    if reason := NEEDLESS.get(key) or NEEDLESS.get(section):
+        raise UsageError(f"{place}: {key}: {reason}")
 
 
 def parse_values(key: str, given: Any) -> list[Value]:
@@ -209,18 +224,23 @@ def _to_value(key: str, value: Any) -> Value:
 def name_point(point: Mapping[str, Value]) -> str:
     """Name the folder of a point by its values, like `learning_rate=0.01_batch_size=8`.
 
-    The section of a key is left out where the rest names one key.
+    The section of a key is left out where the rest names one key. A name that does not
+    show all of the values ends with a hash of them.
     """
     ends = [key.partition(".")[2] for key in point]
     words = []
     for key, value in point.items():
         end = key.partition(".")[2]
         shown = end if ends.count(end) == 1 else key
-        words.append(f"{shown}={format_value(value)}")
+        text = format_value(value)
+        if isinstance(value, tuple) and all(type(each) is int for each in value):
+            text = "-".join(map(str, value))
+        words.append(f"{shown}={text}")
     # A folder's name has no slash, and a list of folders no comma within names.
-    name = re.sub(r"[^\w.=+-]+", "-", "_".join(words))
-    if len(name) > MAX_NAME:
-        name = f"{name[:MAX_NAME]}-{hash_bytes(name.encode())[:8]}"
+    whole = "_".join(words)
+    name = re.sub(r"[^\w.=+-]+", "-", whole)
+    if name != whole or len(name) > MAX_NAME:
+        name = f"{name[:MAX_NAME]}-{hash_bytes(whole.encode())[:8]}"
     return name
 
 

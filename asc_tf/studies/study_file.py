@@ -70,7 +70,7 @@ def read_study(path: Path, command: str) -> Study:
     """
     tables = configuration.read_tables(path)
     named = tables.pop("study", None)
-    if named not in COMMANDS:
+    if not isinstance(named, str) or named not in COMMANDS:
         raise UsageError(f"{path}: study = {named!r}: must be crossval or sweep")
     if named != command:
         raise UsageError(
@@ -119,10 +119,12 @@ def _read_points(
             raise UsageError(f"{place}: this name is that of a folder of a study")
         merged = {**tables, "base": own.get("base", tables.get("base"))}
         for section, table in own.items():
-            if section != "base" and isinstance(table, dict):
-                merged[section] = {**merged.get(section, {}), **table}
-            elif section != "base":
-                merged[section] = table
+            there = merged.get(section, {})
+            if section == "base" or not isinstance(there, dict):
+                # A section that is no table is refused below.
+                continue
+            is_table = isinstance(table, dict)
+            merged[section] = {**there, **table} if is_table else table
         try:
             configs[name] = _read_point(merged, path)
         except UsageError as error:

@@ -27,6 +27,7 @@ from asc_tf.studies.folder import (
 from asc_tf.studies.hparams import write_experiment, write_session
 from asc_tf.studies.runner import StudyRun, run_all
 from asc_tf.studies.search_space import Point, format_value, name_point
+from asc_tf.studies.validation import SCORES
 from asc_tf.workdir import Workdir
 
 RANKINGS = {
@@ -35,8 +36,6 @@ RANKINGS = {
     "log_loss": -1,
 }
 """Scores that can rank the points: 1 where more is better, -1 where less is."""
-
-SCORES = ("accuracy", "macro_accuracy", "log_loss", "roc_auc")
 
 
 @dataclass(frozen=True)
@@ -75,19 +74,15 @@ def sweep(
         rank_by: Validation score that ranks the points, one of `RANKINGS`.
 
     Raises:
-        UsageError: If the configuration has no validation split, a point is refused, or
-            the folder holds something else.
+        UsageError: If a point is refused or has no validation split, or the folder
+            holds something else.
         UserError: If the corpus is refused, or another process works in the folder.
     """
-    if "validation" not in base.dataset.training_splits:
-        raise UsageError(
-            "dataset.validation = none: a sweep is judged by the validation split; use "
-            "dataset.validation = split"
-        )
-    check_folder(root, "sweep")
+    points = _order_keys(root, points)
     runs = [_make_run(root, base, point) for point in points]
-    if not base.dataset.features:
-        datasets.load(base.dataset)
+    for dataset in dict.fromkeys(run.config.dataset for run in runs):
+        if not dataset.features:
+            datasets.load(dataset)
     with lock_study(root, "sweep"):
         planned = _record(root, base, points)
         failures = run_all(
@@ -96,11 +91,28 @@ def sweep(
             score="validation",
             siblings=[run.workdir.path for run in runs],
         )
-        rows = [_make_row(root, point) for point in planned]
+        rows = [_make_row(root, base, point) for point in planned]
         content = _rank(rows, base, list(points[0]), rank_by)
         _write_tensorboard(root, content)
         page = _write_leaderboard(root, content)
     return Ranking(content, page, failures)
+
+
+def _order_keys(root: Path, points: Sequence[Point]) -> list[Point]:
+    """Put the keys of points in the order of an earlier call, as in its points' names.
+
+    Raises:
+        UsageError: If the folder holds something else than a sweep of these keys.
+    """
+    keys = list(points[0])
+    if (content := check_folder(root, "sweep")) is None:
+        return list(points)
+    if sorted(content["keys"]) != sorted(keys):
+        raise UsageError(
+            f"--workdir={root}: holds a sweep of {', '.join(content['keys'])}, and "
+            f"this one is of {', '.join(keys)}; name a new folder"
+        )
+    return [{key: point[key] for key in content["keys"]} for point in points]
 
 
 def _make_run(root: Path, base: Config, point: Point) -> StudyRun:
@@ -111,18 +123,21 @@ def _make_run(root: Path, base: Config, point: Point) -> StudyRun:
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
     if "validation" not in config.dataset.training_splits:
-        raise UsageError(f"{name}: has no validation split, by which it is judged")
+        raise UsageError(
+            f"{name}: dataset.validation = none: a sweep is judged by the validation "
+            "split; use dataset.validation = split"
+        )
     return StudyRun(name, Workdir(root / name), config)
 
 
 def _record(root: Path, base: Config, points: Sequence[Point]) -> list[Point]:
-    """Write study.json, or check that the folder has the same base and keys.
+    """Write study.json, or check that the folder has the same base.
 
     Returns:
         All points of the folder, those of earlier calls first.
 
     Raises:
-        UsageError: If the folder has another base, or varies other keys.
+        UsageError: If the folder has another base.
     """
     keys = list(points[0])
     settings = select_settings(base, tuple(keys))
@@ -134,11 +149,6 @@ def _record(root: Path, base: Config, points: Sequence[Point]) -> list[Point]:
     }
     # Read again, under the lock.
     content = check_folder(root, "sweep") or new
-    if sorted(content["keys"]) != sorted(keys):
-        raise UsageError(
-            f"--workdir={root}: holds a sweep of {', '.join(content['keys'])}, and "
-            f"this one is of {', '.join(keys)}; name a new folder"
-        )
     check_same_settings(root, "", content["base"], settings)
     content["points"] |= {name_point(point): point for point in points}
     write_study(root, content)
@@ -151,11 +161,12 @@ def _read_point(base: Config, values: dict[str, Any]) -> Point:
     return {key: flat[key] for key in values}
 
 
-def _make_row(root: Path, point: Point) -> dict[str, Any]:
+def _make_row(root: Path, base: Config, point: Point) -> dict[str, Any]:
     """Make the row of a point; the scores of an unfinished one are None."""
     name = name_point(point)
     workdir = Workdir(root / name)
-    result = StudyRun(name, workdir, Config()).read_result("validation") or {}
+    run = StudyRun(name, workdir, base.replace(point))
+    result = run.read_result("validation") or {}
     scores = result.get("scores") or {}
     curves = {}
     if result and workdir.history_file.is_file():
@@ -167,6 +178,7 @@ def _make_row(root: Path, point: Point) -> dict[str, Any]:
         "n_clips": scores.get("n_clips"),
         "epoch": scores.get("epoch"),
         "epochs": len(curves.get("epoch", ())) or None,
+        "leaky": run.is_leaky,
     }
 
 
@@ -192,7 +204,7 @@ def _rank(
         "model": base.model.name,
         "points": ranked,
         "missing": [row["point"] for row in rows if row["accuracy"] is None],
-        "leaky": base.dataset.protocol == "random",
+        "leaky": any(row["leaky"] for row in ranked),
     }
 
 
@@ -206,7 +218,7 @@ def _write_tensorboard(root: Path, content: dict[str, Any]) -> None:
     }
     write_experiment(root / "tensorboard", values, SCORES)
     for row in rows:
-        folder = root / row["point"] / "tensorboard" / "hparams"
+        folder = root / row["point"] / "tensorboard"
         scores = {name: row[name] for name in SCORES}
         write_session(folder, row["point"], row["values"], scores)
 
@@ -214,7 +226,7 @@ def _write_tensorboard(root: Path, content: dict[str, Any]) -> None:
 def _write_leaderboard(root: Path, content: dict[str, Any]) -> Path:
     """Write leaderboard.csv, leaderboard.html and leaderboard.json."""
     page = write_sweep_page(root, root.resolve().name, content)
-    own = ("rank", "point", *SCORES, "n_clips", "epoch", "epochs")
+    own = ("rank", "point", *SCORES, "n_clips", "epoch", "epochs", "leaky")
     rows = [
         {name: row[name] for name in own}
         | {key: format_value(value) for key, value in row["values"].items()}

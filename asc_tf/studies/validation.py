@@ -3,9 +3,6 @@
 from typing import Any
 
 from asc_tf.core.errors import UsageError
-from asc_tf.evaluation.scoring import find_model_epoch, score
-from asc_tf.evaluation.split_predictor import SplitPredictor
-from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
 
 SCORES = ("accuracy", "macro_accuracy", "log_loss", "roc_auc")
@@ -25,6 +22,11 @@ def score_validation(workdir: Workdir) -> dict[str, Any]:
         UsageError: If the run has no validation split.
         UserError: If the model is missing or a clip cannot be read.
     """
+    # The process of a sweep takes the names above, and needs no TensorFlow.
+    from asc_tf.evaluation.scoring import find_model_epoch, score
+    from asc_tf.evaluation.split_predictor import SplitPredictor
+    from asc_tf.pipeline.run import Run
+
     run = Run.open(workdir)
     if "validation" not in run.config.dataset.training_splits:
         raise UsageError(f"--workdir={workdir.path}: the run has no validation split")

@@ -33,7 +33,8 @@ def run_job(job: dict[str, Any]) -> None:
             `siblings` (run folders on the same corpus, whose scans are used).
 
     Raises:
-        UserError: If the training or the evaluation fails.
+        UserError: If the training or the evaluation fails, or the clips to score have
+            no labels.
     """
     from asc_tf.training.train import train
 
@@ -51,6 +52,11 @@ def run_job(job: dict[str, Any]) -> None:
         from asc_tf.studies.validation import score_validation
 
         scores = score_validation(workdir)
+    if scores["accuracy"] is None:
+        raise UserError(
+            f"the clips of the {job['score']} split have no labels, so there are no "
+            "scores; train with asc-tf train, then use asc-tf submission"
+        )
     result = {
         "score": job["score"],
         "scores": scores,

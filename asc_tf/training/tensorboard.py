@@ -5,6 +5,7 @@ show a batch that was trained on, and the counts of a validation that took place
 """
 
 import contextlib
+import dataclasses
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -207,7 +208,11 @@ def read_first_segments(run: Run, count: int) -> Iterator[tuple[Clip, np.ndarray
         by_label.setdefault(clip.label, []).append(clip)
     turns = itertools.zip_longest(*(by_label[label] for label in sorted(by_label)))
     config = run.config
-    preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
+    preprocessing = dataclasses.replace(
+        # The evaluation may take the centre segment alone.
+        Preprocessing.from_config(config.audio, config.evaluate),
+        segments="all",
+    )
     clips = (clip for turn in turns for clip in turn if clip is not None)
     # Not all clips are tried where libsndfile can read none of them.
     for clip in itertools.islice(clips, 2 * count):

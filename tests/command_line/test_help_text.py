@@ -1,7 +1,7 @@
 import pytest
 from absl import flags
 
-from asc_tf import config
+from asc_tf import cli, config
 from asc_tf.command_line import dispatch
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.help_text import find_topic, format_help
@@ -162,3 +162,16 @@ def test_no_topic_is_shown_that_the_command_does_not_have(capsys):
 def test_the_help_of_a_command_without_flags_is_its_usage():
     text = format_help(Command("brew", "Brew.", lambda values: 0, lambda values: None))
     assert text.startswith("Brew.\n\nFlags:\n  --help")
+
+
+def test_the_help_of_a_study_lists_its_own_studies_and_flags_of_keys(capsys):
+    assert cli.main(["sweep", "--help"]) == 0
+    sweep = capsys.readouterr().out
+    assert cli.main(["crossval", "--help"]) == 0
+    crossval = capsys.readouterr().out
+    assert "us8k_inception_grid" in sweep and "us8k_folds" not in sweep
+    assert "us8k_folds" in crossval and "us8k_inception_grid" not in crossval
+    for flag, text in (("grid=KEY=VALUES", "values"), ("random=KEY=RANGE", "range")):
+        head = f"  --{flag}".ljust(30)
+        assert f"{head}a key and its {text}; once for each key\n" in sweep
+    assert "repeat this option" not in sweep

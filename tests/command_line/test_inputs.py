@@ -30,9 +30,7 @@ def test_a_folder_gives_its_audio_files_sorted_with_the_path_as_given(
     names = ["x.ogg", "a/b/c.wav", "a/z.flac", "b.WAV"]
     assert [file.name.as_posix() for file in inputs.files] == names
     # The hidden file and the hidden folder.
-    assert inputs.notes == [
-        "in: 3 audio files; left out: hidden ones: 2, other files: 1"
-    ]
+    assert inputs.notes == ["in: 3 audio files; skipped 2 hidden and 1 other files"]
     assert inputs.errors == []
 
 
@@ -45,7 +43,7 @@ def test_a_folder_without_audio_is_refused(tmp_path, names):
     message = str(caught.value)
     assert message.startswith(f"{folder}: no audio files")
     assert message.endswith("their names end in .wav, .flac")
-    assert ("other files: 1" in message) == bool(names)
+    assert ("(skipped 1 hidden and 1 other files)" in message) == bool(names)
 
 
 def test_links_are_followed_and_end_in_a_circle(tmp_path):
@@ -76,3 +74,37 @@ def test_a_folder_that_cannot_be_read_is_an_error_and_the_others_are_listed(
     inputs = list_inputs([str(folder)], SUFFIXES)
     assert [file.name.name for file in inputs.files] == ["a.wav"]
     assert inputs.errors == [f"{folder}/locked: cannot be read: Permission denied"]
+
+
+def test_folders_that_say_nothing_of_themselves_are_each_named(tmp_path, monkeypatch):
+    folder = write(tmp_path / "in", "a.wav", "x/b.wav", "y/c.wav")
+    scandir, stat = os.scandir, os.stat
+
+    def refuse(function):
+        def call(path, **options):
+            if os.path.basename(str(path)) in ("x", "y"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return function(path, **options)
+
+        return call
+
+    monkeypatch.setattr(os, "scandir", refuse(scandir))
+    monkeypatch.setattr(os, "stat", refuse(stat))
+    inputs = list_inputs([str(folder)], SUFFIXES)
+    assert [file.name.name for file in inputs.files] == ["a.wav"]
+    assert inputs.errors == [
+        f"{folder}/{name}: cannot be read: Permission denied" for name in "xy"
+    ]
+
+
+@pytest.mark.parametrize("word", ["missing/.", "missing/..", "/", "missing/./"])
+def test_a_word_without_a_name_of_its_own_has_one(word, monkeypatch):
+    monkeypatch.setattr(os.path, "isdir", lambda _: False)
+    (file,) = list_inputs([word], SUFFIXES).files
+    assert (file.path, file.name) == (word, Path("recording"))
+
+
+def test_a_note_counts_one_file_in_the_singular(tmp_path):
+    folder = write(tmp_path / "in", "a.wav", "notes.txt")
+    notes = list_inputs([str(folder)], SUFFIXES).notes
+    assert notes == [f"{folder}: 1 audio file; skipped 1 other file"]

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 import soundfile
 
 from asc_tf import cli
+from asc_tf.command_line.label_tracks import FORMATS, open_track
+from asc_tf.command_line.prediction_flags import _check_outputs
 from asc_tf.config import Audio, Evaluate
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.evaluation import load
@@ -165,6 +168,48 @@ def test_a_damaged_recording_has_its_rows_but_no_track_and_the_next_one_goes_on(
     assert [path.name for path in labels.rglob("*")] == ["b.txt"]
 
 
+def test_a_track_that_cannot_be_written_fails_its_recording_alone(predict, tmp_path):
+    names = ["a", "b" * 240, "c", "d"]
+    files = [write(tmp_path / "in" / f"{name}.wav", 0.9) for name in names]
+    write(tmp_path / "in" / "e" / "f.wav", 0.9)
+    table, tables = tmp_path / "out.csv", tmp_path / "tables"
+    # A file is where the folder of a track should be.
+    tables.mkdir()
+    (tables / "e").touch()
+    code, _, err = predict(tmp_path / "in", f"--csv={table}", f"--raven={tables}")
+    assert code == 1
+    first, second = err.splitlines()
+    track = f"{tables}/{names[1]}.Table.1.selections.txt"
+    assert first == (
+        f"asc-tf predict: {files[1]}: its label track {track} cannot be written: "
+        "File name too long"
+    )
+    assert second.startswith(f"asc-tf predict: {tmp_path}/in/e/f.wav: its label track ")
+    assert sorted(path.name for path in tables.iterdir() if path.name != "e") == [
+        f"{name}.Table.1.selections.txt" for name in ("a", "c", "d")
+    ]
+    rows = read_csv(table)
+    assert [bool(row["error"]) for row in rows] == [False, True, False, False, True]
+
+
+def test_a_track_that_another_track_needs_as_a_folder_is_refused(predict, tmp_path):
+    write(tmp_path / "in" / "x.wav", 0.5)
+    write(tmp_path / "in" / "x.txt" / "y.wav", 0.5)
+    code, out, err = predict(tmp_path / "in", f"--audacity={tmp_path}/labels")
+    assert (code, out) == (2, "")
+    assert f"{tmp_path}/labels/x.txt: cannot be an output and the folder of" in err
+    assert not (tmp_path / "labels").exists()
+
+
+def test_another_output_that_fails_is_no_failure_of_the_track(tmp_path):
+    with (
+        pytest.raises(BrokenPipeError),
+        open_track(tmp_path / "a.txt", FORMATS["audacity"], RATE, True),
+    ):
+        raise BrokenPipeError
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_files_of_folders_are_classified_as_clips_too(predict, tmp_path):
     write(tmp_path / "in" / "b.wav", 0.5)
     write(tmp_path / "in" / "a.wav", 1.0)
@@ -173,7 +218,7 @@ def test_files_of_folders_are_classified_as_clips_too(predict, tmp_path):
     assert code == 0
     rows = [json.loads(line) for line in out.splitlines()]
     assert [Path(row["file"]).name for row in rows] == ["a.wav", "b.wav"]
-    assert "2 audio files; left out: other files: 1" in err
+    assert "2 audio files; skipped 1 other file" in err
     # The samples change their sign each time, so that there are no runs.
     assert ["note" in row for row in rows] == [False, False]
 
@@ -197,6 +242,15 @@ def test_notes_are_on_stderr_and_in_json(predict, tmp_path):
         (["--audacity=in/a.wav"], "one of the recordings"),
         (["--audacity=x.txt", "--raven=x.txt"], "x.txt: two outputs have this name"),
         (["--audacity=x.txt", "--csv=x.txt"], "x.txt: two outputs have this name"),
+        (["--csv=x", "--audacity=x"], "x: cannot be an output and the folder of"),
+        (
+            ["--segments", "--hop_seconds=nan"],
+            "--hop_seconds=nan: give a finite",
+        ),
+        (["--segments", "--hop_seconds=inf"], "hop_seconds"),
+        (["--threshold=nan"], "--threshold=nan: give a finite number"),
+        (["--audio.max_seconds=nan"], "--audio.max_seconds=nan: give a finite number"),
+        (["--audio.max_seconds=inf"], "--audio.max_seconds=inf: give a finite number"),
         (["in", "--audacity=x.txt"], "2 recordings; name a folder"),
         (["empty"], "empty: no audio files"),
     ],
@@ -211,6 +265,13 @@ def test_flags_that_do_not_go_together_are_refused(
     assert (code, out) == (2, "")
     assert message in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "in"]
+
+
+def test_the_outputs_of_very_many_recordings_are_checked_at_once():
+    paths = [Path(f"tracks/{number}.txt") for number in range(10_000)]
+    begin = time.process_time()
+    _check_outputs(Path("out.csv"), {"audacity": paths})
+    assert time.process_time() - begin < 5
 
 
 def test_an_export_of_rejected_files_says_so_with_the_reason(tmp_path):

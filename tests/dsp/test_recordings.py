@@ -13,7 +13,7 @@ from asc_tf.core.read_ahead import read_ahead
 from asc_tf.dsp import channels, recordings, segments
 from asc_tf.dsp.preprocessing import Preprocessing, downmix_and_resample
 from asc_tf.dsp.recordings import Recording, choose_batch_size
-from asc_tf.dsp.streaming import AudioStream
+from asc_tf.dsp.streaming import BLOCK_VALUES, AudioStream
 
 RATE = 8000
 
@@ -74,6 +74,24 @@ def test_the_views_of_a_segment_are_pooled(pooling):
     ids = np.zeros(3, np.int64)
     expected = segments.pool(statistics(np.stack(views)), ids, 1, pooling)[0]
     np.testing.assert_allclose(found[1].probabilities, expected, atol=1e-6)
+
+
+def test_the_views_of_a_recording_of_many_blocks_are_measured_once():
+    waveform = sound(3 * BLOCK_VALUES // 2, 2)
+    waveform[200_000:205_000] = 1.0
+    found, recording = predict(waveform, channels="split", hop_samples=400)
+    assert found[-1].end == recording.seconds == len(waveform) / RATE
+    share = 5000 / len(waveform)
+    assert recording.note.startswith(f"clipped: {share:.1%} of the samples")
+    # The same as without views.
+    _, mono = predict(waveform, hop_samples=400)
+    assert (recording.note, recording.seconds) == (mono.note, mono.seconds)
+
+
+@pytest.mark.parametrize("hop", [np.inf, np.nan, -1.0, 1e9])
+def test_an_impossible_hop_is_refused(hop):
+    with pytest.raises(UserError, match=r"hop_seconds is .*; give seconds from 0 to"):
+        predict(sound(100), hop)
 
 
 def test_every_segment_is_classified_where_a_clip_has_its_centre_alone():

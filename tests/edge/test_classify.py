@@ -84,7 +84,7 @@ def test_segments_and_folders_are_classified_as_by_asc_tf_predict(
     track = tmp_path / "labels.txt"
     assert cli.main([*arguments, f"--audacity={track}", "--nojoin"]) == 0
     assert len(track.read_text().splitlines()) == 3
-    assert "left out: other files: 1" in capsys.readouterr().err
+    assert "1 audio file; skipped 1 other file" in capsys.readouterr().err
 
 
 def test_a_failed_file_is_named_on_stderr_and_the_rest_is_shown(

@@ -538,7 +538,7 @@ def test_devices_are_grouped_where_the_training_split_has_the_seen_ones_only():
 
     def group(*arguments):
         table = manifest(*arguments)
-        return group_devices(table, table.clips_in("test"))
+        return group_devices(table, [c.device for c in table.clips_in("test")])
 
     assert group(["a", "b", "s1"]) == ["unseen", "real"]
     for other in (["a", "s1"], ["a", "b", "s5"]):

@@ -42,7 +42,7 @@ def estimate_percentile(truth, probabilities, recordings):
     sums = intervals._sum_by_recording(
         truth, probabilities, recordings, recordings.max() + 1
     )
-    drawn = np.concatenate(list(intervals._draw(sums, 200, 0)))
+    drawn = np.concatenate(list(intervals._draw(sums, intervals._score, 200, 0)))
     return dict(zip(SCORES, np.quantile(drawn, [0.025, 0.975], axis=0).T, strict=True))
 
 

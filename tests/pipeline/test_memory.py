@@ -71,6 +71,13 @@ def test_free_memory_is_what_the_machine_and_every_control_group_leave(tmp_path)
     # Files that the system keeps in memory can be dropped.
     (group / "memory.stat").write_text("anon 7\ninactive_file 400000\n")
     assert memory.find_free_memory(tmp_path) == 900000
+    stat = "inactive_file 400000\nactive_file 50000\n"
+    (group / "memory.stat").write_text(stat)
+    assert memory.find_free_memory(tmp_path) == 950000
+    # Version 1 counts the groups below this one with those lines only.
+    totals = "total_inactive_file 500000\ntotal_active_file 60000\n"
+    (group / "memory.stat").write_text(stat + totals)
+    assert memory.find_free_memory(tmp_path) == 1060000
     (group / "memory.current").write_text("9000000")
     assert memory.find_free_memory(tmp_path) == 0
     assert 0 < memory.find_free_memory(tmp_path / "absent") <= MACHINE

@@ -9,17 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pages import Page
-from PIL import Image
+from PIL import Image as Pixels
 
 from asc_tf.evaluation import metrics
-from asc_tf.report import FIGURES, confusions, figures, html, write_report
+from asc_tf.report import (
+    FIGURES,
+    confusions,
+    figures,
+    html,
+    study_figures,
+    write_report,
+)
 from asc_tf.report.canvas import DARK, LIGHT
+from asc_tf.report.clip_figures import BandAxis, Image, draw
 
 ROOT = Path(__file__).parents[2]
 
 
 def size(png):
-    image = Image.open(io.BytesIO(png))
+    image = Pixels.open(io.BytesIO(png))
     assert image.format == "PNG"
     return image.size
 
@@ -31,7 +39,7 @@ def decode(uri):
 
 
 def colour_of_corner(png):
-    corner = Image.open(io.BytesIO(png)).convert("RGB").getpixel((0, 0))
+    corner = Pixels.open(io.BytesIO(png)).convert("RGB").getpixel((0, 0))
     return "#{:02x}{:02x}{:02x}".format(*corner)
 
 
@@ -45,6 +53,22 @@ def test_fifty_long_and_mathematical_labels_still_draw():
     assert size(png)[0] > 1920
     rows = [{"label": label, "accuracy": 0.5, "f1": None} for label in labels[::10]]
     assert size(figures.draw_per_class(rows))[1] > 300
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_with_dollar_signs_are_no_formulas():
+    name = "price_$5_$6"
+    row = {"name": name, "accuracy": 0.5, "low": 0.4, "high": 0.6, "runs": []}
+    curve = {"epoch": [0.0, 1.0], "loss": [1.0, 0.5], "accuracy": [0.4, 0.6]}
+    points = [{name: name, "score": 0.5}, {name: "$a_$", "score": 0.4}]
+    for png in (
+        study_figures.draw_scores([row]),
+        study_figures.draw_curves({name: curve}),
+        study_figures.draw_values(points, [name], "accuracy"),
+    ):
+        assert png.startswith(b"\x89PNG")
+    image = Image(np.zeros((4, 4)), name, BandAxis("Hz", 0, 1))
+    assert draw((image,), 1.0, (0.0, 1.0)).data
 
 
 def test_the_figures_of_a_report_are_in_its_folder_and_on_its_page(tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -14,9 +15,12 @@ from asc_tf.evaluation import metrics
 from asc_tf.report import figures, write_export_page
 from asc_tf.report import page as report_page
 from asc_tf.report.clip_figures import BandAxis, Image, draw
+from asc_tf.report.compare_page import write_compare_page
+from asc_tf.report.crossval_page import write_crossval_page
 from asc_tf.report.explore_page import Card, Examples, Exploration
 from asc_tf.report.explore_page import render as render_explore_page
 from asc_tf.report.mistakes import Mistake, Timeline
+from asc_tf.report.sweep_page import write_sweep_page
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -170,6 +174,96 @@ def write_exports_page(folder, media):
     return folder / "export.html"
 
 
+def write_pooled_page(folder, media):
+    labels = ["park", NASTY[0], NASTY[1], "never"]
+    truth = np.arange(12) % 3
+    probabilities = np.random.default_rng(3).dirichlet(np.ones(4), 12)
+    names = {"devices": ["a", "s1"] * 6, "cities": [NASTY[2]] * 12}
+    report = metrics.compute_metrics(labels, truth, probabilities, **names)
+    means = {key: {"mean": 0.8, "std": 0.1, "n": 6} for key in SCORES if key[0] != "n"}
+    runs = [
+        SCORES | {"run": f"fold{fold}-seed{seed}", "epoch": epoch, "accuracy": score}
+        for fold, seed, epoch, score in (
+            (1, 0, 3, 0.9),
+            (1, 1, None, 0.7),
+            (2, 0, 9, 1),
+        )
+    ]
+    report |= {
+        "name": NASTY[1],
+        "model": "cp_mobile",
+        "folds": [1, 2],
+        "seeds": [0, 1],
+        "missing": ["fold2-seed1"],
+        "n_predictions": 12,
+        "n_recordings": 12,
+        "intervals": {"accuracy": [0.5, 0.9], "log_loss": [0.2, 0.9]},
+        "over_runs": means,
+        "over_folds": means,
+        "over_seeds": means,
+        "per_fold": [SCORES | {"fold": fold, "n_runs": 3 - fold} for fold in (1, 2)],
+        "per_run": runs,
+        "protocol": {"corpus": NASTY[0], "leaky": True},
+        "excluded": [{"run": "fold1-seed0", "file": NASTY[1], "reason": NASTY[0]}],
+        "notes": [NASTY[1]],
+        "command": ["asc-tf", "crossval", NASTY[1]],
+        "created": "2026-11-22",
+        "environment": {"packages": {"numpy": "1.26.4"}},
+    }
+    return write_crossval_page(folder, report)
+
+
+def write_leaderboard_page(folder, media):
+    keys = ["train.learning_rate", "model.name", "frontend.n_mels"]
+    values = [(1e-4, NASTY[1], 40), (1e-2, NASTY[0], 64), (1e-3, "$5_$6", 128)]
+    points = [
+        {"rank": rank, "point": f"{NASTY[1]}{rank}", "epoch": epoch, "epochs": 9}
+        | {"leaky": rank == 1}
+        | {"values": dict(zip(keys, own, strict=True))}
+        | SCORES
+        | {"accuracy": 1 - rank / 10}
+        for rank, (own, epoch) in enumerate(zip(values, (1, None, 3), strict=True), 1)
+    ]
+    content = {"split": "validation", "rank_by": "accuracy", "keys": keys}
+    content |= {"corpus": NASTY[2], "model": NASTY[1], "points": points}
+    content |= {"missing": [NASTY[1]], "leaky": True}
+    return write_sweep_page(folder, NASTY[1], content)
+
+
+def write_comparison_page(folder, media):
+    names = ["first_of_all", NASTY[1], NASTY[0]]
+    rows = [
+        SCORES
+        | {"name": name, "folder": name, "n_runs": runs, "run_accuracies": accuracies}
+        | {"intervals": {"accuracy": [0.8, 0.95]}, "std": std, "leaky": True}
+        | {"missing": [], "partial": "1 of 9 clips", "accuracy": score}
+        | {"settings": {"train.seed": NASTY[1], "frontend.n_mels": "40"}}
+        for name, runs, accuracies, std, score in (
+            (names[0], 2, [0.8, 0.9], 0.05, 0.85),
+            (names[1], 1, [], None, 0.95),
+            (names[2], 1, [], None, 0.75),
+        )
+    ]
+    # Of two pairs only some numbers are known.
+    known = {"same_clips": True, "difference": 0.1, "interval": [0.05, 0.2]}
+    known |= {"only_first": 2, "only_second": 9, "p_value": 0.07, "p_adjusted": 0.07}
+    unknown = dict.fromkeys(known) | {"same_clips": True}
+    unknown |= {"difference": -0.1, "interval": [-0.3, 0.1]}
+    pairs = [
+        {"first": names[0], "second": names[1], "n_clips": 9, "note": ""} | known,
+        {"first": names[0], "second": names[2], "n_clips": 9, "note": NASTY[1]}
+        | unknown,
+        {"first": names[1], "second": names[2], "n_clips": 3, "note": NASTY[0]}
+        | dict.fromkeys(known)
+        | {"same_clips": False},
+    ]
+    curves = {
+        name: {"epoch": [1.0, 2.0], "loss": [1.0, 0.5], "accuracy": [0.5, 0.8]}
+        for name in names
+    }
+    return write_compare_page(folder, {"runs": rows, "pairs": pairs}, curves)
+
+
 # A new page of the package is added here.
 PAGES = {
     "report": write_report_page,
@@ -177,6 +271,9 @@ PAGES = {
     "report of awkward names": write_nasty_report_page,
     "explore": write_explore_page,
     "export": write_exports_page,
+    "crossval": write_pooled_page,
+    "sweep": write_leaderboard_page,
+    "compare": write_comparison_page,
 }
 
 
@@ -311,6 +408,34 @@ def test_a_click_on_a_heading_sorts_a_table_by_numbers_or_names(visit):
     assert read(1) == sorted(before)
 
 
+@pytest.mark.parametrize("name", ["crossval", "sweep", "compare"])
+def test_every_heading_of_a_study_sorts_its_table(visit, name):
+    page = visit(name)
+    # Of each heading: whether it is of numbers, and order and cells after each click.
+    heads = page.evaluate(
+        """() => [...document.querySelectorAll("thead button")].map((button) => {
+          const head = button.closest("th"), body = head.closest("table").tBodies[0];
+          const click = () => {
+            button.click();
+            const cells = [...body.rows].map((row) => row.cells[head.cellIndex]);
+            const texts = cells.map((cell) => cell?.textContent.trim() ?? "");
+            return [head.getAttribute("aria-sort"), texts];
+          };
+          return [head.classList.contains("n"), [click(), click()]];
+        })"""
+    )
+    assert len(heads) >= 8
+    for is_numeric, clicks in heads:
+        orders = ["ascending", "descending"]
+        assert [order for order, _ in clicks] == orders[:: -1 if is_numeric else 1]
+        for order, texts in clicks if is_numeric else ():
+            starts = [re.match(r"[+-]?[\d.]+", text) for text in texts]
+            numbers = [float(start[0]) for start in starts if start]
+            # What is no number comes last.
+            assert all(starts[: len(numbers)])
+            assert numbers == sorted(numbers, reverse=order == "descending")
+
+
 def test_every_table_of_several_rows_can_be_sorted_but_no_matrix_and_no_sums(visit):
     page = visit("export")
     page.get_by_role("button", name="agreement %").click()
@@ -331,6 +456,15 @@ def test_fields_filter_rows_and_mistakes(visit):
     assert rows.filter(visible=True).count() == 20
     page.get_by_label("Filter by label or file:").fill("no longer there")
     assert page.locator(".mistake").filter(visible=True).count() == 1
+    assert page.locator("output", has_text="1 of 3").is_visible()
+    # A mistake is shown with all rows of its strip, also those of other labels.
+    first = page.locator(".mistake").first
+    rows = first.locator(".strip tr")
+    file = first.locator("figcaption .muted bdi").inner_text()
+    page.get_by_label("Filter by label or file:").fill(file)
+    assert first.is_visible() and rows.count() == 4
+    assert rows.filter(visible=True).count() == 4
+    assert page.locator("output", has_text="1 of 3").is_visible()
     page.locator("summary", has_text="Settings").click()
     page.get_by_label("Filter settings:").fill("n_mels")
     assert page.locator(".settings-list tbody tr").filter(visible=True).count() == 1

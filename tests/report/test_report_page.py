@@ -95,6 +95,10 @@ def test_calibration_shows_the_diagram_its_numbers_and_the_temperature():
         ["50 to 100", "3", "80.0", "66.7"],
     ]
     assert "more confident than it is right" in section.text
+    for temperature, words in ((0.9, "below 1 means"), (1.0, "of 1 changes nothing")):
+        report["calibration"] |= {"temperature": temperature}
+        section = render(report, rows, pictures=pictures).section("Calibration")
+        assert f"A temperature {words}" in section.text
     report["calibration"] |= {"temperature": None, "calibrated": None}
     section = render(report, rows, pictures=pictures).section("Calibration")
     assert list(definitions(section)) == ["expected calibration error (ECE)"]
@@ -285,3 +289,18 @@ def test_a_heading_gives_its_link():
     assert make_slug("Mixup & <b>") == "mixup-b"
     links = html._list_contents('<h2 id="a-b">A &lt;b&gt;</h2><h2 id="c">C</h2>')
     assert links == '<a href="#a-b">A &lt;b&gt;</a>\n<a href="#c">C</a>\n'
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4.0, "4"), (12.34, "12.3"), (100.0, "100"), (99.97, "100"), (1234.0, "1234")],
+)
+def test_a_duration_is_never_a_power_of_ten(seconds, text):
+    assert html.format_seconds(seconds) == text
+    report, rows = make()
+    wrong = next(i for i, row in enumerate(rows) if row["label"] != row["predicted"])
+    values = np.full((2, len(report["labels"])), 0.5)
+    timeline = Timeline((0.0, seconds / 2), seconds / 2, values)
+    made = render(report, rows, mistakes=[Mistake(wrong, timeline=timeline)])
+    caption = made.one("table", "strip").one("caption").text
+    assert caption == f"probability over time, 0 to {text} s"

@@ -1,7 +1,7 @@
 """A worker that makes up its predictions: the process of a run without TensorFlow.
 
 The environment variable `BEHAVIOUR` says what it does, as JSON by the name of the run:
-`fail`, `crash`, `hang`, or nothing for success.
+`fail`, `end` (without a word), `crash`, `hang`, or nothing for success.
 """
 
 import json
@@ -39,12 +39,24 @@ def write_run(config: Config, workdir: Workdir, score: str) -> dict:
         "excluded": [],
         "model_epoch": {"epoch": 2, "epochs": 2},
     }
+    if score == "validation":
+        write_own_session(workdir)
     if score == "test":
         workdir.report.mkdir()
         rows = make_prediction_rows(manifest.labels, clips, values)
         (workdir.report / "predictions.csv").write_text(format_csv(list(rows[0]), rows))
         (workdir.report / "report.json").write_text(json.dumps(report))
     return report
+
+
+def write_own_session(workdir: Workdir) -> None:
+    """Write the settings of the run for TensorBoard, as a training does."""
+    from asc_tf.studies.hparams import FILE, write_session
+
+    folder = workdir.path / "tensorboard"
+    folder.mkdir()
+    write_session(folder, "own", {"train.epochs": 3}, {})
+    (folder / FILE).rename(folder / "events.out.tfevents.9.host.1.0.hparams")
 
 
 def run_job(job: dict) -> int:
@@ -58,6 +70,8 @@ def run_job(job: dict) -> int:
     if behaviour == "fail":
         print("a line of the log\nfailed: train.x = 1: too small")
         return 2
+    if behaviour == "end":
+        return 3
     if behaviour == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
     if behaviour == "hang":

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -15,8 +16,9 @@ from study_runs import FAKE, begun, is_ended, workers
 
 from asc_tf import cli, datasets
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.files import format_csv
 from asc_tf.evaluation.intervals import bootstrap_intervals
-from asc_tf.studies.crossval import crossval
+from asc_tf.studies.crossval import choose_folds, crossval
 from asc_tf.studies.folder import lock_study
 from asc_tf.studies.predictions import read_test_predictions
 from asc_tf.workdir import Workdir
@@ -103,6 +105,15 @@ def test_means_and_deviations_are_over_runs_folds_and_seeds(
     assert page.one("h1").text == "Crossval: study"
     shown = page.section("Per fold").rows()
     assert [row[:3] for row in shown[1:]] == [[str(n), "2", "18"] for n in (1, 2, 3)]
+    # Scores without an interval are in the table only.
+    heads = [each.text for each in page.all("dt")]
+    assert [text.partition("95 %")[0] for text in heads] == [
+        *("accuracy", "macro-averaged accuracy", "log loss")
+    ]
+    means = {
+        row[0]: row[1] for row in page.section("Mean and standard deviation").rows()
+    }
+    assert means["ROC AUC"] == f"{report['roc_auc']:.3f}"
 
 
 def test_finished_runs_are_not_repeated_and_more_folds_and_seeds_extend(
@@ -337,7 +348,7 @@ def test_a_run_takes_the_memory_that_the_finished_ones_needed(
     assert begun(tmp_path / "other") == ["fold1_seed0"]
 
 
-def test_all_clips_are_leaky_if_one_run_is(three_folds, tmp_path, fake):
+def test_all_clips_are_leaky_if_one_run_is(three_folds, tmp_path, fake, capsys):
     config = three_folds.replace(
         {
             "dataset.protocol": "random",
@@ -349,6 +360,8 @@ def test_all_clips_are_leaky_if_one_run_is(three_folds, tmp_path, fake):
     assert read_report(tmp_path / "study")["protocol"]["leaky"]
     page = Page((tmp_path / "study/report/report.html").read_text(encoding="utf-8"))
     assert page.one("p", "banner").text.startswith("LEAKY protocol.")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all("% (LEAKY protocol), " in line for line in lines)
 
 
 def test_stored_features_have_one_fold_so_only_seeds_differ(tmp_path, fake):
@@ -357,3 +370,93 @@ def test_stored_features_have_one_fold_so_only_seeds_differ(tmp_path, fake):
         UsageError, match=r"--folds: dataset.features holds the features"
     ):
         run(config, tmp_path / "study", folds=[1], seeds=2)
+    with pytest.raises(UsageError, match=r"features of one fold: give --seeds=3"):
+        run(config, tmp_path / "study")
+
+
+def test_a_fold_is_named_by_the_flag_of_the_command(
+    config_file, tmp_path, fake, capsys
+):
+    words = ["crossval", str(config_file), f"--workdir={tmp_path / 'study'}"]
+    assert cli.main([*words, "--dataset.fold=3"]) == 2
+    assert "name the folds to train with --folds=3" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+def test_the_reason_is_that_of_the_last_attempt(three_folds, tmp_path, behave, capsys):
+    root = tmp_path / "study"
+    behave(fold1_seed0="fail")
+    assert run(three_folds, root, folds=[1]).failures == {
+        "fold1_seed0": "train.x = 1: too small"
+    }
+    behave(fold1_seed0="end")
+    assert run(three_folds, root, folds=[1]).failures == {"fold1_seed0": "exit code 3"}
+
+
+def test_a_run_that_cannot_be_started_is_named_and_the_rest_goes_on(
+    three_folds, tmp_path, fake, monkeypatch, capsys
+):
+    from asc_tf.studies import runner
+
+    start = runner._start
+
+    def start_some(run, *arguments):
+        if run.name == "fold1_seed0":
+            raise PermissionError(13, "Permission denied", str(run.workdir.path))
+        return start(run, *arguments)
+
+    monkeypatch.setattr(runner, "_start", start_some)
+    outcome = run(three_folds, tmp_path / "study", jobs=2)
+    (reason,) = outcome.failures.values()
+    assert reason.startswith("cannot be started: [Errno 13] Permission denied")
+    assert "[1/3] fold1_seed0: failed: cannot be started" in capsys.readouterr().out
+    assert begun(tmp_path / "study") == ["fold2_seed0", "fold3_seed0"]
+
+
+def test_a_fold_without_files_is_left_out_and_said(
+    three_folds, tmp_path, fake, monkeypatch, capsys
+):
+    for usable, said in (
+        ([1, 2], "Fold 3 is left out: one of its splits has no files"),
+        ([1], "Folds 2, 3 are left out: one of the splits of each has no files"),
+    ):
+        monkeypatch.setattr(datasets, "usable_folds", lambda *_, own=usable: own)
+        assert choose_folds(three_folds, None) == usable
+        assert capsys.readouterr().out == f"{said}\n"
+
+
+def test_pooled_predictions_have_the_groups_of_the_dcase_devices(
+    three_folds, tmp_path, fake
+):
+    root = tmp_path / "study"
+    run(three_folds, root, folds=[1, 2])
+    for name in ("fold1_seed0", "fold2_seed0"):
+        workdir = Workdir(root / name)
+        manifest = workdir.manifest()
+        clips = [dataclasses.replace(c, device="a") for c in manifest.clips]
+        tests = [c for c in clips if c.split == "test"]
+        unseen = {c.path for c in tests[:5]}
+        clips = [
+            dataclasses.replace(c, device="s4") if c.path in unseen else c
+            for c in clips
+        ]
+        protocol = dict(manifest.protocol) | {"corpus": "tau2020_mobile"}
+        workdir.write_manifest(
+            dataclasses.replace(manifest, clips=tuple(clips), protocol=protocol)
+        )
+        workdir.protocol_file.write_text(json.dumps(protocol))
+        table = workdir.report / "predictions.csv"
+        with table.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        for row in rows:
+            row["device"] = "s4" if row["file"] in unseen else "a"
+        table.write_text(format_csv(list(rows[0]), rows))
+    run(three_folds, root, folds=[1, 2])
+    groups = read_report(root)["per_device_group"]
+    assert [(row["device_group"], row["n_clips"]) for row in groups] == [
+        ("real", 26),
+        ("unseen", 10),
+    ]
+    page = Page((root / "report" / "report.html").read_text(encoding="utf-8"))
+    shown = page.section("Per device group").rows()
+    assert [row[:2] for row in shown[1:]] == [["real", "26"], ["unseen", "10"]]

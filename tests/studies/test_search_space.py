@@ -112,7 +112,12 @@ def test_a_point_is_named_by_its_values():
     assert name_point({"train.seed": 1, "dataset.seed": 2}) == (
         "train.seed=1_dataset.seed=2"
     )
-    assert name_point({"augment.noise_dir": "/a/b c"}) == "noise_dir=-a-b-c"
+    # Values that look alike as a folder's name have folders of their own.
+    places = ("/a/b c", "/a/b-c", "-a-b-c")
+    alike = [name_point({"augment.noise_dir": place}) for place in places]
+    assert alike[2] == "noise_dir=-a-b-c"
+    assert len(set(alike)) == 3
+    assert all(name.startswith("noise_dir=-a-b-c") for name in alike)
     close = [name_point({RATE: value}) for value in (0.12345678, 0.12345679)]
     assert close[0] != close[1]
     long = [{"dataset.identifier_pattern": 120 * "a" + end} for end in "ab"]
@@ -126,7 +131,12 @@ def test_a_point_is_named_by_its_values():
         ("train.batch_size", "write --grid=KEY=VALUES"),
         ("train.batch_size=", "write --grid=KEY=VALUES"),
         ("batch_size=8", "batch_size: unknown key; did you mean train.batch_size"),
-        ("export.formats=int8", "changes nothing in training or validation"),
+        ("export.formats=int8", "export.formats: changes nothing in validation"),
+        ("tensorboard.examples=1", "changes nothing in validation"),
+        ("evaluate.calibrate=true,false", "changes nothing in validation"),
+        ("evaluate.false_accept_rate=0.1", "changes nothing in validation"),
+        ("dataset.fold=1,2", "asc-tf crossval trains all folds"),
+        ("dataset.seed=1,2", "changes the validation clips"),
     ],
 )
 def test_a_flag_that_is_no_assignment_is_refused(text, message):
@@ -170,6 +180,7 @@ def test_the_shipped_studies_are_those_of_the_publications():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('study = ["x"]', r"study = \['x'\]: must be crossval or sweep"),
         ('study = "train"', "study = 'train': must be crossval or sweep"),
         ('study = "crossval"', "a study for asc-tf crossval, not for asc-tf sweep"),
         ('study = "sweep"', r"needs a table \[grid\] or a table \[random\]"),
@@ -195,6 +206,7 @@ def test_a_wrong_study_file_is_refused(tmp_path, text, message):
         ("folds = []", r"folds = \[\]: must be a list of whole numbers"),
         ("seeds = true", "seeds = True: must be a whole number above 0"),
         ("points = 3", "points: must be tables"),
+        ("train = 5\n[points.a.train]", "points.a: .*train = 5: must be a table"),
         ("[points]\nreport = {}", "this name is that of a folder of a study"),
         ('[points]\n"a/b" = {}', "a name has letters"),
         ("[points.a.train]\nepochs = 0", "points.a: .*train.epochs = 0"),

@@ -1,5 +1,7 @@
 import csv
 import json
+import subprocess
+import sys
 
 import pytest
 import tiny
@@ -116,11 +118,11 @@ def test_a_failed_point_is_missing_in_the_leaderboard(
         ),
         (
             ["--grid=train.seed=1,2", "--dataset.validation=none", "--train.keep=last"],
-            "dataset.validation = none: a sweep is judged by the validation split",
+            "seed=1: dataset.validation = none: a sweep is judged by the validation",
         ),
         (
             ["--grid=dataset.validation=split,none", "--train.keep=last"],
-            "validation=none: has no validation split",
+            "validation=none: dataset.validation = none: a sweep is judged by",
         ),
     ],
 )
@@ -174,9 +176,12 @@ def test_tensorboard_shows_the_points_in_its_hparams_tab(config, tmp_path, fake)
     handler = list_session_groups.Handler(
         context.RequestContext(), backend, "", request
     )
-    groups = {group.name: group for group in handler.run().session_groups}
+    found = handler.run().session_groups
+    groups = {group.name: group for group in found}
     rows = read_rows(root)
-    assert sorted(groups) == sorted(row["point"] for row in rows)
+    # The training of each point has written a session, too.
+    assert sorted(group.name for group in found) == sorted(r["point"] for r in rows)
+    assert all(len(group.sessions) == 1 for group in found)
     for row in rows:
         group = groups[row["point"]]
         values = {key: value.number_value for key, value in group.hparams.items()}
@@ -187,3 +192,45 @@ def test_tensorboard_shows_the_points_in_its_hparams_tab(config, tmp_path, fake)
             if each.name.tag == "validation/log_loss"
         )
         assert loss == pytest.approx(float(row["log_loss"]))
+
+
+def test_the_order_of_the_keys_does_not_matter(config, tmp_path, fake):
+    root = tmp_path / "grid"
+    sweep(config, make_grid(GRID), root)
+    first = begun(root)
+    swapped = {SIZE: [4, 8, 16], RATE: [0.01]}
+    sweep(config, make_grid(swapped), root)
+    assert begun(root) == [*first, "learning_rate=0.01_batch_size=16"]
+    assert len(read_rows(root)) == 5
+
+
+def test_the_base_needs_no_validation_split_if_the_points_have_one(
+    config, tmp_path, fake
+):
+    base = config.replace({"dataset.validation": "none", "train.keep": "last"})
+    sweep(base, make_grid({"dataset.validation": ["split"]}), tmp_path / "grid")
+    assert begun(tmp_path / "grid") == ["validation=split"]
+
+
+def test_each_leaky_point_is_marked_wherever_it_is_shown(
+    config, tmp_path, fake, capsys
+):
+    path, root = tmp_path / "config.toml", tmp_path / "grid"
+    path.write_text(config.replace({"dataset.allow_leaky": True}).to_toml())
+    words = [str(path), f"--workdir={root}", "--grid=dataset.protocol=official,random"]
+    assert cli.main(["sweep", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("[1/2] protocol=official: ") and "LEAKY" not in lines[0]
+    assert "% (LEAKY protocol), " in lines[1]
+    shown = [line for line in lines[2:] if line.endswith("LEAKY")]
+    assert len(shown) == 1 and "protocol=random" in shown[0]
+    leaky = {row["point"]: row["leaky"] for row in read_rows(root)}
+    assert leaky == {"protocol=official": "False", "protocol=random": "True"}
+    page = Page((root / "leaderboard.html").read_text(encoding="utf-8"))
+    banner = page.one("p", "banner").text
+    assert banner.startswith("LEAKY protocol. protocol=random: Clips of one recording")
+
+
+def test_a_sweep_needs_no_tensorflow_in_its_own_process():
+    code = "import sys, asc_tf.studies.sweep; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

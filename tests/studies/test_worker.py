@@ -6,6 +6,7 @@ import tiny
 
 from asc_tf import config as configuration
 from asc_tf.audio import scan as scanning
+from asc_tf.core.errors import UserError
 from asc_tf.core.files import write_text
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.studies import worker
@@ -59,6 +60,22 @@ def test_a_finished_run_has_its_result_and_its_report(tmp_path):
     scores = score_validation(workdir)
     assert scores["n_clips"] == sum(tiny.CLIPS["validation"])
     assert 0 <= scores["accuracy"] <= 1
+
+
+def test_clips_without_labels_have_no_scores_and_the_run_fails(tmp_path, monkeypatch):
+    features = tiny.write_features(tmp_path / "features")
+    config = tiny.features_config(features, train__epochs=1)
+    monkeypatch.setattr("asc_tf.training.train.train", lambda *_, **__: None)
+    unlabelled = {"accuracy": None, "log_loss": None}
+    monkeypatch.setattr(
+        "asc_tf.evaluation.evaluate.evaluate", lambda _: (unlabelled, None)
+    )
+    monkeypatch.setattr(worker, "share_scan", lambda *_: None)
+    workdir = Workdir(tmp_path / "run")
+    job = {"config": config.flat(), "workdir": str(workdir.path), "siblings": []}
+    with pytest.raises(UserError, match="clips of the test split have no labels"):
+        worker.run_job({**job, "score": "test"})
+    assert not (workdir.path / worker.RESULT).exists()
 
 
 def test_the_scans_of_other_runs_are_used(own_run, tmp_path, monkeypatch):

@@ -164,6 +164,23 @@ def test_a_clip_that_cannot_be_read_is_not_heard_and_another_one_is(tiny_run, tm
     assert list(tensorboard.read_first_segments(run, 0)) == []
 
 
+def test_the_first_segment_is_heard_where_the_centre_one_is_evaluated(
+    tiny_run, tmp_path
+):
+    run = Run.open(tiny_run)
+    whole = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * tiny.RATE).astype("f")
+    for each in run.manifest.clips_in("train"):
+        path = tmp_path / each.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, whole, tiny.RATE, subtype="FLOAT")
+    config = run.config.replace(
+        {"dataset.dir": str(tmp_path), "evaluate.segments": "centre"}
+    )
+    run = SimpleNamespace(config=config, manifest=run.manifest, features=None)
+    ((_, heard),) = tensorboard.read_first_segments(run, 1)
+    np.testing.assert_array_equal(heard, whole[: len(heard)])
+
+
 @pytest.mark.slow
 def test_pictures_change_nothing_in_a_run(tmp_path):
     config = make_config("dataset", tmp_path)
@@ -214,6 +231,11 @@ def test_an_example_shows_low_bands_below_and_time_to_the_right(monkeypatch):
     assert image.origin == "lower"
     assert np.argwhere(image.get_array() == 7).tolist() == [[0, 39]]
     assert (first.get_xlabel(), first.get_ylabel()) == ("frame", "band")
+
+
+def test_a_label_with_dollar_signs_is_no_formula():
+    features = np.zeros((1, 4, 4, 1), np.float32)
+    assert draw_examples(features, ["price_$5_$6"]).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

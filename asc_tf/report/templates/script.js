@@ -6,7 +6,7 @@ function add(parent, tag, properties) {
 }
 
 function readCell(row, column) {
-  const text = row.cells[column].textContent.trim();
+  const text = row.cells[column]?.textContent.trim() ?? "";
   const number = Number.parseFloat(text);
   return { text, number: Number.isNaN(number) ? null : number };
 }
@@ -35,6 +35,8 @@ for (const table of document.querySelectorAll(".wide > table:not(.unsorted)")) {
   if (table.tBodies[0].rows.length < 2) continue;
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     const text = head.textContent;
+    // A button needs a name.
+    if (!text.trim()) return;
     head.textContent = "";
     const button = add(head, "button", { type: "button", textContent: text });
     button.addEventListener("click", () => sortRows(table, head, column));
@@ -42,7 +44,11 @@ for (const table of document.querySelectorAll(".wide > table:not(.unsorted)")) {
 }
 
 for (const box of document.querySelectorAll("[data-filter]")) {
-  const items = [...box.querySelectorAll("tbody tr, .card")];
+  // The rows of a table in a card are no items of their own.
+  const items = [...box.querySelectorAll("tbody tr, .card")].filter((item) => {
+    const outer = item.parentElement.closest("tbody tr, .card");
+    return !box.contains(outer);
+  });
   const bar = document.createElement("p");
   bar.className = "filter";
   const label = add(bar, "label", { textContent: `${box.dataset.filter} ` });
