@@ -62,7 +62,7 @@ def test_points_are_ranked_by_the_validation_split(config_file, tmp_path, fake, 
     page.check_harmless()
     assert len(page.all("img")) == 1
     shown = page.section("Leaderboard").rows()
-    assert [row[1] for row in shown[1:]] == [row["point"] for row in rows]
+    assert [row[0] for row in shown[1:]] == [row["point"] for row in rows]
     # The same sweep again trains nothing, and may rank by another score.
     assert cli.main(words) == 0
     assert "4 of 4 runs are finished already" in capsys.readouterr().out
