@@ -69,7 +69,8 @@ def test_a_crossval_that_was_killed_ten_times_has_the_report_of_one_that_was_not
 
     def read(folder):
         report = json.loads((folder / "report" / "report.json").read_bytes())
-        return {k: report[k] for k in report if k not in ("created", "environment")}
+        origin = ("command", "created", "environment")
+        return {key: report[key] for key in report if key not in origin}
 
     first, second = read(whole), read(killed)
     assert len(first["per_run"]) == 2
