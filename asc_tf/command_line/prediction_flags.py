@@ -24,8 +24,8 @@ class Options:
 
     Attributes:
         top_k: Number of labels to show.
-        form: What is printed: `lines` for a person, `json`, `tracks` (a line for each
-            recording whose tracks are written) or `none`.
+        form: Form of the printed output: `lines` for a person, `json`, `tracks` (a
+            line for each recording whose tracks are written) or `none`.
         csv: Table to write, or None.
         has_segments: Whether there is a prediction for each segment.
         hop_seconds: Seconds between two segments; 0: as the model has them.

@@ -100,8 +100,8 @@ def _read_space(values: flags.FlagValues, study: Study) -> Study:
     """Read --grid and --random, which replace those of a study file."""
     if values.grid and values.random:
         raise UsageError(
-            "--grid and --random are both given: give one of them; --random accepts "
-            "lists of values, too"
+            "--grid and --random are both given: give one of them; a value of --random "
+            "may be a list of values as well"
         )
     grid, random = study.grid, study.random
     if values.grid:

@@ -11,25 +11,25 @@ class TensorBoard(Section):
 
     examples: int = option(
         8,
-        "augmented training examples that are shown with their labels; 0: none",
+        "number of augmented training examples to show with their labels; 0: none",
         minimum=0,
         maximum=64,
     )
     examples_every: int = option(
         0,
-        "epochs between two pictures of examples; 0: those of the first epoch alone",
+        "epochs between two pictures of examples; 0: only in the first epoch",
         minimum=0,
         only_with={"examples": True},
     )
     confusion_every: int = option(
         10,
-        "epochs between two confusion matrices of the validation split, of which the "
-        "last epoch has one too; 0: that of the last epoch alone",
+        "epochs between two confusion matrices of the validation split; the last epoch "
+        "always has one; 0: only in the last epoch",
         minimum=0,
     )
     audio: int = option(
         4,
-        "training clips of which the first segment can be heard as the model gets it, "
+        "training clips to listen to: the first segment of each, as the model gets it, "
         "without augmentation; 0: none",
         minimum=0,
         maximum=64,

@@ -24,7 +24,7 @@ DEVICE_GROUPS = ("real", "seen", "unseen")
 """Groups of devices of the DCASE tasks, in the order of their tables."""
 
 NOT_CALIBRATED: dict[str, None] = {"temperature": None, "calibrated": None}
-"""What `calibration` lacks without a validation split."""
+"""Values of `calibration` that need a validation split, without one."""
 
 
 def compute_metrics(

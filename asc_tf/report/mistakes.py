@@ -39,7 +39,7 @@ class Mistake:
     Attributes:
         index: Position of the clip among the predictions.
         picture: Spectrogram; None if the clip cannot be read.
-        note: What picture and player show of the clip.
+        note: Description of the part of the clip that picture and player show.
         sound: Excerpt to play; empty if there is none.
         mime: MIME type of the excerpt.
         timeline: Probabilities of its segments; None where there is only one, or where

@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Study:
-    """What a study trains.
+    """Configurations that a study trains, and how it varies them.
 
     Attributes:
         points: Configuration of each point by name; a crossval or sweep of one
