@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import is_disk_full
+from asc_tf.core.interrupts import interrupt_on_sigterm
 from asc_tf.core.memory import find_free_memory
 from asc_tf.studies.worker import RESULT
 from asc_tf.workdir import Workdir
@@ -240,28 +240,21 @@ def _end_children(children: list[_Child]) -> Iterator[None]:
     Raises:
         UserError: If Ctrl-C or SIGTERM ended the block.
     """
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop) if is_main else None
-    try:
-        yield
-    except KeyboardInterrupt:
-        for child in children:
-            child.process.terminate()
-        deadline = time.monotonic() + STOP_SECONDS
-        for child in children:
-            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-                child.process.wait(max(deadline - time.monotonic(), 0))
-        raise UserError(
-            "interrupted; finished epochs and runs are saved, and the same command "
-            "resumes"
-        ) from None
-    finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-        for child in children:
-            child.process.kill()
-            child.process.wait()
+    with interrupt_on_sigterm():
+        try:
+            yield
+        except KeyboardInterrupt:
+            for child in children:
+                child.process.terminate()
+            deadline = time.monotonic() + STOP_SECONDS
+            for child in children:
+                with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+                    child.process.wait(max(deadline - time.monotonic(), 0))
+            raise UserError(
+                "interrupted; finished epochs and runs are saved, and the same command "
+                "resumes"
+            ) from None
+        finally:
+            for child in children:
+                child.process.kill()
+                child.process.wait()

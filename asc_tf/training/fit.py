@@ -4,8 +4,6 @@ import contextlib
 import dataclasses
 import math
 import shlex
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import tensorflow as tf
 from asc_tf import models
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
+from asc_tf.core.interrupts import interrupt_on_sigterm
 from asc_tf.frontend import FrontendLayer, compute_statistics
 from asc_tf.models.precision import allow_tensor_float_32
 from asc_tf.pipeline.batches import count_steps, make_training_batches
@@ -181,25 +180,16 @@ def explain_interrupt(run: Run, state: RunState) -> Iterator[None]:
     Raises:
         UserError: If one of them stopped the block.
     """
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    # Only the main thread may set handlers.
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop) if is_main else None
-    try:
-        yield
-    except KeyboardInterrupt:
-        complete_model(run.workdir)
-        raise UserError(
-            f"interrupted; {state.epochs_saved} of {run.config.train.epochs} epochs "
-            "are saved. To resume from there:\n"
-            f"  asc-tf train --workdir={shlex.quote(str(run.workdir.path))}"
-        ) from None
-    finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+    with interrupt_on_sigterm():
+        try:
+            yield
+        except KeyboardInterrupt:
+            complete_model(run.workdir)
+            raise UserError(
+                f"interrupted; {state.epochs_saved} of {run.config.train.epochs} "
+                "epochs are saved. To resume from there:\n"
+                f"  asc-tf train --workdir={shlex.quote(str(run.workdir.path))}"
+            ) from None
 
 
 def conclude(state: RunState, workdir: Workdir, epochs: int) -> Path:
