@@ -199,14 +199,14 @@ def _inspect_wav(path: Path, max_seconds: float) -> Inspection:
 
 @functools.lru_cache(maxsize=4)
 def _wav_header(max_seconds: float) -> Callable[[tf.Tensor], wav_graph.WavHeader]:
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def header(contents: tf.Tensor) -> wav_graph.WavHeader:
         return wav_graph.parse_header(contents, max_seconds)
 
     return header
 
 
-_decode_wav = tf.function(wav_graph.decode)
+_decode_wav = tf.function(wav_graph.decode, autograph=False)
 
 
 def _measure_wav(

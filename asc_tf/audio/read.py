@@ -72,7 +72,9 @@ def _make_decoder(route: str, max_seconds: float) -> Callable[..., tf.Tensor]:
     audio = Audio(max_seconds=max_seconds)
     text, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)
 
-    @tf.function(input_signature=[text, number, tf.TensorSpec([2], tf.float64)])
+    signature = [text, number, tf.TensorSpec([2], tf.float64)]
+
+    @tf.function(input_signature=signature, autograph=False)
     def decode(path: tf.Tensor, sample_rate: tf.Tensor, span: tf.Tensor) -> tf.Tensor:
         contents = tf.io.read_file(path)
         return decode_channels(

@@ -89,7 +89,7 @@ class ClipRenderer:
         self._frontend.build((None, *shape))
         if self.config.frontend.standardize in ("none", "per_clip"):
             return
-        extract = tf.function(self._frontend.extract)
+        extract = tf.function(self._frontend.extract, autograph=False)
         batches = (extract(tf.constant(one[np.newaxis])) for one in segments)
         self._frontend.set_statistics(*compute_statistics(self._frontend, batches))
 

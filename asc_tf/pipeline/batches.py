@@ -6,7 +6,7 @@ from asc_tf.augment import augment_features, fold_in
 from asc_tf.config import Augment, Config
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline.examples import Examples
-from asc_tf.pipeline.options import AUTOTUNE, set_options
+from asc_tf.pipeline.options import AUTOTUNE, plain_python, set_options
 
 
 def make_training_batches(
@@ -30,6 +30,7 @@ def make_training_batches(
     frontend = frontend.with_constants()
     run_seed = tf.constant([config.train.seed, 0], tf.int64)
 
+    @plain_python
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = fold_in(run_seed, epoch)
 

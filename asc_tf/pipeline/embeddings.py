@@ -36,7 +36,7 @@ from asc_tf.models import imagenet
 from asc_tf.models.precision import choose_precision
 from asc_tf.pipeline.examples import SegmentExamples
 from asc_tf.pipeline.feature_store.folder import FeaturesFolder, feature_settings
-from asc_tf.pipeline.options import AUTOTUNE, set_options
+from asc_tf.pipeline.options import AUTOTUNE, plain_python, set_options
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.segments import choose_shuffle_buffer
 from asc_tf.pipeline.waveforms import explain_read_errors
@@ -185,7 +185,9 @@ class EmbeddingCache:
     def _read_inputs(self, split: str, first: int) -> Iterator[dict[str, tf.Tensor]]:
         """Yield the model's inputs, batch by batch, from batch `first` on."""
         rows = self._examples.ordered_segments(split).skip(first)
-        inputs = rows.map(self._examples.plain_inputs, num_parallel_calls=AUTOTUNE)
+        inputs = rows.map(
+            plain_python(self._examples.plain_inputs), num_parallel_calls=AUTOTUNE
+        )
         return iter(inputs.prefetch(AUTOTUNE))
 
 
@@ -227,9 +229,11 @@ class EmbeddedExamples:
             copies * len(self._ends), seed=seed[0], reshuffle_each_iteration=False
         )
 
+        @plain_python
         def indices(clip: tf.Tensor) -> tf.data.Dataset:
             return tf.data.Dataset.range(self._firsts[clip], self._ends[clip])
 
+        @plain_python
         def example(index: tf.Tensor) -> tuple:
             names = ("embedding", "target", "weight")
             return tuple(tf.gather(segments[name], index) for name in names)
@@ -259,7 +263,7 @@ class EmbeddedExamples:
 def _build_embedding(backbone: keras.Model, frontend: keras.Layer) -> Callable:
     """Build the function from inputs of the model to embeddings."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def embedding(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         if "waveform" in inputs:
             inputs = {"features": frontend(inputs["waveform"])}

@@ -18,7 +18,7 @@ from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline.feature_size import stored_bytes
 from asc_tf.pipeline.feature_store import StoredFeatures
-from asc_tf.pipeline.options import AUTOTUNE
+from asc_tf.pipeline.options import AUTOTUNE, plain_python
 from asc_tf.pipeline.segments import (
     count_segments,
     make_segment_batches,
@@ -136,6 +136,7 @@ class ClipExamples:
     def training_features(self) -> tf.data.Dataset:
         """Make batches of the features of all training segments."""
 
+        @plain_python
         def features(row: dict[str, tf.Tensor]) -> tf.Tensor:
             waveforms = row["waveform"]
             if self._config.augment.random_channel:
@@ -165,7 +166,7 @@ class ClipExamples:
         """Make the validation batches; features that fit in memory are made once."""
         audio, batches = self._config.audio, self.ordered_segments("validation")
         batches = batches.map(
-            lambda row: (self.plain_inputs(row), row["target"]),
+            plain_python(lambda row: (self.plain_inputs(row), row["target"])),
             num_parallel_calls=AUTOTUNE,
         )
         # Where the model makes features, the clips are cached like those of training.
@@ -221,7 +222,9 @@ class StoredExamples:
             rows = self._cached_rows.repeat(copies).shuffle(
                 self.count(), seed=seed[0], reshuffle_each_iteration=False
             )
-        return rows.map(lambda row: (row["features"], row["target"], row["weight"]))
+        return rows.map(
+            plain_python(lambda row: (row["features"], row["target"], row["weight"]))
+        )
 
     def augment_inputs(
         self, inputs: tf.Tensor, seed: tf.Tensor
@@ -233,12 +236,12 @@ class StoredExamples:
     def training_features(self) -> tf.data.Dataset:
         """Make batches of the features of all training segments."""
         rows = self._stored.batches("train", STATISTICS_BATCH)
-        return rows.map(lambda row: row["features"])
+        return rows.map(plain_python(lambda row: row["features"]))
 
     def ordered_segments(self, split: str) -> tf.data.Dataset:
         """Make batches of all stored segments; an example is a clip with all views."""
         batches = self._stored.batches(split, self._config.evaluate.batch_size)
-        return batches.map(lambda row: row | {"example": row["clip"]})
+        return batches.map(plain_python(lambda row: row | {"example": row["clip"]}))
 
     def plain_inputs(self, row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return the standardized features of a batch."""
@@ -249,7 +252,9 @@ class StoredExamples:
     def validation(self) -> tf.data.Dataset:
         """Make batches of all stored segments of the validation split."""
         batches = self.ordered_segments("validation")
-        batches = batches.map(lambda row: (self.plain_inputs(row), row["target"]))
+        batches = batches.map(
+            plain_python(lambda row: (self.plain_inputs(row), row["target"]))
+        )
         return _count_batches(batches.cache() if self._caches_validation else batches)
 
 

@@ -7,6 +7,13 @@ import tensorflow as tf
 AUTOTUNE = tf.data.AUTOTUNE
 """Parallel calls of a `map`: one for each thread of the pipeline, at most 16."""
 
+plain_python = tf.autograph.experimental.do_not_convert
+"""Decorator of a function that a dataset maps: AutoGraph does not rewrite it.
+
+No function here has an `if` or a loop over tensors, so that tracing takes less time and
+gives the same graph. The functions that it calls are not rewritten either.
+"""
+
 THREADS_PER_PROCESSOR = 2
 """Threads of a pipeline for each processor: a thread that decodes a file or waits for
 the segments of its batch leaves the processor to another one."""

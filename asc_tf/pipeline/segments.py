@@ -7,7 +7,7 @@ from asc_tf.audio.segment import cut_segments, draw_segment
 from asc_tf.augment import fold_in
 from asc_tf.config import Config, Evaluate
 from asc_tf.dsp.preprocessing import Preprocessing
-from asc_tf.pipeline.options import AUTOTUNE
+from asc_tf.pipeline.options import AUTOTUNE, plain_python
 from asc_tf.pipeline.waveforms import DESCRIPTION, Waveforms, explain_read_errors
 
 SHUFFLED_VALUES = 2**26
@@ -71,7 +71,9 @@ def count_segments(waveforms: Waveforms, config: Config) -> int:
     if config.train.segments == "random":
         return copies * waveforms.count
     all_of_clip = Preprocessing.from_config(config.audio, Evaluate())
-    rows = waveforms.in_order().flat_map(lambda row: _cut(row, all_of_clip))
+    rows = waveforms.in_order().flat_map(
+        plain_python(lambda row: _cut(row, all_of_clip))
+    )
     with explain_read_errors():
         return copies * int(rows.reduce(np.int64(0), lambda count, _: count + 1))
 
@@ -91,7 +93,9 @@ def make_segment_batches(
         and `example` int32 `[batch]` (positions among the clips and the examples),
         `target` float32 `[batch, labels]` and `weight` float32 `[batch]`.
     """
-    rows = waveforms.in_order().flat_map(lambda row: _cut(row, preprocessing))
+    rows = waveforms.in_order().flat_map(
+        plain_python(lambda row: _cut(row, preprocessing))
+    )
     return rows.batch(batch_size).prefetch(AUTOTUNE)
 
 

@@ -277,7 +277,7 @@ class _FeatureComputation:
     def __call__(self, split: str, clips: Sequence[Clip]) -> Iterator[Segment]:
         """Yield all segments of some clips of a split, in order."""
         from asc_tf.pipeline.examples import clip_by_clip
-        from asc_tf.pipeline.options import AUTOTUNE
+        from asc_tf.pipeline.options import AUTOTUNE, plain_python
         from asc_tf.pipeline.segments import make_segment_batches
         from asc_tf.pipeline.waveforms import explain_read_errors
 
@@ -286,6 +286,7 @@ class _FeatureComputation:
         manifest = dataclasses.replace(self._run.manifest, clips=tuple(clips))
         waveforms = load_waveforms(self._run.with_manifest(manifest), split)
 
+        @plain_python
         def extract(row: dict[str, Any]) -> tuple:
             return row["clip"], clip_by_clip(self._frontend.extract, row["waveform"])
 

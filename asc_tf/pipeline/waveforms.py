@@ -23,7 +23,7 @@ from asc_tf.core.errors import UserError
 from asc_tf.dsp import channels
 from asc_tf.manifest import Clip
 from asc_tf.pipeline import clip_files
-from asc_tf.pipeline.options import AUTOTUNE, set_options
+from asc_tf.pipeline.options import AUTOTUNE, plain_python, set_options
 
 DESCRIPTION = ("clip", "example", "target", "weight")
 """Columns of an example that each of its segments has too."""
@@ -157,6 +157,7 @@ class Waveforms:
         audio = dataclasses.replace(self._audio, cache="none")
         decoder = _build_decoder(audio, self._known)
 
+        @plain_python
         def decode(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             with tf.name_scope(READING):
                 waveform = decoder({name: row[name] for name in _SOURCE})

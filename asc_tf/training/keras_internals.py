@@ -84,6 +84,7 @@ class FetchingModel(keras.Model):
                 step = tf.function(
                     whole,
                     input_signature=signature,
+                    autograph=False,
                     jit_compile=self.is_jit_compiled or None,
                 )
             with self.wait.measure():

@@ -1,5 +1,6 @@
 """Options of the pipelines that the package iterates over."""
 
+import inspect
 import os
 
 import numpy as np
@@ -45,6 +46,27 @@ def test_the_pipelines_of_audio_have_the_options(tmp_path):
         examples = training_data.make_examples(run, make_frontend(config))
         others = (examples.training_features(), examples.ordered_segments("train"))
         assert_all_pipelines_have_options(examples, config, *others)
+
+
+def test_autograph_rewrites_no_function_of_a_pipeline(tmp_path, monkeypatch):
+    corpus = tiny.write_corpus(tmp_path / "corpus", recordings=4)
+    config = tiny.config(corpus, audio__cache="none")
+    run = prepare.prepare(config, Workdir(tmp_path / "run"))
+    frontend = make_frontend(config)
+    stacks = []
+
+    def extract(layer, waveforms):
+        stacks.append([frame.filename for frame in inspect.stack()])
+        return original(layer, waveforms)
+
+    original = FrontendLayer.extract
+    monkeypatch.setattr(FrontendLayer, "extract", extract)
+    examples = training_data.make_examples(run, frontend)
+    examples.training_features()
+    examples.validation()
+    make_training_batches(examples, frontend, config)
+    assert len(stacks) == 3
+    assert not [file for files in stacks for file in files if "autograph_gen" in file]
 
 
 def test_the_pipelines_of_stored_features_have_the_options(tmp_path):

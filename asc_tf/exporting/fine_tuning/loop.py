@@ -137,12 +137,16 @@ class FineTuner:
             self._examples, self._frontend, total, self._first + done
         )
         # The batch size stays open, because the last batch of an epoch may be smaller.
-        step = tf.function(self._step, input_signature=[batches.element_spec])
+        step = tf.function(
+            self._step, input_signature=[batches.element_spec], autograph=False
+        )
         has_validation = "validation" in self._config.dataset.training_splits
         validation = self._examples.validation() if has_validation else None
         if validation is not None:
             self._validation_step = tf.function(
-                self._evaluate_batch, input_signature=list(validation.element_spec)
+                self._evaluate_batch,
+                input_signature=list(validation.element_spec),
+                autograph=False,
             )
         if not done:
             self._twin.calibrate(self._segments)

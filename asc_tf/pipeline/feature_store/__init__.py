@@ -159,12 +159,8 @@ class StoredFeatures:
         return [unverified_weight if clip.verified == "0" else 1.0 for clip in clips]
 
     def _reader(self, split: str) -> "SegmentReader":
-        import tensorflow as tf
-
         if split not in self._readers:
-            # Plain Python, also where a graph is being traced.
-            make = tf.autograph.experimental.do_not_convert(self._make_reader)
-            self._readers[split] = make(split)
+            self._readers[split] = self._make_reader(split)
         return self._readers[split]
 
     def _make_reader(self, split: str) -> "SegmentReader":

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from asc_tf.augment import fold_in
 from asc_tf.pipeline.feature_store.folder import Shard
-from asc_tf.pipeline.options import AUTOTUNE, set_options
+from asc_tf.pipeline.options import AUTOTUNE, plain_python, set_options
 
 SHUFFLED_VALUES = 2**26
 """Values (256 MB) among which the segments of an epoch are shuffled."""
@@ -71,7 +71,7 @@ class SegmentReader:
     def in_order(self) -> tf.data.Dataset:
         """Each segment once, in the manifest's order."""
         shards = set_options(tf.data.Dataset.range(self._n_shards))
-        records = shards.flat_map(self._records)
+        records = shards.flat_map(plain_python(self._records))
         count = tf.data.experimental.assert_cardinality(self._n_segments)
         return self._segments(records).apply(count)
 
@@ -93,6 +93,7 @@ class SegmentReader:
         buffer_size = max(SHUFFLED_VALUES // math.prod(self._shape), 1)
         epoch_seed = tf.stack([tf.cast(seed, tf.int64), tf.constant(0, tf.int64)])
 
+        @plain_python
         def read_once(copy: tf.Tensor) -> tf.data.Dataset:
             own_seed = fold_in(epoch_seed, copy)
             draw_seed, choice_seed, shuffle_seed = (
@@ -130,6 +131,7 @@ class SegmentReader:
         return records.enumerate(self._firsts[shard])
 
     def _segments(self, records: tf.data.Dataset) -> tf.data.Dataset:
+        @plain_python
         def segment(place: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
             clip = self._clips[place]
             values = tf.io.decode_raw(record, tf.float32)
