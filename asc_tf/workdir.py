@@ -18,7 +18,7 @@ import numpy as np
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import hash_path, lock_file, write_text
+from asc_tf.core.files import expand_home, hash_path, lock_file, write_text
 from asc_tf.manifest import Manifest, read_clips
 
 SOURCES = (
@@ -308,7 +308,7 @@ def _hash_origins(config: Config) -> dict[str, str]:
     """Compute the checksums of the files with initial weights that exist."""
     files, model = {}, config.model
     if model.weights_file:
-        files["model.weights"] = Path(model.weights_file).expanduser()
+        files["model.weights"] = expand_home(model.weights_file)
     if model.init_from:
         files["model.init_from"] = Workdir(Path(model.init_from)).model_file
     return {key: hash_path(path) for key, path in files.items() if path.is_file()}

@@ -10,6 +10,7 @@ from absl import flags
 from asc_tf import config
 from asc_tf.config.run_search import find_run, list_runs, suggest_run
 from asc_tf.core.errors import UsageError
+from asc_tf.core.files import expand_home
 
 
 def read_changes(values: flags.FlagValues) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def read_number(values: flags.FlagValues, name: str) -> float | None:
 
 def read_path(values: flags.FlagValues, name: str) -> Path:
     """Read the path that a flag names; shells leave a `~` behind `=` as it is."""
-    return Path(os.path.expanduser(read_required(values, name)))
+    return expand_home(read_required(values, name))
 
 
 def read_new_path(values: flags.FlagValues, name: str) -> Path:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,6 +49,14 @@ def is_disk_full(error: Exception | str) -> bool:
     return getattr(error, "errno", None) in FULL or any(
         text in str(error) for text in SAYS_FULL
     )
+
+
+def expand_home(path: str | Path) -> Path:
+    """Expand a leading `~`; a name without a home folder, like `~x`, stays as it is.
+
+    `Path.expanduser` raises an error for such a name.
+    """
+    return Path(os.path.expanduser(path))
 
 
 @contextlib.contextmanager
@@ -185,7 +194,8 @@ def write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
 def lock_file(path: Path, refusal: str) -> Iterator[None]:
     """Hold an exclusive lock on a file; it is released when the process ends.
 
-    Windows has no such locks: there nothing is locked.
+    Windows and some file systems of clusters have no such locks: there nothing is
+    locked.
 
     Args:
         path: Lock file; created if missing, with its folder, and never removed.
@@ -203,8 +213,14 @@ def lock_file(path: Path, refusal: str) -> Iterator[None]:
     with path.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(refusal) from error
+        except OSError as error:
+            print(
+                f"{path}: its file system has no locks ({error.strerror}); do not "
+                "start another process with the same folder",
+                file=sys.stderr,
+            )
         yield
 
 

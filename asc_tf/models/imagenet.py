@@ -4,6 +4,7 @@ The features are images, `[frames, bands, 3]` with values 0 to 255, as the front
 image mode gives them. The model includes each backbone's own preprocessing of pixels.
 """
 
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -178,7 +179,7 @@ def _find_weights(weights: str, backbone: Backbone) -> Path | None:
         return None
     if weights == "imagenet":
         return _fetch_weights(backbone)
-    path = Path(weights).expanduser()
+    path = Path(os.path.expanduser(weights))
     if not path.is_file():
         raise UsageError(
             f"model.weights = {weights}: no such file (imagenet, none, or the path of "

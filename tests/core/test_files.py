@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import threading
 from pathlib import Path
@@ -240,6 +241,20 @@ def test_a_lock_keeps_others_out_until_it_is_released(tmp_path):
     with lock_file(path, ""):
         pass
     assert names(path.parent) == [".lock"]
+
+
+def test_a_file_system_without_locks_is_named_and_keeps_nobody_out(
+    tmp_path, monkeypatch, capsys
+):
+    def refuse(_stream, _operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = tmp_path / ".lock"
+    with lock_file(path, "somebody is at it"):
+        assert path.exists()
+    said = f"{path}: its file system has no locks (Function not implemented); do not"
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_a_folder_is_hashed_as_its_files_one_after_the_other(tmp_path):
