@@ -18,7 +18,8 @@ import numpy as np
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import expand_home, hash_path, lock_file, write_text
+from asc_tf.core.files import hash_path, lock_file, write_text
+from asc_tf.core.paths import expand_home
 from asc_tf.manifest import Manifest, read_clips
 
 SOURCES = (

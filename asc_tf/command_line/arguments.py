@@ -11,7 +11,7 @@ from asc_tf import config
 from asc_tf.command_line import usage_errors
 from asc_tf.config.run_search import find_run
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import expand_home
+from asc_tf.core.paths import expand_home
 
 
 def define_configuration(values: flags.FlagValues, keys: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from absl import flags
 from asc_tf import config
 from asc_tf.config.run_search import find_run, list_runs, suggest_run
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import expand_home
+from asc_tf.core.paths import expand_home
 
 
 def read_changes(values: flags.FlagValues) -> dict[str, Any]:

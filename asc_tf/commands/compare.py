@@ -7,7 +7,7 @@ from absl import flags
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_new_path
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import expand_home
+from asc_tf.core.paths import expand_home
 from asc_tf.core.text_table import align_columns
 from asc_tf.studies.compare import compare
 

@@ -15,7 +15,8 @@ from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_changes, read_new_path, read_run
 from asc_tf.commands.config_from_flags import make_places_absolute
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import expand_home, write_atomically
+from asc_tf.core.files import write_atomically
+from asc_tf.core.paths import expand_home
 from asc_tf.exporting.doctor.by_hand import examine_by_hand, list_exported_files
 from asc_tf.report.doctor_text import format_examination
 from asc_tf.report.layer_figures import draw_layers_png

@@ -25,7 +25,7 @@ from asc_tf.config.options import Section, Value, parse_text, section_name
 from asc_tf.config.tensorboard import TensorBoard
 from asc_tf.config.train import Train
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import expand_home
+from asc_tf.core.paths import expand_home
 from asc_tf.core.suggestions import find_nearest, format_suggestions, suggest
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Any
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import expand_home
+from asc_tf.core.paths import expand_home
 from asc_tf.datasets import corpus_hints
 from asc_tf.datasets import synthetic as scenes
 from asc_tf.datasets.corpus import (

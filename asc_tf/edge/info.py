@@ -9,7 +9,7 @@ from absl import flags
 
 from asc_tf.command_line.command import Command
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import expand_home
+from asc_tf.core.paths import expand_home
 from asc_tf.edge import machine, model_flags, tflite_metadata
 
 USAGE = """

@@ -9,7 +9,7 @@ import numpy as np
 from asc_tf.config import Audio, Evaluate
 from asc_tf.config.run_search import find_run, suggest_run
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import expand_home
+from asc_tf.core.paths import expand_home
 from asc_tf.core.tensorflow_log import quiet_tensorflow, suppress_notes
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.tflite_metadata import PARTS

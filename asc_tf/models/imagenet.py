@@ -4,7 +4,6 @@ The features are images, `[frames, bands, 3]` with values 0 to 255, as the front
 image mode gives them. The model includes each backbone's own preprocessing of pixels.
 """
 
-import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import keras
 
 from asc_tf.config import Model, suggest
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.paths import expand_home
 from asc_tf.models.blocks import Blocks
 
 ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -179,7 +179,7 @@ def _find_weights(weights: str, backbone: Backbone) -> Path | None:
         return None
     if weights == "imagenet":
         return _fetch_weights(backbone)
-    path = Path(os.path.expanduser(weights))
+    path = expand_home(weights)
     if not path.is_file():
         raise UsageError(
             f"model.weights = {weights}: no such file (imagenet, none, or the path of "

@@ -12,7 +12,7 @@ from typing import Any
 from asc_tf import config as configuration
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import expand_home
+from asc_tf.core.paths import expand_home
 from asc_tf.studies.search_space import check_key, parse_distribution, parse_values
 
 COMMANDS: dict[str, tuple[str, ...]] = {
