@@ -182,7 +182,8 @@ def test_a_new_file_or_folder_has_the_permissions_of_the_old_one(tmp_path):
     assert os.access(path, os.X_OK)
 
 
-@pytest.mark.parametrize("name", ["a" * 251 + ".csv", "公" * 84 + ".", "a." * 127], ids=len
+@pytest.mark.parametrize(
+    "name", ["a" * 251 + ".csv", "公" * 84 + ".", "a." * 127], ids=len
 )
 def test_a_name_may_be_as_long_as_the_system_allows(tmp_path, name):
     write_text(tmp_path / name, "whole")

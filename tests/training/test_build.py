@@ -140,7 +140,7 @@ def test_a_run_goes_on_with_the_weights_it_began_with_alone(config, earlier, tmp
     before = workdir.config_file.read_text()
     with pytest.raises(UsageError) as caught:
         train(begun_with(other), workdir)
-    assert "not the weights that the run in" in str(caught.value)
+    assert "not the files that the run in" in str(caught.value)
     assert workdir.config_file.read_text() == before
     # The same ones may lie elsewhere, or nowhere any more.
     train(begun_with(moved), workdir)
