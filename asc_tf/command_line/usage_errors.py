@@ -31,13 +31,14 @@ def refuse_slips(values: flags.FlagValues, arguments: Sequence[str]) -> None:
             raise UsageError(f"{before} {word}: write --flag=value without blanks")
         if _is_switch(values, before) and word.lower() in ("true", "false"):
             raise UsageError(f"{before} {word}: write {before}={word}")
-        if word[:1] in _DASHES and word:
+        if word[:1] in _DASHES and word and not Path(word).exists():
             plain = word.lstrip(_DASHES + "-")
             raise UsageError(
                 f"{word}: begins with a dash that is no hyphen; write --{plain}"
             )
         name = word.partition("=")[0]
-        if "=" in word and name in values and not Path(word).exists():
+        is_value = _is_valued(values, before) or Path(word).exists()
+        if "=" in word and name in values and not is_value:
             raise UsageError(f"{word}: an argument without --; write --{word}")
 
 

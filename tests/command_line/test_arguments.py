@@ -124,6 +124,10 @@ def test_what_only_looks_like_a_slip_is_taken_as_it_is(tmp_path, monkeypatch):
     values = parsed("workdir=x", "--workdir=--json", "--", "--json", "—x", "true")
     assert values.positional == ["workdir=x", "--json", "—x", "true"]
     assert values.workdir == "--json" and not values.json
+    # The value of a flag of a sweep, and a file of a word processor.
+    assert parsed("--workdir", "train.epochs=3").workdir == "train.epochs=3"
+    (tmp_path / "\N{EN DASH} take.wav").touch()
+    assert parsed("\N{EN DASH} take.wav").positional == ["\N{EN DASH} take.wav"]
 
 
 @pytest.mark.parametrize(
