@@ -231,7 +231,7 @@ def plan_tracks(
     elif len(files) > 1:
         raise UsageError(
             f"--{flag}={target}: a file, but there are {len(files)} recordings; name a "
-            "folder"
+            "folder (make a new one first if its name has a dot)"
         )
     else:
         paths = [target]

@@ -210,8 +210,8 @@ def write_csv(
 def write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
     """Write arrays, uncompressed, to a file that `numpy.load` reads.
 
-    `numpy.savez` does the same, but prints a traceback of its own on a full disk, after
-    the exception has been handled.
+    The content is on the disk then. `numpy.savez` does not wait for it, and prints a
+    traceback of its own on a full disk, after the exception has been handled.
 
     Args:
         path: File to write; it is replaced.
@@ -226,6 +226,16 @@ def write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, array, allow_pickle=False)
+    flush_to_disk(path)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until the content of a file is on the disk.
+
+    After a power cut a new file may be empty otherwise, under its final name too.
+    """
+    with path.open("r+b") as stream:
+        os.fsync(stream.fileno())
 
 
 @contextlib.contextmanager

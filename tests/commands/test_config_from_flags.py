@@ -77,6 +77,15 @@ def test_a_user_without_a_home_folder_must_name_that_of_synthetic_scenes(monkeyp
         resolved()
 
 
+def test_the_next_command_after_training_can_be_copied_into_a_shell(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(train, "train", lambda *_, **__: None)
+    folder = tmp_path / "my run"
+    assert cli.main(["train", f"--workdir={folder}"]) == 0
+    assert f"Next: asc-tf evaluate '--workdir={folder}'\n" in capsys.readouterr().out
+
+
 def test_a_shipped_configuration_is_taken_by_its_name():
     assert resolved("--config=esc10_small") == config.read(config.find("esc10_small"))
 

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from asc_tf.core import files
@@ -18,6 +19,7 @@ from asc_tf.core.files import (
     hash_path,
     lock_file,
     write_atomically,
+    write_npz,
     write_text,
 )
 
@@ -301,6 +303,15 @@ def test_a_file_system_without_locks_is_named_and_keeps_nobody_out(
         assert path.exists()
     said = f"{path}: its file system has no locks (Function not implemented); do not"
     assert capsys.readouterr().err.startswith(said)
+
+
+def test_arrays_are_on_the_disk_before_their_file_gets_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number)))
+    write_npz(tmp_path / "latest.npz", {"weights": np.arange(3)})
+    (status,) = synced
+    assert os.path.samestat(status, os.stat(tmp_path / "latest.npz"))
+    assert status.st_size == os.stat(tmp_path / "latest.npz").st_size > 0
 
 
 def test_a_folder_is_hashed_as_its_files_one_after_the_other(tmp_path):

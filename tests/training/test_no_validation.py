@@ -147,7 +147,7 @@ def test_the_next_command_after_features_keeps_the_last_epoch():
     [
         ({"train.keep": "best"}, r"train\.keep = 'best': .*set train\.keep = 'last'"),
         ({"train.patience": 3}, r"train\.patience = 3: .*set train\.patience = 0, or"),
-        ({"train.schedule": "plateau"}, r"train\.schedule = 'plateau': .*set train\.sch"),
+        ({"train.schedule": "plateau"}, r"train\.schedule = 'plateau': .*set train"),
         ({"dataset.validation_share": 0.2}, r"dataset\.validation_share = 0\.2: "),
     ],
 )
