@@ -67,16 +67,17 @@ def read_new_path(values: flags.FlagValues, name: str) -> Path:
     return target
 
 
-def read_run(values: flags.FlagValues, name: str = "workdir") -> Path:
-    """Find the run folder that a flag names, itself or by its `model.keras`.
+def read_run(values: flags.FlagValues) -> Path:
+    """Find the run folder that --workdir names, itself or by its `model.keras`.
 
     Raises:
         UsageError: If there is no run, naming those near it.
     """
-    if not values[name].value:
-        near = config.format_suggestions(f"--{name}={run}" for run in list_runs(Path()))
-        raise UsageError(f"--{name} is missing ({values[name].help}){near}")
-    folder = read_path(values, name)
+    if not values.workdir:
+        runs = (f"--workdir={run}" for run in list_runs(Path()))
+        near = config.format_suggestions(runs)
+        raise UsageError(f"--workdir is missing ({values['workdir'].help}){near}")
+    folder = read_path(values, "workdir")
     if run := find_run(folder):
         return run
     problem = "no run here (no config.toml)"
@@ -84,4 +85,4 @@ def read_run(values: flags.FlagValues, name: str = "workdir") -> Path:
         problem = "no such folder"
     elif not folder.is_dir():
         problem = "a file, not a run folder"
-    raise UsageError(f"--{name}={folder}: {problem}{suggest_run(folder)}")
+    raise UsageError(f"--workdir={folder}: {problem}{suggest_run(folder)}")

@@ -8,7 +8,7 @@ from absl import flags
 
 from asc_tf import config
 from asc_tf.core.errors import UsageError
-from asc_tf.core.suggestions import ALIASES, EXAMPLES
+from asc_tf.core.suggestions import ALIASES
 
 _DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 
@@ -106,13 +106,10 @@ def _find_by_initial(name: str, names: Sequence[str]) -> list[str]:
 
 
 def _write_flags(names: Sequence[str], value: str) -> list[str]:
-    """Write flags with the value given, if they take it, else with an example."""
+    """Write flags with the value given, if one of them takes it."""
     if fitting := [name for name in names if value and _takes(name, value)]:
         return [f"--{name}={value}" for name in fitting]
-    return [
-        f"--{name}={EXAMPLES[name]}" if name in EXAMPLES else f"--{name}"
-        for name in names
-    ]
+    return [f"--{name}" for name in names]
 
 
 def _takes(name: str, value: str) -> bool:

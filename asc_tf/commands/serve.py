@@ -9,7 +9,7 @@ from absl import flags
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_path
 from asc_tf.core.errors import UsageError, UserError, install_hint
-from asc_tf.core.packages import require_package
+from asc_tf.core.packages import is_installed
 
 TOKEN_VARIABLE = "ASC_TF_SERVE_TOKEN"
 
@@ -145,12 +145,10 @@ def _define_limits(values: flags.FlagValues) -> None:
 
 def _require_packages() -> None:
     for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
-        try:
-            require_package(package)
-        except ModuleNotFoundError as error:
+        if not is_installed(package):
             raise UserError(
                 f"the package {package} is not installed: {install_hint('serve')}"
-            ) from error
+            )
 
 
 def _read_token() -> str:

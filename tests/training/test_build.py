@@ -172,14 +172,7 @@ def test_the_energy_of_training_is_written(config, tmp_path):
 
 
 def test_without_codecarbon_the_extra_is_named(config, tmp_path, monkeypatch):
-    import importlib.util
-
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name, *rest: None if name == "codecarbon" else find(name, *rest),
-    )
+    monkeypatch.setattr("asc_tf.training.train.is_installed", lambda name: False)
     with pytest.raises(UserError, match=r"pip install '\.\[energy\]'"):
         train(config.replace({"train.energy": True}), Workdir(tmp_path / "run"))
 
