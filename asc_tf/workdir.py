@@ -198,34 +198,34 @@ class Workdir:
             return
         there, here = _select_comparable(self.config()), _select_comparable(config)
         differing = [
-            f"{key} is {there[key]!r} there and {here[key]!r} here"
+            f"{key} is {there[key]!r} in the run and {here[key]!r} in this command"
             for key in here
             if there[key] != here[key] and key not in CHANGEABLE
         ]
         if differing:
             raise UsageError(
-                f"--workdir={self.path}: holds a run of another configuration ("
+                f"--workdir={self.path}: contains a run with another configuration ("
                 f"{'; '.join(differing[:4])}); name a new folder, or use those values"
             )
         before = self.config().train
         if bool(config.train.steps) != bool(before.steps):
             name = "train.steps" if before.steps else "train.epochs"
             raise UsageError(
-                f"--workdir={self.path}: the length of this run is {name}; give a "
-                "larger one to train it longer"
+                f"--workdir={self.path}: the length of this run is {name}; set a "
+                "larger value of it to train longer"
             )
         if config.train.steps < before.steps:
             raise UsageError(
                 f"train.steps = {config.train.steps}: the run in --workdir={self.path} "
-                f"was to have {before.steps}; give more to train it longer, or name a "
-                "new folder for a shorter run"
+                f"was started with {before.steps}; set a larger value to train longer, "
+                "or name a new folder for a shorter run"
             )
         done = self.epochs_done()
         if not config.train.steps and config.train.epochs < done:
             raise UsageError(
                 f"train.epochs = {config.train.epochs}: the run in --workdir="
-                f"{self.path} has {done} epochs already; give more to train it longer, "
-                "or name a new folder for a shorter run"
+                f"{self.path} has {done} epochs already; set a larger value to train "
+                "longer, or name a new folder for a shorter run"
             )
         known = self._read_environment().get("origins", {})
         values = self.config().flat()

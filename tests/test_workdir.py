@@ -209,8 +209,8 @@ def test_another_configuration_is_refused_naming_the_keys_and_both_values(run):
     other = CONFIG.replace({"train.seed": 13, "model.filters": (8,)})
     message = refusal(UsageError, run.check_config, other)
     assert message.startswith(f"--workdir={run.path}: ")
-    assert "train.seed is 12 there and 13 here" in message
-    assert "model.filters is (8, 16) there and (8,) here" in message
+    assert "train.seed is 12 in the run and 13 in this command" in message
+    assert "model.filters is (8, 16) in the run and (8,) in this" in message
     assert "dataset.seed" not in message
 
 
@@ -232,7 +232,7 @@ def test_a_run_is_not_made_shorter_than_it_is(run):
     shorter = CONFIG.replace({"train.epochs": 2})
     message = refusal(UsageError, run.check_config, shorter)
     assert message.startswith("train.epochs = 2: the run in --workdir=")
-    assert "has 3 epochs already; give more" in message
+    assert "has 3 epochs already; set a larger" in message
     run.checkpoint_file.write_bytes(b"PK")
     assert run.epochs_done() == 0
 
@@ -329,7 +329,7 @@ def test_a_run_by_steps_may_have_more_steps_but_not_fewer_or_epochs(tmp_path):
     run.begin(by_steps, MANIFEST)
     run.check_config(by_steps.replace({"train.steps": 101}))
     refused = (
-        ({"train.steps": 99}, "was to have 100; give more"),
+        ({"train.steps": 99}, "was started with 100; set a larger"),
         ({"train.steps": 0}, "the length of this run is train.steps"),
     )
     for changes, message in refused:

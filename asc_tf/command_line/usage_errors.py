@@ -53,7 +53,7 @@ def _flag_name(word: str) -> str:
 
 
 def _is_flag(values: flags.FlagValues, word: str) -> bool:
-    """Whether an argument is one of the flags, with or without a value."""
+    """Check whether an argument is one of the flags, with or without a value."""
     name = _flag_name(word)
     return word.startswith("--") and (
         name in values or name.removeprefix("no") in values
@@ -61,13 +61,13 @@ def _is_flag(values: flags.FlagValues, word: str) -> bool:
 
 
 def _is_switch(values: flags.FlagValues, word: str) -> bool:
-    """Whether an argument is a flag for true or false, without a value."""
+    """Check whether an argument is a flag for true or false, without a value."""
     name = _flag_name(word)
     return "=" not in word and name in values and values[name].boolean
 
 
 def _is_valued(values: flags.FlagValues, word: str) -> bool:
-    """Whether an argument is a flag that needs a value, and has none behind a `=`."""
+    """Check whether an argument is a flag that needs a value and has no `=`."""
     name = _flag_name(word)
     return "=" not in word and name in values and not values[name].boolean
 
@@ -113,7 +113,7 @@ def _write_flags(names: Sequence[str], value: str) -> list[str]:
 
 
 def _takes(name: str, value: str) -> bool:
-    """Whether a flag takes a value, as far as its declaration says."""
+    """Check whether a flag takes a value, as far as its declaration says."""
     if name not in config.FIELDS:
         return True
     try:

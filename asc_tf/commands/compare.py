@@ -1,4 +1,4 @@
-"""asc-tf compare: evaluated runs in, a page of their differences out."""
+"""asc-tf compare: compare evaluated runs on one page."""
 
 from typing import Any
 

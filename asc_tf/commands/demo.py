@@ -1,4 +1,4 @@
-"""asc-tf demo: every stage on the built-in synthetic scenes."""
+"""asc-tf demo: run every stage on the built-in synthetic scenes."""
 
 import sys
 import time

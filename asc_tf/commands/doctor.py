@@ -1,4 +1,4 @@
-"""asc-tf doctor: exported files run on LiteRT and compared with the Keras model."""
+"""asc-tf doctor: run exported files on LiteRT and compare them with Keras."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""asc-tf inspect: properties of audio files, as the decoder sees them."""
+"""asc-tf inspect: show the properties of audio files, as the decoder sees them."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from asc_tf.config import Audio
 from asc_tf.core.errors import UsageError
 
 USAGE = """
-Say what is in audio files, after reading all of each.
+Read audio files completely and show their properties.
 
   asc-tf inspect FILES... [--json] [--audio.decoder=auto]
 """

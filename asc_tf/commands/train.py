@@ -1,4 +1,4 @@
-"""asc-tf train: clips in, a run folder with a trained model out."""
+"""asc-tf train: train a model on a corpus and write a run folder."""
 
 import shlex
 import sys

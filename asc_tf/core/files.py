@@ -44,8 +44,8 @@ class DiskFullError(UserError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path}: {SAYS_FULL[0]}; what was there is as it was. Make room, and give "
-            "the same command again"
+            f"{path}: {SAYS_FULL[0]}; existing files are unchanged. Free disk space "
+            "and run the same command again"
         )
         self.path = path
 

@@ -259,7 +259,7 @@ def test_a_full_disk_is_named_with_the_outermost_output(tmp_path, error):
         folder.mkdir()
         with write_atomically(folder / "model.json"):
             raise error
-    assert str(raised.value).startswith(f"{path}: the disk is full; what was")
+    assert str(raised.value).startswith(f"{path}: the disk is full; existing")
     assert names(tmp_path) == []
 
 
