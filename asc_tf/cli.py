@@ -11,25 +11,25 @@ asc-tf: acoustic scene and environmental sound classification
 Usage: asc-tf COMMAND [arguments] [--flag=value ...]
 
 Begin here
-  demo       every stage below on built-in synthetic scenes, in minutes
+  demo       run every stage below on built-in synthetic scenes, in minutes
 Data
-  datasets   known corpora: list, describe, download and verify them
-  inspect    what the decoder sees in audio files, or why it refuses them
-  explore    a corpus on one page: counts, pictures, players, augmentation
+  datasets   list, describe, download and verify known corpora
+  inspect    show what the decoder reads from audio files, or why it refuses them
+  explore    show a corpus on one page: counts, pictures, players, augmentation
   features   compute features once and store them, to train from
 Training
-  models     families of models: what each is and costs
-  train      clips in, a run folder with a trained model out
-  evaluate   a run folder in, its report out
-  crossval   every fold and seed trained and evaluated, one pooled report out
-  sweep      settings on a grid or at random, ranked by the validation split
-  compare    runs side by side: settings, scores, curves, differences
-  submission runs of several folds in, one table of their best guesses out
+  models     list the families of models, or describe one and its cost
+  train      train a model on a corpus and write a run folder
+  evaluate   score a trained run and write its report
+  crossval   train and evaluate every fold and seed, and pool their reports
+  sweep      try settings on a grid or at random, and rank them by validation
+  compare    compare runs: settings, scores, curves, differences
+  submission average the predictions of several runs into one table of labels
 Use
-  export     a run folder in, SavedModel and .tflite files out
-  doctor     exported files run, measured and compared with Keras
-  predict    a model and audio files in, labels out
-  serve      an export in, TensorFlow Serving's REST interface out
+  export     write SavedModel and .tflite files of a run, and check them
+  doctor     run and measure exported files, and compare them with Keras
+  predict    classify audio files
+  serve      serve an exported model over HTTP, like TensorFlow Serving
 
 Example:
   asc-tf train esc10_small --dataset.dir=ESC-50 --workdir=runs/esc10

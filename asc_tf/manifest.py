@@ -2,8 +2,7 @@
 
 An adapter in `asc_tf.datasets` makes clips without a split or with the official one;
 `asc_tf.datasets.load` draws the missing splits; `Manifest.check` refuses a table that
-would make a result wrong. The table is written to the run folder and read by later
-commands.
+would make a result wrong.
 """
 
 import csv
@@ -159,7 +158,8 @@ class Manifest:
                 )
         present = {clip.label for clip in self.clips_in("train")}
         if missing := [label for label in self.labels if label not in present]:
-            raise UserError(f"no training clip has the label {', '.join(missing)}")
+            names = ", ".join(missing)
+            raise UserError(f"no training clip has the label {names}; add such clips")
 
     def write(self, path: Path) -> None:
         """Write the table as CSV, atomically."""
@@ -227,11 +227,10 @@ def check_leaks(
     Raises:
         UserError: Naming the first ones.
     """
-    known = published or {}
     offenders = {
         name: splits
         for name, splits in find_divided_recordings(clips).items()
-        if not set(splits) <= set(known.get(name, ()))
+        if not set(splits) <= set((published or {}).get(name, ()))
     }
     if offenders:
         shown = ", ".join(
@@ -240,7 +239,8 @@ def check_leaks(
         )
         more = f" and {len(offenders) - 5} more" if len(offenders) > 5 else ""
         raise UserError(
-            f"in two splits: {shown}{more}; a recording must be in one split only"
+            f"in two splits: {shown}{more}; give the clips of a recording one split, "
+            "or correct dataset.identifier_pattern (or dataset.identifier_column)"
         )
 
 
@@ -340,8 +340,8 @@ def format_counts(manifest: Manifest) -> str:
         for clips in [manifest.clips_in(split)]
     ]
     text = f"{len(manifest.labels)} labels; " + ", ".join(counts)
-    left_out = len(manifest.excluded)
-    return text + (f"; {left_out} left out" if left_out else "")
+    excluded = manifest.excluded
+    return text + (f"; {len(excluded)} left out" if excluded else "")
 
 
 def _summarize(clips: Sequence[Clip], split: str) -> str:

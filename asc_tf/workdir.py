@@ -2,14 +2,10 @@
 
 import dataclasses
 import json
-import os
-import platform
-import subprocess
-import sys
 import zipfile
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +13,16 @@ import numpy as np
 
 from asc_tf import config as configuration
 from asc_tf.config import Audio, Config
+from asc_tf.core.environment import describe_environment
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import hash_path, lock_file, write_text
-from asc_tf.manifest import Manifest, read_clips
+from asc_tf.core.files import hash_bytes, hash_path, lock_file, write_text
+from asc_tf.core.paths import expand_home
+from asc_tf.manifest import Clip, Manifest, read_clips
 
-SOURCES = (
-    "dataset.features",
-    "augment.noise_dir",
-    "augment.impulse_dir",
-    "model.init_from",
-)
+FOLDERS = ("augment.noise_dir", "augment.impulse_dir")
+"""Folders of sounds, whose files every epoch depends on."""
+
+SOURCES = ("dataset.features", *FOLDERS, "model.init_from")
 """Folders that may move after a run has begun, but not appear or disappear."""
 
 PLACES = ("dataset.dir", "audio.cache_dir", *SOURCES)
@@ -38,8 +34,6 @@ CHANGEABLE = (
 )
 """Settings of the length of a training and of its pictures, which may change after it
 has begun."""
-
-PACKAGES = ("asc-tf", "tensorflow", "tensorflow-io", "keras", "numpy", "ai-edge-litert")
 
 
 @dataclass(frozen=True)
@@ -204,63 +198,74 @@ class Workdir:
             return
         there, here = _select_comparable(self.config()), _select_comparable(config)
         differing = [
-            f"{key} is {there[key]!r} there and {here[key]!r} here"
+            f"{key} is {there[key]!r} in the run and {here[key]!r} in this command"
             for key in here
             if there[key] != here[key] and key not in CHANGEABLE
         ]
         if differing:
             raise UsageError(
-                f"--workdir={self.path}: holds a run of another configuration ("
+                f"--workdir={self.path}: contains a run with another configuration ("
                 f"{'; '.join(differing[:4])}); name a new folder, or use those values"
             )
         before = self.config().train
         if bool(config.train.steps) != bool(before.steps):
             name = "train.steps" if before.steps else "train.epochs"
             raise UsageError(
-                f"--workdir={self.path}: the length of this run is {name}; give a "
-                "larger one to train it longer"
+                f"--workdir={self.path}: the length of this run is {name}; set a "
+                "larger value of it to train longer"
             )
         if config.train.steps < before.steps:
             raise UsageError(
                 f"train.steps = {config.train.steps}: the run in --workdir={self.path} "
-                f"was to have {before.steps}; give more to train it longer, or name a "
-                "new folder for a shorter run"
+                f"was started with {before.steps}; set a larger value to train longer, "
+                "or name a new folder for a shorter run"
             )
         done = self.epochs_done()
         if not config.train.steps and config.train.epochs < done:
             raise UsageError(
                 f"train.epochs = {config.train.epochs}: the run in --workdir="
-                f"{self.path} has {done} epochs already; give more to train it longer, "
-                "or name a new folder for a shorter run"
+                f"{self.path} has {done} epochs already; set a larger value to train "
+                "longer, or name a new folder for a shorter run"
             )
-        known, values = self._read_origins(), self.config().flat()
+        known = self._read_environment().get("origins", {})
+        values = self.config().flat()
         for key, checksum in _hash_origins(config).items():
-            # A file that changed in its place is accepted: it is not needed any more.
-            is_moved = config.flat()[key] != values[key]
-            if is_moved and known.get(key, checksum) != checksum:
+            # Initial weights are not needed any more: their file may have changed.
+            is_needed = key in FOLDERS or config.flat()[key] != values[key]
+            if is_needed and known.get(key, checksum) != checksum:
                 raise UsageError(
-                    f"{key} = {config.flat()[key]}: not the weights that the run in "
-                    f"--workdir={self.path} began with; name a new folder, or those"
+                    f"{key} = {config.flat()[key]}: not the files that the run in "
+                    f"--workdir={self.path} began with; name a new folder for the run, "
+                    "or give those files"
                 )
 
-    def _read_origins(self) -> dict[str, str]:
-        """Read the result of `_hash_origins` at the beginning of the run."""
+    def _read_environment(self) -> dict[str, Any]:
+        """Read how the run began; empty if it has not begun, or the file is damaged."""
         try:
-            return dict(json.loads(self.environment_file.read_bytes())["origins"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return dict(json.loads(self.environment_file.read_bytes()))
+        except (OSError, ValueError, TypeError):
             return {}
 
     def begin(self, config: Config, manifest: Manifest) -> None:
-        """Write the files that describe the run, before its first epoch."""
+        """Write the files that describe the run, before its first or its next epoch.
+
+        What they say of the beginning of the run stays.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        if self.manifest_file.is_file():
+            manifest = _keep_scan(manifest, read_clips(self.manifest_file))
         # First, because it makes the folder a run folder, which the same command may
         # use again, however early this process is killed.
         write_text(self.config_file, config.to_toml())
         self.write_manifest(manifest)
         write_text(self.labels_file, "".join(f"{name}\n" for name in manifest.labels))
         seeds = {"train": config.train.seed, "dataset": config.dataset.seed}
-        origins = _hash_origins(config) | self._read_origins()
-        described = describe_environment() | {"seeds": seeds, "origins": origins}
+        described, earlier = describe_environment(), self._read_environment()
+        if earlier:
+            session = described | {"epochs_done": self.epochs_done()}
+            described = earlier | {"sessions": [*earlier.get("sessions", []), session]}
+        origins = _hash_origins(config) | earlier.get("origins", {})
+        described |= {"seeds": seeds, "origins": origins}
         text = json.dumps(described, indent=2)
         write_text(self.environment_file, text + "\n")
 
@@ -305,44 +310,36 @@ def _select_comparable(config: Config) -> dict[str, Any]:
 
 
 def _hash_origins(config: Config) -> dict[str, str]:
-    """Compute the checksums of the files with initial weights that exist."""
+    """Compute the checksums of initial weights, and of names and sizes of sounds."""
     files, model = {}, config.model
     if model.weights_file:
-        files["model.weights"] = Path(model.weights_file).expanduser()
+        files["model.weights"] = expand_home(model.weights_file)
     if model.init_from:
         files["model.init_from"] = Workdir(Path(model.init_from)).model_file
-    return {key: hash_path(path) for key, path in files.items() if path.is_file()}
+    checksums = {key: hash_path(path) for key, path in files.items() if path.is_file()}
+    for key in FOLDERS:
+        if folder := config.flat()[key]:
+            # All bytes would take too long to read.
+            checksums[key] = hash_bytes(repr(_list_sizes(Path(str(folder)))).encode())
+    return checksums
 
 
-def describe_environment() -> dict[str, Any]:
-    """Describe package versions, machine, command line and git revision."""
-    versions: dict[str, str | None] = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return {
-        "python": platform.python_version(),
-        "packages": versions,
-        "machine": {
-            "system": platform.platform(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-        },
-        "command": sys.argv,
-        "git_revision": _find_git_revision(),
-    }
+def _list_sizes(folder: Path) -> list[tuple[str, int]]:
+    """List the files below a folder, but no hidden ones, by name with their sizes."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return sorted(
+        (name, path.stat().st_size)
+        for name, path in names.items()
+        if "/." not in f"/{name}"
+    )
 
 
-def _find_git_revision() -> str | None:
-    """Find the revision of the checkout that this package runs from, if it is one."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return None
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+def _keep_scan(manifest: Manifest, earlier: Iterable[Clip]) -> Manifest:
+    """Take over what an earlier scan says of the clips that are not scanned now."""
+    fields = dataclasses.fields(Clip)
+    first = [field.name for field in fields].index("size")
+    blank: dict[str, Any] = {field.name: field.default for field in fields[first:]}
+    scanned = {dataclasses.replace(clip, **blank): clip for clip in earlier}
+    clips = tuple(scanned.get(clip, clip) for clip in manifest.clips)
+    return dataclasses.replace(manifest, clips=clips)

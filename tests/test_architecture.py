@@ -76,6 +76,12 @@ def test_no_module_is_named_for_odds_and_ends():
     assert not vague & {path.stem for path in SOURCES}
 
 
+def test_no_path_is_expanded_by_a_function_that_fails_without_a_home_folder():
+    for path in SOURCES:
+        assert ".expanduser()" not in path.read_text(encoding="utf-8"), path
+        assert "Path.home()" not in path.read_text(encoding="utf-8"), path
+
+
 def test_the_import_contracts_are_there_and_name_every_light_module_and_command():
     with (ROOT / "pyproject.toml").open("rb") as stream:
         contracts = tomllib.load(stream)["tool"]["importlinter"]["contracts"]

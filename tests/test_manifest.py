@@ -114,7 +114,7 @@ def test_a_split_without_a_usable_clip_is_named_with_its_counts(split):
 def test_a_label_that_no_training_clip_has_is_named():
     clips = (*SOUND, Clip("p.wav", "park", "p", split="test"))
     message = refusal(Manifest(clips, (*LABELS, "park")).check)
-    assert message == "no training clip has the label park"
+    assert message == "no training clip has the label park; add such clips"
 
 
 def test_parts_hold_usable_clips_and_the_others_are_listed_with_their_reason():

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import platform
@@ -10,9 +11,11 @@ import pytest
 
 from asc_tf import __version__, workdir
 from asc_tf.config import Config
+from asc_tf.core import environment
+from asc_tf.core.environment import describe_environment
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.manifest import Clip, Manifest
-from asc_tf.workdir import Workdir, describe_environment
+from asc_tf.workdir import Workdir
 
 CONFIG = Config().replace(
     {"dataset.seed": 11, "train.seed": 12, "model.filters": (8, 16)}
@@ -79,9 +82,10 @@ def test_labels_are_one_a_line_in_class_order(run):
 
 
 def test_the_environment_says_versions_machine_command_revision_and_seeds(
-    run, monkeypatch
+    tmp_path, monkeypatch
 ):
     monkeypatch.setattr(sys, "argv", ["asc-tf", "train", "--dataset.dir=caf\udce9"])
+    run = Workdir(tmp_path)
     run.begin(CONFIG, MANIFEST)
     found = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
     assert found["seeds"] == {"train": 12, "dataset": 11}
@@ -98,8 +102,63 @@ def test_the_environment_says_versions_machine_command_revision_and_seeds(
     assert "git_revision" in found
 
 
+def test_a_run_that_goes_on_keeps_how_it_began_and_lists_its_later_sessions(
+    run, monkeypatch
+):
+    def read():
+        return json.loads(run.environment_file.read_text(encoding="utf-8"))
+
+    first = read()
+    assert "sessions" not in first
+    monkeypatch.setattr(environment, "PACKAGES", ("numpy",))
+    for number in (1, 2):
+        monkeypatch.setattr(sys, "argv", ["asc-tf", "train", f"--{number}"])
+        run.begin(CONFIG, MANIFEST)
+    found = read()
+    sessions = found.pop("sessions")
+    assert found == first
+    assert [each["command"][-1] for each in sessions] == ["--1", "--2"]
+    assert [each["epochs_done"] for each in sessions] == [0, 0]
+    assert sessions[0]["packages"] == {"numpy": metadata.version("numpy")}
+    assert {"python", "machine", "git_revision"} < set(sessions[0])
+
+
+def test_a_run_that_goes_on_keeps_what_is_known_of_its_test_clips(run):
+    scanned = MANIFEST.clips[1]
+    bare = dataclasses.replace(scanned, reason="")
+    run.begin(CONFIG, dataclasses.replace(MANIFEST, clips=(MANIFEST.clips[0], bare)))
+    assert run.manifest() == MANIFEST
+    # Another row is another clip.
+    other = dataclasses.replace(bare, label="métro")
+    changed = dataclasses.replace(MANIFEST, clips=(MANIFEST.clips[0], other))
+    run.begin(CONFIG, changed)
+    assert run.manifest() == changed
+
+
+@pytest.mark.parametrize("key", ["augment.noise_dir", "augment.impulse_dir"])
+def test_a_run_goes_on_with_the_sounds_it_began_with_wherever_they_are(tmp_path, key):
+    changes = {"augment.noise": "folder"} if key == "augment.noise_dir" else {}
+    for name in ("first", "moved", "other"):
+        (tmp_path / name / "street").mkdir(parents=True)
+        (tmp_path / name / "street" / "a.wav").write_bytes(b"x" * 10)
+
+    def configure(name):
+        return CONFIG.replace(changes | {key: str(tmp_path / name)})
+
+    (tmp_path / "moved" / ".DS_Store").touch()
+    (tmp_path / "other" / "street" / "a.wav").write_bytes(b"x" * 11)
+    run = Workdir(tmp_path / "run")
+    run.begin(configure("first"), MANIFEST)
+    run.check_config(configure("moved"))
+    message = refusal(UsageError, run.check_config, configure("other"))
+    assert message.startswith(f"{key} = {tmp_path / 'other'}: not the files that")
+    # Each epoch draws from the list of files, so that a new one changes every draw.
+    (tmp_path / "first" / "b.wav").touch()
+    assert "not the files" in refusal(UsageError, run.check_config, configure("first"))
+
+
 def test_a_package_that_is_not_there_has_no_version(monkeypatch):
-    monkeypatch.setattr(workdir, "PACKAGES", ("numpy", "no-such-package"))
+    monkeypatch.setattr(environment, "PACKAGES", ("numpy", "no-such-package"))
     packages = describe_environment()["packages"]
     assert packages == {"numpy": metadata.version("numpy"), "no-such-package": None}
 
@@ -113,10 +172,10 @@ def test_the_revision_is_that_of_the_checkout_and_says_when_it_was_changed(
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
-    module = tmp_path / "asc_tf" / "workdir.py"
-    module.parent.mkdir()
+    module = tmp_path / "asc_tf" / "core" / "environment.py"
+    module.parent.mkdir(parents=True)
     module.touch()
-    monkeypatch.setattr(workdir, "__file__", str(module))
+    monkeypatch.setattr(environment, "__file__", str(module))
     assert describe_environment()["git_revision"] is None
     git("init", "--quiet")
     git("add", "--all")
@@ -150,8 +209,8 @@ def test_another_configuration_is_refused_naming_the_keys_and_both_values(run):
     other = CONFIG.replace({"train.seed": 13, "model.filters": (8,)})
     message = refusal(UsageError, run.check_config, other)
     assert message.startswith(f"--workdir={run.path}: ")
-    assert "train.seed is 12 there and 13 here" in message
-    assert "model.filters is (8, 16) there and (8,) here" in message
+    assert "train.seed is 12 in the run and 13 in this command" in message
+    assert "model.filters is (8, 16) in the run and (8,) in this" in message
     assert "dataset.seed" not in message
 
 
@@ -173,7 +232,7 @@ def test_a_run_is_not_made_shorter_than_it_is(run):
     shorter = CONFIG.replace({"train.epochs": 2})
     message = refusal(UsageError, run.check_config, shorter)
     assert message.startswith("train.epochs = 2: the run in --workdir=")
-    assert "has 3 epochs already; give more" in message
+    assert "has 3 epochs already; set a larger" in message
     run.checkpoint_file.write_bytes(b"PK")
     assert run.epochs_done() == 0
 
@@ -270,7 +329,7 @@ def test_a_run_by_steps_may_have_more_steps_but_not_fewer_or_epochs(tmp_path):
     run.begin(by_steps, MANIFEST)
     run.check_config(by_steps.replace({"train.steps": 101}))
     refused = (
-        ({"train.steps": 99}, "was to have 100; give more"),
+        ({"train.steps": 99}, "was started with 100; set a larger"),
         ({"train.steps": 0}, "the length of this run is train.steps"),
     )
     for changes, message in refused:

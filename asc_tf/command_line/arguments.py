@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -12,6 +11,7 @@ from asc_tf import config
 from asc_tf.command_line import usage_errors
 from asc_tf.config.run_search import find_run
 from asc_tf.core.errors import UsageError
+from asc_tf.core.paths import expand_home
 
 
 def define_configuration(values: flags.FlagValues, keys: Sequence[str]) -> None:
@@ -125,7 +125,7 @@ def assign_word(values: flags.FlagValues, names: Sequence[str]) -> None:
     flag = values[_choose_flag(word, names, values)]
     if flag.name == "workdir":
         # The model.keras of a run stands for the run folder.
-        path = Path(word).expanduser()
+        path = expand_home(word)
         run = find_run(path)
         word = str(run) if run and run != path else word
     if flag.present and make_absolute(flag.value) != make_absolute(word):
@@ -145,7 +145,7 @@ def _choose_flag(word: str, names: Sequence[str], values: flags.FlagValues) -> s
     if len(names) == 1:
         return names[0]
     is_shipped = word in config.shipped()
-    is_run = find_run(Path(word).expanduser()) is not None
+    is_run = find_run(expand_home(word)) is not None
     if not is_run or (is_shipped and values["workdir"].value):
         return "config"
     if is_shipped:

@@ -4,7 +4,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from asc_tf import config
 from asc_tf.command_line.arguments import assign_word, parse
@@ -41,7 +41,11 @@ def dispatch(
     if name == "--version":
         return say(__version__)
     if name in modules:
-        return run_command(importlib.import_module(modules[name]).COMMAND, rest)
+        module = modules[name]
+        return _report_errors(
+            f"{program} {name}",
+            lambda: _execute(importlib.import_module(module).COMMAND, rest),
+        )
     if not name:
         print(f"{program}: a command is missing\n\n{usage.strip()}", file=sys.stderr)
         return UsageError.exit_code
@@ -62,22 +66,30 @@ def run_command(command: Command, arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    return _report_errors(command.full_name, lambda: _execute(command, arguments))
+
+
+def _execute(command: Command, arguments: Sequence[str]) -> int:
+    if (topic := find_topic(arguments)) is not None:
+        return say(format_help(command, topic))
+    values = command.flag_values()
+    parse(values, arguments)
+    if not command.takes_words:
+        assign_word(values, command.word_flags)
+    code = command.run(values)
+    sys.stdout.flush()
+    return code
+
+
+def _report_errors(name: str, execute: Callable[[], int]) -> int:
+    """Import and run a command whose full name is `name`; return the exit code."""
     quiet_tensorflow()
     for stream in (sys.stdout, sys.stderr):
         # A file's name may hold bytes that no encoding takes.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    name = command.full_name
     try:
-        if (topic := find_topic(arguments)) is not None:
-            return say(format_help(command, topic))
-        values = command.flag_values()
-        parse(values, arguments)
-        if not command.takes_words:
-            assign_word(values, command.word_flags)
-        code = command.run(values)
-        sys.stdout.flush()
-        return code
+        return execute()
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
@@ -88,7 +100,7 @@ def run_command(command: Command, arguments: Sequence[str]) -> int:
         return _drop_output()
     except ModuleNotFoundError as error:
         hint = install_hint("train") + " (Python 3.11 to 3.13)"
-        if command.program == "asc-edge":
+        if name.startswith("asc-edge"):
             hint = install_hint("edge")
         package = (error.name or str(error)).partition(".")[0]
         print(

@@ -10,6 +10,7 @@ from absl import flags
 from asc_tf import config
 from asc_tf.config.run_search import find_run, list_runs, suggest_run
 from asc_tf.core.errors import UsageError
+from asc_tf.core.paths import expand_home
 
 
 def read_changes(values: flags.FlagValues) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def read_number(values: flags.FlagValues, name: str) -> float | None:
 
 def read_path(values: flags.FlagValues, name: str) -> Path:
     """Read the path that a flag names; shells leave a `~` behind `=` as it is."""
-    return Path(os.path.expanduser(read_required(values, name)))
+    return expand_home(read_required(values, name))
 
 
 def read_new_path(values: flags.FlagValues, name: str) -> Path:
@@ -66,16 +67,17 @@ def read_new_path(values: flags.FlagValues, name: str) -> Path:
     return target
 
 
-def read_run(values: flags.FlagValues, name: str = "workdir") -> Path:
-    """Find the run folder that a flag names, itself or by its `model.keras`.
+def read_run(values: flags.FlagValues) -> Path:
+    """Find the run folder that --workdir names, itself or by its `model.keras`.
 
     Raises:
         UsageError: If there is no run, naming those near it.
     """
-    if not values[name].value:
-        near = config.format_suggestions(f"--{name}={run}" for run in list_runs(Path()))
-        raise UsageError(f"--{name} is missing ({values[name].help}){near}")
-    folder = read_path(values, name)
+    if not values.workdir:
+        runs = (f"--workdir={run}" for run in list_runs(Path()))
+        near = config.format_suggestions(runs)
+        raise UsageError(f"--workdir is missing ({values['workdir'].help}){near}")
+    folder = read_path(values, "workdir")
     if run := find_run(folder):
         return run
     problem = "no run here (no config.toml)"
@@ -83,4 +85,4 @@ def read_run(values: flags.FlagValues, name: str = "workdir") -> Path:
         problem = "no such folder"
     elif not folder.is_dir():
         problem = "a file, not a run folder"
-    raise UsageError(f"--{name}={folder}: {problem}{suggest_run(folder)}")
+    raise UsageError(f"--workdir={folder}: {problem}{suggest_run(folder)}")

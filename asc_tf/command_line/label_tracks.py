@@ -3,10 +3,10 @@
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import NamedTuple, TextIO
 
 from asc_tf.command_line.inputs import InputFile
 from asc_tf.core.errors import UsageError, UserError
@@ -50,64 +50,50 @@ class TrackError(UserError):
     """The file of a track cannot be written, and those of others perhaps can."""
 
 
-class TrackFormat(Protocol):
+class TrackFormat(NamedTuple):
     """Text format of a label track.
 
     Attributes:
         ending: End of the file names, with a dot.
         header: First line, or the empty string.
+        format_line: Function that writes the line of a region, from its number (from
+            1), the region, and the lower one of the rates of recording and model in Hz.
     """
 
     ending: str
     header: str
-
-    def format(self, number: int, region: Region, sample_rate: int) -> str:
-        """Write the line of a region.
-
-        Args:
-            number: Number of the region, from 1.
-            region: The region.
-            sample_rate: Lower one of the rates of recording and model, in Hz.
-        """
+    format_line: Callable[[int, Region, int], str]
 
 
-class Audacity:
-    """Labels as Audacity imports them (File, Import, Labels): start, end, label.
+def _format_audacity(_number: int, region: Region, _sample_rate: int) -> str:
+    """Write a label as Audacity imports it (File, Import, Labels): start, end, label.
 
     https://manual.audacityteam.org/man/importing_and_exporting_labels.html
     """
-
-    ending = ".txt"
-    header = ""
-
-    def format(self, number: int, region: Region, sample_rate: int) -> str:
-        """Write the line of a region."""
-        del number, sample_rate
-        return f"{region.start:.6f}\t{region.end:.6f}\t{_clean(region.label)}\n"
+    return f"{region.start:.6f}\t{region.end:.6f}\t{_clean(region.label)}\n"
 
 
-class Raven:
-    """Selection table as Raven opens it, with two columns more: Label and Score.
+def _format_raven(number: int, region: Region, sample_rate: int) -> str:
+    """Write a line of a selection table as Raven opens it.
 
     A selection reaches from 0 Hz to the highest frequency that the model is given.
     (Cornell Lab of Ornithology, "Raven Pro User's Manual", selection tables.)
     """
-
-    ending = ".Table.1.selections.txt"
-    header = (
-        "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\t"
-        "High Freq (Hz)\tLabel\tScore\n"
+    return (
+        f"{number}\tSpectrogram 1\t1\t{region.start:.6f}\t{region.end:.6f}\t0.0\t"
+        f"{sample_rate / 2:.1f}\t{_clean(region.label)}\t{region.probability:.4f}\n"
     )
 
-    def format(self, number: int, region: Region, sample_rate: int) -> str:
-        """Write the line of a region."""
-        return (
-            f"{number}\tSpectrogram 1\t1\t{region.start:.6f}\t{region.end:.6f}\t0.0\t"
-            f"{sample_rate / 2:.1f}\t{_clean(region.label)}\t{region.probability:.4f}\n"
-        )
 
-
-FORMATS: dict[str, TrackFormat] = {"audacity": Audacity(), "raven": Raven()}
+FORMATS = {
+    "audacity": TrackFormat(".txt", "", _format_audacity),
+    "raven": TrackFormat(
+        ".Table.1.selections.txt",
+        "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\t"
+        "High Freq (Hz)\tLabel\tScore\n",
+        _format_raven,
+    ),
+}
 """Formats by the names of their flags."""
 
 
@@ -157,7 +143,7 @@ class TrackWriter:
         """Write the region that could have been continued."""
         if self._pending is not None:
             self._count += 1
-            text = self._form.format(self._count, self._pending, self._rate)
+            text = self._form.format_line(self._count, self._pending, self._rate)
             self._write(text)
             self._pending = None
 
@@ -231,7 +217,7 @@ def plan_tracks(
     elif len(files) > 1:
         raise UsageError(
             f"--{flag}={target}: a file, but there are {len(files)} recordings; name a "
-            "folder"
+            "folder (make a new one first if its name has a dot)"
         )
     else:
         paths = [target]

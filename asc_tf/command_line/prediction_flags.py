@@ -61,7 +61,10 @@ def define_output(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_string(
-        "csv", None, "write a table with every probability", flag_values=values
+        "csv",
+        None,
+        "CSV file to write, with the probability of each label",
+        flag_values=values,
     )
     flags.DEFINE_float(
         "threshold",
@@ -98,8 +101,8 @@ def define_output(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean(
         "join",
         None,
-        "one label in Audacity and Raven for all segments of one answer that follow "
-        "each other (the default); --nojoin: one for each segment",
+        "merge consecutive segments with the same label into one region of Audacity "
+        "and Raven (the default); --nojoin: a region for each segment",
         flag_values=values,
     )
 
@@ -158,9 +161,9 @@ def read_options(values: flags.FlagValues, files: Sequence[InputFile]) -> Option
     has_segments = values.segments or bool(tracks)
     hop_seconds = read_number(values, "hop_seconds")
     if hop_seconds is not None and not has_segments:
-        raise UsageError("--hop_seconds: changes nothing without --segments")
+        raise UsageError("--hop_seconds: has no effect without --segments")
     if values.join is not None and not tracks:
-        raise UsageError("--join: changes nothing without --audacity or --raven")
+        raise UsageError("--join: has no effect without --audacity or --raven")
     form = "json" if values.json else "none" if table else "lines"
     if form == "lines" and tracks and not values.segments:
         form = "tracks"

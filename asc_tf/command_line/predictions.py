@@ -30,9 +30,9 @@ from asc_tf.command_line.prediction_rows import (
     make_segment_row,
     open_table,
 )
-from asc_tf.core.errors import UserError
+from asc_tf.core.errors import UnreadableFileError
 from asc_tf.dsp.levels import SILENCE
-from asc_tf.dsp.recordings import Recording, SegmentPrediction
+from asc_tf.dsp.recordings import Recording
 
 
 class Classifier(NamedTuple):
@@ -50,10 +50,6 @@ class Classifier(NamedTuple):
     sample_rate: int
     predict_file: Callable[[str], Result]
     open_recording: Callable[[str, float], Recording]
-
-
-class _UnreadableError(UserError):
-    """The recording cannot be read to its end."""
 
 
 def run_classification(
@@ -183,7 +179,7 @@ def _classify_recording(output: _Output, file: InputFile, number: int) -> None:
     options = output.options
     try:
         with contextlib.ExitStack() as stack:
-            recording = _open_recording(output.classifier, file.path, options)
+            recording = output.classifier.open_recording(file.path, options.hop_seconds)
             rate = min(recording.sample_rate, output.classifier.sample_rate)
             tracks = [
                 stack.enter_context(
@@ -192,7 +188,7 @@ def _classify_recording(output: _Output, file: InputFile, number: int) -> None:
                 for name, paths in options.tracks.items()
             ]
             counts = _write_segments(output, file.path, recording, tracks)
-    except _UnreadableError as error:
+    except UnreadableFileError as error:
         output.write({"file": file.path, "error": str(error)})
         return
     except TrackError as error:
@@ -206,7 +202,7 @@ def _write_segments(
 ) -> tuple[int, int]:
     """Write all segments; return how many there are, and how many are silent."""
     count = silent = 0
-    for segment in _read_segments(recording):
+    for segment in recording.predict():
         result = output.write(
             make_segment_row(
                 path,
@@ -222,21 +218,6 @@ def _write_segments(
             )
         count, silent = count + 1, silent + segment.is_silent
     return count, silent
-
-
-def _open_recording(classifier: Classifier, path: str, options: Options) -> Recording:
-    try:
-        return classifier.open_recording(path, options.hop_seconds)
-    except UserError as error:
-        raise _UnreadableError(str(error)) from error
-
-
-def _read_segments(recording: Recording) -> Iterator[SegmentPrediction]:
-    # Unlike those of an output, errors of a recording do not end the command.
-    try:
-        yield from recording.predict()
-    except UserError as error:
-        raise _UnreadableError(str(error)) from error
 
 
 def _summarize(

@@ -8,7 +8,7 @@ from absl import flags
 
 from asc_tf import config
 from asc_tf.core.errors import UsageError
-from asc_tf.core.suggestions import ALIASES, EXAMPLES
+from asc_tf.core.suggestions import ALIASES
 
 _DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 
@@ -31,13 +31,14 @@ def refuse_slips(values: flags.FlagValues, arguments: Sequence[str]) -> None:
             raise UsageError(f"{before} {word}: write --flag=value without blanks")
         if _is_switch(values, before) and word.lower() in ("true", "false"):
             raise UsageError(f"{before} {word}: write {before}={word}")
-        if word[:1] in _DASHES and word:
+        if word[:1] in _DASHES and word and not Path(word).exists():
             plain = word.lstrip(_DASHES + "-")
             raise UsageError(
                 f"{word}: begins with a dash that is no hyphen; write --{plain}"
             )
         name = word.partition("=")[0]
-        if "=" in word and name in values and not Path(word).exists():
+        is_value = _is_valued(values, before) or Path(word).exists()
+        if "=" in word and name in values and not is_value:
             raise UsageError(f"{word}: an argument without --; write --{word}")
 
 
@@ -52,7 +53,7 @@ def _flag_name(word: str) -> str:
 
 
 def _is_flag(values: flags.FlagValues, word: str) -> bool:
-    """Whether an argument is one of the flags, with or without a value."""
+    """Check whether an argument is one of the flags, with or without a value."""
     name = _flag_name(word)
     return word.startswith("--") and (
         name in values or name.removeprefix("no") in values
@@ -60,13 +61,13 @@ def _is_flag(values: flags.FlagValues, word: str) -> bool:
 
 
 def _is_switch(values: flags.FlagValues, word: str) -> bool:
-    """Whether an argument is a flag for true or false, without a value."""
+    """Check whether an argument is a flag for true or false, without a value."""
     name = _flag_name(word)
     return "=" not in word and name in values and values[name].boolean
 
 
 def _is_valued(values: flags.FlagValues, word: str) -> bool:
-    """Whether an argument is a flag that needs a value, and has none behind a `=`."""
+    """Check whether an argument is a flag that needs a value and has no `=`."""
     name = _flag_name(word)
     return "=" not in word and name in values and not values[name].boolean
 
@@ -105,17 +106,14 @@ def _find_by_initial(name: str, names: Sequence[str]) -> list[str]:
 
 
 def _write_flags(names: Sequence[str], value: str) -> list[str]:
-    """Write flags with the value given, if they take it, else with an example."""
+    """Write flags with the value given, if one of them takes it."""
     if fitting := [name for name in names if value and _takes(name, value)]:
         return [f"--{name}={value}" for name in fitting]
-    return [
-        f"--{name}={EXAMPLES[name]}" if name in EXAMPLES else f"--{name}"
-        for name in names
-    ]
+    return [f"--{name}" for name in names]
 
 
 def _takes(name: str, value: str) -> bool:
-    """Whether a flag takes a value, as far as its declaration says."""
+    """Check whether a flag takes a value, as far as its declaration says."""
     if name not in config.FIELDS:
         return True
     try:

@@ -1,1 +1,1 @@
-"""One thin module per command of asc-tf: flags in, text and an exit code out."""
+"""Commands of asc-tf, a thin module each: parse flags, call the library, print."""

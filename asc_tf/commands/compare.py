@@ -1,6 +1,5 @@
-"""asc-tf compare: evaluated runs in, a page of their differences out."""
+"""asc-tf compare: compare evaluated runs on one page."""
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -8,6 +7,7 @@ from absl import flags
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_new_path
 from asc_tf.core.errors import UsageError
+from asc_tf.core.paths import expand_home
 from asc_tf.core.text_table import align_columns
 from asc_tf.studies.compare import compare
 
@@ -36,9 +36,7 @@ def _run(values: flags.FlagValues) -> int:
     output = read_new_path(values, "output")
     if output.is_file():
         raise UsageError(f"--output={output}: a file, not a folder")
-    content, page = compare(
-        [Path(name).expanduser() for name in values.positional], output
-    )
+    content, page = compare([expand_home(name) for name in values.positional], output)
     print("\n".join(format_comparison(content)))
     print(page)
     return 0

@@ -1,4 +1,4 @@
-"""asc-tf crossval: every fold and seed trained and evaluated, one pooled report out."""
+"""asc-tf crossval: train and evaluate every fold and seed, and pool the reports."""
 
 import sys
 from pathlib import Path

@@ -1,6 +1,7 @@
 """asc-tf datasets: list, describe, download and verify the corpora."""
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def _info(config: Config, values: flags.FlagValues) -> int:
     if dataset.dir:
         _find_folder(dataset)
         manifest = datasets.load(dataset)
-    others = " ".join(
+    others = shlex.join(
         f"--{key}={value}"
         for key, value in read_changes(values).items()
         if key not in ("dataset.name", "dataset.dir")

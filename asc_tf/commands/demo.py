@@ -1,4 +1,4 @@
-"""asc-tf demo: every stage on the built-in synthetic scenes."""
+"""asc-tf demo: run every stage on the built-in synthetic scenes."""
 
 import sys
 import time
@@ -77,7 +77,9 @@ def _check_folder(folder: Path) -> None:
     if folder.is_file():
         raise UsageError(f"--workdir={folder}: a file, not a folder")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if foreign := sorted(names - {"scenes", "run", "export"}):
+    # A file manager leaves hidden files, and so does an export that was killed.
+    visible = {name for name in names if not name.startswith(".")}
+    if foreign := sorted(visible - {"scenes", "run", "export"}):
         raise UsageError(
             f"--workdir={folder}: holds {foreign[0]}, which is no part of a demo; "
             "name a new folder"

@@ -1,4 +1,4 @@
-"""asc-tf doctor: exported files run on LiteRT and compared with the Keras model."""
+"""asc-tf doctor: run exported files on LiteRT and compare them with Keras."""
 
 import contextlib
 import itertools
@@ -16,6 +16,7 @@ from asc_tf.command_line.flag_values import read_changes, read_new_path, read_ru
 from asc_tf.commands.config_from_flags import make_places_absolute
 from asc_tf.core.errors import UsageError
 from asc_tf.core.files import write_atomically
+from asc_tf.core.paths import expand_home
 from asc_tf.exporting.doctor.by_hand import examine_by_hand, list_exported_files
 from asc_tf.report.doctor_text import format_examination
 from asc_tf.report.layer_figures import draw_layers_png
@@ -57,7 +58,7 @@ def _run(values: flags.FlagValues) -> int:
     paths = [
         path
         for word in values.positional
-        for path in list_exported_files(Path(word).expanduser())
+        for path in list_exported_files(expand_home(word))
     ]
     workdir = Workdir(read_run(values))
     plots = read_new_path(values, "plots") if values.plots else None

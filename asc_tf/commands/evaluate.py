@@ -1,4 +1,4 @@
-"""asc-tf evaluate: a run folder in, its report out."""
+"""asc-tf evaluate: score a trained run and write its report."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""asc-tf explore: one page with the counts, pictures and sounds of a corpus."""
+"""asc-tf explore: show the counts, pictures and sounds of a corpus on one page."""
 
 from absl import flags
 

@@ -1,4 +1,4 @@
-"""asc-tf export: a run folder in, an export folder out; every file is tried first."""
+"""asc-tf export: write the files of a run for other programs, and check each."""
 
 from typing import Any
 

@@ -1,7 +1,6 @@
 """asc-tf features: compute the features of a corpus once, to train from them."""
 
 import shlex
-from typing import Any
 
 from absl import flags
 
@@ -10,8 +9,10 @@ from asc_tf.command_line.arguments import define_config_file
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_changes, read_new_path
 from asc_tf.commands.config_from_flags import parse_splits, resolve
-from asc_tf.config import Augment, Config
-from asc_tf.config.augment import WAVEFORM_SWITCHES as ON_WAVEFORMS
+from asc_tf.config.checks import (
+    find_changes_for_features,
+    find_changes_without_validation,
+)
 from asc_tf.manifest import SPLITS
 from asc_tf.pipeline.feature_store.folder import SECTIONS
 from asc_tf.pipeline.store_features import write_features
@@ -55,29 +56,12 @@ def _run(values: flags.FlagValues) -> int:
     config = config.replace({"dataset.features": ""})
     write_features(config, output, splits)
     given = read_changes(values)
-    given |= _settings_to_train(config)
+    given |= find_changes_for_features(config) | find_changes_without_validation(config)
     words = [f"--config={values.config}"] * bool(values.config)
     words += [f"--{key}={value}" for key, value in given.items()]
     words += [f"--dataset.features={output}", "--workdir=RUN"]
     print(f"\nNext: asc-tf train {shlex.join(words)}")
     return 0
-
-
-def _settings_to_train(config: Config) -> dict[str, Any]:
-    """Return the settings that must change to train from stored features.
-
-    Nothing may act on waveforms. Without a validation split, the last epoch is kept and
-    nothing depends on a validation loss.
-    """
-    changes = {f"augment.{name}": getattr(Augment(), name) for name in ON_WAVEFORMS}
-    changes["frontend.placement"] = "dataset"
-    if config.dataset.validation == "none":
-        changes["train.keep"] = "last"
-        changes["train.patience"] = 0
-        if config.train.schedule == "plateau":
-            changes["train.schedule"] = "constant"
-    current = config.flat()
-    return {key: value for key, value in changes.items() if current[key] != value}
 
 
 COMMAND = Command(

@@ -1,5 +1,6 @@
-"""asc-tf inspect: properties of audio files, as the decoder sees them."""
+"""asc-tf inspect: show the properties of audio files, as the decoder sees them."""
 
+import dataclasses
 import json
 import sys
 
@@ -10,7 +11,7 @@ from asc_tf.config import Audio
 from asc_tf.core.errors import UsageError
 
 USAGE = """
-Say what is in audio files, after reading all of each.
+Read audio files completely and show their properties.
 
   asc-tf inspect FILES... [--json] [--audio.decoder=auto]
 """
@@ -32,6 +33,7 @@ def _run(values: flags.FlagValues) -> int:
     failed = False
     for path in values.positional:
         inspection = inspect(path, seconds, decoder)
+        inspection = dataclasses.replace(inspection, error=inspection.refusal)
         record = inspection.to_json()
         if missing := name_missing_decoder(inspection):
             record["note"] = "; ".join(filter(None, (inspection.note, missing)))

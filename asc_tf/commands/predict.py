@@ -1,4 +1,4 @@
-"""asc-tf predict: a model and files in, labels out."""
+"""asc-tf predict: classify audio files."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""asc-tf serve: an exported model behind TensorFlow Serving's REST interface."""
+"""asc-tf serve: serve an exported model by TensorFlow Serving's REST interface."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from absl import flags
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_path
 from asc_tf.core.errors import UsageError, UserError, install_hint
-from asc_tf.core.packages import require_package
+from asc_tf.core.packages import is_installed
 
 TOKEN_VARIABLE = "ASC_TF_SERVE_TOKEN"
 
@@ -22,7 +22,8 @@ Serve an exported model over HTTP, with TensorFlow Serving's REST interface.
   curl -F file=@clip.wav http://127.0.0.1:8501/v1/models/asc:predict
 
 E is the folder of asc-tf export, a folder of versions (1, 2 ...), a SavedModel or a
-.tflite. A newer version that appears there is taken over without an error.
+.tflite. A newer version that appears there replaces the old one without
+interrupting requests.
 
 In a browser, http://127.0.0.1:8501/ is a page that classifies files and recordings.
 
@@ -56,7 +57,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "poll_seconds",
         2.0,
-        "time between two looks for a newer version, s",
+        "polling interval for newer versions, s",
         lower_bound=0.05,
         upper_bound=86400.0,
         **own,
@@ -145,12 +146,10 @@ def _define_limits(values: flags.FlagValues) -> None:
 
 def _require_packages() -> None:
     for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
-        try:
-            require_package(package)
-        except ModuleNotFoundError as error:
+        if not is_installed(package):
             raise UserError(
                 f"the package {package} is not installed: {install_hint('serve')}"
-            ) from error
+            )
 
 
 def _read_token() -> str:

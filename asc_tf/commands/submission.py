@@ -1,4 +1,4 @@
-"""asc-tf submission: evaluated runs in, a table of their best guesses together out."""
+"""asc-tf submission: average predictions of runs, write the most probable labels."""
 
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from asc_tf.evaluation.submission import (
 from asc_tf.workdir import Workdir
 
 USAGE = """
-Average the predictions of runs, one for each fold, and write the best guesses per file.
+Average the predictions of runs, one for each fold, and write the most probable labels
+of each file.
 
   asc-tf submission W1 W2 ... --output=submission.csv [--top_k=3]
 
-Each W is a run folder that asc-tf evaluate has been through; its test clips need no
-labels. The average is geometric.
+Each W is an evaluated run folder (asc-tf evaluate); its test clips need no labels.
+The average is geometric.
 The table is that of FSDKaggle2018's competition: fname, and label, whose guesses are
 apart by a blank, the most probable one first (other blanks in labels become _). Clips
 that the evaluation left out get the labels that are most probable for any clip.

@@ -1,4 +1,4 @@
-"""asc-tf sweep: a grid or random values of settings in, a leaderboard out."""
+"""asc-tf sweep: train runs of a grid or of random values, and rank them."""
 
 import dataclasses
 import shlex
@@ -133,7 +133,7 @@ def _list_points(values: flags.FlagValues, study: Study) -> list[Point]:
         )
     for name in ("trials", "draw_seed"):
         if values[name].present:
-            raise UsageError(f"--{name}: changes nothing without --random")
+            raise UsageError(f"--{name}: has no effect without --random")
     return make_grid(study.grid)
 
 

@@ -1,5 +1,6 @@
-"""asc-tf train: clips in, a run folder with a trained model out."""
+"""asc-tf train: train a model on a corpus and write a run folder."""
 
+import shlex
 import sys
 
 from absl import flags
@@ -40,7 +41,7 @@ def _run(values: flags.FlagValues) -> int:
     train(config, workdir, interactive=sys.stdout.isatty())
     if (workdir.report / "report.json").is_file():
         print(f"{workdir.report} is of the model before this training")
-    print(f"\nNext: asc-tf evaluate --workdir={workdir.path}")
+    print(f"\nNext: asc-tf evaluate {shlex.quote(f'--workdir={workdir.path}')}")
     return 0
 
 

@@ -25,6 +25,7 @@ from asc_tf.config.options import Section, Value, parse_text, section_name
 from asc_tf.config.tensorboard import TensorBoard
 from asc_tf.config.train import Train
 from asc_tf.core.errors import UsageError
+from asc_tf.core.paths import expand_home
 from asc_tf.core.suggestions import find_nearest, format_suggestions, suggest
 
 __all__ = [
@@ -228,7 +229,7 @@ def find(name: str) -> Path:
     Raises:
         UsageError: If there is none, naming those there are.
     """
-    path, known = Path(name).expanduser(), shipped()
+    path, known = expand_home(name), shipped()
     in_run = path / "config.toml"
     if path.is_file():
         return path

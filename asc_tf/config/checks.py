@@ -1,6 +1,7 @@
 """Checks between the fields of a configuration."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from asc_tf.config.audio import Audio
 from asc_tf.config.augment import WAVEFORM_SWITCHES, Augment
@@ -39,27 +40,59 @@ def check_training(config: "Config") -> None:
         UsageError: Naming the fields, their values and what to do.
     """
     _check_compilation(config.train, config.frontend)
-    dataset, train = config.dataset, config.train
-    if dataset.validation != "none":
-        return
-    needs_loss = (
-        ("keep", train.keep == "best", "train.keep = last"),
-        ("patience", train.patience > 0, "train.patience = 0"),
-        ("schedule", train.schedule == "plateau", "constant, inverse_time or cosine"),
-    )
-    for name, is_set, remedy in needs_loss:
-        if is_set:
-            raise UsageError(
-                f"train.{name} = {getattr(train, name)}: needs a validation loss, and "
-                "dataset.validation = none leaves no validation split; use "
-                f"{remedy}, or dataset.validation = split"
-            )
-    if dataset.validation_share:
+    dataset = config.dataset
+    if changes := find_changes_without_validation(config):
+        raise UsageError(
+            f"{_format_settings(config.flat(), changes)}: no validation loss, because "
+            "dataset.validation = none leaves no validation split; set "
+            f"{_format_settings(changes, changes)}, or dataset.validation = "
+            "split"
+        )
+    if dataset.validation == "none" and dataset.validation_share:
         raise UsageError(
             f"dataset.validation_share = {dataset.validation_share}: "
             "dataset.validation = none leaves no validation split; leave one of them "
             "out"
         )
+
+
+def find_changes_without_validation(config: "Config") -> dict[str, Any]:
+    """Return what must change in a configuration that has no validation split.
+
+    Returns:
+        Values to use, by key: the last epoch is kept, and no setting needs a loss.
+    """
+    if config.dataset.validation != "none":
+        return {}
+    changes = {"train.keep": "last", "train.patience": 0}
+    if config.train.schedule == "plateau":
+        changes["train.schedule"] = "constant"
+    return _select_changes(config, changes)
+
+
+def find_changes_for_features(config: "Config") -> dict[str, Any]:
+    """Return what must change in a configuration to train from stored features.
+
+    Returns:
+        Values to use, by key: stored features are those of all segments, without
+        augmentation of waveforms.
+    """
+    off = Augment()
+    changes = {f"augment.{name}": getattr(off, name) for name in WAVEFORM_SWITCHES}
+    changes |= {"augment.noise_dir": "", "frontend.placement": "dataset"}
+    changes |= {"evaluate.segments": "all", "evaluate.overlap": 0.0}
+    return _select_changes(config, changes)
+
+
+def _select_changes(config: "Config", changes: dict[str, Any]) -> dict[str, Any]:
+    """Select the values that a configuration does not have yet."""
+    values = config.flat()
+    return {key: value for key, value in changes.items() if values[key] != value}
+
+
+def _format_settings(values: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """Write some settings as `key = value`."""
+    return ", ".join(f"{key} = {values[key]!r}" for key in keys)
 
 
 def _check_compilation(train: Train, frontend: Frontend) -> None:
@@ -241,31 +274,13 @@ def _check_augment(augment: Augment, frontend: Frontend, audio: Audio) -> None:
 
 
 def _check_stored_features(config: "Config") -> None:
-    """Refuse what acts on waveforms where features are read from a folder."""
-    if not config.dataset.features:
-        return
-    for name in WAVEFORM_SWITCHES:
-        value, off = getattr(config.augment, name), getattr(Augment(), name)
-        if value != off:
-            raise UsageError(
-                f"augment.{name} = {value!r}: changes waveforms, and dataset.features "
-                f"holds features; set it to {off!r}, or train without dataset.features"
-            )
-    if config.evaluate.segments != "all":
+    """Refuse what stored features do not have, where they are read from a folder."""
+    if config.dataset.features and (changes := find_changes_for_features(config)):
         raise UsageError(
-            f"evaluate.segments = {config.evaluate.segments}: dataset.features holds "
-            "all segments; use all, or --dataset.features= to evaluate from audio"
-        )
-    if config.evaluate.overlap:
-        raise UsageError(
-            f"evaluate.overlap = {config.evaluate.overlap}: dataset.features holds "
-            "segments without more overlap; use 0, or --dataset.features= to evaluate "
-            "from audio"
-        )
-    if config.frontend.placement == "model":
-        raise UsageError(
-            "frontend.placement = model: dataset.features holds features that are "
-            "computed; use dataset"
+            f"{_format_settings(config.flat(), changes)}: dataset.features holds "
+            "features of all segments, without augmentation of waveforms; set "
+            f"{_format_settings(changes, changes)}, or leave dataset.features empty to "
+            "use audio"
         )
 
 

@@ -52,12 +52,12 @@ def take_standard_output() -> TextIO:
     return answers
 
 
-def remove_passwords(environment: Mapping[str, str]) -> dict[str, str]:
-    """Copy environment variables without passwords, which no child process needs."""
+def remove_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Copy environment variables without passwords and tokens of this package."""
     return {
         name: value
         for name, value in environment.items()
-        if not (name.startswith("ASC_TF_") and name.endswith("_PASSWORD"))
+        if not (name.startswith("ASC_TF_") and name.endswith(("_PASSWORD", "_TOKEN")))
     }
 
 

@@ -11,6 +11,10 @@ class NotFiniteError(UserError):
     """A model gave probabilities that are not finite."""
 
 
+class UnreadableFileError(UserError):
+    """A file cannot be read or used; the message begins with its path."""
+
+
 class UsageError(UserError):
     """A wrong flag, key or value; exit code 2."""
 

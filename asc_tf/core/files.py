@@ -3,10 +3,15 @@
 import contextlib
 import csv
 import errno
+import functools
 import hashlib
 import io
 import os
+import re
 import shutil
+import sys
+import time
+import uuid
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +27,13 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 SAYS_FULL = ("the disk is full", *map(os.strerror, sorted(FULL)))
 """Texts by which a message says that the disk is full: ours and the system's."""
 
+PARTIAL = re.compile(r"^\.(.*)\.[0-9a-f]{16}\.partial(\..*)?$", re.DOTALL)
+"""Temporary names, with the beginning of the name of the file and its suffix."""
+
+ABANDONED_SECONDS = 24 * 3600.0
+"""Age of a temporary file whose process must have been killed. A table may be written
+for hours, and an export may wait for its fine-tuning without a change of its folder."""
+
 
 class DiskFullError(UserError):
     """The disk is full; the message says what has become of the output.
@@ -32,8 +44,8 @@ class DiskFullError(UserError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path}: {SAYS_FULL[0]}; what was there is as it was. Make room, and give "
-            "the same command again"
+            f"{path}: {SAYS_FULL[0]}; existing files are unchanged. Free disk space "
+            "and run the same command again"
         )
         self.path = path
 
@@ -54,16 +66,16 @@ def is_disk_full(error: Exception | str) -> bool:
 def write_atomically(path: Path) -> Iterator[Path]:
     """Give a temporary path that takes the name `path` when the block succeeds.
 
-    The temporary name keeps the suffix of `path`, which some writers go by. A file or
-    folder already at `path` stays until then. When the block fails, `path` is as it was
-    and the temporary file or folder is removed. A link stays, and its target is
-    replaced; a device or pipe like `/dev/stdout` is written to directly.
+    A file or folder already at `path` stays until then, and the new one gets its
+    permissions. When the block fails, `path` is as it was and the temporary file or
+    folder is removed. A link stays, and its target is replaced; a device or pipe like
+    `/dev/stdout` is written to directly.
 
     Args:
         path: File or folder to write.
 
     Yields:
-        Temporary path, in the same folder (so that the rename is atomic).
+        Temporary path, as from `replace_file`.
 
     Raises:
         DiskFullError: If the disk is full. For a file within a folder that is being
@@ -74,16 +86,9 @@ def write_atomically(path: Path) -> Iterator[Path]:
         return
     if path.is_symlink() or path.name in ("", ".."):
         path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    # Every process uses the same name, so that leftovers of killed ones do not pile up.
-    _remove(temporary)
     try:
-        yield temporary
-        if temporary.is_dir() and path.exists():
-            _swap(temporary, path)
-        else:
-            os.replace(temporary, path)
+        with replace_file(path) as temporary:
+            yield temporary
     except DiskFullError as error:
         if temporary not in error.path.parents:
             raise
@@ -92,8 +97,50 @@ def write_atomically(path: Path) -> Iterator[Path]:
         if isinstance(error, UserError) or not is_disk_full(error):
             raise
         raise DiskFullError(path) from error
+
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Do what `write_atomically` does, without its care for links, pipes and errors.
+
+    Each writer has a temporary name of its own, so several may write the same file: the
+    last one counts. The name keeps the suffix of `path`, which some writers go by.
+
+    Args:
+        path: File or folder to write.
+
+    Yields:
+        Temporary path, in the same folder (so that the rename is atomic).
+
+    Raises:
+        OSError: If the folder cannot be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent)
+    # A name has at most 255 bytes, and a character up to four.
+    name = f".{path.stem[:40]}.{uuid.uuid4().hex[:16]}.partial{path.suffix[:8]}"
+    temporary = path.with_name(name)
+    try:
+        yield temporary
+        if path.exists() and path.is_dir() == temporary.is_dir():
+            with contextlib.suppress(OSError):  # some file systems have no modes
+                shutil.copymode(path, temporary)
+        if temporary.is_dir() and path.exists():
+            _swap(temporary, path)
+        else:
+            os.replace(temporary, path)
     finally:
         _remove(temporary)
+
+
+@functools.cache
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left in a folder, once per process."""
+    for path in folder.glob(".*.partial*"):
+        with contextlib.suppress(OSError):  # of another user, or removed by another
+            age = time.time() - path.stat().st_mtime
+            if PARTIAL.match(path.name) and age > ABANDONED_SECONDS:
+                _remove(path)
 
 
 def _swap(new: Path, path: Path) -> None:
@@ -163,8 +210,8 @@ def write_csv(
 def write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
     """Write arrays, uncompressed, to a file that `numpy.load` reads.
 
-    `numpy.savez` does the same, but prints a traceback of its own on a full disk, after
-    the exception has been handled.
+    The content is on the disk then. `numpy.savez` does not wait for it, and prints a
+    traceback of its own on a full disk, after the exception has been handled.
 
     Args:
         path: File to write; it is replaced.
@@ -179,13 +226,24 @@ def write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, array, allow_pickle=False)
+    flush_to_disk(path)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until the content of a file is on the disk.
+
+    After a power cut a new file may be empty otherwise, under its final name too.
+    """
+    with path.open("r+b") as stream:
+        os.fsync(stream.fileno())
 
 
 @contextlib.contextmanager
 def lock_file(path: Path, refusal: str) -> Iterator[None]:
     """Hold an exclusive lock on a file; it is released when the process ends.
 
-    Windows has no such locks: there nothing is locked.
+    Windows and some file systems of clusters have no such locks: there nothing is
+    locked.
 
     Args:
         path: Lock file; created if missing, with its folder, and never removed.
@@ -203,8 +261,14 @@ def lock_file(path: Path, refusal: str) -> Iterator[None]:
     with path.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(refusal) from error
+        except OSError as error:
+            print(
+                f"{path}: its file system has no locks ({error.strerror}); do not "
+                "start another process with the same folder",
+                file=sys.stderr,
+            )
         yield
 
 

@@ -77,18 +77,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 """Names that other programs give a setting, without - and _, and its names here."""
 
-EXAMPLES = {
-    "augment.frequency_masks": "2",
-    "augment.frequency_warp": "0.1",
-    "augment.mixstyle_alpha": "0.3",
-    "augment.mixup_alpha": "0.3",
-    "augment.time_masks": "2",
-    "train.patience": "10",
-    "train.precision": "mixed_float16",
-    "train.strategy": "mirrored",
-}
-"""Usual values of settings that are off by default."""
-
 MAX_SUGGESTED = 3
 
 

@@ -7,12 +7,14 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import IO, Any
 
 _NOTE = re.compile(rb"INFO:|I\d{4} |WARNING: All log messages before absl::Init")
+_redirection = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -20,27 +22,25 @@ def suppress_notes() -> Iterator[None]:
     """Keep INFO lines off stderr while a library or a model loads.
 
     They come from C++ code that has no setting for this: stderr goes to a file
-    meanwhile, and every other line is passed on at the end.
+    meanwhile, and every other line is passed on at the end. All threads share
+    stderr, so only one of them redirects it at a time, and the others do nothing.
     """
-    try:
-        original = os.dup(2)
-    except OSError:  # a service may run without stderr
+    with contextlib.ExitStack() as stack:
+        if _redirection.acquire(blocking=False):
+            stack.callback(_redirection.release)
+            # A service may run without stderr, and the disk may be full.
+            with contextlib.suppress(OSError):
+                stderr = stack.enter_context(os.fdopen(os.dup(2), "wb"))
+                notes = stack.enter_context(_open_notes())
+                os.dup2(notes.fileno(), 2)
+                stack.callback(_restore, stderr, notes)
         yield
-        return
-    try:
-        notes = _open_notes()
-    except OSError:  # the disk is full
-        os.close(original)
-        yield
-        return
-    with notes, os.fdopen(original, "wb") as stderr:
-        os.dup2(notes.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(original, 2)
-            notes.seek(0)
-            stderr.writelines(line for line in notes if not _NOTE.match(line))
+
+
+def _restore(stderr: IO[bytes], notes: IO[bytes]) -> None:
+    os.dup2(stderr.fileno(), 2)
+    notes.seek(0)
+    stderr.writelines(line for line in notes if not _NOTE.match(line))
 
 
 def _open_notes() -> IO[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from asc_tf.core.errors import UserError
+from asc_tf.core.errors import UnreadableFileError, UserError
 
 
 @contextlib.contextmanager
@@ -18,8 +18,8 @@ def open_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         The open file, and its size in bytes.
 
     Raises:
-        UserError: If it cannot be opened, or the block raises OSError or UserError;
-            the message begins with the path.
+        UnreadableFileError: If it cannot be opened, or the block raises OSError or
+            UserError; the message begins with the path.
     """
     with name_in_errors(path), open_regular_file(path) as file_and_size:
         yield file_and_size
@@ -30,18 +30,18 @@ def name_in_errors(path: str | Path) -> Iterator[None]:
     """Put the path of a file before the messages of errors.
 
     Raises:
-        UserError: If the block raises OSError or UserError.
+        UnreadableFileError: If the block raises OSError or UserError.
     """
     # Some terminals would end the line at a NUL in the name.
     name = str(path) if "\0" not in str(path) else repr(str(path))
     try:
         yield
     except UserError as error:
-        raise UserError(f"{name}: {error}") from error
+        raise UnreadableFileError(f"{name}: {error}") from error
     except FileNotFoundError as error:
-        raise UserError(f"{name}: no such file") from error
+        raise UnreadableFileError(f"{name}: no such file") from error
     except OSError as error:
-        raise UserError(f"{name}: {error.strerror or error}") from error
+        raise UnreadableFileError(f"{name}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

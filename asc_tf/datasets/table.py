@@ -12,6 +12,7 @@ from typing import Any
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.paths import expand_home
 from asc_tf.datasets import corpus_hints
 from asc_tf.datasets import synthetic as scenes
 from asc_tf.datasets.corpus import (
@@ -68,8 +69,17 @@ def read_csv(dataset: Dataset, directory: Path) -> Corpus:
 
 
 def choose_default_folder(dataset: Dataset) -> Path:
-    """Choose the folder of synthetic scenes if none is named: one for each setting."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """Choose the folder of synthetic scenes if none is named: one for each setting.
+
+    Raises:
+        UsageError: If the user has no home folder.
+    """
+    cache = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    if cache.parts[0] == "~":
+        raise UsageError(
+            "dataset.dir is missing, and so is a home folder, where the synthetic "
+            "scenes would be written; name a folder for them"
+        )
     seconds = str(dataset.seconds).removesuffix(".0")
     name = f"scenes-{dataset.locations}x{dataset.takes}-{seconds}s"
     return cache / "asc_tf" / f"{name}-seed{dataset.seed}"

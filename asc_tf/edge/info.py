@@ -9,6 +9,7 @@ from absl import flags
 
 from asc_tf.command_line.command import Command
 from asc_tf.core.errors import UsageError
+from asc_tf.core.paths import expand_home
 from asc_tf.edge import machine, model_flags, tflite_metadata
 
 USAGE = """
@@ -34,7 +35,7 @@ def _run(values: flags.FlagValues) -> int:
         raise UsageError(f"unexpected argument {words[1]}: give one model")
     result: dict[str, Any] = {}
     if words:
-        path = model_flags.check_model_path(Path(words[0]).expanduser())
+        path = model_flags.check_model_path(expand_home(words[0]))
         result["model"] = describe_model(path)
     result["machine"] = machine.describe_machine()
     print(json.dumps(result) if values.json else _format(result))

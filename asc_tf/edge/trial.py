@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from asc_tf.core.child_process import name_signal, remove_passwords
+from asc_tf.core.child_process import name_signal, remove_secrets
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import hash_bytes
 
@@ -72,7 +72,7 @@ def _run_child(job: str, content: bytes) -> None:
         done = subprocess.run(
             [sys.executable, "-c", start, job, *map(str, sys.path)],
             input=content,
-            env=remove_passwords(os.environ),
+            env=remove_secrets(os.environ),
             capture_output=True,
             timeout=TRIAL_SECONDS + START_SECONDS,
         )

@@ -9,6 +9,7 @@ import numpy as np
 from asc_tf.config import Audio, Evaluate
 from asc_tf.config.run_search import find_run, suggest_run
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.paths import expand_home
 from asc_tf.core.tensorflow_log import quiet_tensorflow, suppress_notes
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.tflite_metadata import PARTS
@@ -33,7 +34,7 @@ def load(path: str | Path) -> Predictor:
         UserError: If the model is damaged.
     """
     quiet_tensorflow()
-    path = Path(path).expanduser()
+    path = expand_home(path)
     path = find_run(path) or path
     if path.is_file() and path.suffix == ".tflite":
         return _load_tflite(path)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asc_tf.config import Config, Evaluate
+from asc_tf.core.environment import describe_environment
 from asc_tf.datasets.dcase import DEVICE_CORPORA, DEVICE_GROUPS
 from asc_tf.evaluation import metrics
 from asc_tf.evaluation.validation import ValidationFit, score_fit
 from asc_tf.manifest import Clip, Manifest
-from asc_tf.workdir import Workdir, describe_environment
+from asc_tf.workdir import Workdir
 
 if TYPE_CHECKING:
     from asc_tf.evaluation.predictor import ClipPredictions

@@ -4,13 +4,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from asc_tf.core.environment import describe_environment
 from asc_tf.edge.tflite_metadata import FORMAT_VERSION
 from asc_tf.evaluation.load import REJECTED
 from asc_tf.exporting.conversion.tflite import Converted
 from asc_tf.exporting.doctor.examine import choose_clips, examine
 from asc_tf.exporting.formats import FILES
 from asc_tf.pipeline.run import Run
-from asc_tf.workdir import describe_environment
 
 
 def accept_files(

@@ -16,6 +16,7 @@ import keras
 
 from asc_tf.config import Model, suggest
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.paths import expand_home
 from asc_tf.models.blocks import Blocks
 
 ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -178,7 +179,7 @@ def _find_weights(weights: str, backbone: Backbone) -> Path | None:
         return None
     if weights == "imagenet":
         return _fetch_weights(backbone)
-    path = Path(weights).expanduser()
+    path = expand_home(weights)
     if not path.is_file():
         raise UsageError(
             f"model.weights = {weights}: no such file (imagenet, none, or the path of "

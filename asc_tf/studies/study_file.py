@@ -12,6 +12,7 @@ from typing import Any
 from asc_tf import config as configuration
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
+from asc_tf.core.paths import expand_home
 from asc_tf.studies.search_space import check_key, parse_distribution, parse_values
 
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -52,7 +53,7 @@ def find_study(name: str) -> Path | None:
     Raises:
         UsageError: If the file cannot be read.
     """
-    path = Path(name).expanduser()
+    path = expand_home(name)
     if path.is_file():
         return path if "study" in configuration.read_tables(path) else None
     return configuration.shipped_studies().get(name.removeprefix("studies/"))

@@ -19,7 +19,13 @@ import keras
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import hash_path, write_atomically, write_csv, write_npz
+from asc_tf.core.files import (
+    flush_to_disk,
+    hash_path,
+    write_atomically,
+    write_csv,
+    write_npz,
+)
 from asc_tf.frontend import FrontendLayer
 from asc_tf.models.precision import list_layers
 from asc_tf.training.model_file import select_row
@@ -237,6 +243,7 @@ class RunState(keras.callbacks.Callback):
             best_file.unlink(missing_ok=True)
             with write_atomically(self._workdir.model_file) as temporary:
                 model.save(temporary)
+                flush_to_disk(temporary)
             self._has_model = True
         swap_averages(self.model)
 

@@ -44,7 +44,7 @@ def check_disk(folder: Path) -> Iterator[None]:
             raise
         raise UserError(
             f"{folder}: the disk is full; checkpoint and best model are as they were. "
-            "Make room, and give the same command again"
+            "Free disk space and run the same command again"
         ) from error
 
 

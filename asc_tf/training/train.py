@@ -1,12 +1,12 @@
 """Train or resume a run: prepare the corpus, check the model, lock the folder, fit."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 from asc_tf.config import Config
 from asc_tf.config.checks import check_training, find_unused_settings
 from asc_tf.core.errors import UserError, install_hint
+from asc_tf.core.packages import is_installed
 from asc_tf.manifest import Clip, format_counts
 from asc_tf.pipeline.corpus_checks import (
     describe_corpus_problems,
@@ -112,7 +112,7 @@ def check_energy(country: str) -> None:
     Raises:
         UserError: Saying what to do.
     """
-    if importlib.util.find_spec("codecarbon") is None:
+    if not is_installed("codecarbon"):
         raise UserError(
             "train.energy = true: needs the package codecarbon, which is not "
             f"installed: {install_hint('energy')}, or give --train.energy=false"

@@ -173,6 +173,15 @@ def test_the_command_names_the_decoder_and_the_note(tmp_path, capsys):
     assert "WAVE format 6 (A-law) is not decoded" in capsys.readouterr().err
 
 
+def test_the_command_refuses_a_file_that_no_split_takes(tmp_path, capsys):
+    path = tmp_path / "loud.wav"
+    soundfile.write(path, np.full(5000, 1e7, np.float32), RATE, "FLOAT")
+    assert cli.main(["inspect", str(path), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"] == "a peak of 1.0e+07, far beyond full scale"
+    assert err == f"asc-tf inspect: {path}: {json.loads(out)['error']}\n"
+
+
 # --- files of other projects ---------------------------------------------------------
 
 

@@ -124,18 +124,22 @@ def test_what_only_looks_like_a_slip_is_taken_as_it_is(tmp_path, monkeypatch):
     values = parsed("workdir=x", "--workdir=--json", "--", "--json", "—x", "true")
     assert values.positional == ["workdir=x", "--json", "—x", "true"]
     assert values.workdir == "--json" and not values.json
+    # The value of a flag of a sweep, and a file of a word processor.
+    assert parsed("--workdir", "train.epochs=3").workdir == "train.epochs=3"
+    (tmp_path / "\N{EN DASH} take.wav").touch()
+    assert parsed("\N{EN DASH} take.wav").positional == ["\N{EN DASH} take.wav"]
 
 
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("--augment.mixup", "did you mean --augment.mixup_alpha=0.3?"),
+        ("--augment.mixup", "did you mean --augment.mixup_alpha?"),
         ("--augment.mixup=0.7", "did you mean --augment.mixup_alpha=0.7?"),
-        ("--augment.mixup=yes", "did you mean --augment.mixup_alpha=0.3?"),
+        ("--augment.mixup=yes", "did you mean --augment.mixup_alpha?"),
         ("--lr=0.1", "did you mean --train.learning_rate=0.1?"),
         (
             "--specaugment",
-            "--augment.time_masks=2 or --augment.frequency_masks=2?",
+            "--augment.time_masks or --augment.frequency_masks?",
         ),
         ("--sr=16000", "did you mean --audio.sample_rate=16000?"),
         ("--epochs=5", "did you mean --train.epochs=5?"),

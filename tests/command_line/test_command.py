@@ -294,6 +294,28 @@ def test_help_before_a_command_is_the_help_of_the_command(dispatched, capsys, wo
     assert capsys.readouterr().out.startswith("Brew.\n")
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "asc-tf spill: interrupted\n"),
+        (
+            ModuleNotFoundError("No module named 'absl.flags'", name="absl.flags"),
+            1,
+            "asc-tf spill: needs the package absl, which is not installed: ",
+        ),
+    ],
+)
+def test_what_happens_while_a_command_is_imported_is_one_line_too(
+    dispatched, capsys, monkeypatch, error, code, said
+):
+    def fail(_name):
+        raise error
+
+    monkeypatch.setattr(dispatch.importlib, "import_module", fail)
+    assert dispatched(["spill"]) == code
+    assert capsys.readouterr().err.startswith(said)
+
+
 def test_dispatch_imports_only_the_command_that_is_wanted(dispatched, capsys):
     def main(values):
         print(values.positional)

@@ -103,7 +103,7 @@ def test_names_of_tracks_never_collide(tmp_path):
 def test_one_recording_can_have_a_file_and_several_cannot(tmp_path):
     path, files = tmp_path / "labels.txt", inputs("in/a.wav", "in/b.wav")
     assert plan_tracks("audacity", path, files[:1], FORMATS["audacity"]) == [path]
-    with pytest.raises(UsageError, match="2 recordings; name a folder"):
+    with pytest.raises(UsageError, match=r"2 recordings; name a folder \(make a"):
         plan_tracks("audacity", path, files, FORMATS["audacity"])
 
 

@@ -201,6 +201,11 @@ def test_every_command_refuses_an_unknown_flag(name, capsys):
         (["evaluate", "--workdir=.", "--split=dev"], "--split: 'dev' must be"),
         (["export", "--workdir=.", "--output=e"], "--workdir=.: no run here"),
         (["predict", "--model=none", "x.wav"], "none: no such file"),
+        # No user has these home folders.
+        (["train", "~x.toml", "--workdir=w"], "--config=~x.toml: no such file"),
+        (["evaluate", "~no.user/run"], "--workdir=~no.user/run: no such folder"),
+        (["compare", "~no.user/run"], "~no.user/run: "),
+        (["doctor", "~x.tflite", "--workdir=w"], "~x.tflite: "),
     ],
 )
 def test_wrong_usage_is_one_line_exit_code_2_and_nothing_written(

@@ -1,5 +1,6 @@
 """The configuration that flags, files and run folders make together."""
 
+import pwd
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,26 @@ def test_synthetic_scenes_go_to_a_cache_where_no_folder_is_named(tmp_path, monke
     assert folder(*sizes, "--dataset.seconds=2.5").name == "scenes-5x3-2.5s-seed0"
     assert folder("--dataset.seconds=4.0000001") != folder()
     assert folder("--dataset.seed=1") != folder()
+
+
+def test_a_user_without_a_home_folder_must_name_that_of_synthetic_scenes(monkeypatch):
+    def refuse(*_):
+        raise KeyError("no such user")
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", refuse)
+    with pytest.raises(UsageError, match=r"dataset\.dir is missing, and so is a home"):
+        resolved()
+
+
+def test_the_next_command_after_training_can_be_copied_into_a_shell(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(train, "train", lambda *_, **__: None)
+    folder = tmp_path / "my run"
+    assert cli.main(["train", f"--workdir={folder}"]) == 0
+    assert f"Next: asc-tf evaluate '--workdir={folder}'\n" in capsys.readouterr().out
 
 
 def test_a_shipped_configuration_is_taken_by_its_name():

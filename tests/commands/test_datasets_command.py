@@ -137,6 +137,12 @@ def test_info_shows_the_layout_and_how_to_train(name, capsys):
     assert max(map(len, out.splitlines())) <= 100
 
 
+def test_the_command_of_info_can_be_copied_into_a_shell(capsys):
+    assert run("info", "folder", r"--dataset.identifier_pattern=/(.+)-\d a") == 0
+    out = capsys.readouterr().out
+    assert r" '--dataset.identifier_pattern=/(.+)-\d a' --workdir=W" in out
+
+
 def test_info_of_a_folder_counts_locations_and_clips_of_each_label(esc10, capsys):
     assert run("info", "esc10", f"--dataset.dir={esc10}", "--dataset.fold=2") == 0
     table = capsys.readouterr().out.split("--workdir=W\n\n")[1].splitlines()

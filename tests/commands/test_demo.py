@@ -41,6 +41,12 @@ def test_the_demo_runs_every_stage_and_ends_with_a_table(tmp_path, capsys):
     assert "5/5 predict one test clip" in capsys.readouterr().out
 
 
+def test_the_folder_of_an_earlier_demo_may_have_hidden_files_too(tmp_path):
+    for name in ("run", ".DS_Store", ".export.0123456789abcdef.partial"):
+        (tmp_path / name).mkdir()
+    demo._check_folder(tmp_path)
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("precious")
     assert cli.main(["demo", f"--workdir={tmp_path}"]) == 2

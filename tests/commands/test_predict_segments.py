@@ -236,8 +236,8 @@ def test_notes_are_on_stderr_and_in_json(predict, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--hop_seconds=1"], "--hop_seconds: changes nothing without --segments"),
-        (["--join"], "--join: changes nothing without --audacity or --raven"),
+        (["--hop_seconds=1"], "--hop_seconds: has no effect without --segments"),
+        (["--join"], "--join: has no effect without --audacity or --raven"),
         (["--segments", "--hop_seconds=0"], "hop_seconds"),
         (["--audacity=in/a.wav"], "one of the recordings"),
         (["--audacity=x.txt", "--raven=x.txt"], "x.txt: two outputs have this name"),

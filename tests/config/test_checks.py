@@ -79,13 +79,17 @@ REFUSED = [
     ),
     (
         STORED | {"augment.gain_db": 3.0},
-        "augment.gain_db = 3.0: changes waveforms, and dataset.features holds features",
+        "augment.gain_db = 3.0: dataset.features holds features of all segments, with",
     ),
-    (STORED | {"augment.noise": "white"}, "augment.noise = 'white': changes waveforms"),
-    (STORED | {"augment.random_channel": True}, "augment.random_channel = True: chan"),
-    (STORED | {"evaluate.segments": "centre"}, "dataset.features holds all segments"),
+    (STORED | {"augment.noise": "white"}, "set augment.noise = 'none', or leave"),
+    (
+        STORED | {"augment.noise": "folder", "augment.noise_dir": "x"},
+        "set augment.noise = 'none', augment.noise_dir = '', or leave dataset.features",
+    ),
+    (STORED | {"augment.random_channel": True}, "set augment.random_channel = False,"),
+    (STORED | {"evaluate.segments": "centre"}, "evaluate.segments = 'centre': datas"),
     (STORED | {"evaluate.overlap": 0.5}, "evaluate.overlap = 0.5: dataset.features ho"),
-    (STORED | {"frontend.placement": "model"}, "features that are computed; use data"),
+    (STORED | {"frontend.placement": "model"}, "set frontend.placement = 'dataset',"),
     ({"model.name": "imagenet"}, "takes images"),
     (
         {"model.name": "imagenet", "model.backbone": "inception_v3"}

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from asc_tf.core.child_process import describe_end, name_signal, remove_passwords
+from asc_tf.core.child_process import describe_end, name_signal, remove_secrets
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,7 @@ def test_a_limit_is_lowered_and_never_raised():
     assert json.loads(done.stdout) == [4000, 4000, 3000]
 
 
-def test_passwords_are_not_for_child_processes():
-    given = {"PATH": "/bin", "ASC_TF_MQTT_PASSWORD": "a", "ASC_TF_SOURCE_PASSWORD": "b"}
-    assert remove_passwords(given) == {"PATH": "/bin"}
+def test_secrets_are_not_for_child_processes():
+    names = ("MQTT_PASSWORD", "SOURCE_PASSWORD", "SERVE_TOKEN")
+    given = {"PATH": "/bin"} | {f"ASC_TF_{name}": "secret" for name in names}
+    assert remove_secrets(given) == {"PATH": "/bin"}

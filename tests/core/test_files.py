@@ -1,10 +1,15 @@
 import errno
+import fcntl
 import os
+import stat
 import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from asc_tf.core import files
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import (
     DiskFullError,
@@ -14,6 +19,7 @@ from asc_tf.core.files import (
     hash_path,
     lock_file,
     write_atomically,
+    write_npz,
     write_text,
 )
 
@@ -130,17 +136,60 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_name(
     assert names(tmp_path) == ["export"]
 
 
-def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(tmp_path):
-    path = tmp_path / "export"
-    path.mkdir()
-    for left in (".export.partial", ".export.old"):
-        (tmp_path / left).mkdir()
-        (tmp_path / left / "half").touch()
-    with write_atomically(path) as temporary:
+def test_what_killed_processes_left_is_removed_when_it_is_old(tmp_path):
+    old, fresh = ".model.0123456789abcdef.partial.keras", ".e.fedcba9876543210.partial"
+    foreign, previous = ".mine.partial.keras", ".export.old"
+    for name in (old, fresh, foreign, previous):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").touch()
+        past = time.time() - (name != fresh) * (files.ABANDONED_SECONDS + 60)
+        os.utime(tmp_path / name, (past, past))
+    (tmp_path / "export").mkdir()
+    with write_atomically(tmp_path / "export") as temporary:
         temporary.mkdir()
         (temporary / "whole").touch()
-    assert names(path) == ["whole"]
+    assert names(tmp_path / "export") == ["whole"]
+    assert names(tmp_path) == [fresh, foreign, "export"]
+
+
+def test_two_writers_of_one_folder_do_not_meet_and_the_last_one_counts(tmp_path):
+    path = tmp_path / "export"
+    with write_atomically(path) as first:
+        first.mkdir()
+        (first / "one").touch()
+        with write_atomically(path) as second:
+            second.mkdir()
+            (second / "two").touch()
+        assert names(path) == ["two"]
+        assert names(first) == ["one"]
+    assert names(path) == ["one"]
     assert names(tmp_path) == ["export"]
+
+
+def test_a_new_file_or_folder_has_the_permissions_of_the_old_one(tmp_path):
+    path, folder = tmp_path / "labels.txt", tmp_path / "export"
+    path.touch(mode=0o600)
+    folder.mkdir(mode=0o700)
+    write_text(path, "bus\n")
+    with write_atomically(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "whole").touch()
+    assert [stat.filemode(each.stat().st_mode) for each in (path, folder)] == [
+        "-rw-------",
+        "drwx------",
+    ]
+    # The mode of a file would close a folder.
+    with write_atomically(path) as temporary:
+        temporary.mkdir()
+    assert os.access(path, os.X_OK)
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 251 + ".csv", "公" * 84 + ".", "a." * 127], ids=len
+)
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path, name):
+    write_text(tmp_path / name, "whole")
+    assert names(tmp_path) == [name]
 
 
 def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
@@ -210,7 +259,7 @@ def test_a_full_disk_is_named_with_the_outermost_output(tmp_path, error):
         folder.mkdir()
         with write_atomically(folder / "model.json"):
             raise error
-    assert str(raised.value).startswith(f"{path}: the disk is full; what was")
+    assert str(raised.value).startswith(f"{path}: the disk is full; existing")
     assert names(tmp_path) == []
 
 
@@ -240,6 +289,29 @@ def test_a_lock_keeps_others_out_until_it_is_released(tmp_path):
     with lock_file(path, ""):
         pass
     assert names(path.parent) == [".lock"]
+
+
+def test_a_file_system_without_locks_is_named_and_keeps_nobody_out(
+    tmp_path, monkeypatch, capsys
+):
+    def refuse(_stream, _operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = tmp_path / ".lock"
+    with lock_file(path, "somebody is at it"):
+        assert path.exists()
+    said = f"{path}: its file system has no locks (Function not implemented); do not"
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_arrays_are_on_the_disk_before_their_file_gets_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number)))
+    write_npz(tmp_path / "latest.npz", {"weights": np.arange(3)})
+    (status,) = synced
+    assert os.path.samestat(status, os.stat(tmp_path / "latest.npz"))
+    assert status.st_size == os.stat(tmp_path / "latest.npz").st_size > 0
 
 
 def test_a_folder_is_hashed_as_its_files_one_after_the_other(tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -42,6 +43,20 @@ def test_what_was_said_before_an_exception_is_passed_on(capfd):
         os.write(2, (NOTES + PROBLEMS).encode())
         raise KeyError
     assert capfd.readouterr().err == PROBLEMS
+
+
+def test_two_threads_that_load_at_once_leave_stderr_as_it_was(capfd):
+    before = os.fstat(2)
+    first, second = tensorflow_log.suppress_notes(), tensorflow_log.suppress_notes()
+    with contextlib.ExitStack() as loads:
+        with first:
+            loads.enter_context(second)
+            os.write(2, b"within both\n")
+        os.write(2, b"within the second\n")
+    assert os.path.samestat(os.fstat(2), before)
+    with tensorflow_log.suppress_notes():
+        os.write(2, NOTES.encode())
+    assert capfd.readouterr().err == "within both\nwithin the second\n"
 
 
 @pytest.mark.parametrize("has_memory_files", [True, False])

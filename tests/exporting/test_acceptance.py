@@ -201,7 +201,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_export(
     monkeypatch.setattr(module, name, fail)
     assert cli.main(["export", *arguments(tiny_run, output, formats)]) == 1
     said = capfd.readouterr()
-    assert f"asc-tf export: {output}: the disk is full; what was" in said.err
+    assert f"asc-tf export: {output}: the disk is full; existing" in said.err
     assert "Traceback" not in said.err
     assert names(tmp_path) == ["export"]
     assert names(output) == names(tiny_export)

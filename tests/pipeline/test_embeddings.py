@@ -364,18 +364,6 @@ def test_what_was_computed_before_a_stop_is_not_computed_again(
     assert_same_segments(examples, kept.examples, atol=1e-5)
 
 
-def test_a_file_that_was_never_finished_is_removed_later(config, copied):
-    folder = copied.embedding_cache / "ab"
-    folder.mkdir(exist_ok=True)
-    old, young = (folder / f".{name}.partial" for name in ("old", "young"))
-    for path in (old, young):
-        path.touch()
-    os.utime(old, (1, 1))
-    kept_files(copied)[0].unlink()
-    embedded(run_of(config, copied))
-    assert (old.exists(), young.exists()) == (False, True)
-
-
 def test_a_changed_clip_is_embedded_anew(config, copied):
     run = run_of(config, copied)
     changed = run.manifest.clips_in("validation")[0]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import soundfile
 import tiny
 
 from asc_tf import cli, datasets
+from asc_tf.command_line import arguments
+from asc_tf.commands import train
+from asc_tf.commands.config_from_flags import resolve
 from asc_tf.config import Config, Evaluate
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import hash_path
@@ -424,7 +428,7 @@ def test_what_changes_in_the_corpus_is_computed_anew_and_named(
     (corpus / train[0].path).write_bytes(b"RIFF but no more")
     for path in corpus.rglob("*[45]-*.wav"):
         path.unlink()
-    (folder / ".train-00099.partial.npy").touch()
+    (folder / ".train-00099.0123456789abcdef.partial.npy").touch()
     capsys.readouterr()
     assert last not in write()
     check_features(config, folder, "train")
@@ -452,7 +456,12 @@ def command_line(corpus: Path, folder: Path, *more: str) -> list[str]:
 def test_the_command_says_what_it_wrote_and_what_comes_next(corpus, tmp_path, capsys):
     folder = tmp_path / "features"
     config = tmp_path / "config.toml"
-    config.write_text("[augment]\ntime_roll = true\n[frontend]\nplacement = 'model'\n")
+    (corpus.parent / "noise").mkdir(exist_ok=True)
+    config.write_text(
+        "[augment]\ntime_roll = true\nnoise = 'folder'\n"
+        f"noise_dir = '{corpus.parent / 'noise'}'\n[frontend]\nplacement = 'model'\n"
+        "[evaluate]\nsegments = 'centre'\n"
+    )
     argv = command_line(corpus, folder, "--splits=validation,train")
     assert cli.main([*argv, f"--config={config}"]) == 0
     out, err = capsys.readouterr()
@@ -467,7 +476,14 @@ def test_the_command_says_what_it_wrote_and_what_comes_next(corpus, tmp_path, ca
     assert f"--dataset.features={folder} " in after
     assert "--frontend.n_mels=16 " in after
     # Training from features refuses what acts on waveforms.
-    assert "--augment.time_roll=False --frontend.placement=dataset " in after
+    assert "--augment.time_roll=False --augment.noise=none " in after
+    assert "--augment.noise_dir= " in after
+    assert "--frontend.placement=dataset --evaluate.segments=all " in after
+    # The command that is printed is accepted.
+    words = shlex.split(after.removeprefix("Next: asc-tf train "))
+    values = train.COMMAND.flag_values()
+    arguments.parse(values, words)
+    assert resolve(values).dataset.features == str(folder)
 
 
 WRONG = {

@@ -8,9 +8,8 @@ import tiny
 
 from asc_tf import datasets
 from asc_tf.commands import export as export_command
-from asc_tf.commands import features
 from asc_tf.config import Config, Dataset
-from asc_tf.config.checks import check_training
+from asc_tf.config.checks import check_training, find_changes_without_validation
 from asc_tf.core.errors import UsageError
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.exporting.doctor import gates
@@ -137,18 +136,18 @@ def test_features_are_stored_of_the_parts_there_are_and_a_run_begins_with_them(
     assert json.loads(workdir.protocol_file.read_text())["validation"] == "none"
 
 
-def test_the_next_command_after_features_keeps_the_last_epoch(corpus):
-    off = features._settings_to_train(Config().replace({"dataset.validation": "none"}))
-    assert off["train.keep"] == "last"
-    assert "train.keep" not in features._settings_to_train(Config())
+def test_the_next_command_after_features_keeps_the_last_epoch():
+    config = Config().replace({"dataset.validation": "none"})
+    assert find_changes_without_validation(config)["train.keep"] == "last"
+    assert find_changes_without_validation(Config()) == {}
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"train.keep": "best"}, r"train\.keep = best: .*use train\.keep = last, or"),
-        ({"train.patience": 3}, r"train\.patience = 3: .*use train\.patience = 0, or"),
-        ({"train.schedule": "plateau"}, r"train\.schedule = plateau: .*use constant"),
+        ({"train.keep": "best"}, r"train\.keep = 'best': .*set train\.keep = 'last'"),
+        ({"train.patience": 3}, r"train\.patience = 3: .*set train\.patience = 0, or"),
+        ({"train.schedule": "plateau"}, r"train\.schedule = 'plateau': .*set train"),
         ({"dataset.validation_share": 0.2}, r"dataset\.validation_share = 0\.2: "),
     ],
 )

@@ -372,7 +372,7 @@ def test_another_cache_folder_is_no_other_configuration(finished, tmp_path):
 
 def test_a_workdir_of_another_configuration_is_refused(finished):
     before, config = finished.config_file.read_text(), finished.config()
-    with pytest.raises(UsageError, match=r"train\.seed is 0 there and 4 here"):
+    with pytest.raises(UsageError, match=r"train\.seed is 0 in the run and 4 in"):
         train(config.replace({"train.seed": 4}), finished)
     with pytest.raises(UsageError, match=r"train\.epochs = 2: .* has 6 epochs already"):
         train(config.replace({"train.epochs": 2}), finished)

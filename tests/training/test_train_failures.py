@@ -158,7 +158,7 @@ def test_a_full_disk_stops_the_run_and_harms_neither_checkpoint_nor_best_model(
     monkeypatch.setattr(keras.Model, "save", filling(keras.Model.save, 1))
     monkeypatch.setattr(checkpoint, "write_npz", filling(checkpoint.write_npz, 0))
     monkeypatch.setattr(Path, "write_text", filling(Path.write_text, 0))
-    with pytest.raises(UserError, match=r"the disk is full.*Make room") as caught:
+    with pytest.raises(UserError, match=r"the disk is full.*Free disk space") as caught:
         train(config, workdir)
     assert name in str(caught.value)
     assert hidden_files(workdir) == []

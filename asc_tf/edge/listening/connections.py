@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from asc_tf.core.child_process import remove_passwords
+from asc_tf.core.child_process import remove_secrets
 from asc_tf.core.errors import UserError
 
 READ_BYTES = 2**16
@@ -159,7 +159,7 @@ class ChildConnection:
                 stderr=subprocess.PIPE,
                 start_new_session=True,
                 # arecord translates the messages in which overruns are searched.
-                env={**remove_passwords(os.environ), "LC_ALL": "C"},
+                env={**remove_secrets(os.environ), "LC_ALL": "C"},
             )
         except FileNotFoundError as error:
             raise MissingProgramError(

@@ -3,7 +3,6 @@
 import contextlib
 from pathlib import Path
 
-from asc_tf.core.errors import UserError
 from asc_tf.core.files import lock_file
 
 
@@ -36,9 +35,6 @@ class FolderLock:
         )
         try:
             self._stack.enter_context(lock_file(self._path, refusal))
-        except UserError as error:
-            if isinstance(error.__cause__, BlockingIOError):
-                raise
         except PermissionError as error:
             # Of root for example, who has tried the program by hand.
             raise PermissionError(

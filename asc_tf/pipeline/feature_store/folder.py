@@ -19,7 +19,7 @@ from typing import Any
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import hash_path, lock_file, write_text
+from asc_tf.core.files import PARTIAL, hash_path, lock_file, write_text
 from asc_tf.core.version import __version__
 from asc_tf.manifest import SPLITS, Manifest, read_clips
 
@@ -219,7 +219,7 @@ class FeaturesFolder:
         """Remove shards that belong to no split, and what a killed process left."""
         listed = {shard.file for shards in contents.splits.values() for shard in shards}
         for item in self.path.iterdir():
-            name = re.sub(r"^\.(.+)\.partial(\.\w+)$", r"\1\2", item.name)
+            name = PARTIAL.sub(r"\1\2", item.name)
             if SHARD_NAME.fullmatch(name) and item.name not in listed:
                 item.unlink()
 
