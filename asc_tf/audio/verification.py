@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from asc_tf.datasets.corpus import is_audio, list_files
+from asc_tf.datasets.corpus import list_audio
 from asc_tf.manifest import SPLITS, Manifest
 
 
@@ -80,8 +80,8 @@ def verify(
     known = {os.path.normpath(path) for path in splits}
     extra = sorted(
         path.relative_to(root).as_posix()
-        for path in list_files(root)
-        if is_audio(path, root) and str(path.relative_to(root)) not in known
+        for path in list_audio(root)
+        if str(path.relative_to(root)) not in known
     )
     return Findings(splits, missing, extra, unreadable, quick)
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import posixpath
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.folders import walk_files
 from asc_tf.manifest import Clip
 
 AUDIO_SUFFIXES = (
@@ -71,7 +71,7 @@ class Row:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """List all files below a folder, sorted; links to folders are not followed.
+    """List all files below a folder, sorted, as `walk_files` finds them.
 
     Raises:
         UserError: If a folder cannot be read, so that no class is lost silently.
@@ -80,14 +80,21 @@ def list_files(folder: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}")
 
-    walk = os.walk(folder, onerror=refuse)
-    return sorted(Path(home, name) for home, _, names in walk for name in names)
+    return sorted(map(Path, walk_files(str(folder), refuse)))
 
 
-def is_audio(path: Path, directory: Path) -> bool:
-    """Check whether a path below the corpus folder is a clip, by its name."""
-    parts = path.relative_to(directory).parts
-    is_hidden = any(part.startswith(".") for part in parts)
+def list_audio(folder: Path) -> list[Path]:
+    """List the clips below a folder, sorted.
+
+    Raises:
+        UserError: If a folder cannot be read.
+    """
+    return [path for path in list_files(folder) if is_audio(path)]
+
+
+def is_audio(path: Path) -> bool:
+    """Check whether a path is a clip, by its name."""
+    is_hidden = path.name.startswith(".")
     return path.suffix.lower() in AUDIO_SUFFIXES and not is_hidden and not path.is_dir()
 
 

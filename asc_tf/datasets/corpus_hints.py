@@ -46,7 +46,7 @@ def suggest_inner_folder(dataset: Dataset, directory: Path, adapters: Adapters) 
 
 def explain_flat_folder(directory: Path) -> str:
     """Say what to do with clips outside of any label's folder; empty without any."""
-    clips = [path for path in directory.iterdir() if is_audio(path, directory)]
+    clips = [path for path in directory.iterdir() if is_audio(path)]
     if not clips:
         return ""
     others = [
@@ -147,7 +147,7 @@ def _find_folders(directory: Path) -> list[Path]:
 
 def _has_clips(directory: Path) -> bool:
     try:
-        return any(is_audio(path, directory) for path in directory.iterdir())
+        return any(is_audio(path) for path in directory.iterdir())
     except OSError:
         return False
 

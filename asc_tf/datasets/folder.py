@@ -6,7 +6,7 @@ from typing import Any
 
 from asc_tf.config import Dataset, suggest
 from asc_tf.core.errors import UsageError
-from asc_tf.datasets.corpus import Corpus, is_audio, list_files
+from asc_tf.datasets.corpus import Corpus, list_audio
 from asc_tf.manifest import Clip
 
 GROUPS = ("identifier", "city", "device")
@@ -27,12 +27,13 @@ def read_folder(dataset: Dataset, directory: Path) -> Corpus:
     pattern = _compile_pattern(dataset.identifier_pattern)
     clips = []
     for home in sorted(path for path in directory.iterdir() if path.is_dir()):
-        for path in list_files(home):
-            if is_audio(path, directory):
-                name = path.relative_to(directory).as_posix()
-                clips.append(
-                    Clip(name, home.name, split="train", **_parse_name(name, pattern))
-                )
+        if home.name.startswith("."):
+            continue
+        for path in list_audio(home):
+            name = path.relative_to(directory).as_posix()
+            clips.append(
+                Clip(name, home.name, split="train", **_parse_name(name, pattern))
+            )
     labels = tuple(sorted({clip.label for clip in clips}))
     protocol = {"corpus": "folder", "fold": None, "leaky": False}
     return Corpus(tuple(clips), labels, LAYOUT, protocol)

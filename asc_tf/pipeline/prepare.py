@@ -7,7 +7,7 @@ from asc_tf import datasets
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
 from asc_tf.core.packages import require_package
-from asc_tf.datasets.corpus import is_audio, list_files
+from asc_tf.datasets.corpus import list_audio
 from asc_tf.manifest import Clip, Manifest, read_clips
 from asc_tf.pipeline.corpus_checks import (
     check_missing_files,
@@ -77,7 +77,7 @@ def check_sounds(config: Config) -> None:
             continue
         if not folder.is_dir():
             raise UsageError(f"augment.{name} = {place!r}: no such folder")
-        if not any(is_audio(path, folder) for path in list_files(folder)):
+        if not list_audio(folder):
             raise UsageError(
                 f"augment.{name} = {place!r}: holds no audio file (WAV, FLAC, Ogg, "
                 "MP3, AIFF ...)"

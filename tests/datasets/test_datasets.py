@@ -181,6 +181,18 @@ def test_a_clip_whose_name_no_table_can_hold_is_refused(tmp_path, name):
     assert "rename it" in message
 
 
+def test_clips_below_linked_folders_are_used_once_and_circles_end(tmp_path):
+    corpus, site = tmp_path / "corpus", tmp_path / "site"
+    make_folders(corpus, "bus/a.wav", "bus/z/c.wav", "tram/a.wav", ".git/x.wav")
+    make_folders(site, "b.wav", "deep/d.wav")
+    (corpus / "bus" / "siteB").symlink_to(site)
+    (corpus / "bus" / "again").symlink_to(corpus / "bus" / "z")
+    (site / "circle").symlink_to(site)
+    paths = sorted(clip.path for clip in load("folder", corpus).clips)
+    wanted = ["bus/a.wav", "bus/siteB/b.wav", "bus/siteB/deep/d.wav", "bus/z/c.wav"]
+    assert paths == [*wanted, "tram/a.wav"]
+
+
 # --- the leaky protocol, and settings that a corpus does not have
 
 
