@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from asc_tf.audio import framing, length, sndfile, wav_graph
 from asc_tf.audio.tensorflow_io import load_tensorflow_io
+from asc_tf.core.processors import count_processors
 from asc_tf.dsp.streaming import MAX_PEAK, choose_block_size
 
 ROUTES = {
@@ -150,7 +151,7 @@ def inspect_all(
     decoder: str = "auto",
 ) -> list[Inspection]:
     """Inspect many files in parallel; the results come in the order of the paths."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_processors()) as pool:
         results = pool.map(lambda path: inspect(path, max_seconds, decoder), paths)
         return list(progress(results))
 
