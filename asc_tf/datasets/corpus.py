@@ -3,6 +3,7 @@
 import csv
 import io
 import posixpath
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,9 +51,6 @@ class Corpus:
     protocol: dict[str, Any] = field(default_factory=dict)
     published: tuple[str, ...] = ()
     by_location: bool = False
-
-
-HEADER_ONLY = "has a header but no row; add one for each clip"
 
 
 @dataclass(frozen=True)
@@ -152,12 +150,13 @@ def read_rows(
     delimiter: str = ",",
     without_header: Sequence[str] = (),
 ) -> list[Row]:
-    """Read a table; a byte order mark, CRLF and empty lines are accepted.
+    """Read a table; a byte order mark, CRLF, empty lines and blanks are accepted.
 
     Args:
         path: Path of the table.
         columns: Required columns, each with a value in each row.
-        delimiter: Character between two columns.
+        delimiter: Character between two columns; empty: the comma, tab or semicolon
+            that is most frequent in the header, or that of a first line `sep=;`.
         without_header: Column names of a table whose first line is not a header.
 
     Raises:
@@ -166,7 +165,12 @@ def read_rows(
     """
     rows = []
     names: list[str] = []
-    reader = csv.reader(io.StringIO(read_table(path), newline=""), delimiter=delimiter)
+    text = read_table(path)
+    if not delimiter:
+        text, delimiter = _find_delimiter(text)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
+    )
     try:
         for line in reader:
             cells = [cell.strip() for cell in line]
@@ -181,19 +185,32 @@ def read_rows(
                     continue
             row = Row(
                 f"{path}: line {reader.line_num}",
-                dict(zip(names, cells, strict=False)),
+                dict(zip(names, cells + len(names) * [""], strict=False)),
             )
             for name in columns:
                 if not row.get(name):
                     raise UserError(f"{row.where}: no {name}")
             rows.append(row)
     except csv.Error as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+        where = f"line {reader.line_num}"
+        raise UserError(f"{path}: cannot be read: {where}: {error}") from error
     if not names:
-        raise UserError(f"{path}: is empty; expected the columns {', '.join(columns)}")
+        raise UserError(f"{path}: is empty; write a header and a row for each clip")
     if not rows:
-        raise UserError(f"{path}: {HEADER_ONLY}")
+        raise UserError(f"{path}: has a header but no row; add one for each clip")
     return rows
+
+
+def _find_delimiter(text: str) -> tuple[str, str]:
+    """Find the character between columns; empty a line of a spreadsheet that names it.
+
+    Returns:
+        Text of the table, and the character.
+    """
+    if match := re.match(r"sep=(.)(?=\r?\n)", text):
+        return text[match.end() :], match[1]
+    lines = (line for line in text.splitlines() if line.strip(", \t;"))
+    return text, max(",\t;", key=next(lines, "").count)
 
 
 def read_table(path: Path) -> str:

@@ -835,8 +835,33 @@ def test_a_column_that_the_table_lacks_is_named_beside_those_it_has(tmp_path, fi
     assert message.endswith("has no such column (it has filename, label)")
 
 
-def test_an_empty_table_has_no_columns(tmp_path):
-    assert "(it has none)" in refusal(UsageError, load_csv, tmp_path, "")
+def test_an_empty_table_is_refused_with_what_it_lacks(tmp_path):
+    for text in ("", "\n,,\n"):
+        message = refusal(UserError, load_csv, tmp_path, text)
+        assert message.endswith(
+            "meta.csv: is empty; write a header and a row for each clip"
+        )
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *("\nfilename,label\n", ",,\nfilename,label,\n", "filename , label\n"),
+        *("sep=,\nfilename,label\n", "sep=,\r\n\r\nfilename,label\r\n"),
+    ],
+)
+def test_empty_lines_blanks_and_a_named_separator_may_come_before_or_in_a_header(
+    tmp_path, head
+):
+    text = head + 'a;b.wav, "bus, red"\n,\nb.wav,tram\n'
+    clips = load_csv(tmp_path, text).clips
+    assert [(clip.path, clip.label) for clip in clips] == [
+        ("a;b.wav", "bus, red"),
+        ("b.wav", "tram"),
+    ]
+    message = refusal(UserError, load_csv, tmp_path, head + "a.wav,\n")
+    line = 1 + head.count("\n")
+    assert message == f"{tmp_path / 'meta.csv'}: line {line}: no label"
 
 
 @pytest.mark.parametrize(
@@ -990,7 +1015,7 @@ def test_real_esc10_agrees_with_its_table_clip_by_clip(shared_data):
 def test_a_row_that_is_there_twice_is_refused_with_its_lines(tmp_path):
     text = "filename,label\na.wav,bus\nb.wav,tram\n./a.wav,tram\n"
     message = refusal(UserError, load_csv, tmp_path, text)
-    assert "line 4: a.wav is there already, line 2" in message
+    assert f"line 4: a.wav is there already, {tmp_path}/meta.csv: line 2" in message
 
 
 def test_a_recording_without_a_name_in_a_named_column_is_refused(tmp_path):
