@@ -119,8 +119,9 @@ class Dataset(Section):
     identifier_pattern: str = option(
         "",
         "regular expression searched in a clip's path below the corpus folder; its "
-        "first group (or named groups identifier, city, device) says which clips "
-        "belong to one recording; empty: each clip is a recording",
+        "first group without a name, or the group (?P<identifier>...), names the "
+        "recording; (?P<city>...) and (?P<device>...) may be there too; empty: each "
+        "clip is a recording",
         only_with={"name": "folder"},
     )
     csv_file: str = _csv_option("", "the table, relative to dataset.dir or absolute")

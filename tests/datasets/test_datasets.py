@@ -647,13 +647,17 @@ def test_named_groups_give_identifier_city_and_device(tmp_path):
         ("7", "paris", "s1"),
         ("8", "lyon", ""),
     ]
+    pattern = r"-(?P<city>\w+)-(\d+)-"
+    clips = load("folder", tmp_path, identifier_pattern=pattern).clips
+    assert [(c.identifier, c.city) for c in clips] == [("7", "paris"), ("8", "lyon")]
 
 
 @pytest.mark.parametrize(
     ("pattern", "wanted"),
     [
         ("(", "not a regular expression"),
-        (r"\d+", "has no group"),
+        (r"\d+", "has no group for the recording"),
+        (r"(?P<city>bus)", "has no group for the recording"),
         (r"(\d+)\.flac", "does not match bus/bus-1.wav"),
         (r"(x)?\d\.wav", "finds no identifier in bus/bus-1.wav"),
         (r"(?P<city>bus)-(?P<identifier>\d)?", "finds no identifier in tram/"),
