@@ -727,6 +727,9 @@ def test_real_urbansound8k_clips_are_all_there(shared_data, protocol, fold):
         ("mini", {"test_table": "test.csv"}, "test_table"),
         ("mini", {"drop_shared_recordings": True}, "drop_shared_recordings"),
         ("mini", {"fold": 2, "protocol": "random", "allow_leaky": True}, "fold"),
+        ("mini", {"test_share": 0.3}, "test_share"),
+        ("mini", {"subset": 5}, "subset"),
+        ("us8k", {"test_share": 0.3}, "test_share"),
         ("us8k", {"validation_share": 0.4}, "validation_share"),
     ],
 )

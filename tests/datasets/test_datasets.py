@@ -386,11 +386,6 @@ def test_folds_that_cannot_be_made_of_a_folder_are_refused(tmp_path, changes, me
     assert refusal(UsageError, load, "folder", folder, **settings) == message
 
 
-def test_a_subset_of_a_corpus_without_subsets_is_refused(tmp_path):
-    message = refusal(UsageError, load, "esc10", tmp_path, subset=5)
-    assert message.startswith("dataset.subset = 5: esc10 has no subsets")
-
-
 def test_every_corpus_of_the_configuration_has_an_adapter():
     choices = FIELDS["dataset.name"].metadata["choices"]
     assert sorted(datasets.ADAPTERS) == sorted(choices)
