@@ -1,7 +1,9 @@
 """The dataset section of a configuration: which clips, and how they are split."""
 
+import os
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from asc_tf.config.options import MAX_SEED, Section, option
 
@@ -143,6 +145,11 @@ class Dataset(Section):
     seconds: float = _synthetic_option(
         4.0, "duration of a clip, s", minimum=1.0, maximum=60.0
     )
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the corpus, with `~` expanded."""
+        return Path(os.path.expanduser(self.dir))
 
     @property
     def training_splits(self) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ tables, never audio.
 """
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -81,7 +80,7 @@ def load(dataset: Dataset) -> Manifest:
         UsageError: If the folder is missing or empty, or a setting does not fit it.
         UserError: If a table cannot be read, or a name cannot be written to one.
     """
-    directory = Path(os.path.expanduser(dataset.dir))
+    directory = dataset.folder
     _check_settings(dataset)
     if dataset.dir and not directory.is_dir() and dataset.name != "synthetic":
         raise UsageError(f"dataset.dir = {dataset.dir}: no such folder")
@@ -154,7 +153,7 @@ def usable_folds(manifest: Manifest, dataset: Dataset) -> list[int]:
     Returns:
         Those of the corpus's folds with which every split has some of its files.
     """
-    root = Path(os.path.expanduser(dataset.dir))
+    root = dataset.folder
     usable = []
     for fold in manifest.protocol.get("folds", ()):
         clips = load(dataclasses.replace(dataset, fold=fold)).clips

@@ -99,6 +99,8 @@ def scan_corpus(
     """
     manifest = datasets.load(config.dataset)
     check_missing_files(manifest, config, splits)
+    # The table alone may show a leak, or a label without training clips.
+    manifest.check()
     # TensorFlow is imported only now, so that a mistyped folder is refused at once.
     from tqdm import tqdm
 
@@ -108,7 +110,7 @@ def scan_corpus(
     print(f"checking {len(files)} files of {', '.join(splits)} ...", flush=True)
     manifest = scan(
         manifest,
-        Path(config.dataset.dir),
+        config.dataset.folder,
         splits,
         config.audio,
         known=known,
