@@ -43,7 +43,11 @@ MAX_BYTES = 2**31 - 1
 MP3_TOLERANCE = 1e-3
 """Largest difference of a sample between two MP3 decoders; damaged frames differ."""
 
+USUAL_PEAK = 4.0
+"""Largest peak of a float file that is taken to be in [-1, 1], with some overshoot."""
+
 SILENT = "silent: every sample is 0"
+LOUD = "a peak of {:.3g}, beyond full scale; scale the samples to [-1, 1]"
 REPAIR = "copy the file again or convert it to WAV"
 
 
@@ -138,10 +142,11 @@ def inspect(
         return Inspection(str(path), error=reason or str(error))
     if not result.error and not np.isfinite(result.rms):
         return dataclasses.replace(result, error="samples that are not finite")
-    if not result.error and not result.peak:
-        note = "; ".join(filter(None, (result.note, SILENT)))
-        return dataclasses.replace(result, note=note)
-    return result
+    if result.refusal or 0 < result.peak <= USUAL_PEAK:
+        return result
+    level = LOUD.format(result.peak) if result.peak else SILENT
+    note = "; ".join(filter(None, (result.note, level)))
+    return dataclasses.replace(result, note=note)
 
 
 def inspect_all(
