@@ -128,7 +128,7 @@ def _read_clips(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
     places: dict[tuple[str, float, float], str] = {}
     for row in rows:
         values = {field: row.get(column) for field, column in used.items()}
-        clip = _make_clip(values, row.where)
+        clip = _make_clip(values, row.where, dataset.folder)
         span = (clip.path, clip.start, clip.duration)
         if span in places:
             raise UserError(
@@ -139,7 +139,7 @@ def _read_clips(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
     return tuple(sorted(clips, key=lambda clip: (clip.path, clip.start)))
 
 
-def _make_clip(values: dict[str, str], where: str) -> Clip:
+def _make_clip(values: dict[str, str], where: str, folder: Path) -> Clip:
     """Make a clip of a row; without an identifier column the file is the recording."""
     for field in ("path", "label", "identifier"):
         if values.get(field) == "":
@@ -147,7 +147,7 @@ def _make_clip(values: dict[str, str], where: str) -> Clip:
     split = values.get("split", "train")
     if split not in SPLITS:
         raise UserError(f"{where}: split {split!r} is none of {', '.join(SPLITS)}")
-    path = posixpath.normpath(values["path"].replace("\\", "/"))
+    path = _shorten_path(values["path"].replace("\\", "/"), folder)
     try:
         return Clip(
             path=path,
@@ -162,6 +162,15 @@ def _make_clip(values: dict[str, str], where: str) -> Clip:
         )
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _shorten_path(path: str, folder: Path) -> str:
+    """Write a path relative to the corpus folder if it leads into it."""
+    place = os.path.abspath(folder)
+    whole = os.path.normpath(os.path.join(place, path))
+    if whole.startswith(os.path.join(place, "")):
+        return Path(whole).relative_to(place).as_posix()
+    return posixpath.normpath(path)
 
 
 def _parse_fold(text: str) -> int:

@@ -801,6 +801,24 @@ def test_without_an_identifier_a_file_is_a_recording_however_its_path_is_written
     ]
 
 
+def test_one_file_is_one_recording_by_whatever_path_it_is_named(tmp_path, monkeypatch):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    monkeypatch.chdir(tmp_path)
+    text = (
+        f"filename,label,start\na.wav,bus,0\n{corpus}/a.wav,bus,1\n"
+        f"../corpus/d/../a.wav,bus,2\n{tmp_path}/c.wav,tram,0\n../b.wav,tram,0\n"
+    )
+    make_table(corpus, text)
+    for folder in (corpus, "corpus"):
+        settings = {"csv_file": "meta.csv", "start_column": "start"}
+        clips = load("csv", folder, **settings).clips
+        found = [(clip.path, clip.start) for clip in clips]
+        others = [("../b.wav", 0.0), (f"{tmp_path}/c.wav", 0.0)]
+        assert found == [*others, *(("a.wav", float(n)) for n in range(3))]
+        assert all(clip.identifier == clip.path for clip in clips)
+
+
 def test_the_table_may_be_anywhere(tmp_path):
     make_table(tmp_path, "filename,label\na.wav,bus\nb.wav,tram\n")
     clips = tmp_path / "clips"
