@@ -542,11 +542,11 @@ def test_clips_of_one_freesound_recording_stay_together(tmp_path, protocol):
     [
         (
             {"protocol": "stratified_kfold", "folds": 21},
-            "dataset.folds = 21: Bark has only 20 recordings",
+            "dataset.folds = 21: more than the 20 recordings of Bark; give fewer folds",
         ),
         (
             {"protocol": "kfold", "folds": 61},
-            "dataset.folds = 61: the training split has only 60 recordings",
+            "dataset.folds = 61: more than the 60 recordings; give fewer folds",
         ),
         (
             {"protocol": "kfold", "folds": 3, "fold": 4},

@@ -371,11 +371,11 @@ def test_made_folds_test_each_recording_once_and_may_spread_every_label(
     [
         (
             {"folds": 5},
-            "dataset.folds = 5: rain has only 4 recordings; give fewer folds",
+            "dataset.folds = 5: more than the 4 recordings of rain; give fewer folds",
         ),
         (
             {"folds": 23, "protocol": "kfold"},
-            "dataset.folds = 23: the corpus has only 22 recordings; give fewer folds",
+            "dataset.folds = 23: more than the 22 recordings; give fewer folds",
         ),
         ({"fold": 5}, "dataset.fold = 5: grouped_kfold has the folds: 1, 2, 3, 4"),
     ],
