@@ -154,12 +154,14 @@ LATER = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
             "busy (it asks to wait 3600 s)",
             "429",
         ),
-        (
+        pytest.param(
             make_answer(
                 503, b"{}", f"Retry-After: {email.utils.format_datetime(LATER)}"
             ),
             "it asks to wait 3",
             "503",
+            # Its own bytes would give each worker of the session another name.
+            id="Retry-After: a date",
         ),
     ],
 )
