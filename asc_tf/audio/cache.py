@@ -19,6 +19,8 @@ from asc_tf.audio.read import read_channels
 from asc_tf.config import Audio
 from asc_tf.core.cache import FileCache
 from asc_tf.core.errors import UserError
+from asc_tf.core.memory import find_memory_limit
+from asc_tf.core.processors import count_processors
 from asc_tf.dsp import resampling
 from asc_tf.dsp.preprocessing import downmix_and_resample
 from asc_tf.manifest import Clip
@@ -92,9 +94,10 @@ class WaveformCache:
                 missing[span][path] = row
         if not missing:
             return paths
+        clips = [row.clip for views in missing.values() for row in views.values()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
+            with ThreadPoolExecutor(_choose_threads(clips)) as pool:
                 for _ in progress(pool.map(self._write_views, missing.values())):
                     pass
         except OSError as error:
@@ -132,6 +135,14 @@ class WaveformCache:
     def _write(self, path: Path, waveform: np.ndarray) -> None:
         with self._files.write(path) as partial, partial.open("wb") as stream:
             stream.writelines(cache_format.encode(waveform, self._audio.cache_dtype))
+
+
+def _choose_threads(clips: Iterable[Clip]) -> int:
+    """Choose how many clips are decoded at a time, so that they fit into the memory."""
+    largest = max(4 * clip.samples * clip.channels for clip in clips)
+    # A clip takes up to four times its samples: contents, channels, and their copies.
+    fitting = find_memory_limit() // 2 // (4 * largest)
+    return max(1, min(count_processors(), fitting))
 
 
 def _is_as_scanned(path: Path, clip: Clip) -> bool:

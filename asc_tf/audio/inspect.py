@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from asc_tf.audio import framing, length, sndfile, wav_graph
 from asc_tf.audio.tensorflow_io import load_tensorflow_io
+from asc_tf.core.processors import count_processors
 from asc_tf.dsp.streaming import MAX_PEAK, choose_block_size
 
 ROUTES = {
@@ -42,7 +43,11 @@ MAX_BYTES = 2**31 - 1
 MP3_TOLERANCE = 1e-3
 """Largest difference of a sample between two MP3 decoders; damaged frames differ."""
 
+USUAL_PEAK = 4.0
+"""Largest peak of a float file that is taken to be in [-1, 1], with some overshoot."""
+
 SILENT = "silent: every sample is 0"
+LOUD = "a peak of {:.3g}, beyond full scale; scale the samples to [-1, 1]"
 REPAIR = "copy the file again or convert it to WAV"
 
 
@@ -137,10 +142,11 @@ def inspect(
         return Inspection(str(path), error=reason or str(error))
     if not result.error and not np.isfinite(result.rms):
         return dataclasses.replace(result, error="samples that are not finite")
-    if not result.error and not result.peak:
-        note = "; ".join(filter(None, (result.note, SILENT)))
-        return dataclasses.replace(result, note=note)
-    return result
+    if result.refusal or 0 < result.peak <= USUAL_PEAK:
+        return result
+    level = LOUD.format(result.peak) if result.peak else SILENT
+    note = "; ".join(filter(None, (result.note, level)))
+    return dataclasses.replace(result, note=note)
 
 
 def inspect_all(
@@ -150,7 +156,7 @@ def inspect_all(
     decoder: str = "auto",
 ) -> list[Inspection]:
     """Inspect many files in parallel; the results come in the order of the paths."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_processors()) as pool:
         results = pool.map(lambda path: inspect(path, max_seconds, decoder), paths)
         return list(progress(results))
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from asc_tf.datasets.corpus import is_audio, list_files
+from asc_tf.config import Audio
+from asc_tf.datasets.corpus import list_audio
 from asc_tf.manifest import SPLITS, Manifest
 
 
@@ -18,7 +19,8 @@ class Findings:
         splits: Split of each file in the tables.
         missing: Files in the tables that are not in the folder.
         extra: Audio files in the folder that the protocol does not use.
-        unreadable: Reason of each file that cannot be used; empty if `quick`.
+        unreadable: Reason of each file that the scan would leave out, silent and very
+            short ones too; empty if `quick`.
         quick: Whether the files were not decoded.
     """
 
@@ -75,37 +77,31 @@ def verify(
     """
     splits = {clip.path: clip.split for clip in manifest.clips}
     missing = sorted(path for path in splits if not (root / path).is_file())
-    present = sorted(set(splits).difference(missing))
-    unreadable = {} if quick else _find_unreadable(root, present, max_seconds)
+    unusable = {} if quick else _find_unreadable(manifest, root, max_seconds)
+    unreadable = {p: why for p, why in unusable.items() if p not in missing}
     known = {os.path.normpath(path) for path in splits}
     extra = sorted(
         path.relative_to(root).as_posix()
-        for path in list_files(root)
-        if is_audio(path, root) and str(path.relative_to(root)) not in known
+        for path in list_audio(root)
+        if str(path.relative_to(root)) not in known
     )
     return Findings(splits, missing, extra, unreadable, quick)
 
 
 def _find_unreadable(
-    root: Path, paths: list[str], max_seconds: float
+    manifest: Manifest, root: Path, max_seconds: float
 ) -> dict[str, str]:
     from tqdm import tqdm
 
-    from asc_tf.audio.inspect import inspect_all
+    from asc_tf.audio.scan import scan
 
     def progress(done: Iterable) -> Iterable:
-        return tqdm(
-            done,
-            "decode",
-            total=len(paths),
-            unit=" files",
-            leave=False,
-            disable=None,
-        )
+        return tqdm(done, "decode", unit=" files", leave=False, disable=None)
 
-    inspections = inspect_all([root / path for path in paths], max_seconds, progress)
+    audio = Audio(max_seconds=max_seconds)
+    scanned = scan(manifest, root, SPLITS, audio, progress=progress)
     return {
-        path: inspection.refusal
-        for path, inspection in zip(paths, inspections, strict=True)
-        if inspection.refusal
+        clip.path: clip.reason
+        for clip in sorted(scanned.clips, key=lambda clip: clip.path)
+        if clip.reason and not clip.is_dropped
     }

@@ -1,11 +1,12 @@
 """Audio files that a command is given, by name or by the folder that they are in."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asc_tf.core.errors import UsageError
+from asc_tf.core.folders import walk_files
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ def _add_folder(inputs: Inputs, folder: str, suffixes: Sequence[str]) -> None:
     n_hidden = n_others = 0
     found = []
     n_errors = len(inputs.errors)
-    for path in _walk(folder, inputs.errors):
+
+    def note(error: OSError) -> None:
+        inputs.errors.append(f"{error.filename}: cannot be read: {error.strerror}")
+
+    for path in walk_files(folder, note):
         if os.path.basename(path).startswith("."):
             n_hidden += 1
         elif Path(path).suffix.lower() in suffixes:
@@ -86,39 +91,3 @@ def _add_folder(inputs: Inputs, folder: str, suffixes: Sequence[str]) -> None:
     if n_hidden + n_others:
         taken = f"{len(found)} audio file{'s' * (len(found) != 1)}"
         inputs.notes.append(f"{folder}: {taken}; {skipped}")
-
-
-def _walk(folder: str, errors: list[str]) -> Iterator[str]:
-    """List the files below a folder, and hidden folders, into which it does not go.
-
-    Each folder is read once.
-    """
-
-    def note(error: OSError) -> None:
-        errors.append(f"{error.filename}: cannot be read: {error.strerror}")
-
-    visited = {_identify(folder)}
-    for home, folders, names in os.walk(folder, onerror=note, followlinks=True):
-        own = []
-        for name in sorted(folders):
-            path = os.path.join(home, name)
-            if name.startswith("."):
-                yield path
-            elif (identity := _identify(path)) is None or identity not in visited:
-                visited.add(identity)
-                own.append(name)
-        # os.walk goes on with what is left in this list.
-        folders[:] = own
-        yield from (os.path.join(home, name) for name in names)
-
-
-def _identify(folder: str) -> tuple[int, int] | None:
-    """Return device and number of a folder; None if it says neither.
-
-    Such a folder counts as new: the attempt to list it gives the reason.
-    """
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino)

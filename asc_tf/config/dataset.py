@@ -1,7 +1,9 @@
 """The dataset section of a configuration: which clips, and how they are split."""
 
+import os
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from asc_tf.config.options import MAX_SEED, Section, option
 
@@ -119,8 +121,9 @@ class Dataset(Section):
     identifier_pattern: str = option(
         "",
         "regular expression searched in a clip's path below the corpus folder; its "
-        "first group (or named groups identifier, city, device) says which clips "
-        "belong to one recording; empty: each clip is a recording",
+        "first group without a name, or the group (?P<identifier>...), names the "
+        "recording; (?P<city>...) and (?P<device>...) may be there too; empty: each "
+        "clip is a recording",
         only_with={"name": "folder"},
     )
     csv_file: str = _csv_option("", "the table, relative to dataset.dir or absolute")
@@ -142,6 +145,11 @@ class Dataset(Section):
     seconds: float = _synthetic_option(
         4.0, "duration of a clip, s", minimum=1.0, maximum=60.0
     )
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the corpus, with `~` expanded."""
+        return Path(os.path.expanduser(self.dir))
 
     @property
     def training_splits(self) -> tuple[str, ...]:

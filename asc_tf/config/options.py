@@ -114,7 +114,8 @@ def coerce(key: str, item: dataclasses.Field, value: Any) -> Value:
         if not isinstance(value, list | tuple) or (fewest and not value):
             raise UsageError(f"{key} = {value!r}: must be a list{fewest}")
         member = item_type(item)
-        return tuple(_coerce_scalar(key, item, member, each) for each in value)
+        values = tuple(_coerce_scalar(key, item, member, each) for each in value)
+        return tuple(dict.fromkeys(values)) if item.metadata["choices"] else values
     return _coerce_scalar(key, item, kind, value)
 
 

@@ -5,7 +5,6 @@ tables, never audio.
 """
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -81,7 +80,7 @@ def load(dataset: Dataset) -> Manifest:
         UsageError: If the folder is missing or empty, or a setting does not fit it.
         UserError: If a table cannot be read, or a name cannot be written to one.
     """
-    directory = Path(os.path.expanduser(dataset.dir))
+    directory = dataset.folder
     _check_settings(dataset)
     if dataset.dir and not directory.is_dir() and dataset.name != "synthetic":
         raise UsageError(f"dataset.dir = {dataset.dir}: no such folder")
@@ -154,7 +153,7 @@ def usable_folds(manifest: Manifest, dataset: Dataset) -> list[int]:
     Returns:
         Those of the corpus's folds with which every split has some of its files.
     """
-    root = Path(os.path.expanduser(dataset.dir))
+    root = dataset.folder
     usable = []
     for fold in manifest.protocol.get("folds", ()):
         clips = load(dataclasses.replace(dataset, fold=fold)).clips
@@ -179,18 +178,13 @@ def _check_settings(dataset: Dataset) -> None:
             "training and test, so that results are too good; set dataset.allow_leaky "
             "to have it all the same"
         )
-    if dataset.subset != 100 and dataset.name != "tau2022_mobile":
-        raise UsageError(
-            f"dataset.subset = {dataset.subset}: {dataset.name} has no subsets, only "
-            "tau2022_mobile has"
-        )
 
 
 def _check_unused_settings(dataset: Dataset, corpus: Corpus) -> None:
     """Refuse a setting that has no effect with this corpus and protocol."""
     is_random = dataset.protocol == "random"
-    has_validation = any(clip.split == "validation" for clip in corpus.clips)
-    if dataset.validation == "none" and has_validation and not is_random:
+    has = {clip.split for clip in corpus.clips}
+    if dataset.validation == "none" and "validation" in has and not is_random:
         raise UsageError(
             f"dataset.validation = none: {dataset.name} has a validation split of its "
             f"own under dataset.protocol = {dataset.protocol}; use dataset.validation "
@@ -199,7 +193,9 @@ def _check_unused_settings(dataset: Dataset, corpus: Corpus) -> None:
     idle = {
         "fold": is_random or corpus.protocol.get("fold") is None,
         "folds": not dataset.protocol.endswith("kfold"),
-        "validation_share": has_validation and not is_random,
+        "validation_share": "validation" in has and not is_random,
+        "test_share": "test" in has and not is_random,
+        "subset": dataset.name != "tau2022_mobile",
         "test_table": dataset.name != "fsdkaggle2018",
         "unverified_weight": not any(clip.verified for clip in corpus.clips),
         "drop_shared_recordings": is_random or not corpus.published,

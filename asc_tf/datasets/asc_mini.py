@@ -10,7 +10,7 @@ from pathlib import Path
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UserError
-from asc_tf.datasets.corpus import Corpus, is_audio, list_files, sort_clips
+from asc_tf.datasets.corpus import Corpus, list_audio, sort_clips
 from asc_tf.datasets.dcase import SCENES
 from asc_tf.manifest import Clip
 
@@ -35,7 +35,7 @@ def read_asc_mini(dataset: Dataset, directory: Path) -> Corpus:
     Raises:
         UserError: Naming a file whose name has no scene, or no number from 1 to 8.
     """
-    paths = [path for path in list_files(directory) if is_audio(path, directory)]
+    paths = list_audio(directory)
     clips = sort_clips((str(path), _make_clip(path, directory)) for path in paths)
     present = {clip.label for clip in clips}
     labels = tuple(scene for scene in SCENES if scene in present)

@@ -2,8 +2,8 @@
 
 import csv
 import io
-import os
 import posixpath
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.folders import walk_files
 from asc_tf.manifest import Clip
 
 AUDIO_SUFFIXES = (
@@ -52,9 +53,6 @@ class Corpus:
     by_location: bool = False
 
 
-HEADER_ONLY = "has a header but no row; add one for each clip"
-
-
 @dataclass(frozen=True)
 class Row:
     """Row of a table with its place in the file, like `meta.csv: line 3`."""
@@ -71,7 +69,7 @@ class Row:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """List all files below a folder, sorted; links to folders are not followed.
+    """List all files below a folder, sorted, as `walk_files` finds them.
 
     Raises:
         UserError: If a folder cannot be read, so that no class is lost silently.
@@ -80,14 +78,21 @@ def list_files(folder: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}")
 
-    walk = os.walk(folder, onerror=refuse)
-    return sorted(Path(home, name) for home, _, names in walk for name in names)
+    return sorted(map(Path, walk_files(str(folder), refuse)))
 
 
-def is_audio(path: Path, directory: Path) -> bool:
-    """Check whether a path below the corpus folder is a clip, by its name."""
-    parts = path.relative_to(directory).parts
-    is_hidden = any(part.startswith(".") for part in parts)
+def list_audio(folder: Path) -> list[Path]:
+    """List the clips below a folder, sorted.
+
+    Raises:
+        UserError: If a folder cannot be read.
+    """
+    return [path for path in list_files(folder) if is_audio(path)]
+
+
+def is_audio(path: Path) -> bool:
+    """Check whether a path is a clip, by its name."""
+    is_hidden = path.name.startswith(".")
     return path.suffix.lower() in AUDIO_SUFFIXES and not is_hidden and not path.is_dir()
 
 
@@ -145,12 +150,13 @@ def read_rows(
     delimiter: str = ",",
     without_header: Sequence[str] = (),
 ) -> list[Row]:
-    """Read a table; a byte order mark, CRLF and empty lines are accepted.
+    """Read a table; a byte order mark, CRLF, empty lines and blanks are accepted.
 
     Args:
         path: Path of the table.
         columns: Required columns, each with a value in each row.
-        delimiter: Character between two columns.
+        delimiter: Character between two columns; empty: the comma, tab or semicolon
+            that is most frequent in the header, or that of a first line `sep=;`.
         without_header: Column names of a table whose first line is not a header.
 
     Raises:
@@ -159,7 +165,12 @@ def read_rows(
     """
     rows = []
     names: list[str] = []
-    reader = csv.reader(io.StringIO(read_table(path), newline=""), delimiter=delimiter)
+    text = read_table(path)
+    if not delimiter:
+        text, delimiter = _find_delimiter(text)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
+    )
     try:
         for line in reader:
             cells = [cell.strip() for cell in line]
@@ -174,19 +185,32 @@ def read_rows(
                     continue
             row = Row(
                 f"{path}: line {reader.line_num}",
-                dict(zip(names, cells, strict=False)),
+                dict(zip(names, cells + len(names) * [""], strict=False)),
             )
             for name in columns:
                 if not row.get(name):
                     raise UserError(f"{row.where}: no {name}")
             rows.append(row)
     except csv.Error as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+        where = f"line {reader.line_num}"
+        raise UserError(f"{path}: cannot be read: {where}: {error}") from error
     if not names:
-        raise UserError(f"{path}: is empty; expected the columns {', '.join(columns)}")
+        raise UserError(f"{path}: is empty; write a header and a row for each clip")
     if not rows:
-        raise UserError(f"{path}: {HEADER_ONLY}")
+        raise UserError(f"{path}: has a header but no row; add one for each clip")
     return rows
+
+
+def _find_delimiter(text: str) -> tuple[str, str]:
+    """Find the character between columns; empty a line of a spreadsheet that names it.
+
+    Returns:
+        Text of the table, and the character.
+    """
+    if match := re.match(r"sep=(.)(?=\r?\n)", text):
+        return text[match.end() :], match[1]
+    lines = (line for line in text.splitlines() if line.strip(", \t;"))
+    return text, max(",\t;", key=next(lines, "").count)
 
 
 def read_table(path: Path) -> str:

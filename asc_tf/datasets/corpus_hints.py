@@ -1,6 +1,7 @@
 """Advice for a corpus that is elsewhere, or another one, than the settings say."""
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def suggest_inner_folder(dataset: Dataset, directory: Path, adapters: Adapters) 
 
 def explain_flat_folder(directory: Path) -> str:
     """Say what to do with clips outside of any label's folder; empty without any."""
-    clips = [path for path in directory.iterdir() if is_audio(path, directory)]
+    clips = [path for path in directory.iterdir() if is_audio(path)]
     if not clips:
         return ""
     others = [
@@ -116,11 +117,16 @@ def _find_file(directory: Path, path: str, table: Path) -> Path | None:
     for place in (*above, *_find_folders(directory)):
         if (place / path).is_file():
             return (place / path).absolute()
-    name = Path(path).name
+    name = _fold(Path(path).name)
     try:
-        return next((p for p in list_files(directory) if p.name == name), None)
+        return next((p for p in list_files(directory) if _fold(p.name) == name), None)
     except UserError:
         return None
+
+
+def _fold(name: str) -> str:
+    """Write a name in one case, and its accents in one of the two ways of Unicode."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _is_corpus(name: str, directory: Path, adapters: Adapters) -> bool:
@@ -147,7 +153,7 @@ def _find_folders(directory: Path) -> list[Path]:
 
 def _has_clips(directory: Path) -> bool:
     try:
-        return any(is_audio(path, directory) for path in directory.iterdir())
+        return any(is_audio(path) for path in directory.iterdir())
     except OSError:
         return False
 

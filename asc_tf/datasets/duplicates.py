@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from asc_tf.core.files import hash_bytes, hash_path
+from asc_tf.core.processors import count_processors
 from asc_tf.manifest import Clip
 
 PIECE_BYTES = 4096
@@ -97,7 +98,7 @@ def _divide(
 ) -> list[list[str]]:
     """Divide groups of paths by a key; drop single paths and empty keys."""
     groups = [list(group) for group in groups]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_processors()) as pool:
         keys = iter(list(pool.map(key, [path for group in groups for path in group])))
     divided = []
     for group in groups:

@@ -6,7 +6,7 @@ from typing import Any
 
 from asc_tf.config import Dataset, suggest
 from asc_tf.core.errors import UsageError
-from asc_tf.datasets.corpus import Corpus, is_audio, list_files
+from asc_tf.datasets.corpus import Corpus, list_audio
 from asc_tf.manifest import Clip
 
 GROUPS = ("identifier", "city", "device")
@@ -17,8 +17,9 @@ def read_folder(dataset: Dataset, directory: Path) -> Corpus:
     """Read clips below one folder per label.
 
     `dataset.identifier_pattern` is searched in a clip's path below the corpus folder:
-    its first group is the identifier, or the named groups `identifier`, `city` and
-    `device` are used. Without it each clip is a recording of its own.
+    the group named `identifier`, or else the first group without a name, is the
+    identifier; groups named `city` and `device` may be there too. Without a pattern
+    each clip is a recording of its own.
 
     Raises:
         UsageError: If the pattern is not a regular expression, has no group or an
@@ -27,12 +28,13 @@ def read_folder(dataset: Dataset, directory: Path) -> Corpus:
     pattern = _compile_pattern(dataset.identifier_pattern)
     clips = []
     for home in sorted(path for path in directory.iterdir() if path.is_dir()):
-        for path in list_files(home):
-            if is_audio(path, directory):
-                name = path.relative_to(directory).as_posix()
-                clips.append(
-                    Clip(name, home.name, split="train", **_parse_name(name, pattern))
-                )
+        if home.name.startswith("."):
+            continue
+        for path in list_audio(home):
+            name = path.relative_to(directory).as_posix()
+            clips.append(
+                Clip(name, home.name, split="train", **_parse_name(name, pattern))
+            )
     labels = tuple(sorted({clip.label for clip in clips}))
     protocol = {"corpus": "folder", "fold": None, "leaky": False}
     return Corpus(tuple(clips), labels, LAYOUT, protocol)
@@ -47,18 +49,24 @@ def _compile_pattern(text: str) -> re.Pattern | None:
         raise UsageError(
             f"dataset.identifier_pattern = {text!r}: not a regular expression: {error}"
         ) from error
-    if not pattern.groups:
-        raise UsageError(
-            f"dataset.identifier_pattern = {text!r}: has no group; put the part that "
-            "names the recording in parentheses"
-        )
     for name in pattern.groupindex:
         if name not in GROUPS:
             raise UsageError(
                 f"dataset.identifier_pattern = {text!r}: unknown group {name}"
                 f"{suggest(name, GROUPS)} (known: {', '.join(GROUPS)})"
             )
+    if "identifier" not in pattern.groupindex and not _list_unnamed(pattern):
+        raise UsageError(
+            f"dataset.identifier_pattern = {text!r}: has no group for the recording; "
+            "put the part that names it in parentheses"
+        )
     return pattern
+
+
+def _list_unnamed(pattern: re.Pattern) -> list[int]:
+    """List the numbers of the groups that have no name."""
+    named = pattern.groupindex.values()
+    return [number for number in range(1, pattern.groups + 1) if number not in named]
 
 
 def _parse_name(path: str, pattern: re.Pattern | None) -> dict[str, Any]:
@@ -71,7 +79,8 @@ def _parse_name(path: str, pattern: re.Pattern | None) -> dict[str, Any]:
             f"dataset.identifier_pattern = {pattern.pattern!r}: does not match {path}"
         )
     named = {name: text or "" for name, text in match.groupdict().items()}
-    identifier = named.get("identifier", match[1])
+    is_named = "identifier" in named
+    identifier = match["identifier" if is_named else _list_unnamed(pattern)[0]]
     if not identifier:
         raise UsageError(
             f"dataset.identifier_pattern = {pattern.pattern!r}: finds no identifier in "

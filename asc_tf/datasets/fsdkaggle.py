@@ -4,7 +4,6 @@ Source: E. Fonseca et al., "General-purpose Tagging of Freesound Audio with Audi
 Labels: Task Description, Dataset, and Baseline", DCASE 2018.
 """
 
-import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from asc_tf.datasets.corpus import (
     read_rows,
     sort_clips,
 )
+from asc_tf.datasets.folds import draw_folds, put_in_fold
 from asc_tf.manifest import Clip
 
 LAYOUT = (
@@ -164,35 +164,11 @@ def _assign_folds(
     The folds are those of scikit-learn, unshuffled as published, on the recordings in
     the order of the table.
     """
-    from sklearn.model_selection import KFold, StratifiedKFold
-
     labels: dict[str, Counter[str]] = defaultdict(Counter)
     for _, clip in train:
         labels[clip.identifier][clip.label] += 1
-    names = list(labels)
-    mains = [labels[name].most_common(1)[0][0] for name in names]
-    stratified = dataset.protocol == "stratified_kfold"
-    whole = {"the training split": len(names)}
-    sizes = Counter(mains if stratified else whole)
-    least, size = min(sizes.items(), key=lambda item: item[1])
-    if size < dataset.folds:
-        raise UsageError(
-            f"dataset.folds = {dataset.folds}: {least} has only {size} recordings"
-        )
-    splitter = (StratifiedKFold if stratified else KFold)(dataset.folds)
-    folds = {
-        names[place]: number
-        for number, (_, places) in enumerate(splitter.split(names, mains), start=1)
-        for place in places
-    }
+    recordings = {name: its.most_common(1)[0][0] for name, its in labels.items()}
+    folds = draw_folds(recordings, dataset, None)
     return [
-        (
-            where,
-            dataclasses.replace(
-                clip,
-                fold=folds[clip.identifier],
-                split="validation" if folds[clip.identifier] == fold else "train",
-            ),
-        )
-        for where, clip in train
+        (where, put_in_fold(clip, folds, fold, "validation")) for where, clip in train
     ]

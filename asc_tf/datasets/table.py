@@ -1,12 +1,9 @@
 """Adapters for corpora that a table describes: the user's CSV, the synthetic scenes."""
 
-import csv
 import dataclasses
-import io
 import os
 import posixpath
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,10 @@ from asc_tf.core.paths import expand_home
 from asc_tf.datasets import corpus_hints
 from asc_tf.datasets import synthetic as scenes
 from asc_tf.datasets.corpus import (
-    HEADER_ONLY,
     Corpus,
     ForeignFolderError,
     choose_fold,
-    read_table,
+    read_rows,
 )
 from asc_tf.manifest import SPLITS, Clip
 
@@ -48,8 +44,6 @@ def read_csv(dataset: Dataset, directory: Path) -> Corpus:
             f"{corpus_hints.explain_missing_table(directory, dataset.csv_file)}"
         )
     clips = _read_clips(dataset, path)
-    if not clips:
-        raise UserError(f"{path}: {HEADER_ONLY}")
     protocol: dict[str, Any] = {"corpus": "csv", "fold": None, "leaky": False}
     if dataset.fold_column and not dataset.split_column:
         folds = sorted({int(clip.fold or 0) for clip in clips})
@@ -133,48 +127,37 @@ def _read_clips(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
         "duration": dataset.duration_column,
     }
     used = {field: column for field, column in columns.items() if column}
-    text = read_table(path)
-    header = text.split("\n", 1)[0]
-    separator = max(",\t;", key=header.count)
-    reader = csv.DictReader(
-        io.StringIO(text), delimiter=separator, skipinitialspace=True
-    )
+    rows = read_rows(path, (), delimiter="")
+    for field, column in used.items():
+        if column not in rows[0].values:
+            raise UsageError(
+                f"dataset.{field}_column = {column}: {path} has no such column (it "
+                f"has {', '.join(rows[0].values)})"
+            )
     clips = []
-    lines: dict[tuple[str, float, float], int] = {}
-    try:
-        _check_columns(used, path, reader.fieldnames or ())
-        for row in reader:
-            values = {field: row[name] or "" for field, name in used.items()}
-            where = f"{path}: line {reader.line_num}"
-            clip = _make_clip(values, where)
-            if first := lines.get((clip.path, clip.start, clip.duration)):
-                raise UserError(f"{where}: {clip.path} is there already, line {first}")
-            lines[clip.path, clip.start, clip.duration] = reader.line_num
-            clips.append(clip)
-    except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num}: {error}") from error
+    places: dict[tuple[str, float, float], str] = {}
+    for row in rows:
+        values = {field: row.get(column) for field, column in used.items()}
+        clip = _make_clip(values, row.where, dataset.folder)
+        span = (clip.path, clip.start, clip.duration)
+        if span in places:
+            raise UserError(
+                f"{row.where}: {clip.path} is there already, {places[span]}"
+            )
+        places[span] = row.where
+        clips.append(clip)
     return tuple(sorted(clips, key=lambda clip: (clip.path, clip.start)))
 
 
-def _check_columns(used: dict[str, str], path: Path, known: Sequence[str]) -> None:
-    for field, column in used.items():
-        if column not in known:
-            raise UsageError(
-                f"dataset.{field}_column = {column}: {path} has no such column (it "
-                f"has {', '.join(known) or 'none'})"
-            )
-
-
-def _make_clip(values: dict[str, str], where: str) -> Clip:
+def _make_clip(values: dict[str, str], where: str, folder: Path) -> Clip:
     """Make a clip of a row; without an identifier column the file is the recording."""
-    values = {field: text.strip() for field, text in values.items()}
     for field in ("path", "label", "identifier"):
         if values.get(field) == "":
             raise UserError(f"{where}: no {field}")
     split = values.get("split", "train")
     if split not in SPLITS:
         raise UserError(f"{where}: split {split!r} is none of {', '.join(SPLITS)}")
-    path = posixpath.normpath(values["path"].replace("\\", "/"))
+    path = _shorten_path(values["path"].replace("\\", "/"), folder)
     try:
         return Clip(
             path=path,
@@ -189,6 +172,15 @@ def _make_clip(values: dict[str, str], where: str) -> Clip:
         )
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _shorten_path(path: str, folder: Path) -> str:
+    """Write a path relative to the corpus folder if it leads into it."""
+    place = os.path.abspath(folder)
+    whole = os.path.normpath(os.path.join(place, path))
+    if whole.startswith(os.path.join(place, "")):
+        return Path(whole).relative_to(place).as_posix()
+    return posixpath.normpath(path)
 
 
 def _parse_fold(text: str) -> int:

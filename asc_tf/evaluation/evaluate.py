@@ -99,7 +99,7 @@ def _make_report(
     """Make the content of report.json; print what is unusual about the corpus."""
     config, manifest, workdir = run.config, run.manifest, run.workdir
     clips = manifest.clips_in(*splits)
-    notes = describe_corpus_problems(manifest, Path(config.dataset.dir), SPLITS, splits)
+    notes = describe_corpus_problems(manifest, config.dataset.folder, SPLITS, splits)
     for note in notes:
         print(note, file=sys.stderr)
     epoch = find_model_epoch(workdir, config)
@@ -191,7 +191,7 @@ def _fit_validation(
 
 def _describe_clips(clips: Sequence[Clip], config: Config) -> list[str]:
     """Describe unusual clips, and a corpus that does not name its recordings."""
-    notes = describe_unusual_clips(clips, config.audio)
+    notes = describe_unusual_clips(clips, config)
     if all(clip.identifier == clip.path for clip in clips):
         notes.append(
             "Each file counts as a recording of its own: if some are of one recording, "

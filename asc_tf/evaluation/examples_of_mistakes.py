@@ -122,7 +122,7 @@ def _make_mistake(
     try:
         waveform = _read_window(config, clip, drawn)
     except (UserError, OSError) as error:
-        problem = _describe_problem(error, Path(config.dataset.dir) / clip.path)
+        problem = _describe_problem(error, config.dataset.folder / clip.path)
         return Mistake(index, timeline=several, problem=problem)
     seconds = len(waveform) / rate
     played = _place_window(surest - drawn.start, seconds, MAX_PLAYED)
@@ -188,7 +188,7 @@ def _read_window(config: Config, clip: Clip, window: Window) -> np.ndarray:
         OSError: If it cannot be opened.
     """
     audio = config.audio
-    stream = open_stream(Path(config.dataset.dir) / clip.path, audio.max_seconds)
+    stream = open_stream(config.dataset.folder / clip.path, audio.max_seconds)
     first = round((clip.start + window.start) * stream.sample_rate)
     end = first + round(window.seconds * stream.sample_rate)
     parts, position = [], 0

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +28,7 @@ class Corpus:
 
     def __init__(self, config: Config, manifest: Manifest) -> None:
         self.config, self.manifest = config, manifest
-        self.root, self.audio = Path(config.dataset.dir), config.audio
+        self.root, self.audio = config.dataset.folder, config.audio
         self.clips = training_clips(manifest)
 
     def choose(self, label: str) -> tuple[list[Clip], list[tuple[str, str]]]:

@@ -99,7 +99,9 @@ def apply_pcen(spectrum: tf.Tensor, settings: Frontend, sample_rate: int) -> tf.
     smoothed = share * spectrum
     others = [[0, 0]] * (len(spectrum.shape) - 2)
     reach, frames = 1, tf.shape(spectrum)[1]
-    while (1 - share) ** reach > NEGLIGIBLE:
+    # Before the first frame there are zeros, which change no bit.
+    furthest = spectrum.shape[1] or math.inf
+    while reach < furthest and (1 - share) ** reach > NEGLIGIBLE:
         padded = tf.pad(smoothed, [[0, 0], [reach, 0], *others])
         smoothed += (1 - share) ** reach * padded[:, :frames]
         reach *= 2

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from asc_tf import datasets
-from asc_tf.config import Audio, Config
+from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.datasets import corpus_hints
 from asc_tf.datasets.duplicates import describe_duplicates, find_duplicates
@@ -36,7 +36,7 @@ def check_missing_files(
         UserError: If more than `dataset.max_missing` of the files are missing, or all
             files of a needed split.
     """
-    root, dataset = Path(config.dataset.dir), config.dataset
+    root, dataset = config.dataset.folder, config.dataset
     absent = [clip for clip in manifest.clips if not (root / clip.path).exists()]
     if not absent:
         return
@@ -67,7 +67,7 @@ def _suggest_remedy(
         absent: Clips whose files are missing.
         empty: Splits without any file.
     """
-    root, dataset = Path(config.dataset.dir), config.dataset
+    root, dataset = config.dataset.folder, config.dataset
     own_table = dataset.csv_file if dataset.name == "csv" else ""
     where = corpus_hints.explain_missing_file(root, absent[0].path, own_table)
     if len(absent) == len(manifest.clips):
@@ -179,9 +179,10 @@ def check_same_clips(
         )
 
 
-def describe_unusual_clips(clips: Sequence[Clip], audio: Audio) -> list[str]:
+def describe_unusual_clips(clips: Sequence[Clip], config: Config) -> list[str]:
     """Describe unusual clips that are used nevertheless, one sentence for each kind."""
     notes = []
+    audio = config.audio
     seconds = audio.segment_seconds
     if short := sum(clip.seconds < seconds for clip in clips):
         done = {"pad": "padded", "loop": "looped"}[audio.short_clips]
@@ -195,6 +196,14 @@ def describe_unusual_clips(clips: Sequence[Clip], audio: Audio) -> list[str]:
             f"{'padding' if audio.short_clips == 'pad' else 'repetition'}: "
             f"{shown}{' ...' * (len(tiny) > 3)}; listen to them, and remove those "
             "without a sound of their label"
+        )
+    wide = [clip for clip in clips if clip.channels > 2]
+    if wide and config.augment.random_channel:
+        notes.append(
+            f"{len(wide)} clips have more than two channels, {wide[0].path} for one: "
+            "training draws from the first two (augment.random_channel), validation "
+            "and prediction take the mean of all; convert them to stereo, or use "
+            "--augment.random_channel=false"
         )
     if odd := [clip for clip in clips if clip.note]:
         notes.append(

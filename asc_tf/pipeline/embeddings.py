@@ -276,7 +276,7 @@ def _hash_source(run: Run, split: str) -> str:
     """Hash everything on which the segments of a split and their features depend."""
     config = run.config
     stored = config.dataset.features
-    place = os.path.realpath(stored or config.dataset.dir)
+    place = os.path.realpath(stored or config.dataset.folder)
     identity = (
         *(__version__, place, split, feature_settings(config), run.manifest.labels),
         *(dataclasses.asdict(clip) for clip in run.manifest.clips_in(split)),

@@ -1,7 +1,6 @@
 """Clips of a finished run: scanned again, and decoded once for evaluation."""
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asc_tf.core.errors import UserError
@@ -35,7 +34,7 @@ def scan_splits(run: Run, *splits: str, max_left_out: float = 1.0) -> Run:
 
     config, workdir = run.config, run.workdir
     earlier = workdir.manifest()
-    root = Path(config.dataset.dir)
+    root = config.dataset.folder
     manifest = scan(earlier, root, splits, config.audio, known=earlier.clips)
     for split in splits:
         if not manifest.clips_in(split):
@@ -67,7 +66,7 @@ def load_waveforms(run: Run, split: str) -> "Waveforms":
         audio = dataclasses.replace(audio, cache="none")
     return Waveforms(
         run.manifest.clips_in(split),
-        Path(run.config.dataset.dir),
+        run.config.dataset.folder,
         run.manifest.labels,
         audio,
         run.workdir.audio_cache(run.config.audio),

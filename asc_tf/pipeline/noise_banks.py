@@ -15,7 +15,7 @@ from asc_tf.augment import NoiseBanks
 from asc_tf.augment.waveforms import NOISE_BLOCK
 from asc_tf.config import Audio, Augment
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.datasets.corpus import is_audio, list_files
+from asc_tf.datasets.corpus import list_audio
 from asc_tf.dsp.resampling import resample
 
 MAX_VALUES = 2**26
@@ -166,8 +166,7 @@ def _choose_files(folder: str, name: str, most: int, seed: int) -> list[Path]:
     directory = Path(folder)
     if not directory.is_dir():
         raise UsageError(f"{name} = {folder!r}: no such folder")
-    files = [path for path in list_files(directory) if is_audio(path, directory)]
-    if not files:
+    if not (files := list_audio(directory)):
         raise UserError(
             f"{name} = {folder!r}: holds no audio file (WAV, FLAC, Ogg, MP3, AIFF ...)"
         )

@@ -1,8 +1,8 @@
 """Options of every `tf.data` pipeline that the package iterates over."""
 
-import os
-
 import tensorflow as tf
+
+from asc_tf.core.processors import count_processors
 
 AUTOTUNE = tf.data.AUTOTUNE
 """Parallel calls of a `map`: one for each thread of the pipeline, at most 16."""
@@ -40,10 +40,3 @@ def set_options(source: tf.data.Dataset) -> tf.data.Dataset:
         THREADS_PER_PROCESSOR * count_processors()
     )
     return source.with_options(options)
-
-
-def count_processors() -> int:
-    """Count the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -7,7 +7,7 @@ from asc_tf import datasets
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
 from asc_tf.core.packages import require_package
-from asc_tf.datasets.corpus import is_audio, list_files
+from asc_tf.datasets.corpus import list_audio
 from asc_tf.manifest import Clip, Manifest, read_clips
 from asc_tf.pipeline.corpus_checks import (
     check_missing_files,
@@ -77,7 +77,7 @@ def check_sounds(config: Config) -> None:
             continue
         if not folder.is_dir():
             raise UsageError(f"augment.{name} = {place!r}: no such folder")
-        if not any(is_audio(path, folder) for path in list_files(folder)):
+        if not list_audio(folder):
             raise UsageError(
                 f"augment.{name} = {place!r}: holds no audio file (WAV, FLAC, Ogg, "
                 "MP3, AIFF ...)"
@@ -99,6 +99,8 @@ def scan_corpus(
     """
     manifest = datasets.load(config.dataset)
     check_missing_files(manifest, config, splits)
+    # The table alone may show a leak, or a label without training clips.
+    manifest.check()
     # TensorFlow is imported only now, so that a mistyped folder is refused at once.
     from tqdm import tqdm
 
@@ -108,7 +110,7 @@ def scan_corpus(
     print(f"checking {len(files)} files of {', '.join(splits)} ...", flush=True)
     manifest = scan(
         manifest,
-        Path(config.dataset.dir),
+        config.dataset.folder,
         splits,
         config.audio,
         known=known,

@@ -139,10 +139,10 @@ def _scan(config: Config, folder: FeaturesFolder, splits: Sequence[str]) -> Mani
     known = read_clips(table) if table.is_file() else ()
     manifest = scan_corpus(config, splits, known)
     print(f"{config.dataset.name}: {format_counts(manifest)}")
-    notes = describe_corpus_problems(manifest, Path(config.dataset.dir), splits, splits)
+    notes = describe_corpus_problems(manifest, config.dataset.folder, splits, splits)
     for note in (
         *notes,
-        *describe_unusual_clips(manifest.clips_in(*splits), config.audio),
+        *describe_unusual_clips(manifest.clips_in(*splits), config),
     ):
         print(note)
     return manifest

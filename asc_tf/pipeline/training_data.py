@@ -1,7 +1,6 @@
 """Training and validation examples of a run, from audio or stored features."""
 
 import dataclasses
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -95,7 +94,7 @@ def _decode(run: Run, split: str, audio: Audio) -> Waveforms:
     """Make the waveforms of a split, with a progress bar where files are decoded."""
     return Waveforms(
         run.manifest.clips_in(split),
-        Path(run.config.dataset.dir),
+        run.config.dataset.folder,
         run.manifest.labels,
         audio,
         run.workdir.audio_cache(run.config.audio),

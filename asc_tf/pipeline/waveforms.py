@@ -51,6 +51,9 @@ _FILE_ERRORS = (
     tf.errors.PermissionDeniedError,
     tf.errors.DataLossError,
     tf.errors.FailedPreconditionError,
+    # A disk or a network folder that fails.
+    tf.errors.UnknownError,
+    tf.errors.UnavailableError,
 )
 
 

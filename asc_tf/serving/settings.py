@@ -1,18 +1,15 @@
 """Settings of a server, and the errors that become status codes."""
 
-import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from asc_tf.core.processors import count_processors
+
 
 def _choose_workers() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:  # macOS, Windows
-        cores = os.cpu_count() or 1
     # TensorFlow uses several cores for one batch.
-    return max(cores // 2, 1)
+    return max(count_processors() // 2, 1)
 
 
 def _option(

@@ -102,7 +102,7 @@ def share_scan(workdir: Workdir, known: list[Clip]) -> None:
     from asc_tf.audio.scan import scan
 
     manifest = workdir.manifest()
-    root = Path(run_config.dataset.dir)
+    root = run_config.dataset.folder
     rows = (*known, *manifest.clips)
     scanned = scan(manifest, root, ("test",), run_config.audio, known=rows)
     if scanned != manifest:

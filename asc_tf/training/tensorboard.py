@@ -218,7 +218,7 @@ def read_first_segments(run: Run, count: int) -> Iterator[tuple[Clip, np.ndarray
     clips = (clip for turn in turns for clip in turn if clip is not None)
     # Not all clips are tried where libsndfile can read none of them.
     for clip in itertools.islice(clips, 2 * count):
-        path = Path(config.dataset.dir) / clip.path
+        path = config.dataset.folder / clip.path
         try:
             span = (clip.start, clip.duration)
             waveform, rate = sndfile.read(path, span, config.audio.max_seconds)

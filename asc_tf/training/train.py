@@ -66,7 +66,7 @@ def _describe_missing(run: Run) -> str:
     """
     if run.features:
         return ""
-    root = Path(run.config.dataset.dir)
+    root = run.config.dataset.folder
     clips = run.manifest.clips_in("test")
     missing = sum(not (root / clip.path).exists() for clip in clips)
     return f"; {missing} of the test files are missing" if missing else ""
@@ -82,8 +82,8 @@ def print_notes(run: Run) -> None:
     is_begun = run.workdir.checkpoint_file.is_file()
     splits = () if is_begun else config.dataset.training_splits
     for note in (
-        *describe_corpus_problems(manifest, Path(config.dataset.dir), splits, splits),
-        *describe_unusual_clips(clips, config.audio),
+        *describe_corpus_problems(manifest, config.dataset.folder, splits, splits),
+        *describe_unusual_clips(clips, config),
         *find_unused_settings(config),
     ):
         print(note)

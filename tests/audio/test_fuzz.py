@@ -222,17 +222,13 @@ def claims() -> dict[str, bytes]:
     }
 
 
-def test_memory_is_bounded_by_what_is_decoded_and_never_by_what_a_header_claims(
-    tmp_path,
-):
-    pairs = lengthy_pairs(tmp_path, ("double", "PCM_24", "MP3"), 60)
+def test_a_header_that_claims_gigabytes_takes_no_memory(tmp_path):
     files = [save(tmp_path / name, text) for name, text in claims().items()]
     small = save(tmp_path / "small", encoded("WAV", "PCM_16", 4000))
     compressed = [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")]
     whole = [save(tmp_path / f"{c} whole", encoded(c, e, 4000)) for c, e in compressed]
     # The whole ones first: with them the libraries are loaded.
-    found = growths([*((small, path) for path in [*whole, *files]), *pairs])
-    check_growth({str(path): found[str(path)] for _, path in pairs}, 60)
+    found = growths([(small, path) for path in [*whole, *files]])
     most = {path.name: max(found[str(path)].values()) for path in files}
     over = {name: growth for name, growth in most.items() if growth > SLACK / 2}
     assert not over

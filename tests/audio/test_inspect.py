@@ -98,6 +98,16 @@ def test_a_file_of_several_blocks_is_read_to_its_end(tmp_path, kind):
     assert found.rms == pytest.approx(np.sqrt(np.mean(expected**2)), rel=1e-5)
 
 
+def test_float_samples_in_the_range_of_integers_are_noted(tmp_path):
+    for peak, note in ((32767.0, "a peak of 3.28e+04, beyond full scale"), (3.9, "")):
+        samples = np.full(1000, peak, "<f4").tobytes()
+        contents = riff(fmt(3, bits=32), part(b"data", samples))
+        found = inspect(save(tmp_path / "clip.wav", contents))
+        assert not found.refusal
+        assert found.note.startswith(note)
+        assert bool(found.note) == bool(note)
+
+
 @pytest.mark.parametrize("scale", [1e25, 1e-25])
 def test_the_level_of_a_float_file_neither_overflows_nor_vanishes(tmp_path, scale):
     samples = (noise(5000) * scale).astype("<f4")

@@ -487,6 +487,18 @@ def test_quick_looks_without_decoding(spoilt, capsys, monkeypatch):
     ]
 
 
+def test_a_clip_that_training_would_leave_out_is_named(esc10, write_wav, capsys):
+    silent, short = sorted(clip_names())[:2]
+    write_wav(esc10 / silent, np.zeros(8000), 16000)
+    write_wav(esc10 / short, np.full(100, 0.1), 16000)
+    assert verify(esc10) == 1
+    lines = capsys.readouterr().out.splitlines()
+    reasons = [line for line in lines if line.startswith("unreadable: ")]
+    assert len(reasons) == 2
+    assert reasons[0].startswith(f"unreadable: {silent}: silent: ")
+    assert reasons[1].startswith(f"unreadable: {short}: too short: 6.2 ms")
+
+
 def test_a_clip_longer_than_allowed_is_unreadable(esc10, capsys):
     assert verify(esc10, "--audio.max_seconds=0.2") == 1
     assert "longer than audio.max_seconds" in capsys.readouterr().out

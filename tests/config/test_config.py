@@ -173,6 +173,12 @@ EVERY_FIELD_CHANGED = {
 }
 
 
+def test_a_choice_that_is_given_twice_counts_once():
+    config = Config().replace({"export.formats": ["int8", "float32", "int8"]})
+    assert config.export.formats == ("int8", "float32")
+    assert Config().replace({"model.filters": [8, 8, 8]}).model.filters == (8, 8, 8)
+
+
 def written(folder, text, encoding="utf-8"):
     path = folder / "experiment.toml"
     path.write_text(text, encoding=encoding)

@@ -542,11 +542,11 @@ def test_clips_of_one_freesound_recording_stay_together(tmp_path, protocol):
     [
         (
             {"protocol": "stratified_kfold", "folds": 21},
-            "dataset.folds = 21: Bark has only 20 recordings",
+            "dataset.folds = 21: more than the 20 recordings of Bark; give fewer folds",
         ),
         (
             {"protocol": "kfold", "folds": 61},
-            "dataset.folds = 61: the training split has only 60 recordings",
+            "dataset.folds = 61: more than the 60 recordings; give fewer folds",
         ),
         (
             {"protocol": "kfold", "folds": 3, "fold": 4},
@@ -727,6 +727,9 @@ def test_real_urbansound8k_clips_are_all_there(shared_data, protocol, fold):
         ("mini", {"test_table": "test.csv"}, "test_table"),
         ("mini", {"drop_shared_recordings": True}, "drop_shared_recordings"),
         ("mini", {"fold": 2, "protocol": "random", "allow_leaky": True}, "fold"),
+        ("mini", {"test_share": 0.3}, "test_share"),
+        ("mini", {"subset": 5}, "subset"),
+        ("us8k", {"test_share": 0.3}, "test_share"),
         ("us8k", {"validation_share": 0.4}, "validation_share"),
     ],
 )

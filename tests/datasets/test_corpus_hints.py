@@ -204,6 +204,17 @@ def test_paths_of_another_computer_are_answered_with_the_file(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("listed", "there"), [("a.wav", "A.WAV"), ("caf\u00e9.wav", "cafe\u0301.wav")]
+)
+def test_a_name_in_other_letters_or_accents_is_answered_with_the_file(
+    tmp_path, listed, there
+):
+    touch(tmp_path, f"x/{there}")
+    message = missing_files(tmp_path, f"x/{listed}", "x/z.wav")
+    assert f"; the file is {tmp_path}/x/{there}: correct the paths" in message
+
+
 def test_files_that_are_nowhere_are_named_where_they_were_looked_for(tmp_path):
     message = missing_files(tmp_path, *(f"{n}.wav" for n in range(8)))
     assert message.endswith(f"looked for {tmp_path}/0.wav")

@@ -181,6 +181,18 @@ def test_a_clip_whose_name_no_table_can_hold_is_refused(tmp_path, name):
     assert "rename it" in message
 
 
+def test_clips_below_linked_folders_are_used_once_and_circles_end(tmp_path):
+    corpus, site = tmp_path / "corpus", tmp_path / "site"
+    make_folders(corpus, "bus/a.wav", "bus/z/c.wav", "tram/a.wav", ".git/x.wav")
+    make_folders(site, "b.wav", "deep/d.wav")
+    (corpus / "bus" / "siteB").symlink_to(site)
+    (corpus / "bus" / "again").symlink_to(corpus / "bus" / "z")
+    (site / "circle").symlink_to(site)
+    paths = sorted(clip.path for clip in load("folder", corpus).clips)
+    wanted = ["bus/a.wav", "bus/siteB/b.wav", "bus/siteB/deep/d.wav", "bus/z/c.wav"]
+    assert paths == [*wanted, "tram/a.wav"]
+
+
 # --- the leaky protocol, and settings that a corpus does not have
 
 
@@ -359,11 +371,11 @@ def test_made_folds_test_each_recording_once_and_may_spread_every_label(
     [
         (
             {"folds": 5},
-            "dataset.folds = 5: rain has only 4 recordings; give fewer folds",
+            "dataset.folds = 5: more than the 4 recordings of rain; give fewer folds",
         ),
         (
             {"folds": 23, "protocol": "kfold"},
-            "dataset.folds = 23: the corpus has only 22 recordings; give fewer folds",
+            "dataset.folds = 23: more than the 22 recordings; give fewer folds",
         ),
         ({"fold": 5}, "dataset.fold = 5: grouped_kfold has the folds: 1, 2, 3, 4"),
     ],
@@ -372,11 +384,6 @@ def test_folds_that_cannot_be_made_of_a_folder_are_refused(tmp_path, changes, me
     folder = tmp_path / "clips"
     settings = make_recordings(folder) | changes
     assert refusal(UsageError, load, "folder", folder, **settings) == message
-
-
-def test_a_subset_of_a_corpus_without_subsets_is_refused(tmp_path):
-    message = refusal(UsageError, load, "esc10", tmp_path, subset=5)
-    assert message.startswith("dataset.subset = 5: esc10 has no subsets")
 
 
 def test_every_corpus_of_the_configuration_has_an_adapter():
@@ -635,13 +642,17 @@ def test_named_groups_give_identifier_city_and_device(tmp_path):
         ("7", "paris", "s1"),
         ("8", "lyon", ""),
     ]
+    pattern = r"-(?P<city>\w+)-(\d+)-"
+    clips = load("folder", tmp_path, identifier_pattern=pattern).clips
+    assert [(c.identifier, c.city) for c in clips] == [("7", "paris"), ("8", "lyon")]
 
 
 @pytest.mark.parametrize(
     ("pattern", "wanted"),
     [
         ("(", "not a regular expression"),
-        (r"\d+", "has no group"),
+        (r"\d+", "has no group for the recording"),
+        (r"(?P<city>bus)", "has no group for the recording"),
         (r"(\d+)\.flac", "does not match bus/bus-1.wav"),
         (r"(x)?\d\.wav", "finds no identifier in bus/bus-1.wav"),
         (r"(?P<city>bus)-(?P<identifier>\d)?", "finds no identifier in tram/"),
@@ -790,6 +801,24 @@ def test_without_an_identifier_a_file_is_a_recording_however_its_path_is_written
     ]
 
 
+def test_one_file_is_one_recording_by_whatever_path_it_is_named(tmp_path, monkeypatch):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    monkeypatch.chdir(tmp_path)
+    text = (
+        f"filename,label,start\na.wav,bus,0\n{corpus}/a.wav,bus,1\n"
+        f"../corpus/d/../a.wav,bus,2\n{tmp_path}/c.wav,tram,0\n../b.wav,tram,0\n"
+    )
+    make_table(corpus, text)
+    for folder in (corpus, "corpus"):
+        settings = {"csv_file": "meta.csv", "start_column": "start"}
+        clips = load("csv", folder, **settings).clips
+        found = [(clip.path, clip.start) for clip in clips]
+        others = [("../b.wav", 0.0), (f"{tmp_path}/c.wav", 0.0)]
+        assert found == [*others, *(("a.wav", float(n)) for n in range(3))]
+        assert all(clip.identifier == clip.path for clip in clips)
+
+
 def test_the_table_may_be_anywhere(tmp_path):
     make_table(tmp_path, "filename,label\na.wav,bus\nb.wav,tram\n")
     clips = tmp_path / "clips"
@@ -823,8 +852,33 @@ def test_a_column_that_the_table_lacks_is_named_beside_those_it_has(tmp_path, fi
     assert message.endswith("has no such column (it has filename, label)")
 
 
-def test_an_empty_table_has_no_columns(tmp_path):
-    assert "(it has none)" in refusal(UsageError, load_csv, tmp_path, "")
+def test_an_empty_table_is_refused_with_what_it_lacks(tmp_path):
+    for text in ("", "\n,,\n"):
+        message = refusal(UserError, load_csv, tmp_path, text)
+        assert message.endswith(
+            "meta.csv: is empty; write a header and a row for each clip"
+        )
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *("\nfilename,label\n", ",,\nfilename,label,\n", "filename , label\n"),
+        *("sep=,\nfilename,label\n", "sep=,\r\n\r\nfilename,label\r\n"),
+    ],
+)
+def test_empty_lines_blanks_and_a_named_separator_may_come_before_or_in_a_header(
+    tmp_path, head
+):
+    text = head + 'a;b.wav, "bus, red"\n,\nb.wav,tram\n'
+    clips = load_csv(tmp_path, text).clips
+    assert [(clip.path, clip.label) for clip in clips] == [
+        ("a;b.wav", "bus, red"),
+        ("b.wav", "tram"),
+    ]
+    message = refusal(UserError, load_csv, tmp_path, head + "a.wav,\n")
+    line = 1 + head.count("\n")
+    assert message == f"{tmp_path / 'meta.csv'}: line {line}: no label"
 
 
 @pytest.mark.parametrize(
@@ -978,7 +1032,7 @@ def test_real_esc10_agrees_with_its_table_clip_by_clip(shared_data):
 def test_a_row_that_is_there_twice_is_refused_with_its_lines(tmp_path):
     text = "filename,label\na.wav,bus\nb.wav,tram\n./a.wav,tram\n"
     message = refusal(UserError, load_csv, tmp_path, text)
-    assert "line 4: a.wav is there already, line 2" in message
+    assert f"line 4: a.wav is there already, {tmp_path}/meta.csv: line 2" in message
 
 
 def test_a_recording_without_a_name_in_a_named_column_is_refused(tmp_path):

@@ -8,7 +8,8 @@ import soundfile
 import tiny
 
 from asc_tf import datasets
-from asc_tf.config import Audio
+from asc_tf.config import Audio, Augment, Config, Dataset
+from asc_tf.core.errors import UserError
 from asc_tf.datasets import duplicates
 from asc_tf.datasets.duplicates import describe_duplicates, find_duplicates
 from asc_tf.manifest import SPLITS, Clip, Manifest
@@ -134,6 +135,27 @@ def test_training_names_copies_short_clips_and_what_is_left_out(corpus, capsys):
     assert "exact copy" not in capsys.readouterr().out
 
 
+def test_what_the_table_alone_shows_is_refused_before_files_are_read(
+    tmp_path, monkeypatch, capsys
+):
+    rows(tmp_path, b"", b"", b"")
+    (tmp_path / "t.csv").write_text(
+        "filename,label,split\n0.wav,hum,train\n1.wav,hum,validation\n2.wav,hiss,test\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    config = Config(
+        dataset=Dataset(
+            name="csv",
+            dir=f"~/{tmp_path.name}",
+            csv_file="t.csv",
+            split_column="split",
+        )
+    )
+    with pytest.raises(UserError, match="no training clip has the label hiss"):
+        prepare.scan_corpus(config, SPLITS, ())
+    assert "checking" not in capsys.readouterr().out
+
+
 def test_a_label_that_a_part_lacks_is_named_with_what_to_do():
     clips = (
         Clip("0.wav", "hum", "0", split="train"),
@@ -165,8 +187,19 @@ def test_short_clips_are_named_from_a_tenth_of_a_second():
         for n, samples in enumerate((99, 100, 50, 20, 60))
     ]
     (short, tiny_ones) = corpus_checks.describe_unusual_clips(
-        clips, Audio(segment_seconds=0.5)
+        clips, Config(audio=Audio(sample_rate=8000, segment_seconds=0.5))
     )
     assert short.startswith("5 clips are shorter than a segment of 0.5 s")
     assert tiny_ones.startswith("4 clips are shorter than 0.1 s")
     assert "0.wav (99 ms), 2.wav (50 ms), 3.wav (20 ms) ...;" in tiny_ones
+
+
+def test_a_random_channel_of_clips_with_more_than_two_is_named():
+    clips = [
+        Clip(f"{n}.wav", "hum", str(n), sample_rate=1000, samples=9999, channels=n)
+        for n in (1, 2, 3, 6)
+    ]
+    drawn = Config(augment=Augment(random_channel=True))
+    (note,) = corpus_checks.describe_unusual_clips(clips, drawn)
+    assert note.startswith("2 clips have more than two channels, 3.wav for one: ")
+    assert corpus_checks.describe_unusual_clips(clips, Config()) == []

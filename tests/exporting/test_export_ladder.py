@@ -53,6 +53,7 @@ def exporter(ladder, tiny_export, monkeypatch):
     return commands
 
 
+@pytest.mark.slow
 def test_the_clips_of_all_finished_runs_are_pooled_and_nothing_is_repeated(
     ladder, crossval, exporter, monkeypatch, capsys
 ):

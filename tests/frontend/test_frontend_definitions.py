@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from asc_tf.config import Frontend
 from asc_tf.frontend import FrontendLayer, compute_statistics
+from asc_tf.frontend.compression import apply_pcen
 
 RATE = 16000
 SMALL = {"n_fft": 512, "hop_length": 256, "n_mels": 32}
@@ -296,6 +297,26 @@ def test_pcen_equals_librosa_within_a_thousandth_of_its_range(settings):
     np.testing.assert_allclose(
         found[wanted <= quiet], wanted[wanted <= quiet], rtol=1e-2
     )
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.01, 4), (0.4, 6), (60.0, 6)])
+def test_pcen_looks_back_no_further_than_the_first_frame(seconds, steps):
+    settings = Frontend(kind="pcen", pcen_seconds=seconds)
+    spectrum = np.random.default_rng(0).random((2, 44, 5), np.float32) ** 4
+
+    def trace(frames: int | None):
+        signature = [tf.TensorSpec([2, frames, 5])]
+        function = tf.function(
+            lambda values: apply_pcen(values, settings, 22_050),
+            input_signature=signature,
+        )
+        operations = function.get_concrete_function().graph.get_operations()
+        return function(spectrum).numpy(), sum("Pad" in o.type for o in operations)
+
+    known, pads = trace(44)
+    unknown, more = trace(None)
+    np.testing.assert_allclose(known, unknown, rtol=1e-5)
+    assert (pads, pads <= more) == (steps, True)
 
 
 def test_pcen_begins_as_librosa_does_in_the_first_frames():

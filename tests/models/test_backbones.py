@@ -73,7 +73,7 @@ def official(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", tiny.cases(BACKBONES, "mobilenet_v2"))
 def test_a_backbone_with_official_weights_takes_pixels_as_its_own_preprocessing_does(
     name, official
 ):
@@ -149,6 +149,7 @@ def test_only_the_last_layer_is_trained_unless_a_first_one_is_named(official):
         np.testing.assert_array_equal(weight, value)
 
 
+@pytest.mark.slow
 def test_names_of_a_backbone_do_not_depend_on_what_was_built_before(official):
     """Inception's layers are named by class and number; the others have own names."""
     _, _, model = official("inception_v3")
@@ -173,7 +174,7 @@ def test_the_twin_of_a_backbone_gives_equal_probabilities(name, official):
     }
 
 
-@pytest.mark.parametrize("name", tiny.cases(BACKBONES, "efficientnet_v2_b0"))
+@pytest.mark.parametrize("name", tiny.cases(BACKBONES, "mobilenet_v2"))
 def test_a_backbone_with_its_preprocessing_is_saved_and_loaded(
     name, official, tmp_path
 ):

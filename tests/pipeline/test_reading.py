@@ -49,6 +49,16 @@ def test_a_file_that_has_gone_is_named(tmp_path, suffixes):
     )
 
 
+@pytest.mark.parametrize("kind", [tf.errors.UnknownError, tf.errors.UnavailableError])
+def test_a_disk_that_fails_is_said_in_a_line(kind):
+    said = "{{function_node f}} /a.wav; Input/output error\n\t [[{{node %s/ReadFile}}]]"
+    line = r"could not be read \(/a.wav; Input/output error\)"
+    with pytest.raises(UserError, match=line), explain_read_errors():
+        raise kind(None, None, said % "read_clip")
+    with pytest.raises(kind), explain_read_errors():
+        raise kind(None, None, said % "model")
+
+
 @pytest.mark.parametrize("suffixes", [(".wav",), (".ogg",), (".wav", ".flac", ".ogg")])
 def test_a_file_that_has_become_another_is_named(tmp_path, suffixes):
     if suffixes != (".wav",):

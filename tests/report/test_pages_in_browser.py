@@ -29,9 +29,13 @@ BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
     None,
 )
-pytestmark = pytest.mark.skipif(
-    not BROWSER, reason="no Chromium is installed (Debian: apt-get install chromium)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not BROWSER,
+        reason="no Chromium is installed (Debian: apt-get install chromium)",
+    ),
+]
 
 NASTY = (
     "<script>document.title = 'run by a label'</script>",

@@ -7,13 +7,11 @@ import gc
 import http.client
 import json
 import logging
-import os
 import socket
 import threading
 import time
 import types
 import weakref
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -22,7 +20,7 @@ from servers import LABELS, FakeBackend, run_server
 from asc_tf.dsp.wav_format import pack_wav
 from asc_tf.serving import requests
 from asc_tf.serving.server import _Uvicorn
-from asc_tf.serving.settings import RequestError, Settings
+from asc_tf.serving.settings import RequestError
 
 PREDICT = "/v1/models/asc:predict"
 
@@ -430,12 +428,6 @@ def test_the_server_listens_for_a_while_after_the_signal_to_end():
     assert not asyncio.run(waiting.on_tick(1))
     waiting.handle_exit(15, None)
     assert waiting.should_exit
-
-
-def test_the_cores_are_counted_on_every_system(monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert Settings(Path("unused")).workers == 3
 
 
 def test_requests_keep_their_version_when_another_takes_over():

@@ -214,7 +214,9 @@ def wait_for_workers(root, count):
     assert len(workers(root)) == count
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "kill", tiny.cases((signal.SIGKILL, signal.SIGTERM), signal.SIGKILL)
+)
 def test_the_runs_end_with_their_parent_and_the_folder_is_free(
     config_file, three_folds, tmp_path, behave, kill
 ):

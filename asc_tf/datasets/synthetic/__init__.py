@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asc_tf.core.files import format_csv
+from asc_tf.core.files import lock_file, write_atomically, write_csv, write_text
 from asc_tf.datasets.synthetic import scenes as scenes
 from asc_tf.datasets.synthetic.sounds import RATE, Wave
 
@@ -43,15 +42,6 @@ class _Settings:
     locations: int
     takes: int
     seconds: float
-
-    def __post_init__(self) -> None:
-        for name, least in (("seed", 0), ("locations", 2), ("takes", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name} must be at least {least}, got {getattr(self, name)}"
-                )
-        if not 0.5 <= self.seconds <= 60:
-            raise ValueError(f"seconds must be from 0.5 to 60, got {self.seconds}")
 
 
 @dataclass(frozen=True)
@@ -97,28 +87,62 @@ def write_scenes(
         Path of `meta.csv`, which is written last: if it exists, the corpus is complete.
 
     Raises:
-        ValueError: If a setting is out of its range, or `directory` holds files that
-            this function did not write. Nothing is changed then.
+        ValueError: If `directory` holds complete scenes of other settings, or files
+            that this function did not write. Nothing is changed then.
+        UserError: If another process is writing the scenes.
     """
     directory = Path(directory)
     settings = _Settings(seed, locations, takes, float(seconds))
-    clips = list(_list_clips(settings))
     meta = directory / "meta.csv"
-    present = _list_own_files(directory)
-    if _read_settings(directory) == settings and present >= _list_names(settings):
+    if _is_complete(directory, settings):
         return meta
-    _remove(directory, present)
-    (directory / "audio").mkdir(parents=True, exist_ok=True)
-    _write(directory / "settings.json", _describe(settings))
+    refusal = f"{directory}: another process is writing the scenes; wait for it"
+    with lock_file(directory / ".lock", refusal):
+        # The other process may have ended meanwhile.
+        if not _is_complete(directory, settings):
+            _write_corpus(directory, settings, progress)
+    return meta
+
+
+def _is_complete(directory: Path, settings: _Settings) -> bool:
+    """Check whether a folder has a corpus.
+
+    Raises:
+        ValueError: If it has a complete corpus of other settings, or other files.
+    """
+    present, found = _list_own_files(directory), _read_settings(directory)
+    if "meta.csv" in present and found and found != settings:
+        others = ", ".join(f"{name} = {value}" for name, value in asdict(found).items())
+        raise ValueError(
+            f"{directory} holds scenes of other settings ({others}), which runs may "
+            "need; name a new folder, or delete this one"
+        )
+    return found == settings and present >= _list_names(settings)
+
+
+def _write_corpus(
+    directory: Path,
+    settings: _Settings,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write all files, in place of those that an interrupted process has left."""
+    # The table goes first: it says that the corpus is complete.
+    (directory / "meta.csv").unlink(missing_ok=True)
+    for name in _list_own_files(directory) - {"settings.json"}:
+        (directory / name).unlink()
+    (directory / "audio").mkdir(exist_ok=True)
+    described = {"format": _FORMAT, **asdict(settings)}
+    write_text(directory / "settings.json", json.dumps(described, indent=2))
+    clips = list(_list_clips(settings))
     for done, (clip, waveform) in enumerate(_record_clips(clips, settings), start=1):
         device = scenes.DEVICES[clip.device]
-        path = directory / clip.row(locations)["path"]
-        _write(path, _encode_wav(waveform, device))
+        path = directory / clip.row(settings.locations)["path"]
+        with write_atomically(path) as temporary:
+            temporary.write_bytes(_encode_wav(waveform, device))
         if progress is not None:
             progress(done, len(clips))
-    rows = (clip.row(locations) for clip in clips)
-    _write(meta, format_csv(COLUMNS, rows).encode())
-    return meta
+    rows = (clip.row(settings.locations) for clip in clips)
+    write_csv(directory / "meta.csv", COLUMNS, rows)
 
 
 def _list_clips(settings: _Settings) -> Iterator[_Clip]:
@@ -175,11 +199,6 @@ def _encode_wav(waveform: Wave, device: scenes.Device) -> bytes:
     return file.getvalue()
 
 
-def _describe(settings: _Settings) -> bytes:
-    """Make the content of settings.json."""
-    return json.dumps({"format": _FORMAT, **asdict(settings)}, indent=2).encode()
-
-
 def _read_settings(directory: Path) -> _Settings | None:
     """Read the settings of the corpus in `directory`; None if there is none of ours."""
     try:
@@ -199,31 +218,18 @@ def _list_own_files(directory: Path) -> set[str]:
     """List the files in `directory`, which must all be files of a corpus of ours.
 
     These are the files that belong to the settings in the folder, complete or not.
+    Hidden files are passed over.
     """
     present = {
         path.relative_to(directory).as_posix()
         for path in directory.rglob("*")
-        if path.is_symlink() or not path.is_dir()
+        if (path.is_symlink() or not path.is_dir()) and not path.name.startswith(".")
     }
     settings = _read_settings(directory)
     own = _list_names(settings) if settings else set()
-    own |= {name + ".part" for name in own | {"settings.json"}}
     if foreign := sorted(present - own):
         raise ValueError(
             f"{directory} holds files that are not part of a synthetic corpus, such as "
             f"{foreign[0]}; choose an empty or new directory"
         )
     return present
-
-
-def _remove(directory: Path, names: set[str]) -> None:
-    """Delete files, meta.csv first, which says that the corpus is complete."""
-    for name in sorted(names - {"settings.json"}, key=lambda name: name != "meta.csv"):
-        (directory / name).unlink()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name first, so that it is never incomplete."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
