@@ -14,7 +14,7 @@ Begin here
   demo       run every stage below on built-in synthetic scenes, in minutes
 Data
   datasets   list, describe, download and verify known corpora
-  inspect    show what the decoder reads from audio files, or why it refuses them
+  inspect    show what the decoder reads from audio files, or why it cannot
   explore    show a corpus on one page: counts, pictures, players, augmentation
   features   compute features once and store them, to train from
 Training

@@ -3,6 +3,9 @@
 import os
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import MISSING
+from typing import Any
 
 from absl import flags
 
@@ -10,6 +13,7 @@ from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_path
 from asc_tf.core.errors import UsageError, UserError, install_hint
 from asc_tf.core.packages import is_installed
+from asc_tf.serving.settings import OPTIONS, Settings
 
 TOKEN_VARIABLE = "ASC_TF_SERVE_TOKEN"
 
@@ -40,106 +44,26 @@ On SIGTERM or Ctrl-C the server answers the requests that it has, and ends.
 """
 
 
+_DEFINE: dict[Any, Callable[..., Any]] = {
+    str: flags.DEFINE_string,
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+}
+
+
 def _define_flags(values: flags.FlagValues) -> None:
     own = {"flag_values": values}
     flags.DEFINE_string("model", None, "an export folder, SavedModel or .tflite", **own)
-    flags.DEFINE_string("name", "asc", "name of the model in the addresses", **own)
-    flags.DEFINE_string(
-        "host", "127.0.0.1", "address to listen on; 0.0.0.0: every interface", **own
-    )
-    flags.DEFINE_integer(
-        *("port", 8501, "port to listen on; 0: a free one"),
-        *(0, 65535),
-        **own,
-    )
-    _define_queue(values)
-    _define_limits(values)
-    flags.DEFINE_float(
-        "poll_seconds",
-        2.0,
-        "polling interval for newer versions, s",
-        lower_bound=0.05,
-        upper_bound=86400.0,
-        **own,
-    )
+    for item in OPTIONS:
+        default = None if item.default is MISSING else item.default
+        limits = item.metadata["limits"]
+        _DEFINE[item.type](item.name, default, item.metadata["help"], **limits, **own)
     flags.DEFINE_enum(
         "log",
         "info",
         ("debug", "info", "warning", "error"),
         "lowest level of records",
-        **own,
-    )
-
-
-def _define_queue(values: flags.FlagValues) -> None:
-    own = {"flag_values": values}
-    flags.DEFINE_boolean(
-        "batching", True, "classify clips of requests that wait together", **own
-    )
-    flags.DEFINE_integer(
-        *("max_batch_size", 8, "most clips that are classified together"),
-        *(1, 1024),
-        **own,
-    )
-    flags.DEFINE_float(
-        "batch_timeout_ms",
-        0.0,
-        "longest time to wait for more clips, ms; 0: only clips that have to wait "
-        "anyway are classified together",
-        lower_bound=0.0,
-        upper_bound=60000.0,
-        **own,
-    )
-    flags.DEFINE_integer(
-        "workers",
-        None,
-        "batches that run at a time (a .tflite: interpreters); half of the cores "
-        "unless it is given",
-        *(1, 256),
-        **own,
-    )
-    flags.DEFINE_integer(
-        *("queue", 64, "most requests that wait; one more is answered with 429"),
-        *(1, 4096),
-        **own,
-    )
-
-
-def _define_limits(values: flags.FlagValues) -> None:
-    own = {"flag_values": values}
-    flags.DEFINE_float(
-        "timeout",
-        60.0,
-        "longest time from the first byte of a request to its answer, s",
-        lower_bound=0.1,
-        upper_bound=86400.0,
-        **own,
-    )
-    flags.DEFINE_float(
-        "max_request_mb",
-        64.0,
-        "largest body of a request, MB",
-        lower_bound=0.001,
-        upper_bound=2000.0,
-        **own,
-    )
-    flags.DEFINE_integer(
-        *("max_clips", 256, "most clips of one request"), *(1, 100000), **own
-    )
-    flags.DEFINE_float(
-        "max_audio_seconds",
-        3600.0,
-        "most audio of one request, s",
-        lower_bound=1.0,
-        upper_bound=1e6,
-        **own,
-    )
-    flags.DEFINE_float(
-        "drain_seconds",
-        0.0,
-        "time from SIGTERM to the end of the listening, s; meanwhile /readyz is 503",
-        lower_bound=0.0,
-        upper_bound=3600.0,
         **own,
     )
 
@@ -171,21 +95,14 @@ def _run(values: flags.FlagValues) -> int:
     _require_packages()
     from asc_tf.serving.logs import configure_logs
     from asc_tf.serving.server import serve
-    from asc_tf.serving.settings import Settings
 
     model = read_path(values, "model")
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", values.name):
         raise UsageError(
             f"--name={values.name}: give letters, digits, and any of _ . - only"
         )
-    names = (
-        *("name", "host", "port", "batching", "max_batch_size", "batch_timeout_ms"),
-        *("workers", "queue", "timeout", "max_request_mb", "max_clips", "poll_seconds"),
-        *("max_audio_seconds", "drain_seconds"),
-    )
-    given = {name: values[name].value for name in names}
-    if given["workers"] is None:
-        del given["workers"]
+    flat = {item.name: values[item.name].value for item in OPTIONS}
+    given = {name: value for name, value in flat.items() if value is not None}
     token = _read_token()
     largest = max(512.0, 4 * given["max_request_mb"])
     settings = Settings(model, token=token, max_memory_mb=largest, **given)

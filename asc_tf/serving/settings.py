@@ -1,7 +1,8 @@
 """Settings of a server, and the errors that become status codes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from asc_tf.core.processors import count_processors
 
@@ -11,54 +12,84 @@ def _choose_workers() -> int:
     return max(count_processors() // 2, 1)
 
 
+def _option(
+    default: str | bool | int | float | None,
+    help_text: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
+    """Declare a setting that is a flag of asc-tf serve; None: see `_choose_workers`."""
+    limits = {"lower_bound": minimum, "upper_bound": maximum}
+    metadata = {"help": help_text, "limits": {} if minimum is None else limits}
+    if default is None:
+        return field(default_factory=_choose_workers, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a server.
+    """Settings of a server; those with a help text are flags of asc-tf serve.
 
     Attributes:
         model: Export folder, folder of versions, SavedModel or .tflite.
-        name: Name of the model in the addresses.
-        host: Address of the interface to listen on.
-        port: Port; 0 chooses a free one.
-        batching: True if requests that wait are classified together.
-        max_batch_size: Most clips that are classified together.
-        batch_timeout_ms: Longest time to wait for more clips, in ms; 0: clips are
-            classified together only if they have to wait anyway.
-        workers: Batches that run at a time; for a .tflite, its interpreters.
-        queue: Most requests that wait.
-        timeout: Longest time from a request's first byte to its answer, in seconds.
-        max_request_mb: Largest body of a request in MB (10**6 bytes).
-        max_memory_mb: Largest sum of the bodies in memory in MB.
-        max_clips: Most clips of one request.
-        poll_seconds: Time between two looks for a new version, in seconds.
-        max_audio_seconds: Most audio of one request in seconds.
-        drain_seconds: Time from SIGTERM to the end of the listening, in seconds;
-            meanwhile `/readyz` answers 503.
+        max_memory_mb: Largest sum of the bodies in memory in MB (10**6 bytes).
         token: Bearer token that a request must give; empty: none.
     """
 
     model: Path
-    name: str = "asc"
-    host: str = "127.0.0.1"
-    port: int = 8501
-    batching: bool = True
-    max_batch_size: int = 8
-    batch_timeout_ms: float = 0.0
-    workers: int = field(default_factory=_choose_workers)
-    queue: int = 64
-    timeout: float = 60.0
-    max_request_mb: float = 64.0
+    name: str = _option("asc", "name of the model in the addresses")
+    host: str = _option("127.0.0.1", "address to listen on; 0.0.0.0: every interface")
+    port: int = _option(8501, "port to listen on; 0: a free one", 0, 65535)
+    batching: bool = _option(True, "classify clips of requests that wait together")
+    max_batch_size: int = _option(8, "most clips that are classified together", 1, 1024)
+    batch_timeout_ms: float = _option(
+        0.0,
+        "longest time to wait for more clips, ms; 0: only clips that have to wait "
+        "anyway are classified together",
+        0.0,
+        60000.0,
+    )
+    workers: int = _option(
+        None,
+        "batches that run at a time (a .tflite: interpreters); half of the cores "
+        "unless it is given",
+        1,
+        256,
+    )
+    queue: int = _option(
+        64, "most requests that wait; one more is answered with 429", 1, 4096
+    )
+    timeout: float = _option(
+        60.0,
+        "longest time from the first byte of a request to its answer, s",
+        0.1,
+        86400.0,
+    )
+    max_request_mb: float = _option(
+        64.0, "largest body of a request, MB", 0.001, 2000.0
+    )
+    max_clips: int = _option(256, "most clips of one request", 1, 100000)
+    max_audio_seconds: float = _option(3600.0, "most audio of one request, s", 1.0, 1e6)
+    drain_seconds: float = _option(
+        0.0,
+        "time from SIGTERM to the end of the listening, s; meanwhile /readyz is 503",
+        0.0,
+        3600.0,
+    )
+    poll_seconds: float = _option(
+        2.0, "polling interval for newer versions, s", 0.05, 86400.0
+    )
     max_memory_mb: float = 512.0
-    max_clips: int = 256
-    poll_seconds: float = 2.0
-    max_audio_seconds: float = 3600.0
-    drain_seconds: float = 0.0
     token: str = ""
 
     @property
     def threads(self) -> int:
         """Requests that are worked on or wait; one more is refused."""
         return self.queue + self.workers * self.max_batch_size
+
+
+OPTIONS = tuple(item for item in fields(Settings) if "help" in item.metadata)
+"""Settings that are flags."""
 
 
 class RequestError(Exception):

@@ -308,9 +308,8 @@ def test_every_flag_and_the_token_reach_the_server(tmp_path, monkeypatch, capsys
     assert level == "error"
     assert settings == Settings(
         tmp_path,
-        *("m", "0.0.0.0", 8, False, 5, 2.5, 3, 9, 7.0, 200.0, 800.0, 11, 13.0),
-        max_audio_seconds=17.0,
-        drain_seconds=19.0,
+        *("m", "0.0.0.0", 8, False, 5, 2.5, 3, 9, 7.0, 200.0, 11, 17.0, 19.0, 13.0),
+        max_memory_mb=800.0,
         token="geheim",
     )
     announce("address")

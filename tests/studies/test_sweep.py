@@ -107,7 +107,7 @@ def test_a_failed_point_is_missing_in_the_leaderboard(
             "--grid and --random are both given",
         ),
         (["--random=train.seed=1..9"], "--trials is missing"),
-        (["--grid=train.seed=1,2", "--trials=3"], "--trials: changes nothing without"),
+        (["--grid=train.seed=1,2", "--trials=3"], "--trials: has no effect without"),
         (
             ["--grid=train.seed=1,2", "--train.seed=3"],
             "--train.seed=3: the sweep varies train.seed",
