@@ -13,7 +13,7 @@ from wavs import RATE, by_libsndfile, encoded, fmt, noise, part, riff, save
 
 from asc_tf.audio import framing, sndfile
 from asc_tf.audio.decode import Variants, decode_channels, decode_clip
-from asc_tf.audio.inspect import Inspection, inspect, inspect_all
+from asc_tf.audio.inspect import ROUTES, Inspection, inspect, inspect_all
 from asc_tf.audio.read import read
 from asc_tf.audio.tensorflow_io import load_tensorflow_io
 from asc_tf.config import Audio
@@ -183,7 +183,7 @@ def test_the_route_chooses_the_decoder_inside_a_map(ogg):
             whole,
             tf.constant("mono"),
             Audio(sample_rate=RATE),
-            Variants(),
+            Variants(("wav", *ROUTES.values())),
         )
     )
     for ours, contents in zip(clips, rows["contents"], strict=True):
@@ -194,7 +194,7 @@ def test_a_graph_of_wav_files_holds_no_operation_of_tensorflow_io():
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decode(contents):
         rate, span = tf.constant(RATE, tf.int64), tf.zeros([2], tf.float64)
-        return decode_channels(contents, tf.constant("wav"), rate, span, AUDIO, ["wav"])
+        return decode_channels(contents, "wav", rate, span, AUDIO)
 
     names = {
         node.op for node in decode.get_concrete_function().graph.as_graph_def().node
