@@ -233,6 +233,6 @@ def _check_facts(
     for where, column, said, named in facts:
         if said != named:
             raise UserError(
-                f"{where}: {column} {said} of {match[0]}, but {named or 'no scene'} by "
-                "its name or list"
+                f"{where}: column {column} says {said} of {match[0]}, but the file "
+                f"name or the list says {named or 'no scene'}"
             )

@@ -260,7 +260,7 @@ def test_what_is_no_audio_file_is_named_with_its_reason(tmp_path):
     soundfile.write(silent, sound(0), RATE)
     odd = save(tmp_path / "odd.wav", riff(fmt(999), part(b"data", b"ab")))
     reasons = {
-        text: "not an audio file we can read",
+        text: "libsndfile cannot read this file",
         empty: "an empty file",
         silent: "no samples: the file is empty or cut off",
         odd: "tag 999 (unknown), not PCM or float",
