@@ -363,7 +363,7 @@ def test_us8k_inception_is_built_with_the_published_shapes(name):
     assert config == shipped("us8k_inception").replace(changes)
     assert not find_unused_settings(config)
     assert (config.train.learning_rate, config.train.batch_size) == (0.05, 200)
-    assert embeddings.why_not_embeddable(config) == ""
+    assert embeddings.explain_missing_cache(config) == ""
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     shape = layer.compute_output_shape((None, config.audio.segment_samples))
     assert shape == (None, 299, 299, 3)

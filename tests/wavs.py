@@ -2,12 +2,14 @@
 
 import io
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from asc_tf.core.untrusted_files import name_in_errors
+from asc_tf.dsp import segments
 from asc_tf.dsp import wav_reader as edge_wav
 
 KNOWN_TAIL = bytes.fromhex("000000001000800000aa00389b71")
@@ -20,6 +22,20 @@ def noise(samples: int, channels: int = 1) -> np.ndarray:
     steps = np.random.default_rng(samples).normal(0, 1, (samples, channels))
     values = np.diff(steps, axis=0, prepend=0) + 0.1 * np.cumsum(steps, axis=0)
     return 0.9 * values / np.abs(values).max()
+
+
+def cut_whole(
+    waveform: np.ndarray,
+    length: int,
+    hop: int,
+    which: str = "all",
+    short_clips: str = "pad",
+    last_segment: str = "align",
+) -> Iterator[np.ndarray]:
+    """Cut a waveform into its segments, float32 `[length, ...]`."""
+    settings = (length, hop, which, short_clips, last_segment)
+    for segment in segments.cut_blocks([waveform], len(waveform), *settings):
+        yield segment.waveform
 
 
 def encoded(

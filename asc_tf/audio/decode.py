@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 
 from asc_tf.audio import cache_format, scanned_wav, wav_graph
-from asc_tf.audio.inspect import ROUTES
 from asc_tf.audio.resample import resample
 from asc_tf.audio.scanned_wav import WavLayout
 from asc_tf.audio.tensorflow_io import load_tensorflow_io
@@ -26,9 +25,6 @@ from asc_tf.dsp.streaming import BAD_SAMPLES, MAX_PEAK
 CACHED = "cached"
 """Route of a clip that is in the cache."""
 
-GRAPH_ROUTES = ("wav", *ROUTES.values())
-"""Routes that decode in the graph, values of the manifest's column `route`."""
-
 
 class Variants(NamedTuple):
     """Routes, views and sample rates that a graph is built for.
@@ -39,7 +35,7 @@ class Variants(NamedTuple):
     every clip.
     """
 
-    routes: tuple[str, ...] = GRAPH_ROUTES
+    routes: tuple[str, ...]
     views: tuple[str, ...] = ("mono",)
     rates: tuple[int, ...] = ()
 
@@ -82,9 +78,7 @@ def decode_clip(
         if layout := WavLayout.from_route(name):
             select = functools.partial(scanned_wav.decode, contents, layout, place)
         else:
-            waveform = decode_channels(
-                contents, route, sample_rate, span, audio, [name]
-            )
+            waveform = decode_channels(contents, name, sample_rate, span, audio)
             select = functools.partial(select_view, waveform)
         return _switch(view, {v: functools.partial(select, v) for v in variants.views})
 
@@ -105,17 +99,31 @@ def decode_clip(
 
 def decode_channels(
     contents: tf.Tensor,
-    route: tf.Tensor,
+    route: str,
     sample_rate: tf.Tensor,
     span: tf.Tensor,
     audio: Audio,
-    routes: Sequence[str],
 ) -> tf.Tensor:
     """Decode one clip without downmixing or resampling: `[samples, channels]`."""
     times = span * tf.cast(sample_rate, tf.float64)
-    return _switch(
-        route, {name: _make_branch(name, contents, times, audio) for name in routes}
-    )
+    if route == "wav":
+        return _decode_wav_clip(contents, times, audio)
+    tfio = load_tensorflow_io()
+
+    def flac(dtype: tf.DType, zero: float, scale: float) -> tf.Tensor:
+        samples = tfio.audio.decode_flac(contents, dtype=dtype)
+        return (tf.cast(samples, tf.float32) - zero) / scale
+
+    decoders = {
+        "vorbis": lambda: tfio.audio.decode_vorbis(contents),
+        "mp3": lambda: tfio.audio.decode_mp3(contents),
+        "flac8": lambda: flac(tf.uint8, 128.0, 128.0),
+        "flac16": lambda: flac(tf.int16, 0.0, 2.0**15),
+        "flac24": lambda: flac(tf.int32, 0.0, 2.0**31),
+    }
+    waveform = decoders[route]()
+    start, end = _compute_bounds(times, tf.shape(waveform, tf.int64)[0])
+    return waveform[start:end]
 
 
 def decode_wav(
@@ -216,34 +224,6 @@ def _switch(
         return functions[0]()
     index = tf.argmax(tf.equal(name, list(branches)), output_type=tf.int32)
     return tf.switch_case(index, functions)
-
-
-def _make_branch(
-    route: str, contents: tf.Tensor, times: tf.Tensor, audio: Audio
-) -> Callable[[], tf.Tensor]:
-    """Make the decoder of one route, which returns float32 `[samples, channels]`."""
-    if route == "wav":
-        return lambda: _decode_wav_clip(contents, times, audio)
-    tfio = load_tensorflow_io()
-
-    def flac(dtype: tf.DType, zero: float, scale: float) -> tf.Tensor:
-        samples = tfio.audio.decode_flac(contents, dtype=dtype)
-        return (tf.cast(samples, tf.float32) - zero) / scale
-
-    decoders = {
-        "vorbis": lambda: tfio.audio.decode_vorbis(contents),
-        "mp3": lambda: tfio.audio.decode_mp3(contents),
-        "flac8": lambda: flac(tf.uint8, 128.0, 128.0),
-        "flac16": lambda: flac(tf.int16, 0.0, 2.0**15),
-        "flac24": lambda: flac(tf.int32, 0.0, 2.0**31),
-    }
-
-    def clip() -> tf.Tensor:
-        channels = decoders[route]()
-        start, end = _compute_bounds(times, tf.shape(channels, tf.int64)[0])
-        return channels[start:end]
-
-    return clip
 
 
 def _decode_wav_clip(contents: tf.Tensor, times: tf.Tensor, audio: Audio) -> tf.Tensor:

@@ -46,6 +46,10 @@ MP3_TOLERANCE = 1e-3
 USUAL_PEAK = 4.0
 """Largest peak of a float file that is taken to be in [-1, 1], with some overshoot."""
 
+TOO_LARGE = (
+    "the file has 2 GB or more, too much for audio.decoder = graph; split it, or use "
+    "audio.decoder = auto"
+)
 SILENT = "silent: every sample is 0"
 LOUD = "a peak of {:.3g}, beyond full scale; scale the samples to [-1, 1]"
 REPAIR = "copy the file again or convert it to WAV"
@@ -125,7 +129,7 @@ def inspect(
             return Inspection(str(path), error="an empty file")
         is_wav = head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE"
         if decoder == "graph" and size > MAX_BYTES:
-            return Inspection(str(path), error="2 GB or more; cut it into parts")
+            return Inspection(str(path), error=TOO_LARGE)
         if decoder == "libsndfile" or size > MAX_BYTES:
             result, _ = _inspect_by_libsndfile(path, max_seconds)
         elif is_wav:

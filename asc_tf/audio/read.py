@@ -77,8 +77,6 @@ def _make_decoder(route: str, max_seconds: float) -> Callable[..., tf.Tensor]:
     @tf.function(input_signature=signature, autograph=False)
     def decode(path: tf.Tensor, sample_rate: tf.Tensor, span: tf.Tensor) -> tf.Tensor:
         contents = tf.io.read_file(path)
-        return decode_channels(
-            contents, tf.constant(route), sample_rate, span, audio, [route]
-        )
+        return decode_channels(contents, route, sample_rate, span, audio)
 
     return decode

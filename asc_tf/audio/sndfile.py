@@ -19,7 +19,7 @@ from asc_tf.dsp.streaming import AudioStream, choose_block_size
 ROUTE = "sndfile"
 """Route of a file that libsndfile decodes, a value of the manifest's column `route`."""
 
-UNREADABLE = "not an audio file we can read"
+UNREADABLE = "libsndfile cannot read this file"
 """Start of the message for a file that libsndfile itself refuses."""
 
 
@@ -174,7 +174,9 @@ def _open_soundfile(path: Path) -> Iterator[Any]:
             yield stream
     except (soundfile.SoundFileError, RuntimeError, MemoryError) as error:
         reason = getattr(error, "error_string", str(error)).rstrip(".")
-        raise RefusedError(f"{UNREADABLE}: {reason}") from error
+        raise RefusedError(
+            f"{UNREADABLE} ({reason}); convert it to WAV or FLAC"
+        ) from error
 
 
 def _read_blocks(stream: Any, max_seconds: float) -> Iterator[np.ndarray]:

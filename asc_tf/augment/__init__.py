@@ -7,41 +7,8 @@ and yet the same again for the same run seed, also after a resume.
     features: frequency warp, tilt, mixed statistics, mixup, masks
 """
 
-from asc_tf.augment.features import (
-    augment_features,
-    compute_fill,
-    eq_tilt,
-    frequency_warp,
-    mask,
-)
-from asc_tf.augment.mixing import mixstyle, mixup
+from asc_tf.augment.features import augment_features
 from asc_tf.augment.seeds import fold_in
-from asc_tf.augment.waveforms import (
-    NoiseBanks,
-    add_noise,
-    augment_waveforms,
-    convolve,
-    gain,
-    random_channel,
-    time_reverse,
-    time_roll,
-)
+from asc_tf.augment.waveforms import NoiseBanks, augment_waveforms
 
-__all__ = [
-    "NoiseBanks",
-    "add_noise",
-    "augment_features",
-    "augment_waveforms",
-    "compute_fill",
-    "convolve",
-    "eq_tilt",
-    "fold_in",
-    "frequency_warp",
-    "gain",
-    "mask",
-    "mixstyle",
-    "mixup",
-    "random_channel",
-    "time_reverse",
-    "time_roll",
-]
+__all__ = ["NoiseBanks", "augment_features", "augment_waveforms", "fold_in"]

@@ -237,7 +237,7 @@ def find(name: str) -> Path:
         return in_run
     if name not in known and path.is_dir():
         raise UsageError(
-            f"--config={name}: a folder that is no run (it has no config.toml); "
+            f"--config={name}: not a run folder (no config.toml in it); "
             f"write --dataset.dir={name} if it holds clips, --workdir={name} if it "
             "is to hold a new run"
         )
@@ -275,7 +275,7 @@ def _find_shipped(name: str) -> Path:
             f"a study of several runs, not a configuration; asc-tf {command} "
             f"--config={name} runs it"
         )
-    # `configs/demo.toml` and `demo.toml` mean `demo`.
+    # Suggest `demo` for `configs/demo.toml`.
     raise UsageError(
         "no such file, and no shipped configuration of that name"
         f"{suggest(Path(name).stem, known)} (shipped: {', '.join(known)})"

@@ -29,14 +29,15 @@ class Audio(Section):
     )
     decoder: str = option(
         "auto",
-        "decoder: WAV, FLAC, Ogg Vorbis and MP3 in the graph and the rest by "
-        "libsndfile; the graph alone; or libsndfile for all",
+        "auto: WAV, FLAC, Ogg Vorbis and MP3 in the graph, all others by libsndfile; "
+        "graph: the graph alone, other files are refused; libsndfile: all files by "
+        "libsndfile",
         choices=("auto", "graph", "libsndfile"),
     )
     channels: str = option(
         "mono",
-        "the mean of the channels; one of them; both (as left and right, or as their "
-        "mean and half difference); split: left, right and mean as three examples",
+        "mono: mean of all channels; left, right: one channel; stereo: both; mid_side: "
+        "mean and half difference; split: left, right and mean as three examples",
         choices=("mono", "left", "right", "stereo", "mid_side", "split"),
     )
     short_clips: str = option(
@@ -53,8 +54,8 @@ class Audio(Section):
     )
     cache: str = option(
         "memory",
-        "decoded waveforms: held in memory, held in files, or decoded anew each epoch "
-        "(those that libsndfile decodes are held in files even then)",
+        "decoded waveforms; memory: keep in memory; disk: keep in files; none: decode "
+        "again in each epoch (what libsndfile decodes is kept in files in any case)",
         choices=("memory", "disk", "none"),
     )
     cache_dir: str = option(

@@ -127,7 +127,7 @@ class Augment(Section):
 
     @property
     def active(self) -> tuple[str, ...]:
-        """The fields that make an example another in every epoch."""
+        """Names of the augmentations that are switched on."""
         return tuple(
             name for name in SWITCHES if getattr(self, name) not in (0, "", "none")
         )

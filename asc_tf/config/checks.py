@@ -110,7 +110,7 @@ def _check_compilation(train: Train, frontend: Frontend) -> None:
 
 
 def find_unused_settings(config: "Config") -> list[str]:
-    """Name settings that change nothing, or hardly what was meant, a sentence each."""
+    """Name settings that have no effect, or hardly what was meant, a sentence each."""
     sections = (
         *(config.dataset, config.audio, config.frontend, config.augment, config.model),
         *(config.train, config.evaluate, config.export),
@@ -130,7 +130,7 @@ def _describe_level(frontend: Frontend, augment: Augment) -> list[str]:
     if augment.gain_db and (is_relative or frontend.waveform_range == "min_max"):
         cause = "db_reference = clip_max" if is_relative else "waveform_range = min_max"
         sentences.append(
-            f"augment.gain_db changes nothing: frontend.{cause} takes the level out"
+            f"augment.gain_db has no effect: frontend.{cause} takes the level out"
         )
     has_masks = augment.time_masks or augment.frequency_masks
     is_loud = is_relative and frontend.standardize == "none" and frontend.kind != "mfcc"
@@ -148,8 +148,8 @@ def _describe_weights(model: Model) -> list[str]:
         return []
     if model.init_from and model.weights != "none":
         return [
-            f"model.weights = {model.weights} changes nothing: those of "
-            "model.init_from take its place; use none"
+            f"model.weights = {model.weights} has no effect: the weights of "
+            "model.init_from replace them; set model.weights = none"
         ]
     if not model.init_from and model.weights == "none":
         start = model.train_from or "the last layer"

@@ -32,13 +32,13 @@ class Dataset(Section):
     )
     protocol: str = option(
         "official",
-        "how the corpus is split: its own way; urbansound8k also two_folds (train on "
-        "two, validate on the third, test on the fourth); fsdkaggle2018 also kfold and "
-        "stratified_kfold (fold dataset.fold of dataset.folds validates; in the order "
-        "of the table, not shuffled); folder and csv also kfold, stratified_kfold and "
-        "grouped_kfold (fold dataset.fold of dataset.folds is the test split, by whole "
-        "recordings; the last two are one, and spread each label's recordings evenly); "
-        "random: by clip, which is leaky and needs dataset.allow_leaky",
+        "official: the corpus's own split; two_folds (urbansound8k): train on two "
+        "folds, validate on the third, test on the fourth; kfold (folder, csv, "
+        "fsdkaggle2018): fold dataset.fold of dataset.folds is the test split "
+        "(fsdkaggle2018: the validation split, not shuffled), by whole recordings; "
+        "stratified_kfold, grouped_kfold: like kfold, with each label's recordings "
+        "spread evenly (fsdkaggle2018 has stratified_kfold only); random: by clip, "
+        "which is leaky and needs dataset.allow_leaky",
         choices=(
             *("official", "two_folds", "kfold", "stratified_kfold", "grouped_kfold"),
             "random",
@@ -61,9 +61,9 @@ class Dataset(Section):
     )
     drop_shared_recordings: bool = option(
         False,
-        "where a published split has clips of one recording on both sides: leave out "
-        "its training clips if it is in the validation or the test split too, and its "
-        "validation clips if it is in the test split too",
+        "exclude training clips whose recording is also in the validation or the test "
+        "split of a published split, and validation clips whose recording is also in "
+        "the test split",
     )
     subset: int = option(
         100,
@@ -153,5 +153,5 @@ class Dataset(Section):
 
     @property
     def training_splits(self) -> tuple[str, ...]:
-        """The splits that training reads."""
+        """Names of the splits that training reads."""
         return ("train",) if self.validation == "none" else ("train", "validation")

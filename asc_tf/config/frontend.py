@@ -67,8 +67,9 @@ class Frontend(Section):
     )
     frequency_axis: str = option(
         "linear",
-        "equal steps of Hz, or the same number of rows on the axis of librosa.display "
-        "(y_axis = log), equal steps up to 65 Hz and of octaves above",
+        "linear: FFT bins; logarithmic: the same number of rows, spaced like "
+        "librosa.display (y_axis = log), in equal steps up to 65 Hz and in octaves "
+        "above",
         choices=("linear", "logarithmic"),
         only_with={"kind": "linear"},
     )
@@ -104,7 +105,7 @@ class Frontend(Section):
     )
     db_reference: str = _decibel_option(
         "clip_max",
-        "what is 0 dB: the segment's own maximum, or db_reference_value",
+        "reference of 0 dB: the segment's own maximum, or db_reference_value",
         choices=("clip_max", "fixed"),
     )
     db_reference_value: float = option(

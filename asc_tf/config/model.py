@@ -74,32 +74,32 @@ class Model(Section):
     budget_kb: float = option(
         0.0,
         "largest size of the int8 file, kB of 1000 bytes, as estimated before "
-        "training; 0: any",
+        "training; 0: no limit",
         minimum=0.0,
     )
     budget_mmacs: float = option(
         0.0,
         "most multiply-accumulates of a segment, millions, without the front-end; 0: "
-        "any",
+        "no limit",
         minimum=0.0,
     )
 
     @property
     def family(self) -> Family:
-        """The family that `name` chooses."""
+        """Family of `name`."""
         return FAMILIES[self.name]
 
     @property
     def weights_file(self) -> str:
-        """The file that `weights` names; empty if it names none."""
+        """File of `weights`; empty if it names none."""
         return "" if self.weights in ("imagenet", "none") else self.weights
 
     @property
     def family_filters(self) -> tuple[int, ...]:
-        """The filters, or the family's own where none are given."""
+        """Filters, or the family's own if none are given."""
         return self.filters or self.family.filters
 
     @property
     def family_units(self) -> int:
-        """The units, or the family's own number where none is given."""
+        """Units, or the family's own number if none is given."""
         return self.units or self.family.units

@@ -27,7 +27,7 @@ class Family:
     units: int = 0
 
     def accepts(self, count: int) -> bool:
-        """Whether the family can be built with so many filters."""
+        """Check whether the family can be built with so many filters."""
         return self.fewest <= count and (not self.most or count <= self.most)
 
     @property

@@ -34,7 +34,7 @@ def option(
         maximum: Largest number allowed.
         choices: The only strings allowed, for each item of a list.
         items: Type of the items of a list that may be empty, and is by default.
-        only_with: Fields of the same section without which this one changes nothing,
+        only_with: Fields of the same section without which this one has no effect,
             each with the value (or a tuple of the values) that it needs; True: any
             value but 0, "" and false. A list needs one of the values in it.
 
@@ -62,7 +62,7 @@ class Section:
             object.__setattr__(self, item.name, value)
 
     def find_unused(self) -> list[str]:
-        """Name the fields that are set and change nothing, a sentence each."""
+        """Name the fields that are set and have no effect, a sentence each."""
         section, sentences = section_name(type(self)), []
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
             if getattr(self, item.name) == item.default:
@@ -75,7 +75,7 @@ class Section:
                     cause = "without" if needed is True else cause
                     need = describe_need(f"{section}.{other}", needed)
                     key = f"{section}.{item.name}"
-                    sentences.append(f"{key} changes nothing {cause} {need}")
+                    sentences.append(f"{key} has no effect {cause} {need}")
                     break
         return sentences
 
@@ -181,7 +181,7 @@ _NAMES = {
 
 
 def _is_storable(value: Any) -> bool:
-    """Whether a scalar can be computed with, and written to TOML and read back."""
+    """Check whether a scalar can be computed with, and be stored in TOML."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, str):

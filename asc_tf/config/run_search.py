@@ -12,7 +12,7 @@ MAX_FOLDERS = 500
 
 
 def is_run(path: Path) -> bool:
-    """Whether a path is a run folder."""
+    """Check whether a path is a run folder."""
     return (path / "config.toml").is_file()
 
 

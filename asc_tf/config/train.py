@@ -22,8 +22,8 @@ class Train(Section):
     )
     steps: int = option(
         0,
-        "steps at least, in place of epochs: training has as many whole epochs as hold "
-        "them; 0: train.epochs counts",
+        "minimum number of steps, which replaces train.epochs: training stops after "
+        "the first whole epoch that reaches it; 0: train.epochs counts",
         minimum=0,
         maximum=1000000000,
     )
@@ -51,13 +51,15 @@ class Train(Section):
     )
     schedule: str = option(
         "cosine",
-        "learning rate after the warm-up: constant, falling as 1 / (1 + decay_rate "
-        "step), as a half cosine to zero, or where the validation loss stops falling",
+        "learning rate after the warm-up; constant; inverse_time: falling as 1 / (1 + "
+        "decay_rate step); cosine: a half cosine to zero; plateau: multiplied by "
+        "plateau_factor when the validation loss stops falling",
         choices=("constant", "inverse_time", "cosine", "plateau"),
     )
     warmup_epochs: float = option(
         3.0,
-        "epochs of linear warm-up from zero; a training that is shorter is all warm-up",
+        "epochs of linear warm-up from zero; a shorter training ends before the "
+        "warm-up does",
         minimum=0.0,
     )
     decay_rate: float = option(
@@ -89,7 +91,7 @@ class Train(Section):
     )
     focal_gamma: float = option(
         2.0,
-        "how much more hard segments weigh than easy ones",
+        "focusing parameter gamma; larger: hard segments weigh more; 0: cross-entropy",
         minimum=0.0,
         maximum=20.0,
         only_with={"loss": "focal"},
@@ -104,7 +106,7 @@ class Train(Section):
         choices=("none", "balanced"),
     )
     clip_norm: float = option(
-        0.0, "largest norm of all gradients together; 0: any", minimum=0.0
+        0.0, "largest norm of all gradients together; 0: no limit", minimum=0.0
     )
     ema: float = option(
         0.0,
@@ -132,8 +134,8 @@ class Train(Section):
     )
     strategy: str = option(
         "auto",
-        "mirrored: all GPUs share each batch; auto: so where there are several and "
-        "nothing speaks against it",
+        "mirrored: all GPUs share each batch; auto: mirrored if there are several GPUs "
+        "and the other settings allow it",
         choices=("auto", "one_device", "mirrored"),
     )
     patience: int = option(

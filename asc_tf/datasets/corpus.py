@@ -118,29 +118,30 @@ def find_table(directory: Path, names: Sequence[str], layout: str) -> Path:
     Raises:
         MissingTableError: If none of them exists.
     """
-    for name in names:
-        if path := find_file(directory, name):
-            return path
+    if path := find_file(directory, *names):
+        return path
     raise MissingTableError(
         f"dataset.dir = {directory}: has no {' or '.join(names)}; expected {layout}"
     )
 
 
-def find_file(directory: Path, name: str) -> Path | None:
-    """Find a file by its path below a folder, ignoring case."""
-    path = directory / name
-    if path.is_file():
-        return path
-    places = [directory]
-    for part in Path(name).parts:
-        places = [
-            path
-            for place in places
-            if place.is_dir()
-            for path in sorted(place.iterdir())
-            if path.name.lower() == part.lower()
-        ]
-    return next((place for place in places if place.is_file()), None)
+def find_file(directory: Path, *names: str) -> Path | None:
+    """Find the first of some files, by their paths below a folder, ignoring case."""
+    for name in names:
+        if (path := directory / name).is_file():
+            return path
+        places = [directory]
+        for part in Path(name).parts:
+            places = [
+                path
+                for place in places
+                if place.is_dir()
+                for path in sorted(place.iterdir())
+                if path.name.lower() == part.lower()
+            ]
+        if files := [place for place in places if place.is_file()]:
+            return files[0]
+    return None
 
 
 def read_rows(

@@ -42,7 +42,9 @@ def suggest_name(directory: Path, adapters: Adapters) -> str:
 def suggest_inner_folder(dataset: Dataset, directory: Path, adapters: Adapters) -> str:
     """Suggest the subfolder that holds the corpus; empty if none does."""
     inner = _find_inner(dataset.name, directory, adapters)
-    return f"its folder {inner.name} does: use --dataset.dir={inner}" if inner else ""
+    if not inner:
+        return ""
+    return f"its subfolder {inner.name} contains this corpus: use --dataset.dir={inner}"
 
 
 def explain_flat_folder(directory: Path) -> str:

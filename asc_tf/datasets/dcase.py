@@ -165,10 +165,9 @@ def _read(
 
 
 def _find_list(directory: Path, names: tuple[str, ...], corpus: _Corpus) -> Path:
-    for name in names:
-        for folder in _FOLDERS:
-            if table := find_file(directory / folder, name):
-                return table
+    places = (f"{folder}/{name}" for name in names for folder in _FOLDERS)
+    if table := find_file(directory, *places):
+        return table
     subset = " (for this dataset.subset)" if corpus.segments else ""
     raise MissingTableError(
         f"dataset.dir = {directory}: has no {' or '.join(names)}{subset}, neither in "
@@ -182,8 +181,7 @@ def _read_list(table: Path) -> list[Row]:
 
 def _read_meta(directory: Path) -> dict[str, Row]:
     """Read the table of all clips, by path; empty if there is none."""
-    table = next((t for t in (find_file(directory, n) for n in _META) if t), None)
-    if not table:
+    if not (table := find_file(directory, *_META)):
         return {}
     meta: dict[str, Row] = {}
     for row in read_rows(table, _META_COLUMNS, delimiter="\t"):
@@ -235,6 +233,6 @@ def _check_facts(
     for where, column, said, named in facts:
         if said != named:
             raise UserError(
-                f"{where}: {column} {said} of {match[0]}, but {named or 'no scene'} by "
-                "its name or list"
+                f"{where}: column {column} says {said} of {match[0]}, but the file "
+                f"name or the list says {named or 'no scene'}"
             )

@@ -174,13 +174,10 @@ def _make_clip(values: dict[str, str], where: str, folder: Path) -> Clip:
         raise UserError(f"{where}: {error}") from error
 
 
-def _shorten_path(path: str, folder: Path) -> str:
-    """Write a path relative to the corpus folder if it leads into it."""
-    place = os.path.abspath(folder)
-    whole = os.path.normpath(os.path.join(place, path))
-    if whole.startswith(os.path.join(place, "")):
-        return Path(whole).relative_to(place).as_posix()
-    return posixpath.normpath(path)
+def _shorten_path(text: str, folder: Path) -> str:
+    """Write an absolute path into the corpus folder relative to that folder."""
+    path, place = Path(posixpath.normpath(text)), os.path.abspath(folder)
+    return (path.relative_to(place) if path.is_relative_to(place) else path).as_posix()
 
 
 def _parse_fold(text: str) -> int:

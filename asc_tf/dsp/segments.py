@@ -46,9 +46,7 @@ def find_starts(
     return np.minimum(np.arange(count, dtype=np.int64) * hop, last)
 
 
-def pad_or_loop(
-    waveform: np.ndarray, length: int, short_clips: str = "pad"
-) -> np.ndarray:
+def pad_or_loop(waveform: np.ndarray, length: int, short_clips: str) -> np.ndarray:
     """Extend a waveform that is shorter than `length` samples.
 
     Args:
@@ -65,20 +63,6 @@ def pad_or_loop(
     if short_clips == "loop" and len(waveform):
         return waveform[np.arange(length) % len(waveform)]
     return np.pad(waveform, [(0, missing)] + [(0, 0)] * (waveform.ndim - 1))
-
-
-def cut(
-    waveform: np.ndarray,
-    length: int,
-    hop: int,
-    which: str = "all",
-    short_clips: str = "pad",
-    last_segment: str = "align",
-) -> Iterator[np.ndarray]:
-    """Cut a waveform into its segments, float32 `[length, ...]`; see `cut_blocks`."""
-    settings = (length, hop, which, short_clips, last_segment)
-    for segment in cut_blocks([waveform], len(waveform), *settings):
-        yield segment.waveform
 
 
 class Segment(NamedTuple):
@@ -100,9 +84,9 @@ def cut_blocks(
     samples: int | None,
     length: int,
     hop: int,
-    which: str = "all",
-    short_clips: str = "pad",
-    last_segment: str = "align",
+    which: str,
+    short_clips: str,
+    last_segment: str,
 ) -> Iterator[Segment]:
     """Cut a waveform that comes in blocks into its segments.
 

@@ -207,7 +207,7 @@ def describe_unusual_clips(clips: Sequence[Clip], config: Config) -> list[str]:
         )
     if odd := [clip for clip in clips if clip.note]:
         notes.append(
-            f"{len(odd)} files are odd but used, {odd[0].path} for one "
+            f"{len(odd)} files have defects and are used, {odd[0].path} for one "
             f"({odd[0].note}); manifest.csv notes them all"
         )
     return notes

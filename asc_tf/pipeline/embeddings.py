@@ -47,8 +47,8 @@ PIECE = 10
 Arrays = dict[str, np.ndarray]
 
 
-def why_not_embeddable(config: Config) -> str:
-    """Return why embeddings cannot replace the examples; empty if they can."""
+def explain_missing_cache(config: Config) -> str:
+    """Explain why embeddings cannot replace the examples; empty if they can."""
     if config.model.name != "imagenet":
         return f"model.name = {config.model.name} has no frozen backbone"
     if config.model.train_from:
@@ -69,11 +69,11 @@ def make_embedding_cache(
     Raises:
         UserError: If a clip cannot be read, or the cache cannot be written to.
     """
-    reason = why_not_embeddable(run.config)
+    reason = explain_missing_cache(run.config)
     if not reason:
         return EmbeddingCache(run, examples)
     if run.config.model.name == "imagenet":
-        print(f"the backbone works in every step: {reason}")
+        print(f"no embedding cache, the backbone runs in every step: {reason}")
     return None
 
 
@@ -84,7 +84,7 @@ class EmbeddingCache:
     learning-rate schedule of the model depends on it.
 
     Args:
-        run: The run; `why_not_embeddable` is empty for its configuration.
+        run: The run; `explain_missing_cache` is empty for its configuration.
         examples: Examples of the run, which the cache reads where a file is missing.
 
     Raises:

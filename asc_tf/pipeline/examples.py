@@ -27,7 +27,7 @@ from asc_tf.pipeline.segments import (
 from asc_tf.pipeline.waveforms import Waveforms
 
 STATISTICS_BATCH = 32
-NO_SOUNDS = NoiseBanks()
+NO_BANKS = NoiseBanks()
 
 
 class Examples(Protocol):
@@ -102,7 +102,7 @@ class ClipExamples:
         validation: Waveforms | None,
         frontend: FrontendLayer,
         config: Config,
-        banks: NoiseBanks = NO_SOUNDS,
+        banks: NoiseBanks = NO_BANKS,
         caches_validation: bool = True,
     ) -> None:
         self._caches_validation = caches_validation

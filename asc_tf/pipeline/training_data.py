@@ -83,9 +83,9 @@ def _choose_cache(run: Run) -> Audio:
         return audio
     limit = find_memory_limit()
     print(
-        f"the decoded clips, with the features of validation, take {size / 1e9:.1f} "
-        f"GB, more than half of the memory of {limit / 1e9:.1f} GB: they are "
-        "decoded again in each epoch (audio.cache = disk keeps them in files)"
+        f"Decoded clips and validation features need {size / 1e9:.1f} GB, more than "
+        f"half of the memory ({limit / 1e9:.1f} GB). Clips are decoded again in each "
+        "epoch; audio.cache = disk stores them in files."
     )
     return dataclasses.replace(audio, cache="none")
 

@@ -22,10 +22,10 @@ MAX_NAME = 100
 """Length of the name of a point in characters; a longer one ends with a hash."""
 
 NEEDLESS = {
-    **dict.fromkeys(("export.", "tensorboard."), "changes nothing in validation"),
+    **dict.fromkeys(("export.", "tensorboard."), "has no effect in validation"),
     **dict.fromkeys(
         ("evaluate.calibrate", "evaluate.false_accept_rate"),
-        "changes nothing in validation",
+        "has no effect in validation",
     ),
     **dict.fromkeys(
         ("dataset.fold", "dataset.seed"),

@@ -126,7 +126,7 @@ def build_training(
     if replicas > 1:
         distribution.synchronize(body)
     trained = body
-    if not embeddings.why_not_embeddable(config):
+    if not embeddings.explain_missing_cache(config):
         _, trained = imagenet.split(body)
     clip_labels = [clip.label for clip in run.manifest.clips_in("train")]
     weights = optimization.compute_class_weights(

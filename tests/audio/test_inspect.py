@@ -13,7 +13,7 @@ from wavs import RATE, by_libsndfile, encoded, fmt, noise, part, riff, save
 
 from asc_tf.audio import framing, sndfile
 from asc_tf.audio.decode import Variants, decode_channels, decode_clip
-from asc_tf.audio.inspect import Inspection, inspect, inspect_all
+from asc_tf.audio.inspect import ROUTES, Inspection, inspect, inspect_all
 from asc_tf.audio.read import read
 from asc_tf.audio.tensorflow_io import load_tensorflow_io
 from asc_tf.config import Audio
@@ -183,7 +183,7 @@ def test_the_route_chooses_the_decoder_inside_a_map(ogg):
             whole,
             tf.constant("mono"),
             Audio(sample_rate=RATE),
-            Variants(),
+            Variants(("wav", *ROUTES.values())),
         )
     )
     for ours, contents in zip(clips, rows["contents"], strict=True):
@@ -194,7 +194,7 @@ def test_a_graph_of_wav_files_holds_no_operation_of_tensorflow_io():
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decode(contents):
         rate, span = tf.constant(RATE, tf.int64), tf.zeros([2], tf.float64)
-        return decode_channels(contents, tf.constant("wav"), rate, span, AUDIO, ["wav"])
+        return decode_channels(contents, "wav", rate, span, AUDIO)
 
     names = {
         node.op for node in decode.get_concrete_function().graph.as_graph_def().node
@@ -220,8 +220,11 @@ def error_of(path: Path, max_seconds: float = 600.0, decoder: str = "auto") -> s
     ("contents", "error"),
     [
         (b"", "an empty file"),
-        (b"no audio\n" * 50, "not an audio file we can read: Format not recognised"),
-        (b"RIFF\0\0\0\0AVI LIST", "not an audio file we can read: "),
+        (
+            b"no audio\n" * 50,
+            "libsndfile cannot read this file (Format not recognised)",
+        ),
+        (b"RIFF\0\0\0\0AVI LIST", "libsndfile cannot read this file ("),
         (encoded("WAV", "PCM_16")[:40], "no data part: the file is damaged or cut off"),
         (encoded("WAV", "PCM_16")[:44], "no samples: the file is empty or cut off"),
         (riff(fmt(bits=36), part(b"data", bytes(90))), "samples of 36 bits are not"),
@@ -299,7 +302,10 @@ def test_a_file_that_tensorflow_cannot_hold_is_left_to_libsndfile(tmp_path):
     path = save(tmp_path / "huge.wav", encoded("WAV", "PCM_16", 10))
     os.truncate(path, 2**31)
     began = time.process_time()
-    assert error_of(path, decoder="graph") == "2 GB or more; cut it into parts"
+    assert error_of(path, decoder="graph") == (
+        "the file has 2 GB or more, too much for audio.decoder = graph; split it, or "
+        "use audio.decoder = auto"
+    )
     found = inspect(path)
     assert (found.error, found.samples, found.decoder) == ("", 10, "libsndfile")
     assert time.process_time() - began < 1

@@ -72,9 +72,12 @@ def test_only_the_splits_that_are_named_are_read(folder, reads):
         (".", "a folder, not a file"),
         ("empty.wav", "an empty file"),
         ("silent.wav", "silent: every sample is 0"),
-        ("text.wav", "not an audio file we can read: Format not recognised"),
+        (
+            "text.wav",
+            "libsndfile cannot read this file (Format not recognised); convert",
+        ),
         ("cut.wav", "no data part: the file is damaged or cut off"),
-        ("cut.flac", "not an audio file we can read: "),
+        ("cut.flac", "libsndfile cannot read this file ("),
         ("long.wav", "longer than audio.max_seconds = 2"),
     ],
 )

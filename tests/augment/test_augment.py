@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from asc_tf import augment
-from asc_tf.augment import NoiseBanks
+from asc_tf.augment import NoiseBanks, mixing
+from asc_tf.augment import features as feature_ops
 from asc_tf.config import Augment
 
 
@@ -137,16 +138,16 @@ def test_features_are_changed_in_their_order(per, fill, number):
     found, found_targets = augment.augment_features(
         features, targets, own, settings, per_decibel
     )
-    wanted = augment.frequency_warp(features, augment.fold_in(own, 9), 0.2)
-    wanted = augment.eq_tilt(wanted, augment.fold_in(own, 10), 6.0, per_decibel)
+    wanted = feature_ops.frequency_warp(features, augment.fold_in(own, 9), 0.2)
+    wanted = feature_ops.eq_tilt(wanted, augment.fold_in(own, 10), 6.0, per_decibel)
     before = wanted
-    wanted = augment.mixstyle(wanted, augment.fold_in(own, 11), 0.4, 0.9)
+    wanted = mixing.mixstyle(wanted, augment.fold_in(own, 11), 0.4, 0.9)
     assert not np.array_equal(wanted, before)
-    wanted, wanted_targets = augment.mixup(
+    wanted, wanted_targets = mixing.mixup(
         wanted, targets, augment.fold_in(own, 2), 0.3, per
     )
-    values = augment.compute_fill(wanted, fill)
-    wanted = augment.mask(wanted, augment.fold_in(own, 3), 2, 10, 1, values)
-    wanted = augment.mask(wanted, augment.fold_in(own, 4), 1, 8, 2, values)
+    values = feature_ops.compute_fill(wanted, fill)
+    wanted = feature_ops.mask(wanted, augment.fold_in(own, 3), 2, 10, 1, values)
+    wanted = feature_ops.mask(wanted, augment.fold_in(own, 4), 1, 8, 2, values)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     np.testing.assert_allclose(found_targets, wanted_targets, atol=1e-6)

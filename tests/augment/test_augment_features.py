@@ -33,7 +33,9 @@ def ramp(batch: int, bands: int, frames: int = 2) -> np.ndarray:
 @pytest.mark.parametrize("axis", [1, 2])
 def test_masks_are_zero_stripes_across_the_other_axis(axis):
     features = tf.ones([64, 30, 20])
-    masked = augment.mask(features, seed(1), count=1, max_width=6, axis=axis).numpy()
+    masked = feature_ops.mask(
+        features, seed(1), count=1, max_width=6, axis=axis
+    ).numpy()
     lines = masked.min(axis=3 - axis)
     np.testing.assert_array_equal(lines, masked.max(axis=3 - axis))
     widths = [sum(width for _, width in runs_of_zeros(line)) for line in lines]
@@ -43,7 +45,7 @@ def test_masks_are_zero_stripes_across_the_other_axis(axis):
 
 def test_mask_widths_are_uniform_and_starts_reach_both_ends():
     features = tf.ones([20000, 12, 1])
-    masked = augment.mask(features, seed(2), count=1, max_width=4, axis=1).numpy()
+    masked = feature_ops.mask(features, seed(2), count=1, max_width=4, axis=1).numpy()
     found = [runs_of_zeros(line[:, 0]) for line in masked]
     widths = np.array([runs[0][1] if runs else 0 for runs in found])
     assert stats.chisquare(np.bincount(widths, minlength=5)).pvalue > 0.01
@@ -53,14 +55,14 @@ def test_mask_widths_are_uniform_and_starts_reach_both_ends():
 
 def test_two_masks_hide_up_to_twice_the_width():
     features = tf.ones([500, 100, 1])
-    masked = augment.mask(features, seed(3), count=2, max_width=10, axis=1).numpy()
+    masked = feature_ops.mask(features, seed(3), count=2, max_width=10, axis=1).numpy()
     hidden = (masked == 0).sum(axis=(1, 2))
     assert 10 < hidden.max() <= 20
 
 
 def test_a_mask_wider_than_the_axis_is_cut_to_it():
     features = tf.ones([200, 5, 3])
-    masked = augment.mask(features, seed(4), count=1, max_width=50, axis=1).numpy()
+    masked = feature_ops.mask(features, seed(4), count=1, max_width=50, axis=1).numpy()
     assert set((masked[:, :, 0] == 0).sum(axis=1)) == set(range(6))
 
 
@@ -77,17 +79,17 @@ def test_a_mask_wider_than_the_axis_is_cut_to_it():
 def test_masks_are_filled_as_told_each_channel_by_its_own(fill, value, axis, shape):
     features = normal(*shape) + np.arange(1, shape[-1] + 1, dtype=np.float32)
     ones = tf.ones(shape[:3])
-    hidden = augment.mask(ones, seed(5), 2, 6, axis).numpy() == 0
+    hidden = feature_ops.mask(ones, seed(5), 2, 6, axis).numpy() == 0
     hidden = np.broadcast_to(hidden.reshape(*shape[:3], *[1] * (len(shape) - 3)), shape)
     assert 0.05 < hidden.mean() < 0.6
-    masked = augment.mask(features, seed(5), 2, 6, axis, fill).numpy()
+    masked = feature_ops.mask(features, seed(5), 2, 6, axis, fill).numpy()
     np.testing.assert_allclose(masked[hidden], value(features)[hidden], atol=1e-5)
     np.testing.assert_array_equal(masked[~hidden], features[~hidden])
 
 
 def test_an_unknown_fill_is_refused():
     with pytest.raises(ValueError, match="must be zero, mean or minimum"):
-        augment.mask(tf.ones([1, 4, 4]), seed(1), 1, 2, 1, fill="median")
+        feature_ops.mask(tf.ones([1, 4, 4]), seed(1), 1, 2, 1, fill="median")
 
 
 def test_time_and_frequency_masks_have_one_fill_the_mean_of_the_unmasked_segment():
@@ -103,7 +105,7 @@ def test_time_and_frequency_masks_have_one_fill_the_mean_of_the_unmasked_segment
 
 @pytest.mark.parametrize("bands", [12, 64, 300])
 def test_a_warp_keeps_both_ends_and_the_order_of_bands(bands):
-    warped = augment.frequency_warp(ramp(200, bands), seed(1), 0.4).numpy()
+    warped = feature_ops.frequency_warp(ramp(200, bands), seed(1), 0.4).numpy()
     np.testing.assert_allclose(warped[..., 0], 0, atol=1e-4)
     np.testing.assert_allclose(warped[..., -1], bands - 1, rtol=1e-5)
     assert (np.diff(warped, axis=2) > 0).all()
@@ -118,13 +120,13 @@ def moved_middle(warped: np.ndarray, bands: int) -> np.ndarray:
 def test_the_middle_band_moves_by_a_uniform_share_of_the_bands():
     # Interpolation rounds off the bend, by less than a band.
     bands = 2000
-    warped = augment.frequency_warp(ramp(3000, bands, 1), seed(2), 0.2).numpy()
+    warped = feature_ops.frequency_warp(ramp(3000, bands, 1), seed(2), 0.2).numpy()
     shift = (moved_middle(warped, bands) - (bands - 1) / 2) / bands
     assert stats.kstest(shift, stats.uniform(-0.2, 0.4).cdf).pvalue > 0.01
 
 
 def test_a_warp_is_linear_below_and_above_the_middle():
-    warped = augment.frequency_warp(ramp(50, 101), seed(3), 0.3).numpy()[:, 0]
+    warped = feature_ops.frequency_warp(ramp(50, 101), seed(3), 0.3).numpy()[:, 0]
     slopes = np.diff(warped, axis=1)
     np.testing.assert_allclose(slopes[:, :10], slopes[:, :1] * np.ones(10), atol=1e-4)
     np.testing.assert_allclose(slopes[:, -10:], slopes[:, -1:] * np.ones(10), atol=1e-4)
@@ -135,16 +137,16 @@ def test_a_warp_is_linear_below_and_above_the_middle():
 @pytest.mark.parametrize("shape", [(5, 7, 40), (5, 7, 40, 3)])
 def test_a_warp_by_matrix_and_one_by_look_up_are_the_same(shape, monkeypatch):
     features = normal(*shape)
-    by_matrix = augment.frequency_warp(features, seed(4), 0.3)
+    by_matrix = feature_ops.frequency_warp(features, seed(4), 0.3)
     monkeypatch.setattr(feature_ops, "MATRIX_BANDS", 0)
-    by_look_up = augment.frequency_warp(features, seed(4), 0.3)
+    by_look_up = feature_ops.frequency_warp(features, seed(4), 0.3)
     np.testing.assert_allclose(by_matrix, by_look_up, atol=1e-5)
     assert np.abs(by_matrix - features).max() > 0.1
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 4, 5])
 def test_very_few_bands_stay_finite_and_in_order_when_warped(bands):
-    warped = augment.frequency_warp(ramp(100, bands), seed(5), 0.4).numpy()
+    warped = feature_ops.frequency_warp(ramp(100, bands), seed(5), 0.4).numpy()
     np.testing.assert_allclose(warped[..., [0, -1]], ramp(100, bands)[..., [0, -1]])
     assert (np.diff(warped, axis=2) > 0).all()
 
@@ -152,7 +154,7 @@ def test_very_few_bands_stay_finite_and_in_order_when_warped(bands):
 def test_a_tilt_is_linear_over_the_bands_and_uniform_in_decibels():
     deviation = np.linspace(2, 8, 21).astype(np.float32)
     features = normal(3000, 2, 21)
-    tilted = augment.eq_tilt(features, seed(6), 10.0, 1 / deviation).numpy()
+    tilted = feature_ops.eq_tilt(features, seed(6), 10.0, 1 / deviation).numpy()
     gains = (tilted - features) * deviation
     np.testing.assert_allclose(gains[:, 0], gains[:, 1], atol=1e-4)
     tilts = gains[:, 0, -1] - gains[:, 0, 0]
@@ -165,8 +167,8 @@ def test_a_tilt_leaves_derivatives_alone():
     features = normal(4, 5, 8, 3)
     per_decibel = np.zeros((8, 3), np.float32)
     per_decibel[:, 0] = 0.25
-    tilted = augment.eq_tilt(features, seed(7), 6.0, per_decibel).numpy()
-    alone = augment.eq_tilt(features[..., 0], seed(7), 6.0, per_decibel[:, 0])
+    tilted = feature_ops.eq_tilt(features, seed(7), 6.0, per_decibel).numpy()
+    alone = feature_ops.eq_tilt(features[..., 0], seed(7), 6.0, per_decibel[:, 0])
     np.testing.assert_array_equal(tilted[..., 1:], features[..., 1:])
     np.testing.assert_array_equal(tilted[..., 0], alone)
     assert np.abs(tilted[..., 0] - features[..., 0]).max() > 0.05
@@ -174,15 +176,17 @@ def test_a_tilt_leaves_derivatives_alone():
 
 def test_a_tilt_takes_one_figure_per_band_for_all_channels():
     features, per_decibel = normal(4, 5, 8, 2), normal(8)
-    both = augment.eq_tilt(features, seed(8), 6.0, np.stack([per_decibel] * 2, axis=1))
-    same = augment.eq_tilt(features, seed(8), 6.0, per_decibel)
+    both = feature_ops.eq_tilt(
+        features, seed(8), 6.0, np.stack([per_decibel] * 2, axis=1)
+    )
+    same = feature_ops.eq_tilt(features, seed(8), 6.0, per_decibel)
     np.testing.assert_array_equal(both, same)
 
 
 def test_a_single_band_has_no_tilt():
     features = normal(4, 5, 1)
     np.testing.assert_array_equal(
-        augment.eq_tilt(features, seed(8), 6.0, np.ones(1)), features
+        feature_ops.eq_tilt(features, seed(8), 6.0, np.ones(1)), features
     )
 
 
@@ -196,7 +200,7 @@ def test_a_tilt_without_what_a_decibel_is_is_refused():
 def test_a_warp_reads_no_memory_that_nobody_wrote():
     """What a single clip of two channels did within one einsum, now and then."""
     warp = tf.function(
-        lambda values: augment.frequency_warp(values, tf.constant([1, 7]), 0.2),
+        lambda values: feature_ops.frequency_warp(values, tf.constant([1, 7]), 0.2),
         input_signature=[tf.TensorSpec([None, 40, 16, 2])],
     )
     features = tf.random.stateless_normal([1, 40, 16, 2], [1, 2])

@@ -6,6 +6,7 @@ import tensorflow as tf
 from scipy import stats
 
 from asc_tf import augment
+from asc_tf.augment import mixing
 
 
 def seed(number: int) -> tf.Tensor:
@@ -21,7 +22,7 @@ def normal(*shape: int, number: int = 0) -> np.ndarray:
 def test_mixup_mixes_features_and_targets_with_the_same_share(per):
     features = np.eye(8, dtype=np.float32)[:, :, np.newaxis]
     targets = np.eye(8, dtype=np.float32)
-    mixed, mixed_targets = augment.mixup(features, targets, seed(5), 0.5, per)
+    mixed, mixed_targets = mixing.mixup(features, targets, seed(5), 0.5, per)
     np.testing.assert_allclose(mixed[:, :, 0], mixed_targets, atol=1e-7)
     np.testing.assert_allclose(tf.reduce_sum(mixed_targets, axis=1), 1, atol=1e-6)
     assert (np.count_nonzero(mixed_targets, axis=1) <= 2).all()
@@ -32,7 +33,7 @@ def test_mixup_shares_follow_the_beta_distribution(alpha):
     shares = []
     for number in range(2):
         batch = tf.range(5000, dtype=tf.float64)[:, tf.newaxis]
-        mixed, _ = augment.mixup(batch, batch, seed(number), alpha)
+        mixed, _ = mixing.mixup(batch, batch, seed(number), alpha)
         partner = tf.random.experimental.stateless_shuffle(
             tf.range(5000), augment.fold_in(seed(number), 1)
         )
@@ -53,7 +54,7 @@ def own_shares(mixed: np.ndarray) -> np.ndarray:
 
 
 def test_mixup_per_batch_has_one_share_and_it_is_beta_distributed():
-    mix = tf.function(lambda s: augment.mixup(tf.eye(8), tf.eye(8), s, 0.7, "batch"))
+    mix = tf.function(lambda s: mixing.mixup(tf.eye(8), tf.eye(8), s, 0.7, "batch"))
     found = []
     for number in range(400):
         shares = own_shares(mix(seed(number))[0].numpy())
@@ -65,13 +66,13 @@ def test_mixup_per_batch_has_one_share_and_it_is_beta_distributed():
 
 
 def test_mixup_per_sample_has_a_share_for_each():
-    mixed, _ = augment.mixup(tf.eye(8), tf.eye(8), seed(1), 0.7)
+    mixed, _ = mixing.mixup(tf.eye(8), tf.eye(8), seed(1), 0.7)
     assert len(set(own_shares(mixed.numpy()).round(5))) > 4
 
 
 def test_mixup_with_a_tiny_alpha_stays_finite():
     batch = tf.random.stateless_normal([256, 4], [1, 2])
-    mixed, _ = augment.mixup(batch, batch, seed(6), alpha=1e-3)
+    mixed, _ = mixing.mixup(batch, batch, seed(6), alpha=1e-3)
     assert np.isfinite(mixed).all()
 
 
@@ -79,7 +80,7 @@ def test_mixup_partners_are_a_fresh_permutation_each_step():
     batch = tf.eye(16)
     orders = []
     for number in range(2):
-        mixed, _ = augment.mixup(batch, batch, seed(number), alpha=1.0)
+        mixed, _ = mixing.mixup(batch, batch, seed(number), alpha=1.0)
         partners = mixed.numpy() * (1 - np.eye(16))
         # Each clip is a partner at most once.
         assert (np.count_nonzero(partners, axis=0) <= 1).all()
@@ -92,7 +93,7 @@ def drawn_by_mixstyle(number: int, batch: int, alpha: float) -> tuple:
     # Means far apart tell a pair: 2 ** clip.
     means = 2.0 ** np.arange(batch, dtype=np.float32)
     features = means[:, np.newaxis, np.newaxis] + np.zeros((1, 3, 1), np.float32)
-    mixed = augment.mixstyle(features, seed(number), alpha, 1.0).numpy()[:, 0, 0]
+    mixed = mixing.mixstyle(features, seed(number), alpha, 1.0).numpy()[:, 0, 0]
     partner = tf.random.experimental.stateless_shuffle(
         tf.range(batch), augment.fold_in(seed(number), 2)
     ).numpy()
@@ -106,7 +107,7 @@ def drawn_by_mixstyle(number: int, batch: int, alpha: float) -> tuple:
 def test_statistics_after_mixstyle_are_the_mixed_ones(shape):
     scale = np.linspace(0.5, 4, 6).reshape(6, *[1] * (len(shape) - 1))
     features = (normal(*shape) * scale + normal(6, 1, *shape[2:])).astype(np.float32)
-    mixed = augment.mixstyle(features, seed(3), 0.4, 1.0).numpy()
+    mixed = mixing.mixstyle(features, seed(3), 0.4, 1.0).numpy()
     partner, share = drawn_by_mixstyle(3, 6, 0.4)
     assert (partner != np.arange(6)).any()
     assert ((share > 0.01) & (share < 0.99)).any()
@@ -131,7 +132,7 @@ def test_mixstyle_shares_follow_the_beta_distribution():
 
 def test_mixstyle_happens_to_a_whole_batch_or_not_at_all():
     features = normal(6, 10, 4)
-    mix = tf.function(lambda s: augment.mixstyle(features, s, 0.4, 0.3))
+    mix = tf.function(lambda s: mixing.mixstyle(features, s, 0.4, 0.3))
     changed = 0
     for number in range(400):
         rows = (mix(seed(number)).numpy() != features).any(axis=(1, 2))

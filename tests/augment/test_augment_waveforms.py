@@ -8,6 +8,7 @@ from scipy.signal import fftconvolve
 
 from asc_tf import augment
 from asc_tf.augment import NoiseBanks
+from asc_tf.augment import waveforms as waveform_ops
 from asc_tf.config import Augment
 
 
@@ -34,12 +35,14 @@ IMPULSES = normal(4, 33, number=8)
 
 
 def noisy(waveforms, number, bank=BANK, low=10.0, high=10.0, share=1.0):
-    return augment.add_noise(waveforms, seed(number), bank, low, high, share).numpy()
+    return waveform_ops.add_noise(
+        waveforms, seed(number), bank, low, high, share
+    ).numpy()
 
 
 def test_roll_rotates_each_waveform_by_its_own_shift():
     waveforms = np.tile(np.arange(100, dtype=np.float32), (50, 1))
-    rolled = augment.time_roll(waveforms, seed(7)).numpy()
+    rolled = waveform_ops.time_roll(waveforms, seed(7)).numpy()
     shifts = rolled[:, 0].astype(int)
     for row, shift in zip(rolled, shifts, strict=True):
         np.testing.assert_array_equal(row, np.roll(waveforms[0], -shift))
@@ -49,14 +52,14 @@ def test_roll_rotates_each_waveform_by_its_own_shift():
 def test_roll_shifts_are_uniform():
     waveforms = np.tile(np.arange(8, dtype=np.float32), (4000, 1))
     # Eagerly each clip is a step of Python.
-    roll = tf.function(augment.time_roll)
+    roll = tf.function(waveform_ops.time_roll)
     shifts = roll(waveforms, seed(1)).numpy()[:, 0].astype(int)
     assert stats.chisquare(np.bincount(shifts, minlength=8)).pvalue > 0.01
 
 
 def test_half_of_the_waveforms_are_reversed_and_the_rest_is_as_it_was():
     waveforms = np.tile(np.arange(10, dtype=np.float32), (4000, 1))
-    found = augment.time_reverse(waveforms, seed(2)).numpy()
+    found = waveform_ops.time_reverse(waveforms, seed(2)).numpy()
     flipped = found[:, 0] == 9
     np.testing.assert_array_equal(found[flipped], waveforms[flipped, ::-1])
     np.testing.assert_array_equal(found[~flipped], waveforms[~flipped])
@@ -64,14 +67,14 @@ def test_half_of_the_waveforms_are_reversed_and_the_rest_is_as_it_was():
 
 
 def test_gain_is_uniform_in_decibels():
-    gains = augment.gain(tf.ones([5000, 1]), seed(8), gain_db=6.0).numpy()[:, 0]
+    gains = waveform_ops.gain(tf.ones([5000, 1]), seed(8), gain_db=6.0).numpy()[:, 0]
     found = 20 * np.log10(gains)
     assert stats.kstest(found, stats.uniform(-6, 12).cdf).pvalue > 0.01
 
 
 def test_a_random_channel_is_left_right_or_their_mean_with_equal_chances():
     waveforms = np.tile(np.float32([[1.0, 5.0], [2.0, 8.0]]), (3000, 1, 1))
-    found = augment.random_channel(waveforms, seed(3)).numpy()
+    found = waveform_ops.random_channel(waveforms, seed(3)).numpy()
     assert found.shape == (3000, 2)
     kinds = {(1.0, 2.0): 0, (5.0, 8.0): 1, (3.0, 5.0): 2}
     counts = np.bincount([kinds[tuple(row)] for row in found.tolist()], minlength=3)
@@ -143,23 +146,23 @@ def test_a_span_of_silent_noise_adds_nothing():
 @pytest.mark.parametrize("taps", [1, 33, 700])
 def test_convolution_is_that_of_scipy_cut_to_the_length(taps):
     waveforms, bank = normal(6, 501), normal(1, taps, number=3)
-    found = augment.convolve(waveforms, seed(1), bank)
+    found = waveform_ops.convolve(waveforms, seed(1), bank)
     wanted = fftconvolve(waveforms, np.repeat(bank, 6, axis=0), axes=1)[:, :501]
     np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
 def test_the_channels_of_a_clip_get_the_same_impulse_response():
     waveforms = normal(12, 300, 2)
-    both = augment.convolve(waveforms, seed(2), IMPULSES, 0.7)
+    both = waveform_ops.convolve(waveforms, seed(2), IMPULSES, 0.7)
     for channel in range(2):
-        alone = augment.convolve(waveforms[..., channel], seed(2), IMPULSES, 0.7)
+        alone = waveform_ops.convolve(waveforms[..., channel], seed(2), IMPULSES, 0.7)
         np.testing.assert_allclose(both[..., channel], alone, atol=1e-5)
 
 
 def test_impulse_responses_and_the_clips_that_get_one_are_drawn_evenly():
     waveforms = np.zeros((4000, 40), np.float32)
     waveforms[:, 0] = 1
-    found = augment.convolve(waveforms, seed(3), IMPULSES, 0.6).numpy()
+    found = waveform_ops.convolve(waveforms, seed(3), IMPULSES, 0.6).numpy()
     padded = np.pad(IMPULSES, [(0, 0), (0, 7)])
     distance = np.abs(found[:, np.newaxis] - padded).max(axis=2)
     counts = (distance < 1e-5).sum(axis=0)
@@ -172,17 +175,17 @@ def test_impulse_responses_and_the_clips_that_get_one_are_drawn_evenly():
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_none_or_all_may_be_convolved(share):
     waveforms = normal(3, 50)
-    found = augment.convolve(waveforms, seed(4), 2 * np.ones((1, 1)), share)
+    found = waveform_ops.convolve(waveforms, seed(4), 2 * np.ones((1, 1)), share)
     np.testing.assert_allclose(found, waveforms * (1 + share), atol=1e-6)
 
 
 OPERATIONS = {
-    "roll": augment.time_roll,
-    "reverse": augment.time_reverse,
-    "gain": lambda x, s: augment.gain(x, s, 6.0),
-    "noise": lambda x, s: augment.add_noise(x, s, BANK, 0.0, 20.0, 0.7),
-    "convolve": lambda x, s: augment.convolve(x, s, IMPULSES, 0.4),
-    "channel": augment.random_channel,
+    "roll": waveform_ops.time_roll,
+    "reverse": waveform_ops.time_reverse,
+    "gain": lambda x, s: waveform_ops.gain(x, s, 6.0),
+    "noise": lambda x, s: waveform_ops.add_noise(x, s, BANK, 0.0, 20.0, 0.7),
+    "convolve": lambda x, s: waveform_ops.convolve(x, s, IMPULSES, 0.4),
+    "channel": waveform_ops.random_channel,
 }
 
 
@@ -261,7 +264,7 @@ def test_a_bank_is_not_copied_into_the_graph():
 
     @tf.function
     def noised(waveforms):
-        return augment.add_noise(waveforms, seed(1), bank, 0.0, 1.0)
+        return waveform_ops.add_noise(waveforms, seed(1), bank, 0.0, 1.0)
 
     graph = noised.get_concrete_function(tf.TensorSpec([None, 100])).graph
     assert graph.as_graph_def().ByteSize() < 2**16

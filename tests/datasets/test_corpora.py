@@ -385,8 +385,11 @@ def test_a_missing_list_is_named_with_the_layout(tmp_path):
         ("audio/bus-oslo-900-0-a.wav\tferry", "scene_label 'ferry' is none of tau2019"),
         ("audio/bus-oslo-900-0-a.wav\tindoor", "scene_label 'indoor' is none of"),
         ("audio/bus-oslo-900-0-a.wav", "scene_label '' is none of tau2019"),
-        ("audio/bus-oslo-900-0-a.wav\ttram", "scene_label tram of bus-oslo-900-0-a"),
-        ("audio/ferry-oslo-900-0-a.wav\ttram", "but no scene by its name"),
+        (
+            "audio/bus-oslo-900-0-a.wav\ttram",
+            "scene_label says tram of bus-oslo-900-0-a",
+        ),
+        ("audio/ferry-oslo-900-0-a.wav\ttram", "the list says no scene"),
         ("audio/bus900.wav\tbus", "audio/bus900.wav does not say its location"),
         ("audio/bus-oslo-9-0-0-a.wav\tbus", "does not say its location"),
         ("../bus-oslo-900-0-a.wav\tbus", "is not in the corpus folder"),
@@ -408,9 +411,13 @@ def test_a_bad_row_of_a_list_is_named(tmp_path, row, wanted):
 @pytest.mark.parametrize(
     ("old", "new", "wanted"),
     [
-        ("\tlyon-0\ta", "\tlyon-1\ta", "identifier lyon-1 of airport-lyon-0-0-a.wav"),
-        ("\tlyon-0\ta", "\tlyon-0\tb", "source_label b of airport-lyon-0-0-a.wav"),
-        ("\tairport\t", "\tpark\t", "scene_label park of airport-lyon-0-0-a.wav"),
+        (
+            "\tlyon-0\ta",
+            "\tlyon-1\ta",
+            "identifier says lyon-1 of airport-lyon-0-0-a.wav",
+        ),
+        ("\tlyon-0\ta", "\tlyon-0\tb", "source_label says b of airport-lyon-0-0-a.wav"),
+        ("\tairport\t", "\tpark\t", "scene_label says park of airport-lyon-0-0-a.wav"),
         ("\tlyon-0\ta", "\t\ta", "no identifier"),
         ("identifier", "place", "meta.csv: no column identifier"),
         ("lyon-0-1-a.wav", "lyon-0-0-a.wav", "is there already, "),

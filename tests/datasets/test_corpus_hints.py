@@ -77,7 +77,8 @@ def test_one_folder_level_too_many_is_answered_with_the_folder(tmp_path):
     message = refusal(UsageError, tmp_path, name="folder")
     assert message == (
         f"dataset.dir = {tmp_path}: does not hold one folder per label, but only "
-        f"archive; its folder archive does: use --dataset.dir={tmp_path / 'archive'}"
+        "archive; its subfolder archive contains this corpus: use "
+        f"--dataset.dir={tmp_path / 'archive'}"
     )
 
 
@@ -100,7 +101,7 @@ def test_a_table_one_level_down_is_answered_with_its_folder(tmp_path):
     (inner / "meta" / "esc50.csv").write_text(text)
     message = refusal(UsageError, tmp_path, name="esc50")
     assert message.endswith(
-        f"; its folder ESC-50-master does: use --dataset.dir={inner}"
+        f"; its subfolder ESC-50-master contains this corpus: use --dataset.dir={inner}"
     )
 
 
@@ -115,7 +116,7 @@ def test_a_missing_table_one_level_down_is_answered_too(tmp_path):
     (inner / "metadata" / "UrbanSound8K.csv").write_text(header + rows)
     message = refusal(UsageError, tmp_path, name="urbansound8k")
     assert "has no metadata/UrbanSound8K.csv" in message
-    assert message.endswith(f"does: use --dataset.dir={inner}")
+    assert message.endswith(f"contains this corpus: use --dataset.dir={inner}")
 
 
 def test_a_flat_folder_is_answered_with_what_to_do(tmp_path):

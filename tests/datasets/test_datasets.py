@@ -807,7 +807,7 @@ def test_one_file_is_one_recording_by_whatever_path_it_is_named(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     text = (
         f"filename,label,start\na.wav,bus,0\n{corpus}/a.wav,bus,1\n"
-        f"../corpus/d/../a.wav,bus,2\n{tmp_path}/c.wav,tram,0\n../b.wav,tram,0\n"
+        f"{corpus}/d/../a.wav,bus,2\n{tmp_path}/c.wav,tram,0\n../b.wav,tram,0\n"
     )
     make_table(corpus, text)
     for folder in (corpus, "corpus"):

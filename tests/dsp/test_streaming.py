@@ -10,13 +10,13 @@ import weakref
 import numpy as np
 import pytest
 import soundfile
-from wavs import RATE, encoded, fmt, part, riff, save
+from wavs import RATE, cut_whole, encoded, fmt, part, riff, save
 
 from asc_tf import cli
 from asc_tf.audio.stream import open_stream
 from asc_tf.config import Audio, Evaluate
 from asc_tf.core.errors import UserError
-from asc_tf.dsp import recordings, segments, streaming, wav_reader
+from asc_tf.dsp import recordings, streaming, wav_reader
 from asc_tf.dsp.preprocessing import Preprocessing, downmix_and_resample
 from asc_tf.dsp.resampling import resample
 from asc_tf.dsp.streaming import AudioStream, downmix_and_resample_blocks
@@ -100,7 +100,7 @@ def test_a_clip_in_blocks_has_the_segments_of_the_whole_clip(channels, which):
     expected = [
         segment
         for view in views
-        for segment in segments.cut(
+        for segment in cut_whole(
             downmix_and_resample(waveform, 44_100, view, 16_000), 400, 300, which
         )
     ]
@@ -260,7 +260,7 @@ def test_what_is_no_audio_file_is_named_with_its_reason(tmp_path):
     soundfile.write(silent, sound(0), RATE)
     odd = save(tmp_path / "odd.wav", riff(fmt(999), part(b"data", b"ab")))
     reasons = {
-        text: "not an audio file we can read",
+        text: "libsndfile cannot read this file",
         empty: "an empty file",
         silent: "no samples: the file is empty or cut off",
         odd: "tag 999 (unknown), not PCM or float",

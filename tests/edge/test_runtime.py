@@ -16,6 +16,7 @@ from statistics_model import (
     seal,
     write_wav,
 )
+from wavs import cut_whole
 
 import asc_tf
 from asc_tf.core.errors import UserError
@@ -36,7 +37,7 @@ def test_a_clip_gets_the_mean_over_its_segments(model, noise):
 
 @pytest.mark.parametrize("samples", [1, 1599, 1600, 1601, 2399, 2400, 3999])
 def test_segments_are_those_of_evaluation(model, noise, samples):
-    parts = np.stack(list(segments.cut(noise[:samples], LENGTH, HOP)))
+    parts = np.stack(list(cut_whole(noise[:samples], LENGTH, HOP)))
     expected = np.mean([probabilities_of(part) for part in parts], axis=0)
     np.testing.assert_allclose(
         model.predict(noise[:samples], RATE), expected, atol=1e-6
@@ -72,7 +73,7 @@ def test_segments_are_pooled_as_the_metadata_say(flatbuffer, tmp_path, noise, po
     model = EdgeModel(seal(tmp_path / "m.tflite", flatbuffer, text))
     # One loud segment, so that the mean is another.
     noise = noise * np.repeat([1, 0.01, 0.01, 0.01, 0.01], HOP).astype(np.float32)
-    parts = np.stack(list(segments.cut(noise, LENGTH, HOP)))
+    parts = np.stack(list(cut_whole(noise, LENGTH, HOP)))
     each = np.float32([probabilities_of(part) for part in parts])
     wanted = segments.pool(each, np.zeros(len(each), int), 1, pooling)[0]
     np.testing.assert_allclose(model.predict(noise, RATE), wanted, atol=1e-6)

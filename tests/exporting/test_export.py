@@ -375,14 +375,17 @@ def test_a_bad_file_has_an_error_and_the_others_are_classified(
     assert cli.main(["predict", *arguments, "--json"]) == 1
     output = capsys.readouterr()
     first, second = (json.loads(line) for line in output.out.splitlines())
-    assert set(first) == {"file", "error"} and "not an audio file" in first["error"]
+    assert (
+        set(first) == {"file", "error"}
+        and "libsndfile cannot read this file" in first["error"]
+    )
     assert second["label"] in tiny.LABELS
     assert "bad.wav" in output.err
     table = tmp_path / "out.csv"
     assert cli.main(["predict", *arguments, f"--csv={table}"]) == 1
     rows = table.read_text().splitlines()
     assert rows[0] == "file,label,probability,error,note,p_hiss,p_hum,p_whistle"
-    assert len(rows) == 3 and "not an audio file" in rows[1]
+    assert len(rows) == 3 and "libsndfile cannot read this file" in rows[1]
 
 
 @pytest.mark.parametrize(

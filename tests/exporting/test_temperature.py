@@ -94,7 +94,7 @@ def test_an_export_without_an_evaluation_says_what_to_run(run, capsys):
     assert "calibration.json is missing; run asc-tf evaluate first" in said.err
     # Nothing was begun. A flag that is of no use is named, a setting of the run is not.
     (line,) = said.out.splitlines()
-    assert line.startswith("export.percentile changes nothing with export.formats = fl")
+    assert line.startswith("export.percentile has no effect with export.formats = fl")
     assert not (run.path.parent / "export").exists()
 
 

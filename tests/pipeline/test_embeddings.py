@@ -194,7 +194,7 @@ def assert_same_segments(examples, others, atol=0.0):
 def test_embeddings_stand_in_where_every_epoch_sees_the_same(
     audio_config, changes, wanted
 ):
-    found = embeddings.why_not_embeddable(audio_config.replace(changes))
+    found = embeddings.explain_missing_cache(audio_config.replace(changes))
     assert found.endswith(wanted)
     assert bool(found) == bool(wanted)
 
@@ -239,11 +239,13 @@ def assert_learns_without_the_cache_what_it_learned_with(
 ):
     plain = Workdir(tmp_path / "plain" / "run")
     monkeypatch.setattr(
-        embeddings, "why_not_embeddable", lambda config: "a test says so"
+        embeddings, "explain_missing_cache", lambda config: "a test says so"
     )
     train(config, plain)
     printed = capsys.readouterr().out
-    assert "the backbone works in every step: a test says so" in printed
+    assert (
+        "no embedding cache, the backbone runs in every step: a test says so" in printed
+    )
     assert not kept_files(plain)
     ours, wanted = tiny.history(cached), tiny.history(plain)
     for here, there in zip(ours, wanted, strict=True):

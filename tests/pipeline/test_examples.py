@@ -411,7 +411,7 @@ def test_stored_features_of_another_split_are_not_evaluated(stored_run, tmp_path
 
 
 def test_noise_of_mid_and_side_is_in_both_ears_alike():
-    from asc_tf.augment import add_noise
+    from asc_tf.augment.waveforms import add_noise
 
     generator = np.random.default_rng(0)
     left, right = 0.1 * generator.standard_normal((2, 4, 8000)).astype(np.float32)

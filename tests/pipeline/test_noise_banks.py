@@ -6,6 +6,7 @@ import soundfile
 from scipy.signal import welch
 
 from asc_tf import augment
+from asc_tf.augment.waveforms import convolve
 from asc_tf.config import Audio, Augment
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.pipeline import noise_banks
@@ -208,7 +209,7 @@ def test_impulse_responses_are_resampled_to_the_rate(tmp_path):
     bank = impulses_of(tmp_path)
     assert np.argmax(np.abs(bank[0])) == 16
     waveform = np.random.default_rng(3).normal(0, 0.1, (1, 2000)).astype(np.float32)
-    mixed = augment.convolve(waveform, [1, 2], bank).numpy()
+    mixed = convolve(waveform, [1, 2], bank).numpy()
     assert np.mean(mixed**2) == pytest.approx(np.mean(waveform**2), rel=0.1)
 
 

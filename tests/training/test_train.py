@@ -28,7 +28,7 @@ from asc_tf.training.train import _describe_missing, train
 from asc_tf.workdir import Workdir
 
 BAD = {
-    "hum/hum90-0.wav": "not an audio file",
+    "hum/hum90-0.wav": "libsndfile cannot read this file",
     "hum/hum91-0.wav": "silent: every sample is 0",
 }
 

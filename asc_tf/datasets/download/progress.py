@@ -3,41 +3,26 @@
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 STEP = 10
 """Percentage between two plain lines; 100 MB if the size is not known."""
 
 
-class Progress(Protocol):
-    """Receiver of a download's progress."""
+class Progress:
+    """Progress of a download on stderr, as a bar if it is a terminal."""
 
-    def report(self, name: str, done: int, total: int) -> None:
-        """Show the bytes of a file so far, and its size (0: unknown)."""
-
-    def say(self, line: str) -> None:
-        """Show a line of text."""
-
-
-@contextlib.contextmanager
-def show_progress() -> Iterator[Progress]:
-    """Show progress on stderr, as a bar if it is a terminal."""
-    if not sys.stderr.isatty() or importlib.util.find_spec("tqdm") is None:
-        yield _Lines()
-        return
-    bar = _Bar()
-    try:
-        yield bar
-    finally:
-        bar.close()
-
-
-class _Lines:
     def __init__(self) -> None:
+        has_tqdm = importlib.util.find_spec("tqdm") is not None
+        self._has_bar = sys.stderr.isatty() and has_tqdm
+        self._bar: Any = None
         self._last: tuple[str, int] = ("", 0)
 
     def report(self, name: str, done: int, total: int) -> None:
+        """Show the bytes of a file so far, and its size (0: unknown)."""
+        if self._has_bar:
+            self._move_bar(name, done, total)
+            return
         step = done * 100 // total // STEP if total else done // 100_000_000
         if (name, step) != self._last:
             self._last = name, step
@@ -45,20 +30,22 @@ class _Lines:
             self.say(f"{name}: {share}")
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        """Show a line of text."""
+        if self._bar is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._bar.write(line, file=sys.stderr)
 
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
 
-class _Bar:
-    def __init__(self) -> None:
-        self._name = ""
-        self._bar: Any = None
-
-    def report(self, name: str, done: int, total: int) -> None:
+    def _move_bar(self, name: str, done: int, total: int) -> None:
         from tqdm import tqdm
 
-        if name != self._name:
+        if self._bar is None or name != self._bar.desc:
             self.close()
-            self._name = name
             # `initial`, so that the bytes of an earlier run do not count as speed.
             self._bar = tqdm(
                 desc=name,
@@ -70,11 +57,7 @@ class _Bar:
             )
         self._bar.update(done - self._bar.n)
 
-    def say(self, line: str) -> None:
-        from tqdm import tqdm
 
-        tqdm.write(line, file=sys.stderr)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+def show_progress() -> contextlib.closing[Progress]:
+    """Show progress on stderr until the block ends."""
+    return contextlib.closing(Progress())
