@@ -138,6 +138,18 @@ def test_finished_runs_are_not_repeated_and_more_folds_and_seeds_extend(
     assert capsys.readouterr().out == "6 of 6 runs are finished already\n"
 
 
+def test_a_damaged_folder_of_an_earlier_call_is_left_out_of_the_report(
+    three_folds, tmp_path, fake, capsys
+):
+    root = tmp_path / "study"
+    run(three_folds, root, folds=[1, 3])
+    (root / "fold3_seed0" / "config.toml").write_text("[newer]\nkey = 1\n")
+    capsys.readouterr()
+    run(three_folds, root, folds=[2])
+    assert "fold3_seed0 is left out of the report: " in capsys.readouterr().out
+    assert [row["fold"] for row in read_report(root)["per_run"]] == [1, 2]
+
+
 def test_another_configuration_in_the_folder_is_refused(three_folds, tmp_path, fake):
     root = tmp_path / "study"
     run(three_folds, root, folds=[1])
