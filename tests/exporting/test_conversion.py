@@ -451,6 +451,15 @@ def test_a_child_that_says_nothing_fails_every_format(tmp_path, monkeypatch):
     }
 
 
+def test_the_child_leaves_the_gpu_to_its_parent(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    code = "import os, sys; sys.exit('GPU ' + os.environ['CUDA_VISIBLE_DEVICES'])"
+    result = convert_with(monkeypatch, tmp_path, code)
+    assert set(result.reasons.values()) == {
+        "the conversion failed: exit code 1: GPU -1"
+    }
+
+
 HALF_A_LINE = """
 import json, os, sys
 task = json.loads(sys.stdin.readline())

@@ -119,6 +119,8 @@ def test_a_result_is_of_one_model_and_one_length_and_not_of_one_place(tiny_run):
     assert identity(dataset__dir="/elsewhere", audio__cache_dir="/other") == before
     assert identity(export__check_clips=3) == before
     assert identity(evaluate__batch_size=5, train__energy=True) == before
+    assert identity(train__strategy="one_device", train__jit_compile=True) == before
+    assert identity(train__precision="mixed_bfloat16") == before
     others = [
         identity("int8_pruned"),
         identity("int8_pruned", export__sparsity=0.6),
