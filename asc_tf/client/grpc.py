@@ -186,6 +186,9 @@ class GrpcClient(BaseClient):
             if status in RETRYABLE and not is_large:
                 raise RetryableError(failure) from error
             raise failure from error
+        except ValueError as error:
+            # Of a channel that `close` has closed.
+            raise ServerError(f"{self._target}: {error}", is_final=True) from error
 
 
 def _name_code(code: int) -> str:

@@ -121,15 +121,16 @@ def _make_mistake(
     rate = config.audio.sample_rate
     try:
         waveform = _read_window(config, clip, drawn)
-    except (UserError, OSError) as error:
+        seconds = len(waveform) / rate
+        played = _place_window(surest - drawn.start, seconds, MAX_PLAYED)
+        first = round(played.start * rate)
+        excerpt = waveform[first : first + round(played.seconds * rate)]
+        sound = encode_excerpt(excerpt, rate)
+        image = spectrogram.make_image(waveform, height=HEIGHT)
+    # A picture may never lose the report, whatever has become of the file.
+    except Exception as error:
         problem = _describe_problem(error, config.dataset.folder / clip.path)
         return Mistake(index, timeline=several, problem=problem)
-    seconds = len(waveform) / rate
-    played = _place_window(surest - drawn.start, seconds, MAX_PLAYED)
-    first = round(played.start * rate)
-    excerpt = waveform[first : first + round(played.seconds * rate)]
-    sound = encode_excerpt(excerpt, rate)
-    image = spectrogram.make_image(waveform, height=HEIGHT)
     picture = draw((image,), seconds, (-DYNAMIC_RANGE, 0.0))
     note = _describe_parts(clip.seconds or seconds, drawn, played)
     return Mistake(index, picture, note, sound.data, sound.mime, several)
@@ -197,9 +198,9 @@ def _read_window(config: Config, clip: Clip, window: Window) -> np.ndarray:
         position += len(block)
         if position >= end:
             break
-    waveform = np.concatenate(parts)
-    if not len(waveform):
+    if not any(map(len, parts)):
         raise UserError("it has become shorter since it was scanned")
+    waveform = np.concatenate(parts)
     view = audio.channels if audio.channels in ("left", "right") else "mono"
     return downmix_and_resample(waveform, stream.sample_rate, view, audio.sample_rate)
 

@@ -194,6 +194,7 @@ class Predictor:
         """
         from asc_tf.pipeline.segments import make_segment_batches
         from asc_tf.pipeline.waveforms import explain_read_errors
+        from asc_tf.training.device_memory import explain_full_memory
 
         evaluate = config.evaluate
         preprocessing = dataclasses.replace(
@@ -203,7 +204,7 @@ class Predictor:
             pooling=evaluate.pooling,
         )
         batches = make_segment_batches(waveforms, preprocessing, evaluate.batch_size)
-        with explain_read_errors():
+        with explain_read_errors(), explain_full_memory(config, "evaluate"):
             return _pool(
                 (
                     (self.predict_segments(row["waveform"].numpy()), row["clip"])
@@ -215,7 +216,7 @@ class Predictor:
 
 
 def predict_stored(
-    model: "keras.Model", stored: StoredFeatures, split: str, evaluate: Evaluate
+    model: "keras.Model", stored: StoredFeatures, split: str, config: Config
 ) -> ClipPredictions:
     """Run the model of a run folder on stored features.
 
@@ -223,22 +224,28 @@ def predict_stored(
         model: Model of a run, waveform in.
         stored: Stored features.
         split: Split to classify.
-        evaluate: Settings of pooling and batches.
+        config: Configuration with the settings of pooling and batches.
 
     Raises:
         UsageError: If the split is not stored.
-        UserError: If a file of the folder is damaged.
+        UserError: If a file of the folder is damaged, or the memory is full.
     """
+    from asc_tf.training.device_memory import explain_full_memory
+
     *_, frontend, body = model.layers
-    rows = stored.batches(split, evaluate.batch_size)
-    return _pool(
-        (
-            (_normalize(body.predict_on_batch(frontend.standardize(features))), clip)
-            for features, clip in ((row["features"], row["clip"]) for row in rows)
-        ),
-        stored.n_clips(split),
-        evaluate,
-    )
+    # Keras would choose XLA on a GPU, with other values than those of the whole model.
+    body.jit_compile = False
+    rows = stored.batches(split, config.evaluate.batch_size)
+    with explain_full_memory(config, "evaluate"):
+        batches = (
+            (body.predict_on_batch(frontend.standardize(row["features"])), row["clip"])
+            for row in rows
+        )
+        return _pool(
+            ((_normalize(probabilities), clip) for probabilities, clip in batches),
+            stored.n_clips(split),
+            config.evaluate,
+        )
 
 
 def _pool(

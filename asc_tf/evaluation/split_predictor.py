@@ -77,9 +77,7 @@ class SplitPredictor:
         model = self._model
         for split in splits:
             say(f"predicting {stored.n_clips(split)} clips of {split} ...")
-            predictions.append(
-                predict_stored(model, stored, split, run.config.evaluate)
-            )
+            predictions.append(predict_stored(model, stored, split, run.config))
         return run.with_manifest(stored.manifest), predictions
 
     @functools.cached_property

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -135,14 +136,23 @@ def format_table(
         predictions: Averaged predictions.
         top_k: Number of labels per clip.
         excluded: Paths of clips without a prediction, which get the mean of all.
+
+    Raises:
+        UserError: If two clips are in files of the same name.
     """
+    names = [Path(file).name for file in (*predictions.files, *excluded)]
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(
+            f"{repeated[0]}: the name of several clips; a submission has one row for "
+            "each file name, so the files must have different names and one clip each"
+        )
     words = [label.replace(" ", "_") for label in predictions.labels]
     mean = predictions.probabilities.mean(axis=0)
     means = np.tile(mean, (len(excluded), 1))
     probabilities = np.concatenate([predictions.probabilities, means])
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
     rows = [
-        {"fname": Path(file).name, "label": " ".join(words[index] for index in best)}
-        for file, best in zip((*predictions.files, *excluded), order, strict=True)
+        {"fname": name, "label": " ".join(words[index] for index in best)}
+        for name, best in zip(names, order, strict=True)
     ]
     return format_csv(("fname", "label"), rows)

@@ -166,6 +166,13 @@ def describe_fit(fit: ValidationFit, splits: Sequence[str]) -> list[str]:
     return notes
 
 
+def hash_model(workdir: Workdir) -> str:
+    """Compute the SHA-256 of the files of the best weights, in hexadecimal digits."""
+    # While a run with a frozen backbone goes on, only the second one changes.
+    files = (workdir.model_file, workdir.best_file)
+    return "".join(hash_path(path) for path in files if path.is_file())
+
+
 def write_fit(workdir: Workdir, fit: ValidationFit, settings: Evaluate) -> None:
     """Write the fit to the run folder, for export.
 
@@ -175,7 +182,7 @@ def write_fit(workdir: Workdir, fit: ValidationFit, settings: Evaluate) -> None:
     for name in ("batch_size", "calibrate", "false_accept_rate"):
         del used[name]
     content = {
-        "model_sha256": hash_path(workdir.model_file),
+        "model_sha256": hash_model(workdir),
         "evaluate": used,
         **dataclasses.asdict(fit),
     }

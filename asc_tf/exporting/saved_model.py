@@ -15,9 +15,9 @@ from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.evaluation.load import METADATA
 from asc_tf.exporting.signatures import Signatures
 from asc_tf.exporting.warmup import write_warmup
-from asc_tf.frontend import FrontendLayer
 from asc_tf.models import get_body
 from asc_tf.models.blocks import HEAD
+from asc_tf.models.cost import list_layers
 
 LABELS = "labels.txt"
 """Asset of the SavedModel with one label per line, in their order."""
@@ -63,9 +63,12 @@ def write_saved_model(
         path: Folder to write; it must not exist.
     """
     signatures = Signatures(expose_parts(model), audio, evaluate, labels).make()
+    with use_portable_operations(model):
+        concrete = {
+            name: each.get_concrete_function() for name, each in signatures.items()
+        }
     # The model is not tracked: its variables would be written twice otherwise.
     module = tf.Module()
-    concrete = {name: each.get_concrete_function() for name, each in signatures.items()}
     variables = {id(v): v for each in concrete.values() for v in each.variables}
     module.weights = list(variables.values())
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +134,7 @@ def write_one_segment(model: keras.Model, path: Path) -> None:
         return outputs if isinstance(outputs, dict) else {"probabilities": outputs}
 
     archive = keras.export.ExportArchive()
-    with use_portable_operations(model):
+    with use_portable_operations(model, for_litert=True):
         archive.add_endpoint(
             "serving_default",
             classify,
@@ -142,13 +145,28 @@ def write_one_segment(model: keras.Model, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def use_portable_operations(model: keras.Model) -> Iterator[None]:
-    """Restrict the front-end of a model to operations that LiteRT has."""
-    layers = [layer for layer in model.layers if isinstance(layer, FrontendLayer)]
-    for layer in layers:
-        layer.portable = True
+def use_portable_operations(
+    model: keras.Model, for_litert: bool = False
+) -> Iterator[None]:
+    """Restrict a model to operations that machines without a GPU have too.
+
+    On a machine with a GPU, Keras would trace recurrent layers as operations of cuDNN.
+
+    Args:
+        model: Model from waveform to probabilities.
+        for_litert: Whether the front-end uses only operations that LiteRT has.
+    """
+    changes = {"use_cudnn": False, **({"portable": True} if for_litert else {})}
+    earlier = [
+        (layer, name, getattr(layer, name))
+        for layer in list_layers(model)
+        for name in changes
+        if hasattr(layer, name)
+    ]
     try:
+        for layer, name, _ in earlier:
+            setattr(layer, name, changes[name])
         yield
     finally:
-        for layer in layers:
-            layer.portable = False
+        for layer, name, value in earlier:
+            setattr(layer, name, value)

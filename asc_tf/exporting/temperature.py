@@ -14,7 +14,7 @@ import keras
 
 from asc_tf.config import Evaluate
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import hash_path
+from asc_tf.evaluation.validation import hash_model
 from asc_tf.models import get_body
 from asc_tf.models.blocks import HEAD
 from asc_tf.workdir import Workdir
@@ -48,7 +48,7 @@ def read_temperature(workdir: Workdir, settings: Evaluate) -> float:
         raise UsageError(
             f"export.calibrate = true: {path} is damaged ({error}); {AGAIN}"
         ) from error
-    if earlier != hash_path(workdir.model_file):
+    if earlier != hash_model(workdir):
         raise UsageError(
             f"export.calibrate = true: {path} belongs to another model than "
             f"{workdir.model_file}; {AGAIN}"

@@ -12,7 +12,12 @@ from typing import Any
 
 from asc_tf.config import Frontend, Model
 from asc_tf.core.errors import UserError
-from asc_tf.models.cost import compute_costs, count_macs, format_table
+from asc_tf.models.cost import (
+    compute_costs,
+    count_macs,
+    format_table,
+    list_directions,
+)
 
 CHANNEL = 13
 """Bytes per output channel of a layer with weights: bias, scales."""
@@ -20,6 +25,7 @@ LAYER = 210
 """Bytes per layer that is an operation of its own (batch norms and ReLU fold)."""
 LOOP = 20 * LAYER
 """Bytes per direction of a recurrent layer."""
+KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 FOLDED = ("BatchNormalization", "Dropout", "InputLayer", "Normalization", "ReLU")
 MEL_BLOCKS = 16
 """Blocks of the mel matrix of the front-end in LiteRT."""
@@ -56,17 +62,15 @@ def estimate_body_kb(body: Any) -> float:
     for layer in body.layers:
         kind = type(layer).__name__
         size += 0 if kind in FOLDED else LAYER
-        directions = [layer] if hasattr(layer, "cell") else []
-        if kind == "Bidirectional":
-            directions = [layer.forward_layer, layer.backward_layer]
+        directions = [each for each in list_directions(layer) if hasattr(each, "cell")]
         for direction in directions:
             size += LOOP + CHANNEL * direction.cell.kernel.shape[-1]
             size += direction.count_params()
         if directions:
             # A loop writes its steps into zeros that the file holds.
             size += 4 * directions[0].units * tuple(layer.input.shape)[1]
-        elif hasattr(layer, "kernel"):
-            size += math.prod(layer.kernel.shape)
+        elif kernels := [getattr(layer, k) for k in KERNELS if hasattr(layer, k)]:
+            size += sum(math.prod(kernel.shape) for kernel in kernels)
             size += CHANNEL * tuple(layer.output.shape)[-1]
     return size / 1000
 

@@ -32,6 +32,26 @@ class LayerCost:
         return math.prod(self.shape)
 
 
+def list_directions(layer: Any) -> list[Any]:
+    """List the two layers of a `Bidirectional`; of any other layer the layer itself."""
+    if type(layer).__name__ == "Bidirectional":
+        return [layer.forward_layer, layer.backward_layer]
+    return [layer]
+
+
+def list_layers(model: Any) -> list[Any]:
+    """List the layers of a model, of the models and `Bidirectional` layers in it too.
+
+    Args:
+        model: A functional model of Keras or tf_keras.
+    """
+    layers: list[Any] = []
+    for layer in model.layers:
+        is_model = hasattr(layer, "layers")
+        layers += list_layers(layer) if is_model else list_directions(layer)
+    return layers
+
+
 def compute_costs(model: Any) -> list[LayerCost]:
     """Compute the cost of each layer, also of models inside the model.
 
@@ -75,20 +95,10 @@ def _count_separable(layer: Any, shape: tuple[int, ...]) -> int:
 
 
 def _count_recurrent(layer: Any, shape: tuple[int, ...]) -> int:
-    steps = tuple(layer.input.shape)[1]
-    return steps * _count_step(layer)
-
-
-def _count_bidirectional(layer: Any, shape: tuple[int, ...]) -> int:
-    steps = tuple(layer.input.shape)[1]
-    directions = (layer.forward_layer, layer.backward_layer)
-    return steps * sum(_count_step(direction) for direction in directions)
-
-
-def _count_step(layer: Any) -> int:
-    """Count for one step: the gates, from the input and from the state."""
-    cell = layer.cell
-    return math.prod(cell.kernel.shape) + math.prod(cell.recurrent_kernel.shape)
+    """Count for a recurrent layer: the gates of each step, from input and state."""
+    cells = [direction.cell for direction in list_directions(layer)]
+    kernels = [k for cell in cells for k in (cell.kernel, cell.recurrent_kernel)]
+    return tuple(layer.input.shape)[1] * sum(math.prod(k.shape) for k in kernels)
 
 
 MACS: dict[str, Callable[[Any, tuple[int, ...]], int]] = {
@@ -99,7 +109,7 @@ MACS: dict[str, Callable[[Any, tuple[int, ...]], int]] = {
     "SeparableConv2D": _count_separable,
     "GRU": _count_recurrent,
     "LSTM": _count_recurrent,
-    "Bidirectional": _count_bidirectional,
+    "Bidirectional": _count_recurrent,
 }
 
 

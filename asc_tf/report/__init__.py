@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asc_tf.core.files import format_csv
+from asc_tf.core.files import format_csv, write_atomically
 from asc_tf.report import figures, page
 from asc_tf.report.canvas import DARK, LIGHT, Theme
 from asc_tf.report.confusions import MAX_LABELS
@@ -139,19 +138,12 @@ def _format_csv(predictions: Sequence[Mapping[str, Any]]) -> str:
 
 def _replace_all(directory: Path, files: Mapping[str, bytes | str]) -> None:
     """Write `files` under temporary names, then rename them in the given order."""
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = {name: directory / f".{name}.{os.getpid()}.tmp" for name in files}
-    try:
-        for name, content in files.items():
+    with contextlib.ExitStack() as stack:
+        # The files get their names in the reverse order of this loop.
+        for name, content in reversed([*files.items()]):
             if isinstance(content, str):
                 # A file name that is not UTF-8 has characters that cannot be encoded.
                 content = content.encode(errors="backslashreplace")
-            temporary[name].write_bytes(content)
+            stack.enter_context(write_atomically(directory / name)).write_bytes(content)
         # From here to the last rename the directory mixes two reports.
         (directory / "report.json").unlink(missing_ok=True)
-        for name in files:
-            os.replace(temporary[name], directory / name)
-    finally:
-        for path in temporary.values():
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)

@@ -21,9 +21,47 @@ SELECT = {
     "right": "samples[:, :2][:, -1]",
     "stereo": "samples[:, :2][:, [0, -1]]",
     "mid_side": "samples[:, :2][:, [0, -1]] @ np.float32([[0.5, 0.5], [0.5, -0.5]])",
-    "split": "samples.mean(axis=1)",
+    "split": "samples.mean(axis=1)  # asc-edge also classifies each channel apart",
 }
 """The channels of the model's input by `audio.channels`."""
+
+STARTS = {
+    "align": "[*range(0, last, hop), last]",
+    "drop": "range(0, last + 1, hop)",
+    "centre": "[last // 2]",
+}
+"""First samples of the segments by `audio.last_segment`, or for the centre alone."""
+
+FILL = {
+    "pad": "np.pad(part, [(0, length - len(part))] + [(0, 0)] * (part.ndim - 1))",
+    "loop": "part[np.arange(length) % len(part)]",
+}
+"""A segment, which a short clip does not fill, by `audio.short_clips`."""
+
+POOL = {
+    "mean": "",
+    "mean_log": """\
+powers = np.exp(np.log(np.maximum(answers, 1e-12)).mean(axis=0))
+probabilities = powers / powers.sum()
+""",
+    "majority": """\
+votes = np.eye(len(probabilities))[np.argmax(answers, axis=1)]
+if len(answers) > 1:
+    probabilities = (votes.sum(axis=0) + probabilities) / (len(answers) + 1)
+""",
+}
+"""What is done to the mean of the segments by `evaluate.pooling`."""
+
+CLASSIFY = """\
+length, hop = about["segment_samples"], about["hop_samples"]
+last, answers = max(len(waveform) - length, 0), []
+for start in {starts}:
+    part = waveform[start : start + length]
+    segment = {fill}
+    answers.append(classify(waveform=segment[np.newaxis])["probabilities"][0])
+probabilities = np.mean(answers, axis=0)
+{pool}"""
+"""Code that classifies the segments of a waveform and pools their probabilities."""
 
 PYTHON = """\
 # Save this as classify.py, and give it any of the files:
@@ -41,15 +79,7 @@ about = json.loads(zipfile.ZipFile(path).read("model.json"))
 interpreter = Interpreter(model_path=path)
 classify = interpreter.get_signature_runner("serving_default")
 {read}
-length, hop = about["segment_samples"], about["hop_samples"]
-answers = []
-for start in range(0, max(len(waveform) - length, 0) + 1, hop):
-    part = waveform[start : start + length]
-    segment = np.zeros((1, length, *waveform.shape[1:]), np.float32)
-    segment[0, : len(part)] = part
-    answers.append(classify(waveform=segment)["probabilities"][0])
-probabilities = np.mean(answers, axis=0)
-print(about["labels"][int(probabilities.argmax())], probabilities.max())
+{classify}print(about["labels"][int(probabilities.argmax())], probabilities.max())
 """
 """Code that needs NumPy and ai-edge-litert only."""
 
@@ -82,7 +112,23 @@ def write_python(paths: Iterable[str], metadata: Mapping[str, Any]) -> str:
     """
     commands = "".join(f"#     python classify.py {path} clip.wav\n" for path in paths)
     read = _write_reading("clip", 'about["sample_rate"]', metadata)
-    return PYTHON.format(commands=commands, read=read)
+    classify = write_classification(metadata)
+    return PYTHON.format(commands=commands, read=read, classify=classify)
+
+
+def write_classification(metadata: Mapping[str, Any]) -> str:
+    """Write code that makes `probabilities` of `waveform`, by `classify` and `about`.
+
+    Args:
+        metadata: Content of model.json; empty: not known.
+    """
+    is_centre = metadata.get("segments") == "centre"
+    starts = "centre" if is_centre else metadata.get("last_segment", "align")
+    return CLASSIFY.format(
+        starts=STARTS[starts],
+        fill=FILL[metadata.get("short_clips", "pad")],
+        pool=POOL[metadata.get("pooling", "mean")],
+    )
 
 
 def write_tensorflow(path: str, metadata: Mapping[str, Any]) -> str:

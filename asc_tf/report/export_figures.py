@@ -28,8 +28,8 @@ PARTS = {
 
 PART_COLORS = dict(zip(PARTS, COLORS, strict=False))
 
-LEAST_POINTS = 6.0
-"""Percentage points of accuracy that a figure shows at least."""
+MIN_POINTS = 6.0
+"""Smallest range of a figure in percentage points of accuracy."""
 
 _PLACES = [
     (ring, across, up)
@@ -43,10 +43,11 @@ _PLACES = [
 
 
 def draw_tradeoff(points: Points, label: str, name: str) -> str:
-    """Draw accuracy over a cost, one named point per format.
+    """Draw the change of accuracy over a cost, one named point per format.
 
     Args:
-        points: Name, cost, accuracy in [0, 1], and the ends of its interval or None.
+        points: Name, cost, change against Keras in [-1, 1], and the ends of its
+            interval or None.
         label: Label of the axis of costs.
         name: Name of the figure, unique in its page.
 
@@ -56,19 +57,20 @@ def draw_tradeoff(points: Points, label: str, name: str) -> str:
     figure = new_figure(5.2, 3.9, PAGE)
     axes = figure.add_subplot()
     style_axes(axes, PAGE)
-    axes.set(xlabel=label, ylabel="accuracy (per cent)")
+    axes.set(xlabel=label, ylabel="change of accuracy (percentage points)")
     axes.grid(color=PAGE.grid, linewidth=0.8)
+    axes.axhline(0, color=PAGE.muted, linewidth=1.2, linestyle="--")
     costs = [cost for _, cost, *_ in points]
     if min(costs) > 0 and max(costs) > 3 * min(costs):
         _use_log_axis(axes, min(costs), max(costs))
     else:
         axes.margins(x=0.3)
     axes.margins(y=0.2)
-    for _, cost, accuracy, low, high in points:
+    for _, cost, change, low, high in points:
         if low is not None and high is not None:
             ends = [100 * low, 100 * high]
             axes.plot([cost, cost], ends, color=PAGE.first, alpha=0.35, linewidth=1.6)
-        axes.plot(cost, 100 * accuracy, "o", color=PAGE.first, markersize=6)
+        axes.plot(cost, 100 * change, "o", color=PAGE.first, markersize=6)
     _widen_scale(axes)
     _place_names(figure, axes, points)
     return to_svg(figure, name)
@@ -77,7 +79,7 @@ def draw_tradeoff(points: Points, label: str, name: str) -> str:
 def _widen_scale(axes: Axes) -> None:
     """Show at least some points of accuracy, so that a clip does not fill the axis."""
     low, high = axes.get_ylim()
-    missing = max(LEAST_POINTS - (high - low), 0.0)
+    missing = max(MIN_POINTS - (high - low), 0.0)
     axes.set_ylim(low - missing / 2, high + missing / 2)
 
 
@@ -104,8 +106,10 @@ def _place_names(figure: Figure, axes: Axes, points: Points) -> None:
     dots = [axes.transData.transform((x, 100 * y)) for _, x, y, *_ in points]
     taken = [Bbox.from_bounds(x - 9, y - 9, 18, 18) for x, y in dots]
     frame = axes.get_window_extent(renderer)
-    for (name, cost, accuracy, *_), dot in zip(points, dots, strict=True):
-        place = (cost, 100 * accuracy)
+    _, zero = axes.transData.transform((1, 0))
+    taken.append(Bbox.from_bounds(frame.x0, zero - 2, frame.width, 4))
+    for (name, cost, change, *_), dot in zip(points, dots, strict=True):
+        place = (cost, 100 * change)
         text = _write_name(axes, name, place, _PLACES[0])
         size = text.get_window_extent(renderer)
         text.remove()

@@ -180,7 +180,7 @@ def _draw_tradeoffs(
     measured: Mapping[str, Mapping[str, Any]],
     splits: Sequence[str],
 ) -> list[tuple[str, str]]:
-    """Draw accuracy over size and over latency: texts for readers, and drawings."""
+    """Draw the change of accuracy over size and latency: texts, and drawings."""
     if not splits:
         return []
     split = splits[0]
@@ -200,19 +200,21 @@ def _draw_tradeoffs(
         ("latency", "ms per segment, p50", medians),
     ):
         points = [
-            (name, costs[name], row[split]["accuracy"], *_find_ends(row[split], keras))
+            (name, costs[name], *_find_change(row[split], keras))
             for name, row in rows.items()
         ]
-        drawings.append((f"Accuracy over {of}", draw_tradeoff(points, label, of)))
+        drawings.append(
+            (f"Change of accuracy over {of}", draw_tradeoff(points, label, of))
+        )
     return drawings
 
 
-def _find_ends(
+def _find_change(
     scores: Mapping[str, Any], keras: float
-) -> tuple[float | None, float | None]:
-    """Return the accuracy of Keras plus the ends of the interval of the change."""
+) -> tuple[float, float | None, float | None]:
+    """Return the change of the accuracy against Keras, and the ends of its interval."""
     change = (scores.get("change") or {}).get("accuracy")
-    return (keras + change[1], keras + change[2]) if change else (None, None)
+    return tuple(change) if change else (scores["accuracy"] - keras, None, None)
 
 
 def _show_parts(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from asc_tf import datasets
 from asc_tf.config import Config
 from asc_tf.config.checks import check_training
-from asc_tf.core.errors import UsageError
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.studies.folder import (
     VARIED,
     check_folder,
@@ -213,10 +213,16 @@ def _add_finished(asked: Sequence[Cell], folder: Path) -> list[Cell]:
     has_folds = asked[0].fold is not None
     for path in sorted(folder.glob("*seed*/config.toml")):
         workdir = Workdir(path.parent)
-        config = workdir.config()
+        if workdir.path.name in cells:
+            continue
+        try:
+            config = workdir.config()
+        except UserError as error:
+            print(f"{workdir.path.name} is left out of the report: {error}")
+            continue
         fold = config.dataset.fold if has_folds else None
-        run = StudyRun(path.parent.name, workdir, config)
+        run = StudyRun(workdir.path.name, workdir, config)
         cell = Cell(fold, config.train.seed, run)
-        if cell.name == path.parent.name and run.read_result("test"):
-            cells.setdefault(cell.name, cell)
+        if cell.name == run.name and run.read_result("test"):
+            cells[cell.name] = cell
     return [*cells.values()]

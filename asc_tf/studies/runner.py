@@ -22,6 +22,9 @@ from asc_tf.core.memory import find_free_memory
 from asc_tf.studies.worker import RESULT
 from asc_tf.workdir import Workdir
 
+GPU = Path("/dev/nvidia0")
+"""Device file of the first GPU of NVIDIA."""
+
 USUAL_BYTES = 2 * 10**9
 """Memory that a run is taken to need until one has finished and shows its peak."""
 
@@ -151,11 +154,15 @@ def describe_jobs(jobs: int, need: int) -> str:
     fit = max(min(jobs, free // need), 1)
     sizes = f"{free / 1e9:.1f} GB of memory are free, a run needs about"
     if fit == jobs:
-        return f"{jobs} runs at a time ({sizes} {need / 1e9:.1f} GB)"
-    return (
-        f"{fit} of {jobs} runs at a time: {sizes} {need / 1e9:.1f} GB; more begin when "
-        "memory is free"
-    )
+        text = f"{jobs} runs at a time ({sizes} {need / 1e9:.1f} GB)"
+    else:
+        text = (
+            f"{fit} of {jobs} runs at a time: {sizes} {need / 1e9:.1f} GB; more begin "
+            "when memory is free"
+        )
+    if GPU.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != "-1":
+        text += "; all share the memory of the GPU: if it becomes full, give --jobs=1"
+    return text
 
 
 def estimate_bytes(runs: Sequence[StudyRun], score: str) -> int:

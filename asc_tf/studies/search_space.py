@@ -200,7 +200,8 @@ def draw_points(space: Space, trials: int, seed: int) -> list[Point]:
     points: list[Point] = []
     for point in drawn:
         rounded = {
-            key: _to_value(key, value) for key, value in _in_order(space, point).items()
+            key: _to_value(key, value, space[key])
+            for key, value in _in_order(space, point).items()
         }
         if rounded not in points:
             points.append(rounded)
@@ -211,11 +212,19 @@ def _in_order(space: Space, point: Mapping[str, Any]) -> Point:
     return {key: point[key] for key in space}
 
 
-def _to_value(key: str, value: Any) -> Value:
-    """Convert a drawn value to its field's type; numbers have three digits."""
+def _to_value(key: str, value: Any, values: Any) -> Value:
+    """Convert a drawn value to its field's type; numbers have three digits.
+
+    Args:
+        key: Key of the configuration.
+        value: The value.
+        values: Values or distribution of which it was drawn.
+    """
     item = configuration.FIELDS[key]
     if isinstance(value, float | np.floating):
         value = float(f"{value:.3g}")
+        if not isinstance(values, list):
+            value = float(np.clip(value, *values.support()))
     elif isinstance(value, np.integer):
         value = int(value)
     return coerce(key, item, value)

@@ -25,6 +25,7 @@ from asc_tf.pipeline.waveforms import explain_read_errors
 from asc_tf.training import distribution
 from asc_tf.training.build import build_training
 from asc_tf.training.checkpoint import RunState
+from asc_tf.training.device_memory import explain_full_memory
 from asc_tf.training.energy import EnergyReport
 from asc_tf.training.hparams import HParamsSummary
 from asc_tf.training.model_file import complete_model
@@ -74,7 +75,9 @@ def fit(run: Run, interactive: bool) -> Path:
     else:
         set_statistics(run, frontend, source)
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
-        with explain_read_errors(), explain_interrupt(run, state):
+        remark = ", and a new --workdir: a run folder keeps its batch sizes"
+        memory = explain_full_memory(config, "train", "evaluate", remark=remark)
+        with explain_read_errors(), memory, explain_interrupt(run, state):
             energy = make_energy_report(run)
             examples: Examples = source
             if cache:

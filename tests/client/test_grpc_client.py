@@ -129,6 +129,13 @@ def test_files_are_sent_as_the_reference_protobufs_have_them(service, tmp_path):
     assert list(tensor.string_val) == [b"\0ab", b"bad", b"\xff" * 4]
 
 
+def test_a_closed_client_answers_with_an_error_of_its_own(service):
+    with GrpcClient(f"127.0.0.1:{service.port}", "m") as client:
+        pass
+    with pytest.raises(ServerError, match=r"127.0.0.1:\d+: Cannot invoke RPC"):
+        client.read_metadata()
+
+
 def test_labels_belong_to_the_version_that_has_answered(service, tmp_path):
     for number in range(10):
         (tmp_path / f"{number}.wav").write_bytes(b"x" * number)

@@ -11,18 +11,22 @@ import shutil
 import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 import tiny
 from sklearn import metrics as sk
 
 from asc_tf import cli, datasets
+from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.dsp.segments import find_starts
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.evaluation.load import load
+from asc_tf.evaluation.predictor import predict_stored
 from asc_tf.evaluation.scoring import (
     find_model_epoch,
     group_devices,
@@ -638,3 +642,27 @@ def test_segments_that_overlap_are_more(workdir):
     assert report["segments"]["n_segments"] == wanted
     assert report["segments"]["overlap"] == "80.0 %"
     assert report["settings"]["evaluate.overlap"] == 0.8
+
+
+def fill_memory(*arguments):
+    message = "OOM when allocating tensor with shape[32,501,128]"
+    raise tf.errors.ResourceExhaustedError(None, None, message)
+
+
+def test_a_memory_that_audio_fills_is_an_error_that_names_the_batch_size(workdir):
+    predictor = dataclasses.replace(load(workdir.path), predict_batch=fill_memory)
+    run = scan_splits(Run.open(workdir, {"evaluate.batch_size": 7}), "test")
+    words = r"shape\[32,501,128\]\); give a smaller --evaluate.batch_size \(now 7\)"
+    with pytest.raises(UserError, match=words):
+        predictor.predict_split(run, "test")
+
+
+def test_stored_features_run_without_xla_and_may_fill_the_memory():
+    body = SimpleNamespace(predict_on_batch=fill_memory, jit_compile="auto")
+    frontend = SimpleNamespace(standardize=lambda features: features)
+    rows = [{"features": np.zeros([2, 4, 3]), "clip": np.arange(2)}]
+    stored = SimpleNamespace(batches=lambda *given: rows, n_clips=lambda split: 2)
+    model = SimpleNamespace(layers=[frontend, body])
+    with pytest.raises(UserError, match=r"--evaluate.batch_size \(now 32\)"):
+        predict_stored(model, stored, "test", Config())
+    assert body.jit_compile is False

@@ -8,6 +8,7 @@ import soundfile
 import tiny
 
 from asc_tf.audio import encode
+from asc_tf.evaluation import examples_of_mistakes
 from asc_tf.evaluation.examples_of_mistakes import (
     COUNT,
     MAX_DRAWN,
@@ -174,6 +175,25 @@ def test_a_file_that_is_gone_broken_or_shorter_is_named_and_the_rest_is_shown(tm
         assert mistake.picture is None and mistake.sound == b""
     # Its probabilities are known all the same.
     assert len(gone.timeline.starts) == 4
+
+
+def test_a_file_without_samples_and_any_other_failure_never_lose_a_report(
+    tmp_path, monkeypatch
+):
+    clips = [write_tones(tmp_path, f"{n}.wav", [300, 300]) for n in range(2)]
+    soundfile.write(tmp_path / "0.wav", np.zeros(0), tiny.RATE)
+    predictions = predict(*(2 * [4 * [[0.0, 1.0, 0.0]]]))
+    run = make_run(tmp_path, *clips)
+    empty, fine = collect_mistakes(run, clips, predictions)
+    assert "The audio file cannot be read: " in empty.problem
+    assert fine.sound and not fine.problem
+
+    def fail(*given):
+        raise RuntimeError("no codec")
+
+    monkeypatch.setattr(examples_of_mistakes, "encode_excerpt", fail)
+    for mistake in collect_mistakes(run, clips, predictions)[1:]:
+        assert mistake.problem == "The audio file cannot be read: no codec."
 
 
 def test_a_clip_of_stored_features_need_not_be_scanned(tmp_path):

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from asc_tf import cli
-from asc_tf.evaluation.submission import average_predictions, read_predictions
+from asc_tf.core.errors import UserError
+from asc_tf.evaluation.submission import (
+    Predictions,
+    average_predictions,
+    format_table,
+    read_predictions,
+)
 from asc_tf.workdir import Workdir
 
 LABELS = ("bark", "big bell", "cello", "drum")
@@ -122,6 +128,14 @@ def test_a_run_that_was_not_evaluated_is_refused_with_what_to_do(tmp_path, capsy
     code, message = refused(capsys, tmp_path, f"--output={tmp_path / 'x.csv'}")
     assert code == 2
     assert f"asc-tf evaluate --workdir={tmp_path}" in message
+
+
+def test_clips_of_one_file_or_of_files_of_one_name_are_refused():
+    values = np.full((2, 2), 0.5)
+    predictions = Predictions(("a/x.wav", "a/y.wav"), ("b", "c"), ("", ""), values)
+    assert len(format_table(predictions, 1).splitlines()) == 3
+    with pytest.raises(UserError, match=r"x\.wav: the name of several clips"):
+        format_table(predictions, 1, ["b/x.wav"])
 
 
 @pytest.mark.parametrize(

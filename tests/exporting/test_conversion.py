@@ -1,6 +1,7 @@
 """Conversion of a network to every .tflite format, and children that fail at it."""
 
 import dataclasses
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.saved_model import loader_impl
 
 import asc_tf
 from asc_tf import models
-from asc_tf.config import Export, Frontend, Model, read
+from asc_tf.config import Audio, Evaluate, Export, Frontend, Model, read
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError
 from asc_tf.edge.runtime import EdgeModel
@@ -28,6 +31,7 @@ from asc_tf.exporting.saved_model import (
     write_one_segment,
 )
 from asc_tf.frontend import FrontendLayer
+from asc_tf.models.cost import list_layers
 
 # LiteRT warns of the memory of the activations.
 pytestmark = pytest.mark.filterwarnings("ignore:Warning. Enabling")
@@ -253,6 +257,51 @@ def test_a_body_alone_is_refused_with_the_name_of_the_whole_file(sealed):
         EdgeModel(sealed / "int8_body.tflite")
 
 
+def list_operations(path: Path) -> set[str]:
+    """The operations of the graph of a SavedModel and of its functions."""
+    meta = loader_impl.parse_saved_model(str(path)).meta_graphs[0]
+    functions = [function.node_def for function in meta.graph_def.library.function]
+    return {node.op for nodes in (meta.graph_def.node, *functions) for node in nodes}
+
+
+def test_a_saved_model_written_beside_a_gpu_has_no_operation_of_cudnn(
+    tmp_path, monkeypatch
+):
+    features = keras.Input((63, 16), name="features")
+    x = keras.layers.Bidirectional(keras.layers.GRU(2, name="gru"))(features)
+    body = keras.Model(features, keras.layers.Dense(3, name="logits")(x), name="body")
+    layer = FrontendLayer(8000, Frontend(n_fft=256, hop_length=128, n_mels=16))
+    model = models.attach_frontend(layer, body, (8000,))
+
+    class OneSignature:
+        """Stands in for the twelve signatures, whose tracing takes seconds."""
+
+        def __init__(self, exposed, *settings):
+            self._exposed = exposed
+
+        def make(self):
+            spec = tf.TensorSpec([None, *model.input_shape[1:]])
+            function = tf.function(self._exposed, input_signature=[spec])
+            return {"serving_default": function}
+
+    # The package has a function of the same name as this module of its own.
+    backend = importlib.import_module("keras.src.backend.tensorflow.rnn")
+    monkeypatch.setattr(backend, "_is_gpu_available", lambda: True)
+    monkeypatch.setattr(saved_model, "Signatures", OneSignature)
+    write_one_segment(model, tmp_path / "one")
+    settings = (Audio(), Evaluate(), "abc", {}, tmp_path / "all")
+    saved_model.write_saved_model(model, *settings)
+    for name in ("one", "all"):
+        operations = list_operations(tmp_path / name)
+        assert "While" in operations or "StatelessWhile" in operations
+        assert not any("cudnn" in each.lower() for each in operations)
+    # The model itself still runs as Keras chooses.
+    layers = list_layers(model)
+    chosen = [each.use_cudnn for each in layers if hasattr(each, "use_cudnn")]
+    assert chosen == ["auto"] * 2
+    assert not any(getattr(each, "portable", False) for each in layers)
+
+
 @pytest.mark.slow
 def test_a_recurrent_network_is_converted_without_flex_to_every_format(tmp_path):
     segments, outputs, result = convert_network(make_lstm, tmp_path, FORMATS)
@@ -399,6 +448,15 @@ def test_a_child_that_says_nothing_fails_every_format(tmp_path, monkeypatch):
     assert not result.paths and len(result.reasons) == 4
     assert set(result.reasons.values()) == {
         "the conversion failed: exit code 3: no message"
+    }
+
+
+def test_the_child_leaves_the_gpu_to_its_parent(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    code = "import os, sys; sys.exit('GPU ' + os.environ['CUDA_VISIBLE_DEVICES'])"
+    result = convert_with(monkeypatch, tmp_path, code)
+    assert set(result.reasons.values()) == {
+        "the conversion failed: exit code 1: GPU -1"
     }
 
 

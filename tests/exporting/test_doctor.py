@@ -1,5 +1,6 @@
 """The doctor: each fault of an exported file gives its finding."""
 
+import contextlib
 import json
 import os
 import re
@@ -310,7 +311,7 @@ def test_an_arena_that_cannot_be_found_is_told_and_does_not_reject(
     path = tmp_path / "x.tflite"
     path.write_bytes(b"x")
     child = SimpleNamespace(ask=lambda command: {"bytes": None}, close=lambda: None)
-    with open_examined("int8", path, tmp_path) as examined:
+    with contextlib.closing(open_examined("int8", path, tmp_path)) as examined:
         monkeypatch.setattr(examined, "_child", child)
         examined._ask_about("memory", examined._measure_memory)
     (found,) = examined.findings

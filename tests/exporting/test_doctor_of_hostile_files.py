@@ -1,5 +1,6 @@
 """The doctor on files whose metadata are wrong: each stays a finding on that file."""
 
+import contextlib
 import json
 import shutil
 import zlib
@@ -37,10 +38,12 @@ def test_a_format_that_asc_tf_does_not_have_is_unknown_and_names_no_file(
     rewrite(float_file, precision=str(tmp_path / "x"))
     name = read_format(float_file)
     assert name == "unknown"
-    with open_examined(name, float_file, folder) as examined:
+    with contextlib.closing(open_examined(name, float_file, folder)) as examined:
         assert examined._answer.parent == folder
     # Whoever calls it: no name leads out of the folder.
-    with open_examined(str(tmp_path / "x"), float_file, folder) as examined:
+    with contextlib.closing(
+        open_examined(str(tmp_path / "x"), float_file, folder)
+    ) as examined:
         assert examined._answer.parent == folder
     assert victim.read_bytes() == b"mine"
     float_file.write_bytes(b"no metadata")
@@ -75,7 +78,7 @@ def test_a_temperature_that_is_none_is_a_finding_and_keras_stays_as_it_is(
         monkeypatch.setattr(module, "read_metadata", lambda _: check_temperature(value))
     for each in (folder, path):
         assert read_temperature(each) == 1
-        with open_examined("float32", each, tmp_path) as examined:
+        with contextlib.closing(open_examined("float32", each, tmp_path)) as examined:
             examined.open(("a", "b"), PREPROCESSING)
         (found,) = examined.findings
         assert (found["check"], found["passed"]) == ("file", False)
@@ -123,7 +126,7 @@ def test_the_compressed_size_is_that_of_zlib_and_of_files_that_could_be_read(
     count = examined_files._count_compressed_bytes(path)
     assert count == len(zlib.compress(content, 9))
     monkeypatch.setattr(examined_files.zlib, "compressobj", None)
-    with open_examined("float32", path, tmp_path) as examined:
+    with contextlib.closing(open_examined("float32", path, tmp_path)) as examined:
         examined.open(("a", "b"), PREPROCESSING)
     assert "compressed_bytes" not in examined.row
     assert "is not a TensorFlow Lite model" in examined.findings[0]["text"]

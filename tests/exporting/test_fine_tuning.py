@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
 import asc_tf
@@ -118,6 +119,8 @@ def test_a_result_is_of_one_model_and_one_length_and_not_of_one_place(tiny_run):
     assert identity(dataset__dir="/elsewhere", audio__cache_dir="/other") == before
     assert identity(export__check_clips=3) == before
     assert identity(evaluate__batch_size=5, train__energy=True) == before
+    assert identity(train__strategy="one_device", train__jit_compile=True) == before
+    assert identity(train__precision="mixed_bfloat16") == before
     others = [
         identity("int8_pruned"),
         identity("int8_pruned", export__sparsity=0.6),
@@ -258,6 +261,28 @@ def test_a_package_that_cannot_be_imported_is_named_before_any_work(monkeypatch)
     check_fine_tuning(Config(), ["float32", "int8"])
     with pytest.raises(UserError, match=r"tf_keras cannot be imported beside TensorFl"):
         check_fine_tuning(Config(), ["int8_qat"])
+
+
+def test_the_features_of_the_ranges_are_computed_without_tensor_float_32(
+    tiny_run, tmp_path, monkeypatch
+):
+    is_allowed = tf.config.experimental.tensor_float_32_execution_enabled
+    allowed = []
+
+    def run_tuner():
+        allowed.append(is_allowed())
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating x")
+
+    def make_tuner(*given):
+        allowed.append(is_allowed())
+        return SimpleNamespace(history=[], run=run_tuner)
+
+    monkeypatch.setattr(fine_tuning, "_open_corpus", lambda run: run)
+    monkeypatch.setattr(fine_tuning, "_make_tuner", make_tuner)
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    with pytest.raises(UserError, match=r"give a smaller --train\.batch_size"):
+        tune(tiny_run, tmp_path)
+    assert [*allowed, is_allowed()] == [False, True, False]
 
 
 @pytest.mark.slow

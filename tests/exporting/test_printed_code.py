@@ -1,5 +1,6 @@
 """The code that export.html prints runs the files of a real export."""
 
+import dataclasses
 import subprocess
 import sys
 import wave
@@ -12,7 +13,8 @@ from pages import Page
 
 import asc_tf
 from asc_tf.dsp.channels import select_view
-from asc_tf.report.export_code import READ, SELECT
+from asc_tf.dsp.preprocessing import Preprocessing
+from asc_tf.report.export_code import READ, SELECT, write_classification
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def test_the_code_for_litert_needs_numpy_and_litert_alone(codes, tiny_export, tm
     assert done.returncode == 0, done.stderr
     label, probability = done.stdout.split()
     model = asc_tf.load(tiny_export / "int8.tflite")
-    samples = soundfile.read(path, dtype="float32")[0][: 2 * 4000]
+    samples = soundfile.read(path, dtype="float32")[0]
     wanted = model.predict(samples, tiny.RATE)
     assert label == tiny.LABELS[wanted.argmax()]
     assert float(probability) == pytest.approx(wanted.max(), abs=1e-5)
@@ -76,6 +78,32 @@ def test_the_code_reads_a_wav_as_the_package_does(tmp_path, setting, channels):
     np.testing.assert_allclose(names["waveform"], select_view(stored, view), atol=1e-7)
     with pytest.raises(SystemExit, match="8000 Hz with 16 bits"):
         exec(READ.format(clip="clip", rate="16000", select=SELECT[setting]), names)
+
+
+@pytest.mark.parametrize("samples", [7, 10, 24, 25])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"last_segment": "align", "pooling": "mean", "short_clips": "loop"},
+        {"last_segment": "drop", "pooling": "mean_log", "short_clips": "pad"},
+        {"segments": "centre", "pooling": "majority"},
+        {"pooling": "majority"},
+    ],
+)
+def test_the_code_segments_and_pools_as_the_package_does(settings, samples):
+    waveform = np.random.default_rng(1).normal(size=samples).astype("f4")
+    preprocessing = Preprocessing(8000, 10, 5, **settings)
+
+    def classify(waveform):
+        powers = np.exp(waveform @ np.random.default_rng(0).normal(size=[10, 3]))
+        return {"probabilities": powers / powers.sum(axis=1, keepdims=True)}
+
+    about = dataclasses.asdict(preprocessing)
+    names = {"about": about, "waveform": waveform, "classify": classify, "np": np}
+    exec(write_classification(about), names)
+    segments = np.stack([*preprocessing.cut(waveform, 8000)])
+    wanted = preprocessing.pool(classify(segments)["probabilities"])
+    np.testing.assert_allclose(names["probabilities"], wanted, atol=1e-6)
 
 
 def test_the_commands_run(codes, tiny_export, monkeypatch, capsys):

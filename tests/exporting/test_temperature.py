@@ -79,6 +79,13 @@ def test_a_fit_that_does_not_belong_to_the_model_is_refused(run, changes, messag
         read_temperature(run, run.config().evaluate)
 
 
+def test_a_fit_of_earlier_best_weights_of_a_run_that_goes_on_is_refused(run):
+    run.best_file.parent.mkdir(exist_ok=True)
+    run.best_file.write_bytes(b"weights of a later epoch")
+    with pytest.raises(UsageError, match="belongs to another model"):
+        read_temperature(run, run.config().evaluate)
+
+
 def test_other_segments_or_pooling_than_in_the_fit_are_refused(run):
     settings = dataclasses.replace(Evaluate(), pooling="majority")
     with pytest.raises(UsageError, match=r"evaluate.pooling = mean, and this export"):

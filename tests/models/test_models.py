@@ -236,6 +236,12 @@ def test_a_front_end_costs_no_macs():
     assert count_macs(models.attach_frontend(layer, body, (32000,))) == count_macs(body)
 
 
+def test_both_kernels_of_a_separable_convolution_count_as_bytes():
+    features = keras.Input((10, 6, 3))
+    body = keras.Model(features, keras.layers.SeparableConv2D(8, 3)(features))
+    assert estimate_body_kb(body) == pytest.approx((27 + 24 + 13 * 8 + 210) / 1000)
+
+
 def test_a_model_within_its_budget_or_without_one_passes():
     body = models.build(Model(), (63, 64), 10)
     check_budget(body, Model(), Frontend())

@@ -4,7 +4,7 @@ import exports
 import pytest
 from pages import Page
 
-from asc_tf.report import write_export_page
+from asc_tf.report import export_page, write_export_page
 from asc_tf.report.export_scores import show_change
 
 NASTY = "<img src=x onerror=alert(1)>"
@@ -251,6 +251,26 @@ def test_clips_without_labels_and_formats_that_never_ran_have_no_scores(tmp_path
     page = write(tmp_path, content)
     assert "Accuracy against size and latency" not in page.headings
     assert page.section("The ladder").rows()[0][2] == "agreement %"
+
+
+def test_figures_show_the_change_of_accuracy_whose_interval_they_have(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        export_page, "draw_tradeoff", lambda points, *_: drawn.append(points)
+    )
+    change = {"accuracy": [-0.02, -0.05, 0.01]}
+    usual = {"bytes": 2000, "latency_ms": {"p50": 3.0}}
+    rows = {
+        "int8": usual | {"test": {"accuracy": 0.78, "change": change}},
+        "float32": usual | {"test": {"accuracy": 0.8}},
+    }
+    described = {"keras": {"test": {"accuracy": 0.8}}}
+    export_page._draw_tradeoffs(described, rows, ["test"])
+    assert drawn[0] == [
+        ("int8", 2.0, -0.02, -0.05, 0.01),
+        ("float32", 2.0, 0.0, None, None),
+    ]
+    assert [cost for _, cost, *_ in drawn[1]] == [3.0, 3.0]
 
 
 def test_a_change_that_rounds_to_zero_has_no_sign():

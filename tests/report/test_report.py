@@ -1,15 +1,18 @@
 """The report folder: whole or absent, its numbers shown, its texts harmless."""
 
 import csv
+import errno
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pages import Page
 
+from asc_tf.core.files import DiskFullError
 from asc_tf.evaluation import metrics
 from asc_tf.manifest import SPLITS
 from asc_tf.report import figures, write_report
@@ -422,6 +425,24 @@ def test_report_json_is_renamed_last(tmp_path, monkeypatch):
     write_report(tmp_path, *make())
     assert set(order) == FILES
     assert order[-1] == "report.json"
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_report(tmp_path, monkeypatch):
+    report, predictions = make()
+    write_report(tmp_path, report, predictions)
+    before = (tmp_path / "report.json").read_bytes()
+    write = Path.write_bytes
+
+    def fill(path, content):
+        if path.suffix == ".csv":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(DiskFullError, match=r"/predictions\.csv: the disk is full"):
+        write_report(tmp_path, report | {"n_clips": 7}, predictions)
+    assert (tmp_path / "report.json").read_bytes() == before
+    assert not [*tmp_path.glob(".*")]
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

@@ -18,6 +18,7 @@ from asc_tf import cli, datasets
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import format_csv
 from asc_tf.evaluation.intervals import bootstrap_intervals
+from asc_tf.studies import runner
 from asc_tf.studies.crossval import choose_folds, crossval
 from asc_tf.studies.folder import lock_study
 from asc_tf.studies.predictions import read_test_predictions
@@ -136,6 +137,18 @@ def test_finished_runs_are_not_repeated_and_more_folds_and_seeds_extend(
     capsys.readouterr()
     run(three_folds, root, seeds=2)
     assert capsys.readouterr().out == "6 of 6 runs are finished already\n"
+
+
+def test_a_damaged_folder_of_an_earlier_call_is_left_out_of_the_report(
+    three_folds, tmp_path, fake, capsys
+):
+    root = tmp_path / "study"
+    run(three_folds, root, folds=[1, 3])
+    (root / "fold3_seed0" / "config.toml").write_text("[newer]\nkey = 1\n")
+    capsys.readouterr()
+    run(three_folds, root, folds=[2])
+    assert "fold3_seed0 is left out of the report: " in capsys.readouterr().out
+    assert [row["fold"] for row in read_report(root)["per_run"]] == [1, 2]
 
 
 def test_another_configuration_in_the_folder_is_refused(three_folds, tmp_path, fake):
@@ -331,8 +344,6 @@ def test_the_points_of_a_study_file_are_trained_and_compared(
 def test_a_run_takes_the_memory_that_the_finished_ones_needed(
     three_folds, tmp_path, fake, capsys, monkeypatch
 ):
-    from asc_tf.studies import runner
-
     root = tmp_path / "study"
     monkeypatch.setattr(runner, "find_free_memory", lambda: 3 * 10**9)
     run(three_folds, root, jobs=2)
@@ -348,6 +359,16 @@ def test_a_run_takes_the_memory_that_the_finished_ones_needed(
     # One run always begins.
     run(three_folds, tmp_path / "other", jobs=4, folds=[1])
     assert begun(tmp_path / "other") == ["fold1_seed0"]
+
+
+def test_runs_at_a_time_share_the_gpu_and_say_so(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(runner, "GPU", tmp_path / "none")
+    assert "GPU" not in runner.describe_jobs(2, 1)
+    monkeypatch.setattr(runner, "GPU", tmp_path)
+    assert runner.describe_jobs(2, 1).endswith("if it becomes full, give --jobs=1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert "GPU" not in runner.describe_jobs(2, 1)
 
 
 def test_all_clips_are_leaky_if_one_run_is(three_folds, tmp_path, fake, capsys):
@@ -398,8 +419,6 @@ def test_the_reason_is_that_of_the_last_attempt(three_folds, tmp_path, behave, c
 def test_a_run_that_cannot_be_started_is_named_and_the_rest_goes_on(
     three_folds, tmp_path, fake, monkeypatch, capsys
 ):
-    from asc_tf.studies import runner
-
     start = runner._start
 
     def start_some(run, *arguments):

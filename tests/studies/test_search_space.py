@@ -105,6 +105,13 @@ def test_the_same_seed_draws_the_same_and_more_trials_begin_alike(size):
     assert len({name_point(point) for point in many}) == len(many)
 
 
+@pytest.mark.parametrize("given", ["log:0.001234..0.0013", "0.001234..0.001241"])
+def test_a_rounded_number_does_not_leave_its_range(given):
+    points = draw_points({RATE: parse_distribution(RATE, given)}, 200, seed=0)
+    low, high = map(float, given.removeprefix("log:").split(".."))
+    assert all(low <= point[RATE] <= high for point in points)
+
+
 def test_a_point_is_named_by_its_values():
     point = {RATE: 0.005, "train.batch_size": 8, "augment.time_roll": True}
     assert name_point(point) == "learning_rate=0.005_batch_size=8_time_roll=true"

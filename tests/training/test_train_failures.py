@@ -22,7 +22,7 @@ from test_train import assert_same_run
 from asc_tf.config import Config
 from asc_tf.core import files
 from asc_tf.core.errors import UserError
-from asc_tf.training import checkpoint, tensorboard
+from asc_tf.training import checkpoint, fit, tensorboard
 from asc_tf.training.model_file import load_whole
 from asc_tf.training.train import train
 from asc_tf.training.trainer import Trainer
@@ -193,6 +193,30 @@ def test_event_files_that_fill_the_disk_are_told_from_memory_that_is_exhausted(
 ):
     with pytest.raises(kind, match=words), tensorboard.check_disk(tmp_path):
         raise tf.errors.ResourceExhaustedError(None, None, message)
+
+
+OUT_OF_MEMORY = """Graph execution error:
+
+Detected at node classifier/conv1/Conv2D defined at (most recent call last):
+OOM when allocating tensor with shape[64,32,501,128] on /device:GPU:0
+ [[{{node classifier/conv1/Conv2D}}]] [Op:__inference_step_1]"""
+
+
+def test_a_full_memory_is_one_line_that_names_the_batch_sizes(
+    config, tmp_path, monkeypatch
+):
+    def fill(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, OUT_OF_MEMORY)
+
+    monkeypatch.setattr(fit, "fit_epochs", fill)
+    with pytest.raises(UserError) as caught:
+        train(config, Workdir(tmp_path / "run"))
+    assert str(caught.value) == (
+        "the memory of the device is full (OOM when allocating tensor with "
+        "shape[64,32,501,128] on /device:GPU:0); give a smaller --train.batch_size "
+        "(now 8) or --evaluate.batch_size (now 32), and a new --workdir: a run folder "
+        "keeps its batch sizes"
+    )
 
 
 def test_another_error_of_the_disk_is_left_as_it_is(tmp_path, monkeypatch):

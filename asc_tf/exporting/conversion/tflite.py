@@ -6,6 +6,7 @@ process this is a message on one format, and a second child converts the others.
 
 import contextlib
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -159,6 +160,8 @@ class _Progress:
         """
         process = subprocess.Popen(
             COMMAND,
+            # The memory of a GPU belongs to this process, which holds the Keras model.
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

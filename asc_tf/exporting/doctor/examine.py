@@ -95,44 +95,68 @@ def examine(
             the run.
     """
     from asc_tf.models.precision import allow_tensor_float_32
+    from asc_tf.training.device_memory import explain_full_memory
 
     allow_tensor_float_32(False)
-    run = next(iter(runs.values()))
-    config, labels = run.config, run.manifest.labels
+    split, run = next(iter(runs.items()))
+    keras = _make_predictor(run, model)
+    scores: dict[str, Any] = {}
+    memory = explain_full_memory(run.config, "evaluate")
+    with memory, contextlib.ExitStack() as stack:
+        examined = [
+            stack.enter_context(contextlib.closing(open_examined(name, path, folder)))
+            for name, path in files.items()
+        ]
+        for each in examined:
+            each.open(keras.labels, keras.preprocessing)
+        if any(each.is_usable for each in examined):
+            answers, names = _Answers(keras, examined, folder), tensor_names or {}
+            scores = {
+                each: answers.compare(of, each, is_gate=each == split)
+                for each, of in runs.items()
+            }
+            for each in examined:
+                _check_and_measure(each, run, split, scores[split]["accuracy"])
+                usual = None if each.name in TRAINED else files.get("float32")
+                reference = (references or {}).get(each.name, usual)
+                _compare_layers(each, reference, names, answers.layer_segments)
+    return scores, {each.name: complete_row(each) for each in examined}
+
+
+def _make_predictor(run: Run, model: Any) -> Predictor:
+    """Make the predictor of the Keras model.
+
+    Raises:
+        UserError: If it has other labels than the run.
+    """
+    labels = run.manifest.labels
     if model.output_shape[-1] != len(labels):
         raise UserError(
             f"{run.workdir.path}: {len(labels)} labels, but the model has "
             f"{model.output_shape[-1]}; restore manifest.csv or train again"
         )
+    config = run.config
     preprocessing = Preprocessing.from_config(config.audio, config.evaluate)
-    keras = Predictor(labels, preprocessing, model.predict_on_batch)
-    with contextlib.ExitStack() as stack:
-        examined = [
-            stack.enter_context(open_examined(name, path, folder))
-            for name, path in files.items()
-        ]
-        for each in examined:
-            each.open(labels, preprocessing)
-        if not any(each.is_usable for each in examined):
-            return {}, {each.name: complete_row(each) for each in examined}
-        answers = _Answers(keras, examined, folder)
-        split, names = next(iter(runs)), tensor_names or {}
-        scores = {
-            each: answers.compare(of, each, is_gate=each == split)
-            for each, of in runs.items()
-        }
-        for each in examined:
-            if split in each.row:
-                accuracy = scores[split]["accuracy"]
-                each.findings += gates.check_agreement(
-                    each.name, each.row[split], accuracy, split, config.export
-                )
-            if each.is_usable:
-                each.attempt("run", each.measure)
-            usual = None if each.name in TRAINED else files.get("float32")
-            reference = (references or {}).get(each.name, usual)
-            _compare_layers(each, reference, names, answers.layer_segments)
-    return scores, {each.name: complete_row(each) for each in examined}
+    return Predictor(labels, preprocessing, model.predict_on_batch)
+
+
+def _check_and_measure(
+    file: ExaminedFile, run: Run, split: str, accuracy: float | None
+) -> None:
+    """Check the agreement of a file with Keras, and measure memory and latency.
+
+    Args:
+        file: A file that has classified the clips.
+        run: The run.
+        split: Split that decides.
+        accuracy: Accuracy of Keras on it; None without labels.
+    """
+    if split in file.row:
+        file.findings += gates.check_agreement(
+            file.name, file.row[split], accuracy, split, run.config.export
+        )
+    if file.is_usable:
+        file.attempt("run", file.measure)
 
 
 def _compare_layers(

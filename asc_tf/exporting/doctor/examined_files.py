@@ -6,7 +6,6 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -62,17 +61,6 @@ class ExaminedFile:
             and finding["passed"] is False
             for finding in self.findings
         )
-
-    def __enter__(self) -> "ExaminedFile":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free what the file holds."""

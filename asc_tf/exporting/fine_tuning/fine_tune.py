@@ -37,6 +37,7 @@ from asc_tf.pipeline.prepare import check_sounds
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.training_data import make_examples
 from asc_tf.pipeline.waveforms import explain_read_errors
+from asc_tf.training.device_memory import explain_full_memory
 from asc_tf.training.optimization import compute_class_weights
 
 if TYPE_CHECKING:
@@ -176,12 +177,17 @@ def _train(
     keras.utils.set_random_seed(train.seed + 1)
     if train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    allow_tensor_float_32(run.config.frontend.placement != "model")
-    with explain_read_errors():
-        tuner = _make_tuner(run, body, frontend, name, folder, identity)
-        with _explain_interrupt(tuner, name, run.config.export.qat_epochs):
-            result = tuner.run()
+    # The features on which ranges are measured are those of the exported file.
     allow_tensor_float_32(False)
+    memory = explain_full_memory(run.config, "train", "evaluate")
+    try:
+        with explain_read_errors(), memory:
+            tuner = _make_tuner(run, body, frontend, name, folder, identity)
+            allow_tensor_float_32(run.config.frontend.placement != "model")
+            with _explain_interrupt(tuner, name, run.config.export.qat_epochs):
+                result = tuner.run()
+    finally:
+        allow_tensor_float_32(False)
     arrays = describe_result(result) | {"identity": np.array(identity)}
     arrays["history"] = np.array(json.dumps(result.history))
     with write_atomically(folder / RESULT) as temporary:

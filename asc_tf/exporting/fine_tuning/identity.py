@@ -24,7 +24,8 @@ SECTIONS = ("audio", "augment", "dataset", "evaluate", "frontend", "model", "tra
 NO_EFFECT = (
     *("evaluate.batch_size", "evaluate.pooling", "evaluate.calibrate"),
     *("evaluate.false_accept_rate", "train.ema", "train.patience"),
-    *("train.energy", "train.energy_country"),
+    *("train.energy", "train.energy_country", "train.jit_compile"),
+    *("train.precision", "train.strategy"),
 )
 """Settings of those sections that change nothing in a fine-tuning."""
 
