@@ -8,7 +8,8 @@ wheel of this source with numpy and LiteRT for aarch64, as a Raspberry Pi has th
 it classifies clips of the synthetic scenes, of several sample rates, channels and
 sample widths, with every .tflite of the export in the emulated Debian and here, once
 for each processor (cortex-a72 is that of a Raspberry Pi 4, cortex-a76 of a 5), and runs
-the tests of `tests/edge` there. A run that was interrupted goes on where it ended.
+the tests of `tests/edge` there. A run that was interrupted goes on where it ended; the
+tests begin again.
 
 Exits with 1 if a probability differs by more than 1e-4 (an int8 or dynamic one: 0.02),
 if a label differs where the two best of x86-64 are no tie, or if a test fails. On a
@@ -16,43 +17,44 @@ machine with an ARM processor nothing is emulated, and its answers are compared 
 themselves: use x86-64.
 """
 
+import functools
 import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import debian_root
 import numpy as np
 from absl import app, flags
 from debian_root import (
+    FEATURES,
     MACHINES,
     SOURCE,
-    SUITES,
+    SUITE,
     build_wheel,
     check_machine,
     download_wheels,
     emulate,
     make_root,
+    resolve,
     run_in_root,
     say,
+    write_cpuinfo,
 )
 
 from asc_tf.datasets.synthetic import write_scenes
+from asc_tf.edge.tflite_metadata import read_metadata
 
+flags.adopt_module_key_flags(debian_root)
 _EXPORT = flags.DEFINE_string("export", None, "folder of .tflite files", required=True)
 _FOLDER = flags.DEFINE_string("folder", "runs/debian_edge", "roots, clips and results")
-_CACHE = flags.DEFINE_string(
-    "cache", "~/.cache/asc_tf/debian", "folder of what was downloaded"
-)
-_SUITE = flags.DEFINE_enum("suite", "bookworm", list(SUITES), "suite of Debian")
-_MIRROR = flags.DEFINE_string("mirror", "", "URL of a mirror of Debian")
 _CLIPS = flags.DEFINE_integer("clips", 200, "clips to classify", lower_bound=10)
 _SECONDS = flags.DEFINE_float("seconds", 4.0, "length of a clip")
 _CPUS = flags.DEFINE_list(
@@ -62,17 +64,6 @@ _TESTS = flags.DEFINE_boolean("tests", True, "run tests/edge too")
 
 BATCH = 50
 """Clips of one process."""
-
-FEATURES = {
-    "cortex-a72": ("0xd08", "fp asimd evtstrm crc32 cpuid"),
-    "cortex-a76": (
-        "0xd0b",
-        "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid "
-        "asimdrdm lrcpc dcpop asimddp",
-    ),
-}
-"""Part and features in /proc/cpuinfo of a Raspberry Pi 4 and 5, by which LiteRT chooses
-its kernels."""
 
 PATIENT_EDGE = (
     "import sys; from asc_tf.edge import cli, trial; trial.TRIAL_SECONDS = 600.0; "
@@ -89,7 +80,6 @@ OTHER_TIE = 1 / 256
 """Lead of the best label below which it is a tie: one step of 8 bits."""
 
 TEST_PACKAGES = ("pytest", "pytest-timeout", "soundfile")
-
 
 NOT_EMULATED = (
     "tests/edge/test_trial.py::test_a_run_that_needs_much_memory_is_refused",
@@ -175,37 +165,9 @@ def compare_models(root: Path, folder: Path, version: str) -> bool:
     say(f"{len(clips)} clips of {kinds}")
     table, is_good = [], True
     for model in sorted(Path(_EXPORT.value).expanduser().glob("*.tflite")):
-        content = model.read_bytes()
-        name = f"{model.stem}-{hashlib.sha256(content).hexdigest()[:12]}.tflite"
-        (root / "srv" / name).write_bytes(content)
-        kind = f"{len(clips)}_{_SECONDS.value:g}_{BATCH}"
-        place = Path(version) / kind / name
-
-        def run_here(arguments, **options):
-            command = [sys.executable, "-m", "asc_tf.edge.cli", *arguments]
-            variables = {**os.environ, "PYTHONPATH": str(SOURCE)}
-            return subprocess.run(command, cwd=folder, env=variables, **options)
-
-        labels, here = classify(
-            folder / "results" / "here" / place, clips, run_here, str(model.absolute())
-        )
-        for cpu in _CPUS.value:
-
-            def run_there(arguments, cpu=cpu, **options):
-                write_cpuinfo(root, cpu)
-                shell = 'cd /srv && exec /opt/edge/bin/python -c "$0" "$@"'
-                command = ["sh", "-c", shell, PATIENT_EDGE, *arguments]
-                return run_in_root(root, command, {"QEMU_CPU": cpu}, **options)
-
-            began = time.monotonic()
-            results = folder / "results" / _SUITE.value / cpu / place
-            others, there = classify(results, clips, run_there, name)
-            assert others == labels
-            precision = read_precision(model)
-            good, cells = compare(precision, here, there)
+        for cpu, good, cells in compare_model(root, folder, version, clips, model):
             is_good = is_good and good
             table.append(f"| {model.name} | {cpu} | {cells} |")
-            say(f"{table[-1]} {time.monotonic() - began:.0f} s")
     if not table:
         sys.exit(f"--export={_EXPORT.value}: no .tflite in it")
     print(
@@ -216,32 +178,50 @@ def compare_models(root: Path, folder: Path, version: str) -> bool:
     return is_good
 
 
-def write_cpuinfo(root: Path, cpu: str) -> None:
-    """Write the /proc/cpuinfo of a processor."""
-    part, features = FEATURES[cpu]
-    lines = []
-    for number in range(os.cpu_count() or 1):
-        lines += [
-            f"processor\t: {number}",
-            f"Features\t: {features}",
-            "CPU implementer\t: 0x41",
-            "CPU architecture: 8",
-            "CPU variant\t: 0x0",
-            f"CPU part\t: {part}",
-            "CPU revision\t: 3\n",
-        ]
-    (root / "srv" / "cpuinfo").write_text("\n".join(lines))
+def compare_model(
+    root: Path, folder: Path, version: str, clips: Sequence[Path], model: Path
+) -> Iterator[tuple[str, bool, str]]:
+    """Classify with a model here and in the root.
 
+    Yields:
+        For each processor its name, the verdict, and the cells of the table.
+    """
+    content = model.read_bytes()
+    name = f"{model.stem}-{hashlib.sha256(content).hexdigest()[:12]}.tflite"
+    (root / "srv" / name).write_bytes(content)
+    place = Path(version) / f"{len(clips)}_{_SECONDS.value:g}_{BATCH}" / name
 
-def read_precision(model: Path) -> str:
-    """Read the precision of a model."""
-    from asc_tf.edge.tflite_metadata import read_metadata
+    def run_here(arguments, **options):
+        command = [sys.executable, "-m", "asc_tf.edge.cli", *arguments]
+        variables = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        return subprocess.run(command, cwd=folder, env=variables, **options)
 
-    return read_metadata(model).precision
+    def run_there(cpu, arguments, **options):
+        write_cpuinfo(root, cpu)
+        shell = 'cd /srv && exec /opt/edge/bin/python -c "$0" "$@"'
+        command = ["sh", "-c", shell, PATIENT_EDGE, *arguments]
+        return run_in_root(root, command, {"QEMU_CPU": cpu}, **options)
+
+    results = folder / "results"
+    labels, here = classify(
+        results / "here" / place, clips, run_here, str(model.absolute())
+    )
+    for cpu in _CPUS.value:
+        began = time.monotonic()
+        others, there = classify(
+            results / SUITE.value / cpu / place,
+            clips,
+            functools.partial(run_there, cpu),
+            name,
+        )
+        assert others == labels
+        is_good, cells = compare(read_metadata(model).precision, here, there)
+        say(f"{model.name}, {cpu}: {cells}, {time.monotonic() - began:.0f} s")
+        yield cpu, is_good, cells
 
 
 def run_tests(root: Path, folder: Path, version: str) -> bool:
-    """Run the tests in the root, file by file, and print the table."""
+    """Run the tests in the root, unless that is done, and print their last line."""
     source = root / "srv" / "source"
     shutil.rmtree(source, ignore_errors=True)
     for name in ("tests", "benchmarks"):
@@ -249,56 +229,43 @@ def run_tests(root: Path, folder: Path, version: str) -> bool:
         shutil.copytree(SOURCE / name, source / name, ignore=ignored)
     shutil.copy(SOURCE / "pyproject.toml", source)
     write_flatbuffer(folder, source / "flatbuffer")
-    files = sorted((source / "tests" / "edge").rglob("test_*.py"))
     digest = hashlib.sha256(
         b"".join(file.read_bytes() for file in sorted(source.rglob("*.py")))
     ).hexdigest()[:12]
-    results = folder / "results" / _SUITE.value / _CPUS.value[0] / version / digest
+    results = folder / "results" / SUITE.value / _CPUS.value[0] / version
     results.mkdir(parents=True, exist_ok=True)
-    print("\n| tests | result |\n|---|---|", flush=True)
-    is_good = True
-    for file in files:
-        log = results / f"{file.stem}.log"
-        if not log.exists():
-            run_test_file(root, file.relative_to(source), log)
-        text = log.read_text(errors="replace")
-        (line,) = re.findall(
-            r"^.*\d+ (?:passed|skipped|failed|error|desel).* in .*s.*$",
-            text,
-            re.MULTILINE,
-        )[-1:] or ["no result"]
-        print(f"| {file.name} | {line.strip(' =')} |", flush=True)
-        if "exit code 0" not in text and "exit code 5" not in text:
-            is_good = False
-            log.rename(log.with_suffix(".failed"))
-            say(f"{log.with_suffix('.failed')} has the failures")
-    return is_good
+    log = results / f"tests_{digest}.log"
+    failed = log.with_suffix(".failed")
+    if not log.exists() and run_pytest(root, failed):
+        failed.rename(log)
+    shown = log if log.exists() else failed
+    last = shown.read_text(errors="replace").splitlines()[-1:]
+    print(f"\ntests/edge: {''.join(last).strip(' =')}; {shown}", flush=True)
+    return log.exists()
 
 
-def run_test_file(root: Path, file: Path, log: Path) -> None:
-    """Run one file of tests, and keep its output once it has ended."""
+def run_pytest(root: Path, log: Path) -> bool:
+    """Run the tests, and write their output; give whether all of them pass."""
     shell = 'cd /srv/source && exec /opt/edge/bin/python -m pytest "$@"'
-    flags_of_pytest = ["-q", "-p", "no:cacheprovider", "-o", "timeout=1800", "-rs"]
+    arguments = ["-q", "-p", "no:cacheprovider", "-o", "timeout=1800", "-rs"]
     if platform.machine() != MACHINES["arm64"]:
-        flags_of_pytest += [f"--deselect={name}" for name in NOT_EMULATED]
+        arguments += [f"--deselect={name}" for name in NOT_EMULATED]
     variables = {
         "QEMU_CPU": _CPUS.value[0],
         "ASC_TF_TEST_FLATBUFFER": "/srv/source/flatbuffer",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    partial = log.with_suffix(".partial")
     write_cpuinfo(root, _CPUS.value[0])
-    say(f"{file} ...")
-    with partial.open("w") as stream:
+    say(f"tests/edge: {log} ...")
+    with log.open("w") as stream:
         done = run_in_root(
             root,
-            ["sh", "-c", shell, "sh", *flags_of_pytest, str(file)],
+            ["sh", "-c", shell, "sh", *arguments, "tests/edge"],
             variables,
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
-        stream.write(f"\nexit code {done.returncode}\n")
-    partial.rename(log)
+    return done.returncode == 0
 
 
 def write_flatbuffer(folder: Path, path: Path) -> None:
@@ -328,7 +295,7 @@ def hash_wheel(wheel: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def install(root: Path, cache: Path) -> str:
+def install(root: Path) -> str:
     """Install the wheel of this source and what it needs; give its version."""
     wheels = root / "srv" / "wheels"
     wheel = build_wheel(wheels)
@@ -336,12 +303,8 @@ def install(root: Path, cache: Path) -> str:
     stamp = root / "opt" / "edge" / "version"
     if stamp.exists() and stamp.read_text() == version:
         return version
-    downloads = cache / f"wheels_{_SUITE.value}_arm64"
-    packages = (f"{wheel}[edge,mqtt]", *TEST_PACKAGES)
-    download_wheels(downloads, _SUITE.value, "arm64", packages)
-    for file in downloads.glob("*.whl"):
-        if not file.name.startswith("asc_tf-"):
-            shutil.copy(file, wheels)
+    downloads = download_wheels("arm64", f"{wheel}[edge,mqtt]", TEST_PACKAGES)
+    shutil.copytree(downloads, wheels, dirs_exist_ok=True)
     say("installing in the root (emulated: minutes) ...")
     pip = ["/opt/edge/bin/pip", "--quiet", "install", "--no-index", "--find-links"]
     name = f"/srv/wheels/{wheel.name}"
@@ -370,15 +333,11 @@ def main(_: list[str]) -> int:
             "unshare": "util-linux",
         }
     )
-    folder, cache = (
-        Path(value).expanduser().absolute() for value in (_FOLDER.value, _CACHE.value)
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    root = folder / f"{_SUITE.value}_arm64"
+    folder = resolve(_FOLDER.value)
     with emulate("arm64"):
         packages = ("python3", "python3-venv", "ca-certificates")
-        make_root(root, _SUITE.value, "arm64", packages, cache, _MIRROR.value)
-        version = install(root, cache)
+        root = make_root(folder, "arm64", packages)
+        version = install(root)
         is_good = compare_models(root, folder, version)
         if _TESTS.value:
             is_good = run_tests(root, folder, version) and is_good

@@ -13,46 +13,39 @@ start waits for one.
 Prints a table, and exits with 1 if a line of it is not as it should be.
 """
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
-import struct
-import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import debian_root
 import numpy as np
 from absl import app, flags
+from debian_machine import SERVICE, Checks, Machine, boot, wait_until
 from debian_root import (
     MACHINES,
     SOURCE,
-    SUITES,
     build_wheel,
     check_machine,
     download_wheels,
     make_root,
+    resolve,
     say,
 )
 
+from asc_tf.dsp.wav_format import pack_wav
 from asc_tf.edge import tflite_metadata
 from asc_tf.edge.tflite_metadata import read_metadata
 
+flags.adopt_module_key_flags(debian_root)
 _MODEL = flags.DEFINE_string("model", None, "a .tflite file", required=True)
 _FOLDER = flags.DEFINE_string("folder", "runs/debian_install", "folder of the root")
-_CACHE = flags.DEFINE_string(
-    "cache", "~/.cache/asc_tf/debian", "folder of what was downloaded"
-)
-_SUITE = flags.DEFINE_enum("suite", "bookworm", list(SUITES), "suite of Debian")
-_MIRROR = flags.DEFINE_string("mirror", "", "URL of a mirror of Debian")
 
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "alsa-utils")
-SERVICE = "asc-edge-listen"
 MAX_EXPOSURE = 2.0
 """Largest value of systemd-analyze security, from 0 (safe) to 10."""
 
@@ -66,133 +59,17 @@ if "NOTIFY_SOCKET" in os.environ:
 """Code that ends the program where it runs as a service."""
 
 
-class Machine:
-    """Booted Debian.
+def prepare(folder: Path) -> tuple[Path, Path]:
+    """Make a root with what a maker copies into its /srv.
 
-    Args:
-        root: Its folder.
-        leader: Process 1 in it, by its number outside.
+    Returns:
+        The root, and the path of the wheel in it.
     """
-
-    def __init__(self, root: Path, leader: int) -> None:
-        self.root, self._leader = root, leader
-
-    def run(self, *command: str, folder: str = "/") -> tuple[int, str]:
-        """Run a command in it; give its exit code and its output."""
-        enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc"]
-        enter += ["--net", "--pid", f"--wdns={folder}"]
-        done = subprocess.run(
-            [*enter, *command],
-            env={
-                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                "LC_ALL": "C.UTF-8",
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return done.returncode, done.stdout
-
-    def show(self, name: str) -> str:
-        """Read a property of the service."""
-        return self.run("systemctl", "show", SERVICE, f"--property={name}", "--value")[
-            1
-        ].strip()
-
-    def install(self, *arguments: str) -> tuple[int, str]:
-        """Run install.sh."""
-        return self.run("sh", "install.sh", *arguments, folder="/srv")
-
-    def read_status(self) -> dict:
-        """Read the status file of the service."""
-        code, text = self.run("cat", "/run/asc_tf/status.json")
-        return {} if code else json.loads(text)
-
-
-@contextlib.contextmanager
-def boot(root: Path) -> Iterator[Machine]:
-    """Boot the Debian in a root, and switch it off at the end."""
-    log = root.with_name(f"{root.name}.boot.log").open("w")
-    command = ["systemd-nspawn", f"--directory={root}", "--boot", "--register=no"]
-    command += ["--keep-unit", "--machine=asc-tf-test", "--link-journal=no"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-    )
-    try:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        wait_until(lambda: children.read_text().split(), 20)
-        machine = Machine(root, int(children.read_text().split()[0]))
-        is_up = ("running", "degraded")
-        wait_until(
-            lambda: machine.run("systemctl", "is-system-running")[1].strip() in is_up,
-            60,
-        )
-        yield machine
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
-
-
-def wait_until(condition: Callable[[], object], seconds: float) -> float:
-    """Wait for a condition; give the seconds that it took.
-
-    Raises:
-        TimeoutError: If it does not come true.
-    """
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() > began + seconds:
-            raise TimeoutError(f"not within {seconds:.0f} s")
-        time.sleep(0.25)
-    return time.monotonic() - began
-
-
-class Checks:
-    """Table of what was checked."""
-
-    def __init__(self) -> None:
-        self.is_good = True
-        print("| check | found | as it should be |\n|---|---|---|", flush=True)
-
-    def add(self, name: str, found: object, is_good: bool) -> None:
-        """Add a line."""
-        self.is_good = self.is_good and is_good
-        text = str(found).strip().replace("\n", " ") or "nothing"
-        print(f"| {name} | {text[-200:]} | {'yes' if is_good else 'NO'} |", flush=True)
-
-    def wait(self, name: str, condition: Callable[[], object], seconds: float) -> None:
-        """Add a line on what has to come true."""
-        try:
-            self.add(name, f"after {wait_until(condition, seconds):.0f} s", True)
-        except TimeoutError as error:
-            self.add(name, error, False)
-
-
-def write_audio(path: Path, seconds: float) -> None:
-    """Write a WAV file of noise."""
-    noise = np.random.default_rng(0).normal(0, 3000, round(seconds * RATE))
-    data = noise.astype("<i2").tobytes()
-    form = struct.pack("<HHIIHH", 1, 1, RATE, 2 * RATE, 2, 16)
-    head = b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt \x10\0\0\0" + form
-    path.write_bytes(head + b"data" + struct.pack("<I", len(data)) + data)
-
-
-def prepare(root: Path, cache: Path) -> Path:
-    """Put what a maker copies into /srv of the root; give the wheel's path in it."""
     architecture = {v: k for k, v in MACHINES.items()}[os.uname().machine]
-    make_root(root, _SUITE.value, architecture, PACKAGES, cache, _MIRROR.value)
-    wheels = cache / f"wheels_{_SUITE.value}_{architecture}"
+    root = make_root(folder, architecture, PACKAGES)
     wheel = build_wheel(root / "srv")
-    download_wheels(wheels, _SUITE.value, architecture, (f"{wheel}[mqtt]",))
+    wheels = download_wheels(architecture, f"{wheel}[mqtt]")
     shutil.copytree(wheels, root / "srv" / "wheels", dirs_exist_ok=True)
-    for own in (root / "srv" / "wheels").glob("asc_tf-*"):
-        own.unlink()
     shutil.copy(SOURCE / "export" / "raspberry_pi" / "install.sh", root / "srv")
     shutil.copy(Path(_MODEL.value).expanduser(), root / "srv" / "model.tflite")
     # A wheel that installs and classifies, but does not start as a service.
@@ -210,7 +87,7 @@ def prepare(root: Path, cache: Path) -> Path:
         (root / "srv" / "model.tflite").read_bytes()[:-1000]
     )
     write_other_model(root / "srv" / "model.tflite", root / "srv" / "other.tflite")
-    return Path("/srv") / wheel.name
+    return root, Path("/srv") / wheel.name
 
 
 def write_other_model(model: Path, other: Path) -> None:
@@ -275,7 +152,8 @@ def check_listening(machine: Machine, checks: Checks) -> None:
     code, text = machine.run("systemctl", "restart", SERVICE)
     checks.add("restart with changed flags", text or "restarted", code == 0)
     audio = machine.root / "srv" / "audio.wav"
-    write_audio(audio, 60)
+    noise = np.random.default_rng(0).normal(0, 3000, 60 * RATE).astype("<i2")
+    audio.write_bytes(pack_wav(noise.tobytes(), RATE, 1, False))
     feed(audio, state / "fifo")
     checks.wait("windows of 60 s arrive", lambda: count_rows(state) >= 50, 60)
     wait_until(lambda: machine.read_status()["windows"] >= 50, 20)
@@ -287,7 +165,7 @@ def check_listening(machine: Machine, checks: Checks) -> None:
     rows = count_rows(state)
     process = machine.show("MainPID")
     machine.run("systemctl", "kill", "--signal=KILL", SERVICE)
-    checks.wait("killed: it runs again", lambda: is_new(machine, process), 30)
+    checks.wait("killed: it runs again", lambda: machine.is_in_new_process(process), 30)
     feed(audio, state / "fifo")
     checks.wait("and classifies again", lambda: count_rows(state) >= 2 * rows, 60)
     process = machine.show("MainPID")
@@ -295,7 +173,9 @@ def check_listening(machine: Machine, checks: Checks) -> None:
     is_same = machine.show("MainPID") == process
     checks.add("70 s without sound", f"process {process}", is_same)
     machine.run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", SERVICE)
-    checks.wait("stopped: the watchdog", lambda: is_new(machine, process), 100)
+    checks.wait(
+        "stopped: the watchdog", lambda: machine.is_in_new_process(process), 100
+    )
 
 
 def check_programs_and_network(machine: Machine, checks: Checks) -> None:
@@ -337,41 +217,38 @@ def count_rows(state: Path) -> int:
     return sum(len(file.read_text().splitlines()) - 1 for file in files)
 
 
-def is_new(machine: Machine, process: str) -> bool:
-    """Check whether the service runs in another process."""
-    is_active = machine.show("ActiveState") == "active"
-    return is_active and machine.show("MainPID") not in (process, "0")
-
-
 def check_upgrades(machine: Machine, checks: Checks, wheel: Path) -> None:
     """Run upgrades that fail and that work."""
     root = machine.root
-    current, process = read_link(root), machine.show("MainPID")
+    before = machine.read_state()
     flags_before = (root / "etc/asc_tf/listen.flags").read_text()
     # On purpose no wheel: pip refuses it.
     (root / "srv" / "bad" / "asc_tf-9-py3-none-any.whl").write_bytes(b"no wheel")
     code, text = machine.install(
         "--package=bad/asc_tf-9-py3-none-any.whl", "--wheels=wheels"
     )
-    is_same = (read_link(root), machine.show("MainPID")) == (current, process)
+    is_same = machine.read_state() == before
     checks.add("upgrade by a damaged wheel", text, code == 1 and is_same)
     code, text = machine.install("torn.tflite", "--wheels=wheels")
-    is_same = (read_link(root), machine.show("MainPID")) == (current, process)
+    is_same = machine.read_state() == before
     checks.add("upgrade by a damaged model", text, code == 1 and is_same)
     code, text = machine.install(f"--package=bad/{wheel.name}", "--wheels=wheels")
-    is_back = read_link(root) == current and is_new(machine, process)
+    state = machine.read_state()
+    is_back = state.environment == before.environment
+    is_back = is_back and machine.is_in_new_process(before.process)
     checks.add("upgrade that does not start", text, code == 1 and is_back)
-    process = machine.show("MainPID")
     code, text = machine.install("--wheels=wheels")
-    is_upgraded = read_link(root) != current and is_new(machine, process)
+    is_upgraded = machine.read_state().environment != before.environment
+    is_upgraded = is_upgraded and machine.is_in_new_process(state.process)
     checks.add("upgrade", text.splitlines()[0], code == 0 and is_upgraded)
     is_kept = (root / "etc/asc_tf/listen.flags").read_text() == flags_before
     checks.add("the flags after it", "kept" if is_kept else "changed", is_kept)
-    current = read_link(root)
+    environment = machine.read_state().environment
     code, text = machine.run(
         *("sh", "/opt/asc_tf/install.sh", "/srv/model.tflite"), folder="/tmp"
     )
-    is_same = read_link(root) == current and machine.show("ActiveState") == "active"
+    is_same = machine.read_state().environment == environment
+    is_same = is_same and machine.show("ActiveState") == "active"
     checks.add("a new model alone", text.splitlines()[0], code == 0 and is_same)
     left = sorted(path.name for path in (root / "opt" / "asc_tf").glob("env*"))
     checks.add("environments that are left", len(left), len(left) <= 2)
@@ -398,18 +275,13 @@ def check_refused_model(machine: Machine, checks: Checks) -> None:
 
 def check_disabled(machine: Machine, checks: Checks) -> None:
     """Upgrade a service that was switched off: it stays so."""
-    current = read_link(machine.root)
+    environment = machine.read_state().environment
     machine.run("systemctl", "disable", "--now", SERVICE)
     code, _ = machine.install("model.tflite", "--wheels=wheels")
     state = f"{machine.show('UnitFileState')}, {machine.show('ActiveState')}"
-    is_upgraded = code == 0 and read_link(machine.root) != current
+    is_upgraded = code == 0 and machine.read_state().environment != environment
     is_good = is_upgraded and state == "disabled, inactive"
     checks.add("upgrade of a disabled service", state, is_good)
-
-
-def read_link(root: Path) -> str:
-    """Read which environment is the current one."""
-    return os.readlink(root / "opt" / "asc_tf" / "current")
 
 
 def check_removal(machine: Machine, checks: Checks) -> None:
@@ -439,12 +311,7 @@ def main(_: list[str]) -> int:
             "nsenter": "util-linux",
         }
     )
-    folder, cache = (
-        Path(value).expanduser().absolute() for value in (_FOLDER.value, _CACHE.value)
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    root = folder / f"{_SUITE.value}_{os.uname().machine}"
-    wheel = prepare(root, cache)
+    root, wheel = prepare(resolve(_FOLDER.value))
     say("booting ...")
     with boot(root) as machine:
         if (root / "opt" / "asc_tf").exists():  # of a run that was interrupted

@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from absl import flags
+
 SOURCE = Path(__file__).resolve().parents[1]
 
 SUITES = {"bookworm": ("3.11", 36), "trixie": ("3.13", 41)}
@@ -27,12 +29,35 @@ MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
 NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
 """Begin of a command whose mounts and processes end with it, however it ends."""
 
+FEATURES = {
+    "cortex-a72": ("0xd08", "fp asimd evtstrm crc32 cpuid"),
+    "cortex-a76": (
+        "0xd0b",
+        "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid "
+        "asimdrdm lrcpc dcpop asimddp",
+    ),
+}
+"""Part and features in /proc/cpuinfo of a Raspberry Pi 4 and 5, by which LiteRT chooses
+its kernels."""
+
 BINFMT_ENTRY = "asc_tf_aarch64_"
 _MAGIC = (
     r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
     r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
 )
 """Begin of a 64-bit ARM program, and the bits of it that count (binfmt of QEMU)."""
+
+
+_CACHE = flags.DEFINE_string(
+    "cache", "~/.cache/asc_tf/debian", "folder of what was downloaded"
+)
+SUITE = flags.DEFINE_enum("suite", "bookworm", list(SUITES), "suite of Debian")
+_MIRROR = flags.DEFINE_string("mirror", "", "URL of a mirror of Debian")
+
+
+def resolve(folder: str) -> Path:
+    """Resolve a folder of the command line to an absolute path."""
+    return Path(folder).expanduser().absolute()
 
 
 def say(text: str) -> None:
@@ -97,46 +122,60 @@ def _has_emulator() -> bool:
     return text.startswith("enabled") and "F" in flags.removeprefix("flags:")
 
 
-def make_root(
-    root: Path,
-    suite: str,
-    architecture: str,
-    packages: Sequence[str],
-    cache: Path,
-    mirror: str = "",
-) -> None:
-    """Install Debian in a folder, unless it is there already.
+def make_root(folder: Path, architecture: str, packages: Sequence[str]) -> Path:
+    """Install Debian below a folder, unless it is there already.
 
     Args:
-        root: The folder.
-        suite: Suite, a key of `SUITES`.
+        folder: The folder.
         architecture: Architecture, a key of `MACHINES`.
         packages: Packages beyond those of a minimal system.
-        cache: Folder that keeps the packages of Debian.
-        mirror: URL of a mirror; empty: the one of debootstrap.
+
+    Returns:
+        The root of that Debian.
     """
+    suite = SUITE.value
+    root = folder / f"{suite}_{architecture}"
     if root.exists():
         say(f"{root}: is there")
-        return
+        return root
     partial = root.with_name(f"{root.name}.partial")
     if f" {partial.absolute()}/" in Path("/proc/mounts").read_text():
         sys.exit(f"{partial}: something is mounted in it; unmount that first")
     if partial.exists():
         shutil.rmtree(partial)
-    packages_folder = cache.absolute() / "packages"
+    folder.mkdir(parents=True, exist_ok=True)
+    packages_folder = resolve(_CACHE.value) / "packages"
     packages_folder.mkdir(parents=True, exist_ok=True)
     say(f"{root}: installing Debian {suite} for {architecture} ...")
     log = root.with_name(f"{root.name}.log")
     command = [*NAMESPACES, "debootstrap", "--variant=minbase"]
     command.append(f"--arch={architecture}")
     command += [f"--cache-dir={packages_folder}", f"--include={','.join(packages)}"]
-    command += [suite, str(partial), *([mirror] if mirror else [])]
+    command += [suite, str(partial), *filter(None, [_MIRROR.value])]
     with log.open("w") as stream:
         done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT)
     if done.returncode:
         lines = log.read_text(errors="replace").splitlines()
         sys.exit(f"debootstrap failed; {log} has more:\n" + "\n".join(lines[-5:]))
     partial.rename(root)
+    return root
+
+
+def write_cpuinfo(root: Path, cpu: str) -> None:
+    """Write the /proc/cpuinfo of a processor."""
+    part, features = FEATURES[cpu]
+    lines = []
+    for number in range(os.cpu_count() or 1):
+        lines += [
+            f"processor\t: {number}",
+            f"Features\t: {features}",
+            "CPU implementer\t: 0x41",
+            "CPU architecture: 8",
+            "CPU variant\t: 0x0",
+            f"CPU part\t: {part}",
+            "CPU revision\t: 3\n",
+        ]
+    (root / "srv" / "cpuinfo").write_text("\n".join(lines))
 
 
 def run_in_root(
@@ -193,14 +232,21 @@ def build_wheel(folder: Path) -> Path:
         return Path(shutil.copy(built, folder))
 
 
-def download_wheels(
-    folder: Path, suite: str, architecture: str, packages: Sequence[str]
-) -> None:
-    """Download wheels for the Python of a suite, with what they need.
+def download_wheels(architecture: str, wheel: str, others: Sequence[str] = ()) -> Path:
+    """Download wheels for the Python of the suite.
 
-    Those that are in the folder are not fetched again.
+    Those that were downloaded before are not fetched again.
+
+    Args:
+        architecture: Architecture, a key of `MACHINES`.
+        wheel: The wheel of this source, perhaps with extras.
+        others: Other packages.
+
+    Returns:
+        Folder of what they need; the wheel of this source is not there.
     """
-    python, glibc = SUITES[suite]
+    folder = resolve(_CACHE.value) / f"wheels_{SUITE.value}_{architecture}"
+    python, glibc = SUITES[SUITE.value]
     machine = MACHINES[architecture]
     platforms = [f"--platform=manylinux_2_{n}_{machine}" for n in range(glibc, 16, -1)]
     platforms.append(f"--platform=manylinux2014_{machine}")
@@ -209,9 +255,12 @@ def download_wheels(
         [
             *("download", "--only-binary=:all:", f"--dest={folder}"),
             *(f"--find-links={folder}", f"--python-version={python}", *platforms),
-            *packages,
+            *(wheel, *others),
         ]
     )
+    for own in folder.glob("asc_tf-*.whl"):
+        own.unlink()
+    return folder
 
 
 def run_pip(arguments: Sequence[str], environment: Mapping[str, str] | None = None):

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 from absl import app, flags
+from noise_clips import write_clips
 
 from asc_tf.core.tensorflow_log import quiet_tensorflow
 
@@ -65,28 +66,6 @@ class Speed(NamedTuple):
     start: float
     wall: float
     cpu: float
-
-
-def write_clips(folder: Path, container: str, subtype: str) -> list[Path]:
-    """Write clips of pink-like noise with a tone, which compress as real sounds do."""
-    import soundfile
-
-    generator = np.random.default_rng(0)
-    samples = round(SECONDS.value * RATE)
-    paths = []
-    for number in range(CLIPS.value):
-        noise = generator.standard_normal((samples, 2)).cumsum(axis=0)
-        noise -= np.linspace(0, 1, samples)[:, np.newaxis] * noise[-1]
-        tone = np.sin(np.arange(samples) * (0.01 + 0.001 * number))
-        values = 0.4 * noise / np.abs(noise).max() + 0.2 * tone[:, np.newaxis]
-        path = folder / f"{number}.{container.lower()}"
-        with soundfile.SoundFile(
-            path, "w", RATE, 2, subtype=subtype, format=container
-        ) as stream:
-            for block in np.array_split(values, 10):
-                stream.write(block)
-        paths.append(path)
-    return paths
 
 
 def make_own_decoder(name: str, paths: list[Path], folder: Path, **audio: str):
@@ -231,7 +210,10 @@ def measure_speed(decoder: Decoder) -> Speed:
 def measure_format(name: str, folder: Path) -> dict[str, Speed]:
     """Measure all decoders of one format; the best round of each counts."""
     container, subtype = FORMATS[name]
-    decoders = make_decoders(write_clips(folder, container, subtype), subtype, folder)
+    paths = write_clips(
+        folder, CLIPS.value, SECONDS.value, RATE, container, subtype, channels=2
+    )
+    decoders = make_decoders(paths, subtype, folder)
     speeds: dict[str, list[Speed]] = {decoder.name: [] for decoder in decoders}
     for _ in range(ROUNDS.value):
         for decoder in decoders:

@@ -10,21 +10,27 @@ with 1 on any fault. 20,000 files take about 20 minutes on two cores.
 
 import collections
 import contextlib
-import dataclasses
 import io
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fuzz_workers
 import numpy as np
 import soundfile
 from absl import app, flags
 from damaged_files import KINDS, RATE, case, originals
-from fuzz_workers import Worker, peak_kibibytes, run_workers
+from fuzz_workers import (
+    Outcome,
+    Worker,
+    define_flags,
+    peak_kibibytes,
+    report,
+    run_workers,
+)
 
 from asc_tf.audio.framing import MP3_FRAME
 from asc_tf.core.tensorflow_log import quiet_tensorflow
@@ -34,20 +40,10 @@ quiet_tensorflow()
 SLOW = 2.0
 """Seconds that a file may take."""
 
+RESULTS = ("graph", "tensorflow-io", "libsndfile", "refused")
+
 TOLERANCE = collections.defaultdict(lambda: 1e-6, mp3=1e-2, vorbis=1e-4)
 """Largest difference between a decoder and libsndfile; others decode without loss."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """Result of one file; `fault` is empty if nothing went wrong."""
-
-    kind: str
-    index: int
-    decoder: str = ""
-    milliseconds: float = 0.0
-    mebibytes: float = 0.0
-    fault: str = ""
 
 
 class Decoders:
@@ -76,7 +72,7 @@ class Decoders:
         if not fault and seconds > SLOW:
             fault = f"slow: {seconds:.1f} s"
         growth = (peak_kibibytes() - before) / 1024
-        return Outcome(kind, index, decoder, 1e3 * seconds, growth, fault)
+        return Outcome(kind, index, decoder or "refused", seconds, growth, fault)
 
     def _decode(self, contents: bytes) -> tuple[str, str]:
         """Return the decoder, empty for a refused file, and the fault, if any."""
@@ -182,57 +178,19 @@ def fuzz(count: int, seed: int, workers: int = 2) -> Iterator[Outcome]:
         Outcomes of the files, in any order.
     """
 
-    def fail(index: int, fault: str) -> Outcome:
-        return Outcome(case(seed, index)[0], index, fault=fault)
+    def name_kind(index: int) -> str:
+        return case(seed, index)[0]
 
-    return run_workers(lambda: Worker(_work, (seed,), fail), count, workers)
-
-
-def table(outcomes: list[Outcome]) -> str:
-    """Format the outcomes as a table with one row per kind of file."""
-    columns = ("graph", "tensorflow-io", "libsndfile", "refused", "faults")
-    lines = [
-        f"{'':14}"
-        + "".join(f"{name:>14}" for name in columns)
-        + f"{'slowest ms':>14}{'most MiB':>14}"
-    ]
-    for kind in [*KINDS, "all"]:
-        own = [each for each in outcomes if kind in (each.kind, "all")]
-        counts = collections.Counter(
-            "faults" if each.fault else each.decoder or "refused" for each in own
-        )
-        slowest = max((each.milliseconds for each in own), default=0.0)
-        most = max((each.mebibytes for each in own), default=0.0)
-        numbers = "".join(f"{counts[name]:14}" for name in columns)
-        lines.append(f"{kind:14}{numbers}{slowest:14.0f}{most:14.0f}")
-    return "\n".join(lines)
-
-
-def _define_flags() -> None:
-    flags.DEFINE_integer("count", 20_000, "number of damaged files", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "seed of the damage", lower_bound=0)
-    flags.DEFINE_integer("workers", 2, "number of child processes", lower_bound=1)
-    flags.DEFINE_string("keep", "fuzz_faults", "folder for the files with a fault")
+    return run_workers(lambda: Worker(_work, (seed,), name_kind), count, workers)
 
 
 def main(_: list[str]) -> None:
     values = flags.FLAGS
-    outcomes = []
-    for outcome in fuzz(values.count, values.seed, values.workers):
-        outcomes.append(outcome)
-        if outcome.fault:
-            folder = Path(values.keep)
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{values.seed}-{outcome.index}"
-            path.write_bytes(case(values.seed, outcome.index)[1])
-            print(f"{outcome.kind}: {outcome.fault}: {path}", flush=True)
-        if len(outcomes) % 1000 == 0:
-            print(f"{len(outcomes)} files", file=sys.stderr, flush=True)
-    print(table(outcomes))
-    if any(outcome.fault for outcome in outcomes):
-        sys.exit(1)
+    outcomes = fuzz(values.count, values.seed, values.workers)
+    report(outcomes, KINDS, RESULTS, lambda index: case(values.seed, index)[1])
 
 
 if __name__ == "__main__":
-    _define_flags()
+    define_flags(count=20_000)
+    flags.adopt_module_key_flags(fuzz_workers)
     app.run(main)

@@ -13,24 +13,29 @@ file kept. A file must be refused with one message that names it, or give probab
 `none`; so the two guards can be judged. Prints a table; exits with 1 on any fault.
 """
 
-import collections
 import contextlib
-import dataclasses
 import io
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unittest import mock
 
+import fuzz_workers
 import numpy as np
 import soundfile
 from absl import app, flags
 from damaged_models import DAMAGES, case
-from fuzz_workers import Worker, peak_kibibytes, run_workers
+from fuzz_workers import (
+    Outcome,
+    Worker,
+    define_flags,
+    peak_kibibytes,
+    report,
+    run_workers,
+)
 
 from asc_tf.core.tensorflow_log import quiet_tensorflow
 from asc_tf.edge.trial import MAX_MEMORY, TRIAL_SECONDS
@@ -52,18 +57,7 @@ EXAMINED = ("metadata",)
 RATE = 16000
 CORPUS_LABELS = ("low", "middle", "high")
 GUARDS = ("full", "check", "none")
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """Result of one file; `fault` is empty if nothing went wrong."""
-
-    kind: str
-    index: int
-    result: str = ""
-    seconds: float = 0.0
-    mebibytes: float = 0.0
-    fault: str = ""
+RESULTS = ("refused", "answered")
 
 
 class Models:
@@ -232,73 +226,31 @@ def fuzz(
     """
     kinds = list(DAMAGES)
 
-    def fail(index: int, fault: str) -> Outcome:
-        return Outcome(kinds[index % len(kinds)], index, fault=fault)
-
-    def start() -> Worker[Outcome]:
-        return Worker(_work, (seed, guard, list(paths)), fail, hung=2 * SLOW)
+    def start() -> Worker:
+        arguments = (seed, guard, list(paths))
+        return Worker(_work, arguments, lambda n: kinds[n % len(kinds)], 2 * SLOW)
 
     return run_workers(start, count, workers)
 
 
-def table(outcomes: list[Outcome]) -> str:
-    """Format the outcomes as a table with one row per kind of damage."""
-    columns = ("refused", "answered", "crashed", "hung", "other faults")
-    lines = [
-        f"{'':22}"
-        + "".join(f"{name:>14}" for name in columns)
-        + f"{'slowest s':>12}{'most MiB':>10}"
-    ]
-    for kind in [*DAMAGES, "all"]:
-        own = [each for each in outcomes if kind in (each.kind, "all")]
-        counts = collections.Counter(_name_column(each) for each in own)
-        slowest = max((each.seconds for each in own), default=0.0)
-        most = max((each.mebibytes for each in own), default=0.0)
-        numbers = "".join(f"{counts[name]:14}" for name in columns)
-        lines.append(f"{kind:22}{numbers}{slowest:12.2f}{most:10.0f}")
-    return "\n".join(lines)
-
-
-def _name_column(outcome: Outcome) -> str:
-    if not outcome.fault:
-        return outcome.result
-    starts = {"crash": "crashed", "hung": "hung"}
-    return starts.get(outcome.fault.split(":")[0], "other faults")
-
-
-def _define_flags() -> None:
-    flags.DEFINE_integer("count", 2000, "number of damaged files", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "seed of the damage", lower_bound=0)
-    flags.DEFINE_integer("workers", 2, "number of child processes", lower_bound=1)
-    flags.DEFINE_enum("guard", "full", GUARDS, "what stands before LiteRT")
-    flags.DEFINE_list("models", [], "exported .tflite files to damage; none: new ones")
-    flags.DEFINE_string("keep", "fuzz_faults", "folder for the files with a fault")
-
-
 def main(_: list[str]) -> None:
     values = flags.FLAGS
-    outcomes = []
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(name) for name in values.models]
         paths = paths or write_originals(Path(folder))
         originals = [path.read_bytes() for path in paths]
-        for outcome in fuzz(
-            paths, values.count, values.seed, values.guard, values.workers
-        ):
-            outcomes.append(outcome)
-            if outcome.fault:
-                keep = Path(values.keep)
-                keep.mkdir(parents=True, exist_ok=True)
-                path = keep / f"{values.seed}-{outcome.index}.tflite"
-                path.write_bytes(case(values.seed, outcome.index, originals)[1])
-                print(f"{outcome.kind}: {outcome.fault}: {path}", flush=True)
-            if len(outcomes) % 500 == 0:
-                print(f"{len(outcomes)} files", file=sys.stderr, flush=True)
-    print(table(outcomes))
-    if any(outcome.fault for outcome in outcomes):
-        sys.exit(1)
+        report(
+            fuzz(paths, values.count, values.seed, values.guard, values.workers),
+            DAMAGES,
+            RESULTS,
+            lambda index: case(values.seed, index, originals)[1],
+            suffix=".tflite",
+        )
 
 
 if __name__ == "__main__":
-    _define_flags()
+    define_flags(count=2000)
+    flags.adopt_module_key_flags(fuzz_workers)
+    flags.DEFINE_enum("guard", "full", GUARDS, "what stands before LiteRT")
+    flags.DEFINE_list("models", [], "exported .tflite files to damage; none: new ones")
     app.run(main)

@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import app, flags, logging
+from noise_clips import describe_corpus, write_clips, write_table
 
 from asc_tf.core.tensorflow_log import quiet_tensorflow
 
@@ -50,22 +50,7 @@ _LARGEST = flags.DEFINE_bool("largest_batch", False, "look for the largest batch
 _OUTPUT = flags.DEFINE_string("output", "", "file of the table; standard output too")
 _CHANGES = flags.DEFINE_string("changes", "", "used by the processes of this script")
 
-LABELS = 10
 COLUMNS = ("images / s", "waiting", "peak MB", "largest batch")
-
-
-def write_corpus(folder: Path, rate: int, samples: int, clips: int) -> None:
-    """Write clips of noise, and a table that gives all but two to training."""
-    import soundfile
-
-    generator = np.random.default_rng(0)
-    rows = ["filename,label,split"]
-    for number in range(clips + 2):
-        noise = 0.1 * generator.standard_normal(samples).astype(np.float32)
-        soundfile.write(folder / f"{number}.wav", noise, rate)
-        split = {clips: "validation", clips + 1: "test"}.get(number, "train")
-        rows.append(f"{number}.wav,{number % LABELS},{split}")
-    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
 
 
 def make_config(folder: Path, changes: dict[str, Any]) -> Any:
@@ -73,9 +58,7 @@ def make_config(folder: Path, changes: dict[str, Any]) -> Any:
     from asc_tf import config
 
     own: dict[str, Any] = {
-        **{"dataset.name": "csv", "dataset.csv_file": "clips.csv"},
-        **{"dataset.split_column": "split", "dataset.dir": str(folder)},
-        "dataset.validation": "split",
+        **describe_corpus(folder),
         **{"audio.cache": "memory", "train.strategy": "one_device"},
     }
     return config.read(config.find(_CONFIG.value)).replace(own | changes)
@@ -142,12 +125,17 @@ def find_largest_batch(step: Callable, batch: tuple) -> int:
     """Double a batch until a training step does not fit into the memory of the GPU."""
     import tensorflow as tf
 
+    memory_errors = (
+        tf.errors.ResourceExhaustedError,
+        # cuDNN, if it finds no memory for its own work.
+        *(tf.errors.InternalError, tf.errors.NotFoundError, tf.errors.UnknownError),
+    )
     while True:
         size = tf.nest.flatten(batch)[0].shape[0]
         batch = tf.nest.map_structure(lambda each: tf.repeat(each, 2, axis=0), batch)
         try:
             float(step(iter([batch]))["loss"])
-        except tf.errors.ResourceExhaustedError:
+        except memory_errors:
             return size
 
 
@@ -250,8 +238,9 @@ def main(argv: list[str]) -> None:
     print("\n".join(lines), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         audio = make_config(Path(folder), {}).audio
-        write_corpus(
-            Path(folder), audio.sample_rate, audio.segment_samples, _CLIPS.value
+        count = _CLIPS.value + 2
+        write_table(
+            write_clips(Path(folder), count, audio.segment_seconds, audio.sample_rate)
         )
         for changes in list_combinations(bool(gpus)):
             lines.append(format_row(changes, run_child(folder, changes)))

@@ -1,4 +1,4 @@
-"""Speed of the training pipeline in clips per second, and the cost of augmentation.
+"""Speed of the training pipeline in clips per second.
 
     python benchmarks/pipeline.py [--clips=64] [--seconds=5] [--rounds=3] [--epochs=16]
 
@@ -15,12 +15,8 @@ clip. Making an iterator ("start", in seconds) happens once in a training and is
 the speed.
 
 After that comes the wait for the next batch when the consumer has been idle for 0.3 s,
-as a model is that computes for so long.
-
-The second table shows the share of speed that each augmentation alone costs, and the
-increase of processor time ("CPU"), which a busy machine affects less; negative values
-are measurement noise. All take turns, so that other work of the machine affects all
-equally, and the best round counts.
+as a model is that computes for so long. All pipelines take turns, so that other work of
+the machine affects all equally, and the best round counts.
 """
 
 import contextlib
@@ -29,6 +25,7 @@ import io
 import itertools
 import multiprocessing
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -39,15 +36,16 @@ from typing import NamedTuple
 
 import numpy as np
 from absl import app, flags, logging
+from noise_clips import write_clips, write_table
 
 from asc_tf.core.tensorflow_log import quiet_tensorflow
 
 quiet_tensorflow()
 
-_CLIPS = flags.DEFINE_integer("clips", 64, "number of clips per format", lower_bound=16)
-_SECONDS = flags.DEFINE_float("seconds", 5.0, "seconds of a clip", lower_bound=0.5)
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "number of rounds; the best counts")
-_EPOCHS = flags.DEFINE_integer(
+CLIPS = flags.DEFINE_integer("clips", 64, "number of clips per format", lower_bound=16)
+SECONDS = flags.DEFINE_float("seconds", 5.0, "seconds of a clip", lower_bound=0.5)
+ROUNDS = flags.DEFINE_integer("rounds", 3, "number of rounds; the best counts")
+EPOCHS = flags.DEFINE_integer(
     "epochs", 16, "number of epochs in a round", lower_bound=1
 )
 
@@ -61,36 +59,6 @@ FORMATS = {"PCM16": ("WAV", "PCM_16"), "Ogg Vorbis": ("OGG", "VORBIS")}
 CACHES = ("none", "memory", "disk")
 IDLE, WAITS = 0.3, 20
 """Seconds of idling before a batch, and number of such batches."""
-
-
-def write_clips(folder: Path, container: str, subtype: str) -> list[Path]:
-    """Write clips of brown noise with a tone."""
-    import soundfile
-
-    generator = np.random.default_rng(0)
-    samples = round(_SECONDS.value * RATE)
-    paths = []
-    for number in range(_CLIPS.value):
-        noise = generator.standard_normal(samples).cumsum()
-        noise -= np.linspace(0, 1, samples) * noise[-1]
-        tone = np.sin(np.arange(samples) * (0.01 + 0.001 * number))
-        values = 0.4 * noise / np.abs(noise).max() + 0.2 * tone
-        paths.append(folder / f"{number}.{container.lower()}")
-        soundfile.write(paths[-1], values, RATE, subtype, format=container)
-    return paths
-
-
-def write_impulses(folder: Path) -> Path:
-    """Write some decaying impulse responses of 50 ms."""
-    import soundfile
-
-    generator = np.random.default_rng(1)
-    folder.mkdir()
-    for number in range(4):
-        decay = np.exp(-np.arange(RATE // 20) / (200 + 100 * number))
-        response = 0.2 * generator.standard_normal(len(decay)) * decay
-        soundfile.write(folder / f"{number}.wav", response, RATE, "PCM_16")
-    return folder
 
 
 class Ours:
@@ -143,19 +111,11 @@ def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
     from asc_tf.pipeline.feature_store import StoredFeatures
     from asc_tf.pipeline.store_features import write_features
 
-    rows = [f"{path.name},{'ab'[n % 2]},train" for n, path in enumerate(paths)]
-    for split in ("validation", "test"):
-        copy = paths[0].with_name(f"{split}{paths[0].suffix}")
-        copy.write_bytes(paths[0].read_bytes())
-        rows.append(f"{copy.name},a,{split}")
-    table = paths[0].parent / "clips.csv"
-    table.write_text("\n".join(["filename,label,split", *rows]) + "\n")
-    settings = {
-        **{"dataset.name": "csv", "dataset.dir": str(paths[0].parent)},
-        **{"dataset.csv_file": table.name, "dataset.split_column": "split"},
-        **our_settings("memory", MASKS | MIXUP),
-    }
-    config = Config().replace(settings)
+    held_out = [paths[0].with_stem(split) for split in ("validation", "test")]
+    for copy in held_out:
+        shutil.copy(paths[0], copy)
+    corpus = write_table([*paths, *held_out], labels=2)
+    config = Config().replace(corpus | our_settings("memory", MASKS | MIXUP))
     with contextlib.redirect_stdout(io.StringIO()):
         write_features(config, folder)
     frontend = FrontendLayer(RATE, config.frontend)
@@ -168,10 +128,10 @@ def stored_batches(paths: list[Path], folder: Path) -> Callable[[], Iterable]:
 def our_settings(cache: str, augment: dict) -> dict:
     """Return the configuration for this package."""
     return {
-        **{"audio.sample_rate": RATE, "audio.segment_seconds": _SECONDS.value},
+        **{"audio.sample_rate": RATE, "audio.segment_seconds": SECONDS.value},
         **{"audio.cache": cache, "frontend.n_fft": N_FFT, "train.batch_size": BATCH},
         **{"frontend.hop_length": HOP, "frontend.n_mels": MELS},
-        **{"train.epochs": _EPOCHS.value, **augment},
+        **{"train.epochs": EPOCHS.value, **augment},
     }
 
 
@@ -218,7 +178,7 @@ def librosa_batches(
             np.swapaxes(clip, 0, axis)[start : start + width] = 0
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        epochs = [generator.permutation(len(paths)) for _ in range(_EPOCHS.value)]
+        epochs = [generator.permutation(len(paths)) for _ in range(EPOCHS.value)]
         order = np.concatenate(epochs)
         features = iter(
             map_clips(compute, [paths[n] for n in order], range(len(order)))
@@ -263,14 +223,14 @@ class Pace(NamedTuple):
 def race(ways: dict[str, Callable[[], Iterable]]) -> dict[str, Pace]:
     """Measure the pace of each pipeline, after a round that fills caches."""
     fastest = dict.fromkeys(ways, Pace())
-    for turn in range(-1, _ROUNDS.value):
+    for turn in range(-1, ROUNDS.value):
         for name, batches in ways.items():
             made = time.perf_counter()
             coming = iter(batches())
             began, used = time.perf_counter(), time.process_time()
             clips = sum(len(targets) for _, targets in coming)
             took, used = time.perf_counter() - began, time.process_time() - used
-            assert clips % _CLIPS.value == 0, f"{name} gave {clips} clips"
+            assert clips % CLIPS.value == 0, f"{name} gave {clips} clips"
             if turn >= 0:
                 best = fastest[name]
                 fastest[name] = Pace(
@@ -322,70 +282,33 @@ def measure_waits(batches: Callable[[], Iterable]) -> list[float]:
     return waits
 
 
-def augmentations(folder: Path) -> dict[str, dict]:
-    """Return the settings of each augmentation by name."""
-    return {
-        "gain_db": GAIN,
-        "time_roll": ROLL,
-        "time_reverse": {"augment.time_reverse": True},
-        "noise, white": {"augment.noise": "white"},
-        "impulse responses": {
-            "augment.impulse_dir": str(write_impulses(folder / "impulses"))
-        },
-        "masks": MASKS,
-        "mixup": MIXUP,
-        "frequency_warp": {"augment.frequency_warp": 0.1},
-        "eq_tilt_db": {"augment.eq_tilt_db": 6.0},
-        "mixstyle_alpha": {"augment.mixstyle_alpha": 0.3},
-        "roll+gain+masks+mixup": TYPICAL,
-    }
-
-
-def measure_augmentations(paths: list[Path], folder: Path) -> None:
-    """Print the table of augmentations, for files and for cached waveforms."""
-    caches = ("none", "memory")
-    sets: dict[str, dict] = {"none of them": {}, **augmentations(folder)}
-    paces: dict[str, dict[str, Pace]] = {}
-    for cache in caches:
-        ours = Ours(paths, folder / f"augment-{cache}", cache)
-        able = {name: ours.batches(own) for name, own in sets.items()}
-        paces[cache] = race(able)
-    heads = "".join(
-        f"{'cache = ' + cache:>16} {'lost':>7} {'CPU':>7}" for cache in caches
-    )
-    print(f"\n{'clips per second':22}{heads}")
-    for name in paces["none"]:
-        cells = ""
-        for cache in caches:
-            own, plain = paces[cache][name], paces[cache]["none of them"]
-            lost = 1 - own.clips / plain.clips
-            more = own.cpu / plain.cpu - 1
-            cells += f"{own.clips:16.0f} {lost:7.1%} {more:7.1%}"
-        print(f"{name:22}{cells}")
-
-
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        sys.exit(f"unexpected argument {argv[1]}")
+def start() -> None:
+    """Set TensorFlow up as for a training, and print what is measured."""
     import keras
     import tensorflow as tf
 
-    # As in training.
     keras.utils.set_random_seed(1)
     tf.config.experimental.enable_op_determinism()
     logging.set_verbosity(logging.ERROR)
     devices = ", ".join(device.name for device in tf.config.list_physical_devices())
     print(
-        f"{_CLIPS.value} clips of {_SECONDS.value:g} s; {os.cpu_count()} processors; "
-        f"clips per second, best of {_ROUNDS.value}; TensorFlow sees {devices}"
+        f"{CLIPS.value} clips of {SECONDS.value:g} s; {os.cpu_count()} processors; "
+        f"clips per second, best of {ROUNDS.value}; TensorFlow sees {devices}"
     )
-    for title, (container, subtype) in FORMATS.items():
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            paths = write_clips(folder, container, subtype)
-            compare(title, paths, folder)
-            if title == "PCM16":
-                measure_augmentations(paths, folder)
+
+
+def write_format(folder: Path, title: str) -> list[Path]:
+    """Write the clips of a format."""
+    return write_clips(folder, CLIPS.value, SECONDS.value, RATE, *FORMATS[title])
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        sys.exit(f"unexpected argument {argv[1]}")
+    start()
+    for title in FORMATS:
+        with tempfile.TemporaryDirectory() as folder:
+            compare(title, write_format(Path(folder), title), Path(folder))
 
 
 if __name__ == "__main__":

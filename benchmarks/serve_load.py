@@ -21,7 +21,6 @@ import base64
 import http.client
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from asc_tf.dsp.wav_format import pack_wav
+from asc_tf.edge.machine import read_memory
 
 BARE = """
 import sys, time
@@ -91,12 +91,6 @@ def read_cpu_seconds(process: subprocess.Popen) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def read_memory_mb(process: subprocess.Popen) -> float:
-    """Read the resident memory of a process in MB."""
-    text = Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1e3
-
-
 def send(port: int, path: str, form: tuple[str, bytes], until: float, done: list):
     """Send one request after the other; append the status and the seconds of each."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
@@ -136,7 +130,7 @@ def load(process, port, path, form, connections, seconds) -> dict:
         "p95_ms": 1000 * p95,
         "p99_ms": 1000 * p99,
         "cpu_ms": 1000 * (read_cpu_seconds(process) - cpu) / max(len(good), 1),
-        "memory_mb": read_memory_mb(process),
+        "memory_mb": read_memory("VmRSS", process=process.pid),
     }
 
 

@@ -28,6 +28,8 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
+from asc_tf.edge.machine import read_memory
+
 _MODEL = flags.DEFINE_string("model", None, "a .tflite file", required=True)
 _HOURS = flags.DEFINE_float("hours", 24.0, "length of the audio")
 _RATE = flags.DEFINE_integer("sample_rate", 44_100, "sample rate of the audio, Hz")
@@ -78,12 +80,6 @@ def start(*arguments: str, **options) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, **options)
 
 
-def read_memory(process: int) -> float:
-    """Read the resident memory of a process in MB."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
 def read_rows(lines: Iterator[bytes]) -> Iterator[dict]:
     """Yield the rows of windows; classify ends with one for the whole file."""
     for line in lines:
@@ -93,7 +89,9 @@ def read_rows(lines: Iterator[bytes]) -> Iterator[dict]:
 
 
 def main(_: list[str]) -> int:
-    memory, missing, differing, seconds = [], 0, 0, 0.0
+    memory: list[float] = []
+    windows = missing = differing = 0
+    seconds = 0.0
     with open_audio() as path, path.open("rb") as audio:
         began = time.perf_counter()
         reference = start("classify", "--segments", str(path))
@@ -105,18 +103,23 @@ def main(_: list[str]) -> int:
             if row is None or expected is None:
                 missing += 1
                 continue
-            memory.append(read_memory(listener.pid))
+            windows += 1
+            # None if the listener has ended, and its last rows are still in the pipe.
+            if resident := read_memory("VmRSS", process=listener.pid):
+                memory.append(resident)
             differing += row != expected
             seconds = row["end"]
-            if len(memory) % PROGRESS == 0:
+            if windows % PROGRESS == 0:
                 print(
-                    f"{len(memory)} windows, {seconds / 3600:.1f} h, {missing} "
+                    f"{windows} windows, {seconds / 3600:.1f} h, {missing} "
                     f"missing, {differing} differ, {memory[-1]:.2f} MB",
                     file=sys.stderr,
                 )
         codes = [reference.wait()]
         _, status, usage = os.wait4(listener.pid, 0)
         duration = time.perf_counter() - began
+    if not memory:
+        sys.exit(f"{windows} windows, {missing} missing: too few to measure memory")
     quarter = max(len(memory) // 4, 1)
     second = float(np.mean(memory[quarter : 2 * quarter]))
     last = float(np.mean(memory[-quarter:]))
@@ -124,7 +127,7 @@ def main(_: list[str]) -> int:
     print(
         f"{seconds / 3600:.2f} h, {seconds / duration:.0f} times real time beside the "
         f"reference, {usage.ru_utime + usage.ru_stime:.0f} CPU s\n"
-        f"{len(memory)} windows, {missing} missing, {differing} differ\n"
+        f"{windows} windows, {missing} missing, {differing} differ\n"
         f"memory: second quarter {second:.2f} MB, last quarter {last:.2f} MB "
         f"({growth:+.2%}), peak {max(memory):.1f} MB"
     )

@@ -38,6 +38,7 @@ from pathlib import Path
 import numpy as np
 
 from asc_tf.dsp.wav_format import pack_wav
+from asc_tf.edge.machine import read_memory
 
 PATH = "/v1/models/asc:predict"
 JSON = {"Content-Type": "application/json"}
@@ -202,12 +203,6 @@ class Soak:
                 time.sleep(20)
 
 
-def read_memory(process: int) -> float:
-    """Read the resident memory of a process in MB."""
-    text = Path(f"/proc/{process}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1e3
-
-
 def watch(
     soak: Soak, process: int, replace: Callable[[int], None], takeovers: int
 ) -> list[list[float]]:
@@ -229,13 +224,13 @@ def watch(
             soak.sent / soak.count,
             (time.monotonic() - began) / max(soak.until - began, 1e-9),
         )
-        quarters[min(int(4 * share), 3)].append(read_memory(process))
+        memory = read_memory("VmRSS", process=process)
+        quarters[min(int(4 * share), 3)].append(memory)
         is_next = share > FIRST_TAKEOVER + (version - 1) * TAKEOVER_EVERY
         if version <= takeovers and is_next and soak.read_version() == version:
             version += 1
             replace(version)
         if share > shown / 10:
-            memory = read_memory(process)
             threads = len(list(Path(f"/proc/{process}/task").iterdir()))
             print(
                 f"{soak.sent} requests, {memory:.0f} MB, {threads} threads, "

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
+from noise_clips import LABELS, describe_corpus, write_clips, write_table
 
 from asc_tf.core.tensorflow_log import quiet_tensorflow
 
@@ -50,40 +51,14 @@ NONE |= {"augment.mixup_alpha": 0.0}
 GOAL_OF_AUGMENTATION = 0.05
 """Goal of the share of an epoch that the usual augmentation takes."""
 
-LABELS = 10
-
-
-def write_clips(folder: Path) -> None:
-    """Write clips of noise with a tone, and a table with their labels and splits."""
-    import soundfile
-
-    config = configuration()
-    rate, samples = config.audio.sample_rate, config.audio.segment_samples
-    generator = np.random.default_rng(0)
-    rows = []
-    for number in range(_CLIPS.value + 2):
-        label = number % LABELS
-        tone = np.sin(np.arange(samples) * 0.01 * (1 + label))
-        noise = generator.standard_normal(samples)
-        soundfile.write(folder / f"{number}.wav", 0.2 * tone + 0.02 * noise, rate)
-        split = {_CLIPS.value: "validation", _CLIPS.value + 1: "test"}
-        rows.append(f"{number}.wav,{label},{split.get(number, 'train')}")
-    table = "\n".join(["filename,label,split", *rows])
-    (folder / "clips.csv").write_text(table + "\n")
-
 
 def configuration() -> Any:
     """Return the configuration with the clips of this benchmark."""
     from asc_tf import config
 
     settings = config.read(config.find(_CONFIG.value))
-    changes: dict[str, Any] = {
-        **{"dataset.name": "csv", "dataset.csv_file": "clips.csv"},
-        **{"dataset.split_column": "split", "dataset.dir": _FOLDER.value},
-        **{"dataset.validation": "split", "dataset.fold": -1},
-        "train.epochs": _EPOCHS.value + 1,
-    }
-    return settings.replace(changes)
+    corpus = describe_corpus(_FOLDER.value)
+    return settings.replace({**corpus, "train.epochs": _EPOCHS.value + 1})
 
 
 def turn_taker() -> Any:
@@ -145,8 +120,13 @@ def plain_model(config: Any, shape: tuple[int, ...]) -> Any:
 
     # A clone has the batch norms of Keras, not the fused ones.
     model = keras.models.clone_model(models.build(config.model, shape, LABELS))
-    adam = keras.optimizers.Adam(config.train.learning_rate)
-    model.compile(adam, loss="categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(config.train.learning_rate),
+        loss="categorical_crossentropy",
+        metrics=["accuracy"],
+        # By default Keras chooses XLA on a GPU, which asc_tf does not.
+        jit_compile=config.train.jit_compile,
+    )
     return model
 
 
@@ -280,7 +260,11 @@ def main(argv: list[str]) -> None:
     if _WAY.value:
         return WAYS[_WAY.value](turn_taker())
     with tempfile.TemporaryDirectory() as folder:
-        write_clips(Path(folder))
+        audio = configuration().audio
+        count = _CLIPS.value + 2
+        write_table(
+            write_clips(Path(folder), count, audio.segment_seconds, audio.sample_rate)
+        )
         best = {way: min(epochs) for way, epochs in take_turns(folder).items()}
     print(f"{_CONFIG.value}, {_CLIPS.value} clips; best of {_EPOCHS.value} epochs")
     print(f"{'':18} {'s an epoch':>10} {'asc_tf takes':>13} {'goal':>5}")

@@ -14,6 +14,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 def load_module(path, monkeypatch):
     spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.syspath_prepend(str(path.parent))
     # Dataclasses look their module up.
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)

@@ -177,15 +177,21 @@ class EnergyMeter:
         return seconds * self._watts / self._samples if self._samples else None
 
 
-def read_memory(name: str = "VmHWM", root: Path = ROOT) -> float | None:
-    """Read the memory of this process in MB.
+def read_memory(
+    name: str = "VmHWM", root: Path = ROOT, process: int | str = "self"
+) -> float | None:
+    """Read the memory of a process in MB.
 
     Args:
         name: `VmHWM` for the largest so far, `VmRSS` for the present one, `VmSize` for
             what is reserved.
         root: Folder that holds `proc`.
+        process: Its number; by default this process.
+
+    Returns:
+        The memory, or None if the process has ended.
     """
-    for line in (_read_text(root / "proc/self/status") or "").splitlines():
+    for line in (_read_text(root / f"proc/{process}/status") or "").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024 / 1e6
     return None

@@ -16,7 +16,8 @@ from asc_tf.audio.inspect import inspect
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from damaged_files import KINDS, case, originals
-from fuzz_decoder import Decoders, Outcome, fuzz, table
+from fuzz_decoder import Decoders, fuzz
+from fuzz_workers import Outcome
 
 # --- mutated files -------------------------------------------------------------------
 
@@ -24,8 +25,8 @@ from fuzz_decoder import Decoders, Outcome, fuzz, table
 def check(outcomes: list[Outcome], count: int) -> None:
     assert sorted(outcome.index for outcome in outcomes) == list(range(count))
     faults = [outcome for outcome in outcomes if outcome.fault]
-    assert not faults, "\n".join([*map(str, faults), table(outcomes)])
-    accepted = {outcome.kind for outcome in outcomes if outcome.decoder}
+    assert not faults, "\n".join(map(str, faults))
+    accepted = {each.kind for each in outcomes if each.result != "refused"}
     assert len(accepted) > len(KINDS) // 2
 
 
