@@ -271,7 +271,7 @@ def test_the_runs_end_with_their_parent_and_the_folder_is_free(
         (
             {"train.patience": 3, "dataset.validation": "none"},
             {},
-            "train.patience = 3: no validation loss",
+            "train.keep = 'best', train.patience = 3: no validation loss",
         ),
     ],
 )
