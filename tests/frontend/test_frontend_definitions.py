@@ -299,9 +299,8 @@ def test_pcen_equals_librosa_within_a_thousandth_of_its_range(settings):
     )
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(0.01, 4), (0.4, 6), (60.0, 6)])
-def test_pcen_looks_back_no_further_than_the_first_frame(seconds, steps):
-    settings = Frontend(kind="pcen", pcen_seconds=seconds)
+def test_pcen_looks_back_no_further_than_the_first_frame():
+    settings = Frontend(kind="pcen", pcen_seconds=0.4)
     spectrum = np.random.default_rng(0).random((2, 44, 5), np.float32) ** 4
 
     def trace(frames: int | None):
@@ -316,7 +315,7 @@ def test_pcen_looks_back_no_further_than_the_first_frame(seconds, steps):
     known, pads = trace(44)
     unknown, more = trace(None)
     np.testing.assert_allclose(known, unknown, rtol=1e-5)
-    assert (pads, pads <= more) == (steps, True)
+    assert (pads, more) == (6, 9)
 
 
 def test_pcen_begins_as_librosa_does_in_the_first_frames():
