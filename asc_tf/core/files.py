@@ -6,6 +6,7 @@ import errno
 import functools
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -309,3 +310,15 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write indented JSON to a file atomically; see `write_atomically`.
+
+    Raises:
+        ValueError: If a number is not finite, which JSON does not know.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with write_atomically(path) as temporary:
+        # Of a file name that is not UTF-8, the escapes are those of JSON.
+        temporary.write_bytes(f"{text}\n".encode(errors="backslashreplace"))

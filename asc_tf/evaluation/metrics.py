@@ -23,6 +23,12 @@ from asc_tf.evaluation.rankings import score_rankings
 DEVICE_GROUPS = ("real", "seen", "unseen")
 """Groups of devices of the DCASE tasks, in the order of their tables."""
 
+SCORES = (
+    *("accuracy", "macro_accuracy", "log_loss", "intervals", "micro_f1", "roc_auc"),
+    *("kappa", "top_k_accuracy", "map_at_3", "map_at_k"),
+)
+"""Scores that need true labels."""
+
 NOT_CALIBRATED: dict[str, None] = {"temperature": None, "calibrated": None}
 """Values of `calibration` that need a validation split, without one."""
 
@@ -52,44 +58,9 @@ def compute_metrics(
             confidence intervals.
 
     Returns:
-        Plain Python values that `json.dumps(allow_nan=False)` accepts:
-
-        - `n_clips`, `has_labels` (True).
-        - `accuracy`: Share of clips whose most probable label (the first one, if there
-          is a tie) is the true one, 0 to 1.
-        - `macro_accuracy`: Mean of the accuracies of the classes that have clips, the
-          headline score of the DCASE tasks of scene classification.
-        - `log_loss`: Mean cross-entropy in nats. Probabilities are clipped to the
-          machine epsilon of float64, so that a clip adds at most 36.04.
-        - `micro_f1`: F1 score of all decisions together. It equals the accuracy where
-          each clip has one label; published tables name both.
-        - `roc_auc`: Mean over the labels that have clips of the area under the ROC
-          curve of the label against all others; None if all clips have one label.
-        - `kappa`: Cohen's kappa, the agreement with the true labels above that by
-          chance; None if all labels, true and predicted, are one.
-        - `top_k_accuracy`: Share of clips whose true label is among the k most probable
-          ones, for k = "1", "3" and "5" if there are more than k labels.
-        - `map_at_3`: Mean average precision of the three most probable labels: 1, 1/2
-          or 1/3 where the true label is the first, second or third, else 0.
-        - `map_at_k`: The same for k = "3" and "5".
-        - `intervals`: Confidence intervals of 95 % of `accuracy`, `macro_accuracy`,
-          `log_loss` and `map_at_3`, `[low, high]`; None without `recordings`. See
-          `asc_tf.evaluation.intervals`.
-        - `calibration`: `ece`, `n_bins` and `bins` of
-          `asc_tf.evaluation.calibration.measure_calibration`; `temperature` and
-          `calibrated` are None here, as `unknown` is: they need a validation split.
-        - `per_class`: One dict per label with `label`, `n_clips`, `accuracy`,
-          `precision`, `recall`, `f1`, `log_loss`. The accuracy of a class is its
-          recall, as DCASE reports it. All scores of a class without clips are None; the
-          precision of a class with clips that was never predicted is 0.
-        - `per_device`, `per_city`: One dict per name, sorted by name, with `device` or
-          `city`, `n_clips`, `accuracy`, `macro_accuracy`, `log_loss`. Clips without a
-          name form the group ''; if no clip has a name the list is empty.
-        - `per_device_group`: The same for `device_group`: real, seen, unseen.
-        - `confusion_matrix`: `counts` and `row_normalized`, lists of rows; rows are the
-          true labels and columns the predicted ones. The normalized row of a class
-          without clips is all None.
-        - `labels`.
+        Plain Python values that `json.dumps(allow_nan=False)` accepts. The section "A
+        report" of docs/architecture.md describes each key. `unknown`, and the keys of
+        `NOT_CALIBRATED` in `calibration`, are None: they need a validation split.
 
     Raises:
         ValueError: If an argument has the wrong shape, type or values; the message
@@ -99,31 +70,27 @@ def compute_metrics(
     truth = check_truth(truth, len(labels))
     probabilities = check_probabilities(probabilities, len(truth), len(labels))
     groups = (
-        ("device", check_names("devices", devices, len(truth)), None),
-        (
-            "device_group",
-            check_names("device_groups", device_groups, len(truth)),
-            DEVICE_GROUPS,
-        ),
-        ("city", check_names("cities", cities, len(truth)), None),
+        ("device", "devices", devices, None),
+        ("device_group", "device_groups", device_groups, DEVICE_GROUPS),
+        ("city", "cities", cities, None),
     )
+    intervals = None
+    if recordings is not None:
+        intervals = bootstrap_intervals(labels, truth, probabilities, recordings)
     return {
         "n_clips": len(truth),
         "has_labels": True,
         **score_overall(truth, probabilities),
-        "intervals": None
-        if recordings is None
-        else bootstrap_intervals(labels, truth, probabilities, recordings),
+        "intervals": intervals,
         **score_rankings(truth, probabilities),
-        "calibration": {
-            **measure_calibration(truth, probabilities),
-            **NOT_CALIBRATED,
-        },
+        "calibration": measure_calibration(truth, probabilities) | NOT_CALIBRATED,
         "unknown": None,
         "per_class": _score_classes(labels, truth, probabilities),
         **{
-            f"per_{key}": score_groups(key, names, truth, probabilities, order)
-            for key, names, order in groups
+            f"per_{key}": score_groups(
+                key, check_names(name, given, len(truth)), truth, probabilities, order
+            )
+            for key, name, given, order in groups
         },
         "confusion_matrix": _count_confusions(truth, probabilities),
         "labels": labels,
@@ -149,13 +116,11 @@ def summarize_unlabelled(
     """
     labels = check_labels(labels)
     probabilities = check_probabilities(probabilities, len(probabilities), len(labels))
-    scores = ("accuracy", "macro_accuracy", "log_loss", "intervals", "micro_f1")
-    rankings = ("roc_auc", "kappa", "top_k_accuracy", "map_at_3", "map_at_k")
     counts = np.bincount(probabilities.argmax(axis=1), minlength=len(labels)).tolist()
     return {
         "n_clips": len(probabilities),
         "has_labels": False,
-        **dict.fromkeys((*scores, *rankings)),
+        **dict.fromkeys(SCORES),
         "calibration": {"ece": None, "n_bins": N_BINS, "bins": [], **NOT_CALIBRATED},
         "unknown": None,
         "per_class": [],

@@ -35,7 +35,11 @@ def score_rankings(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, An
         "micro_f1": float(f1_score(truth, predicted, average="micro")),
         "roc_auc": _compute_roc_area(truth, probabilities),
         "kappa": _compute_kappa(truth, predicted),
-        "top_k_accuracy": _compute_top_k(truth, probabilities),
+        "top_k_accuracy": {
+            str(k): float((places <= k).mean())
+            for k in TOP_K
+            if k < probabilities.shape[1]
+        },
         "map_at_3": precisions["3"],
         "map_at_k": precisions,
     }
@@ -43,27 +47,8 @@ def score_rankings(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, An
 
 def find_places(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Find the place of the true label of each clip, from 1: int64 `[clips]`."""
-    return 1 + _rank(probabilities)[np.arange(len(truth)), truth]
-
-
-def _rank(probabilities: np.ndarray) -> np.ndarray:
-    """Rank the labels of each clip, 0 for the most probable one."""
     order = np.argsort(-probabilities, axis=1, kind="stable")
-    return np.argsort(order, axis=1)
-
-
-def _compute_top_k(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    from sklearn.metrics import top_k_accuracy_score
-
-    n_labels = probabilities.shape[1]
-    # scikit-learn puts the last of equal scores first; ranks have no equals.
-    ranks = _rank(probabilities)
-    scores = ranks[:, 0] - ranks[:, 1] if n_labels == 2 else -ranks
-    return {
-        str(k): float(top_k_accuracy_score(truth, scores, k=k, labels=range(n_labels)))
-        for k in TOP_K
-        if k < n_labels
-    }
+    return 1 + np.argmax(order == truth[:, np.newaxis], axis=1)
 
 
 def _compute_kappa(truth: np.ndarray, predicted: np.ndarray) -> float | None:

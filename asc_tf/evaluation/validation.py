@@ -1,7 +1,6 @@
 """Temperature and threshold of unknown clips, fitted to the validation split."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asc_tf.config import Evaluate
-from asc_tf.core.files import hash_path, write_text
+from asc_tf.core.files import hash_path, write_json
 from asc_tf.dsp import segments
 from asc_tf.evaluation.calibration import (
     TEMPERATURES,
@@ -150,8 +149,9 @@ def describe_fit(fit: ValidationFit, splits: Sequence[str]) -> list[str]:
         )
     if not TEMPERATURES[0] * 1.01 < fit.temperature < TEMPERATURES[1] / 1.01:
         notes.append(
-            f"The temperature {fit.temperature:.3g} is at the end of its range: the "
-            "validation clips are too few, or too easy, to tell it."
+            f"The temperature {fit.temperature:.3g} is at the end of its range: there "
+            "are too few validation clips, or too few mistakes among them, to estimate "
+            "it."
         )
     if not fit.n_validation_wrong:
         notes.append(
@@ -161,7 +161,7 @@ def describe_fit(fit: ValidationFit, splits: Sequence[str]) -> list[str]:
     elif fit.n_validation_wrong * fit.false_accept_rate < 1 > fit.false_accept_rate:
         notes.append(
             f"Only {fit.n_validation_wrong} of {fit.n_validation} validation clips are "
-            "answered wrongly: the threshold of unknown clips is a rough one."
+            "answered wrongly, so the threshold for unknown clips is only approximate."
         )
     return notes
 
@@ -186,4 +186,4 @@ def write_fit(workdir: Workdir, fit: ValidationFit, settings: Evaluate) -> None:
         "evaluate": used,
         **dataclasses.asdict(fit),
     }
-    write_text(workdir.calibration_file, json.dumps(content, indent=2) + "\n")
+    write_json(workdir.calibration_file, content)

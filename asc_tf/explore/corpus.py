@@ -8,7 +8,7 @@ import numpy as np
 from asc_tf.config import Config
 from asc_tf.dsp import channels, segments
 from asc_tf.dsp.preprocessing import downmix_and_resample
-from asc_tf.explore.counts import training_clips
+from asc_tf.explore.counts import list_training_clips
 from asc_tf.manifest import Clip, Manifest
 
 PER_LABEL = 3
@@ -29,7 +29,7 @@ class Corpus:
     def __init__(self, config: Config, manifest: Manifest) -> None:
         self.config, self.manifest = config, manifest
         self.root, self.audio = config.dataset.folder, config.audio
-        self.clips = training_clips(manifest)
+        self.clips = list_training_clips(manifest)
 
     def choose(self, label: str) -> tuple[list[Clip], list[tuple[str, str]]]:
         """Choose usable clips of a label, of different recordings if it has them.

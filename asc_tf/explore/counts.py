@@ -35,7 +35,7 @@ class Counts:
         return tuple(map(sum, columns))
 
 
-def training_clips(manifest: Manifest) -> list[Clip]:
+def list_training_clips(manifest: Manifest) -> list[Clip]:
     """List the clips of the training split, scanned or not."""
     return [c for c in manifest.clips if c.split == "train" and not c.is_dropped]
 
@@ -55,7 +55,7 @@ def count_by_split(manifest: Manifest) -> Counts:
 
 def count_by_device(manifest: Manifest) -> Counts | None:
     """Count training clips by recording device; None where the corpus has none."""
-    clips = training_clips(manifest)
+    clips = list_training_clips(manifest)
     devices = sorted({clip.device for clip in clips})
     if not any(devices):
         return None
@@ -105,7 +105,7 @@ def count_examples(
         note: What an example is.
     """
     before = Counter[str]()
-    for clip in training_clips(manifest):
+    for clip in list_training_clips(manifest):
         before[clip.label] += examples(clip)
     numbers = Counter(
         {(label, "before augmentation"): n for label, n in before.items()}

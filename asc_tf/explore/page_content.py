@@ -1,6 +1,8 @@
 """Content of explore.html: label counts, examples and augmentation of a corpus."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,10 +19,13 @@ from asc_tf.explore.counts import (
     count_examples,
 )
 from asc_tf.manifest import Clip, Manifest, pick_evenly
-from asc_tf.report.explore_page import Examples, Exploration
+from asc_tf.report.explore_page import Augmentation, Examples, Exploration
+
+if TYPE_CHECKING:
+    from asc_tf.explore.renderer import ClipRenderer
 
 NOT_FACTS = ("leaky", "shared_recordings")
-"""Keys of the protocol that a banner or a note says."""
+"""Keys of the protocol that a banner or a note shows."""
 
 MAX_SHOWN, MIN_SHOWN = 4.0, 1.0
 """Seconds of an example that are drawn and played: fewer where there are many."""
@@ -56,27 +61,8 @@ def explore(config: Config, manifest: Manifest) -> Exploration:
     renderer = ClipRenderer(config)
     calibration = pick_evenly(usable, CALIBRATION_CLIPS)
     renderer.calibrate(corpus.read_segment(clip) for clip in calibration)
-    seconds = seconds_shown(len(usable), config.audio)
-    available = Counter(clip.label for clip in corpus.clips)
-    examples = tuple(
-        Examples(
-            label,
-            f"{len(clips)} of {available[label]} training clips"
-            if available[label]
-            else "no training clips",
-            tuple(
-                renderer.render_example(clip, *corpus.read_excerpt(clip, seconds))
-                for clip in clips
-            ),
-        )
-        for label, clips in chosen.items()
-    )
+    seconds = choose_seconds(len(usable), config.audio)
     protocol = manifest.protocol
-    labels = [label for label in manifest.labels if chosen[label]]
-    order = np.random.default_rng(config.train.seed).permutation(len(labels))
-    first = chosen[labels[order[0]]][0]
-    second = chosen[labels[order[1 % len(labels)]]][-1]
-    view = "stereo" if renderer.versions.random_channel else ""
     return Exploration(
         title=f"{config.dataset.name}: what a model is trained on",
         facts={
@@ -88,22 +74,50 @@ def explore(config: Config, manifest: Manifest) -> Exploration:
         },
         counts=count_labels(corpus),
         examples_note=_describe_examples(config.audio, seconds),
-        examples=examples,
-        augmentations=(
-            renderer.render_versions(
-                first, *(corpus.read_segment(clip, view) for clip in (first, second))
-            ),
-            renderer.render_mixtures(
-                *((clip, corpus.read_segment(clip)) for clip in (first, second))
-            ),
-        ),
+        examples=_render_examples(renderer, corpus, chosen, seconds),
+        augmentations=_render_augmentations(renderer, corpus, chosen),
         left_out=tuple(left_out),
         is_leaky=bool(protocol.get("leaky")),
         notes=tuple(filter(None, [format_shared(protocol)])),
     )
 
 
-def seconds_shown(examples: int, audio: Audio) -> float:
+def _render_examples(
+    renderer: "ClipRenderer",
+    corpus: Corpus,
+    chosen: Mapping[str, Sequence[Clip]],
+    seconds: float,
+) -> tuple[Examples, ...]:
+    """Draw and encode an excerpt of each chosen clip, by label."""
+    available = Counter(clip.label for clip in corpus.clips)
+    examples = []
+    for label, clips in chosen.items():
+        note = "no training clips"
+        if available[label]:
+            note = f"{len(clips)} of {available[label]} training clips"
+        excerpts = ((clip, *corpus.read_excerpt(clip, seconds)) for clip in clips)
+        rendered = tuple(renderer.render_example(*excerpt) for excerpt in excerpts)
+        examples.append(Examples(label, note, rendered))
+    return tuple(examples)
+
+
+def _render_augmentations(
+    renderer: "ClipRenderer", corpus: Corpus, chosen: Mapping[str, Sequence[Clip]]
+) -> tuple[Augmentation, ...]:
+    """Draw versions of a clip, and mixtures of clips of two labels."""
+    labels = [label for label, clips in chosen.items() if clips]
+    seed = corpus.config.train.seed
+    order = np.random.default_rng(seed).permutation(len(labels))
+    first = chosen[labels[order[0]]][0]
+    second = chosen[labels[order[1 % len(labels)]]][-1]
+    pair, view = (first, second), "stereo" if renderer.versions.random_channel else ""
+    return (
+        renderer.render_versions(first, *(corpus.read_segment(c, view) for c in pair)),
+        renderer.render_mixtures(*((c, corpus.read_segment(c)) for c in pair)),
+    )
+
+
+def choose_seconds(examples: int, audio: Audio) -> float:
     """Choose how many seconds of each example are drawn and played."""
     # Base64 makes four bytes of three.
     second = audio.sample_rate * 2 * channels.count_channels(audio.channels) * 4 / 3

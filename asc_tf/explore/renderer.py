@@ -314,7 +314,7 @@ def _first_channel(values: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _colour_limits(*features: np.ndarray) -> tuple[float, float]:
-    """Choose limits that hold nearly all values, so that an outlier does not rule."""
+    """Choose limits of nearly all values: outliers do not set the colour scale."""
     values = [_first_channel(one, 2) for one in features]
     low, high = np.percentile(values, [0.5, 99.5])
     return float(low), float(max(high, low + 1e-3))

@@ -13,7 +13,7 @@ import numpy as np
 from asc_tf.config import Config, Export
 from asc_tf.config.export import MEASURED
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import hash_path, write_atomically, write_text
+from asc_tf.core.files import hash_path, write_atomically, write_json
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.tflite_metadata import FORMAT_VERSION, PARTS, write_metadata
 from asc_tf.evaluation.load import REJECTED
@@ -119,9 +119,8 @@ def _write_descriptions(
         for row in content["formats"].values()
         for file in (row, *row.get("separate", {}).values())
     }
-    text = json.dumps(metadata | {"files": files}, indent=2)
-    write_text(folder / "model.json", text + "\n")
-    write_text(folder / "export.json", json.dumps(content, indent=2) + "\n")
+    write_json(folder / "model.json", metadata | {"files": files})
+    write_json(folder / "export.json", content)
     write_export_page(folder / "export.html", content, metadata, SUMMARIES)
 
 

@@ -88,20 +88,7 @@ def write_features(
     manifest = _scan(config, folder, wanted)
     computation = _FeatureComputation(Run(config, Workdir(output), manifest))
     with folder.lock():
-        # Once more: another process may have written here in between.
-        stored = _stored_shards(folder, config)
-        contents = Contents(
-            config=feature_settings(config),
-            labels=manifest.labels,
-            protocol=manifest.protocol,
-            shape=computation.shape,
-            splits={split: stored.get(split, ()) for split in wanted},
-        )
-        # Before the table is replaced, so that no finished folder has another's table.
-        folder.write(contents)
-        manifest.write(folder.manifest_file)
-        checksum = hash_path(folder.manifest_file)
-        contents = dataclasses.replace(contents, manifest_sha256=checksum)
+        contents = _begin_contents(folder, config, manifest, computation.shape, wanted)
         segments_per_shard = shard_bytes // (VALUE_BYTES * math.prod(contents.shape))
         for split in wanted:
             clips = manifest.clips_in(split)
@@ -112,6 +99,33 @@ def write_features(
         folder.remove_unlisted(contents)
         folder.write(contents)
         return contents
+
+
+def _begin_contents(
+    folder: FeaturesFolder,
+    config: Config,
+    manifest: Manifest,
+    shape: tuple[int, ...],
+    splits: Sequence[str],
+) -> Contents:
+    """Write the table of clips, and the shards so far as not finished.
+
+    Raises:
+        UsageError: If another process has written other features in between.
+    """
+    stored = _stored_shards(folder, config)
+    contents = Contents(
+        config=feature_settings(config),
+        labels=manifest.labels,
+        protocol=manifest.protocol,
+        shape=shape,
+        splits={split: stored.get(split, ()) for split in splits},
+    )
+    # Before the table is replaced, so that no finished folder has another's table.
+    folder.write(contents)
+    manifest.write(folder.manifest_file)
+    checksum = hash_path(folder.manifest_file)
+    return dataclasses.replace(contents, manifest_sha256=checksum)
 
 
 def _stored_shards(

@@ -44,18 +44,8 @@ def write_report(
     Args:
         directory: Folder to write to; made if it does not exist.
         report: Result of `compute_metrics` or `summarize_unlabelled` of
-            `asc_tf.evaluation.metrics` and, all of them optional,
-            `split` (str), `partial` (names missing clips),
-            `split_table` (of `asc_tf.datasets`), `energy` (of energy.json), `model`
-            and `workdir` (names for the title), `protocol` (dict of `corpus`, `fold`,
-            `leaky` and other facts), `per_split` (scores of several splits),
-            `segments` (dict of `n_segments`, `accuracy`, `pooling`, ...), `excluded`
-            (list of `file` and `reason`), `notes` (list of str), `model_epoch` (dict
-            of `epoch`), `intervals` (lowest and highest value of scores),
-            `top_k_accuracy`, `map_at_k`, `kappa`, `per_device_group`, `calibration`
-            (dict of `ece`, `bins`, `temperature` and `calibrated`), `unknown` (dict of
-            `threshold` and its effect), `settings` (flat configuration), `command`,
-            `created` (ISO date) and `environment` (of environment.json).
+            `asc_tf.evaluation.metrics` and, all of them optional, the keys that
+            `asc_tf.evaluation.scoring` adds; see docs/architecture.md.
         predictions: One row per clip with at least `file`, `label`, `predicted`,
             `probability` (of the predicted label, in [0, 1]); all rows have the same
             keys.
@@ -72,6 +62,24 @@ def write_report(
     """
     directory = Path(directory)
     curves = read_history(history) if history and history.exists() else {}
+    drawn, pictures = _draw_pictures(report, curves)
+    files: dict[str, bytes | str] = {
+        "predictions.csv": _format_csv(predictions),
+        **drawn,
+        "report.html": page.render(report, predictions, pictures, mistakes),
+        "report.json": _format_json(report),
+    }
+    _replace_all(directory, files)
+    for name in FIGURES:
+        if name not in files:
+            (directory / name).unlink(missing_ok=True)
+    return directory / "report.html"
+
+
+def _draw_pictures(
+    report: Mapping[str, Any], curves: Mapping[str, Any]
+) -> tuple[dict[str, bytes], page.Pictures]:
+    """Draw the figures: files by name, and the pictures of the page."""
     best_epoch = (report.get("model_epoch") or {}).get("epoch")
     drawn = _draw(report, LIGHT)
     pictures = page.Pictures(light=drawn, dark=_draw_dark(report))
@@ -86,17 +94,7 @@ def write_report(
         pictures = dataclasses.replace(pictures, reliability=diagram)
     if report["has_labels"]:
         drawn["per_class.png"] = figures.draw_per_class(report["per_class"])
-    files: dict[str, bytes | str] = {
-        "predictions.csv": _format_csv(predictions),
-        **drawn,
-        "report.html": page.render(report, predictions, pictures, mistakes),
-        "report.json": _format_json(report),
-    }
-    _replace_all(directory, files)
-    for name in FIGURES:
-        if name not in files:
-            (directory / name).unlink(missing_ok=True)
-    return directory / "report.html"
+    return drawn, pictures
 
 
 def _draw(report: Mapping[str, Any], theme: Theme) -> dict[str, bytes]:

@@ -1,13 +1,12 @@
 """Compare runs and crossvals: settings, scores, curves, and paired differences."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import write_csv, write_text
+from asc_tf.core.files import write_csv, write_json
 from asc_tf.report.compare_page import write_compare_page
 from asc_tf.studies.entries import Entry, read_entries
 from asc_tf.studies.paired import (
@@ -49,8 +48,7 @@ def compare(folders: Sequence[Path], output: Path) -> tuple[dict[str, Any], Path
     page = write_compare_page(output, content, curves)
     rows = [_make_csv_row(row) for row in content["runs"]]
     write_csv(output / "compare.csv", list(rows[0]), rows)
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(output / "compare.json", f"{text}\n")
+    write_json(output / "compare.json", content)
     return content, page
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from asc_tf.config import FIELDS, Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import lock_file, write_text
+from asc_tf.core.files import lock_file, write_json
 from asc_tf.workdir import PLACES, Workdir
 
 FILE = "study.json"
@@ -117,4 +117,4 @@ def check_same_settings(root: Path, name: str, there: Settings, here: Settings) 
 
 def write_study(root: Path, content: Mapping[str, Any]) -> None:
     """Write study.json."""
-    write_text(root / FILE, json.dumps(content, indent=2) + "\n")
+    write_json(root / FILE, content)

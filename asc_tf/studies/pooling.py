@@ -1,6 +1,5 @@
 """Pooled report of a crossval: the test clips of all folds and seeds together."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import write_csv, write_text
+from asc_tf.core.files import write_csv, write_json
 from asc_tf.evaluation.metrics import compute_metrics
 from asc_tf.evaluation.scoring import describe_origin, group_devices
 from asc_tf.report.crossval_page import write_crossval_page
@@ -80,8 +79,7 @@ def write_pooled_report(folder: Path, cells: Sequence[Cell]) -> dict[str, Any] |
     (target / "report.json").unlink(missing_ok=True)
     write_csv(target / "predictions.csv", list(rows[0]), rows)
     write_crossval_page(target, report)
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(target / "report.json", f"{text}\n")
+    write_json(target / "report.json", report)
     return report
 
 

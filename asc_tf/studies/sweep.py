@@ -3,7 +3,6 @@
 The test split is not opened: choosing settings by it would make its scores too good.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from asc_tf.config import Config
 from asc_tf.config.checks import check_training
 from asc_tf.config.options import Value
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import write_csv, write_text
+from asc_tf.core.files import write_csv, write_json
 from asc_tf.report.history import read_history
 from asc_tf.report.sweep_page import write_sweep_page
 from asc_tf.studies.folder import (
@@ -233,6 +232,5 @@ def _write_leaderboard(root: Path, content: dict[str, Any]) -> Path:
         for row in content["points"]
     ]
     write_csv(root / "leaderboard.csv", [*own, *content["keys"]], rows)
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(root / "leaderboard.json", f"{text}\n")
+    write_json(root / "leaderboard.json", content)
     return page

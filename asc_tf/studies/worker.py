@@ -4,7 +4,6 @@ The parent writes a job as one line of JSON to the standard input and leaves tha
 When the parent ends, even by `kill -9`, the input ends, and the child ends with it.
 """
 
-import json
 import os
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Any
 from asc_tf.config import Config
 from asc_tf.core.child_process import read_job
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import write_text
+from asc_tf.core.files import write_json
 from asc_tf.core.tensorflow_log import quiet_tensorflow
 from asc_tf.manifest import Clip, read_clips
 from asc_tf.workdir import Workdir
@@ -63,7 +62,7 @@ def run_job(job: dict[str, Any]) -> None:
         "seconds": time.monotonic() - began,
         "peak_bytes": measure_peak(),
     }
-    write_text(workdir.path / RESULT, json.dumps(result, indent=2) + "\n")
+    write_json(workdir.path / RESULT, result)
 
 
 def measure_peak() -> int:

@@ -8,7 +8,6 @@ country, from the tables of codecarbon, or in the world if no country is configu
 """
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 import keras
 
 from asc_tf.core.errors import UsageError
-from asc_tf.core.files import write_text
+from asc_tf.core.files import write_json
 from asc_tf.workdir import Workdir
 
 WORLD = "world average"
@@ -126,4 +125,4 @@ class EnergyReport(keras.callbacks.Callback):
             "cpu": used.cpu_model,
             "gpu": used.gpu_model,
         }
-        write_text(self._workdir.energy_file, json.dumps(content, indent=2) + "\n")
+        write_json(self._workdir.energy_file, content)

@@ -1,5 +1,6 @@
 import errno
 import fcntl
+import json
 import os
 import stat
 import threading
@@ -19,6 +20,7 @@ from asc_tf.core.files import (
     hash_path,
     lock_file,
     write_atomically,
+    write_json,
     write_npz,
     write_text,
 )
@@ -321,3 +323,14 @@ def test_a_folder_is_hashed_as_its_files_one_after_the_other(tmp_path):
     assert hash_path(tmp_path / "a") == hash_bytes(b"one")
     assert hash_path(tmp_path) == hash_bytes(b"onetwo")
     assert count_bytes(tmp_path) == 6
+
+
+def test_json_takes_any_file_name_and_no_number_that_json_does_not_know(tmp_path):
+    path = tmp_path / "x.json"
+    content = {"file": "gr\xfc\udcff.wav", "rows": [1, None]}
+    write_json(path, content)
+    assert json.loads(path.read_bytes()) == content
+    assert "gr\xfc".encode() in path.read_bytes()
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(path, {"loss": float("nan")})
+    assert json.loads(path.read_bytes()) == content

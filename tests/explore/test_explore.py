@@ -23,8 +23,8 @@ from asc_tf.explore.corpus import Corpus, put_recordings_first
 from asc_tf.explore.page_content import (
     MAX_SHOWN,
     MIN_SHOWN,
+    choose_seconds,
     count_labels,
-    seconds_shown,
 )
 from asc_tf.explore.renderer import encode_wav
 from asc_tf.explore.settings import (
@@ -506,6 +506,6 @@ def test_a_wav_file_holds_16_bit_samples_clipped_at_full_scale():
 
 def test_more_examples_are_shown_for_a_shorter_time():
     audio = Audio(sample_rate=32000)
-    assert seconds_shown(3, audio) == MAX_SHOWN
-    assert seconds_shown(150, audio) == MIN_SHOWN
-    assert seconds_shown(30, audio) == 3.0
+    assert choose_seconds(3, audio) == MAX_SHOWN
+    assert choose_seconds(150, audio) == MIN_SHOWN
+    assert choose_seconds(30, audio) == 3.0
