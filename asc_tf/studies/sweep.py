@@ -27,7 +27,7 @@ from asc_tf.studies.folder import (
 from asc_tf.studies.hparams import write_experiment, write_session
 from asc_tf.studies.runner import StudyRun, run_all
 from asc_tf.studies.search_space import Point, format_value, name_point
-from asc_tf.studies.validation import SCORES
+from asc_tf.studies.worker import SCORES
 from asc_tf.workdir import Workdir
 
 RANKINGS = {
