@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from asc_tf.config.options import Value
-from asc_tf.studies.search_space import format_value
+from asc_tf.config.options import Value, format_value
 from asc_tf.training.hparams_file import write_hparams, write_summaries
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from asc_tf import config as configuration
-from asc_tf.config.options import Value, coerce
+from asc_tf.config.options import Value, coerce, format_value
 from asc_tf.core.errors import UsageError
 from asc_tf.core.files import hash_bytes
 
@@ -242,14 +242,3 @@ def name_point(point: Mapping[str, Value]) -> str:
     if name != whole or len(name) > MAX_NAME:
         name = f"{name[:MAX_NAME]}-{hash_bytes(whole.encode())[:8]}"
     return name
-
-
-def format_value(value: Value) -> str:
-    """Format a value of the configuration as flags write it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    if isinstance(value, float) and float(f"{value:g}") == value:
-        return f"{value:g}"
-    return str(value)
