@@ -24,17 +24,17 @@ class Settings:
         host: Address of the interface to listen on.
         port: Port; 0 chooses a free one.
         batching: True if requests that wait are classified together.
-        max_batch_size: Most clips that are classified together.
-        batch_timeout_ms: Longest time to wait for more clips, in ms; 0: clips are
+        max_batch_size: Maximum number of clips that are classified together.
+        batch_timeout_ms: Maximum time to wait for more clips, in ms; 0: clips are
             classified together only if they have to wait anyway.
         workers: Batches that run at a time; for a .tflite, its interpreters.
-        queue: Most requests that wait.
-        timeout: Longest time from a request's first byte to its answer, in seconds.
-        max_request_mb: Largest body of a request in MB (10**6 bytes).
-        max_memory_mb: Largest sum of the bodies in memory in MB.
-        max_clips: Most clips of one request.
-        poll_seconds: Time between two looks for a new version, in seconds.
-        max_audio_seconds: Most audio of one request in seconds.
+        queue: Maximum number of requests that wait.
+        timeout: Maximum time from a request's first byte to its answer, in seconds.
+        max_request_mb: Maximum size of a request body in MB (10**6 bytes).
+        max_memory_mb: Maximum sum of the bodies in memory in MB.
+        max_clips: Maximum number of clips in a request.
+        poll_seconds: Time between two checks for a new version, in seconds.
+        max_audio_seconds: Maximum seconds of audio in a request.
         drain_seconds: Time from SIGTERM to the end of the listening, in seconds;
             meanwhile `/readyz` answers 503.
         token: Bearer token that a request must give; empty: none.

@@ -21,7 +21,7 @@ LIST_SEPARATOR = "/"
 MAX_NAME = 100
 """Length of the name of a point in characters; a longer one ends with a hash."""
 
-NEEDLESS = {
+NOT_SWEPT = {
     **dict.fromkeys(("export.", "tensorboard."), "changes nothing in validation"),
     **dict.fromkeys(
         ("evaluate.calibrate", "evaluate.false_accept_rate"),
@@ -33,7 +33,7 @@ NEEDLESS = {
         "crossval trains all folds",
     ),
 }
-"""Why no sweep varies a key, by key; a name that ends with a dot is a section."""
+"""Keys that a sweep refuses, with the reason; one that ends with a dot is a section."""
 
 Space = Mapping[str, Any]
 Point = dict[str, Value]
@@ -95,7 +95,7 @@ def check_key(place: str, key: str) -> None:
         near = configuration.suggest(key, configuration.FIELDS)
         raise UsageError(f"{place}: {key}: unknown key{near}")
     section = f"{key.partition('.')[0]}."
-    if reason := NEEDLESS.get(key) or NEEDLESS.get(section):
+    if reason := NOT_SWEPT.get(key) or NOT_SWEPT.get(section):
         raise UsageError(f"{place}: {key}: {reason}")
 
 

@@ -133,7 +133,8 @@ def _define_outputs(values: flags.FlagValues) -> None:
         "keep_audio",
         "none",
         MODES,
-        "windows to keep as WAV files: uncertain are those below the threshold",
+        "windows to save as WAV files: none, all, or uncertain (decision `unknown`, or "
+        "probability below --threshold)",
         flag_values=values,
     )
     text("keep_folder", None, "the folder of the kept WAV files")
