@@ -36,7 +36,7 @@ class BaseClient(abc.ABC):
     Args:
         version: Version of the model; 0: the newest.
         timeout: Longest time of a request in seconds.
-        retries: Number of further attempts after a failure that may pass.
+        retries: Number of further attempts after a temporary failure.
         connections: Number of requests at a time when files are sent.
         max_file_mb: Largest file that is sent, in MB of 10^6 bytes.
 

@@ -27,7 +27,7 @@ class Client(BaseClient):
         timeout: Longest time of a request in seconds, from the connection to the last
             byte of the answer. It is longer than the server's own limit of 60 s, so
             that the server says why.
-        retries: Number of further attempts after a failure that may pass.
+        retries: Number of further attempts after a temporary failure.
         connections: Number of requests at a time when files are sent.
         max_file_mb: Largest file that is sent, in MB of 10^6 bytes. A request takes
             about six times the size of its files in memory.

@@ -84,7 +84,7 @@ class Retries:
         there is no other attempt.
 
         Raises:
-            ServerError: If the last attempt fails too, or one fails for good.
+            ServerError: If the last attempt fails, or an error is permanent.
         """
         spent, number = 0.0, 0
         while True:

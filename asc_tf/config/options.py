@@ -188,3 +188,14 @@ def _is_storable(value: Any) -> bool:
         # File names may hold bytes that are not Unicode, which TOML cannot hold.
         return "\0" not in value and value == value.encode(errors="replace").decode()
     return True
+
+
+def format_value(value: Any, separator: str = ",") -> str:
+    """Format a value of the configuration as flags write it, or with a separator."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return separator.join(format_value(each) for each in value)
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return str(value)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 
-def align_columns(rows: Sequence[Sequence[str]], right: Collection[int]) -> str:
+def align_columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
     """Format rows of text in columns.
 
     Args:

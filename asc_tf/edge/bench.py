@@ -6,6 +6,7 @@ from absl import flags
 
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_number
+from asc_tf.core.text_table import align_columns
 from asc_tf.edge import machine, model_flags
 from asc_tf.edge.benchmark import measure_latency, measure_start
 
@@ -56,10 +57,7 @@ def _run(values: flags.FlagValues) -> int:
 def _format(result: dict[str, object]) -> str:
     """Write a line for each value that is known."""
     shown = {name: value for name, value in result.items() if value is not None}
-    width = max(map(len, shown))
-    return "\n".join(
-        f"{name:<{width}}  {_format_value(value)}" for name, value in shown.items()
-    )
+    return align_columns([(k, _format_value(v)) for k, v in shown.items()])
 
 
 def _format_value(value: object) -> str:

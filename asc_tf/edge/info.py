@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from absl import flags
 from asc_tf.command_line.command import Command
 from asc_tf.core.errors import UsageError
 from asc_tf.core.paths import expand_home
+from asc_tf.core.text_table import align_columns
 from asc_tf.edge import machine, model_flags, tflite_metadata
 
 USAGE = """
@@ -72,11 +74,13 @@ def _format(result: dict[str, dict[str, Any]]) -> str:
             for name, value in values.items()
             if value is not None and not isinstance(value, dict)
         }
-        width = max(map(len, shown))
-        for name, value in shown.items():
-            if isinstance(value, list | tuple):
-                value = ", ".join(map(str, value)) or "no"
-            lines.append(f"  {name:<{width}}  {value}")
+        rows = [
+            (name, ", ".join(map(str, value)) or "no")
+            if isinstance(value, list | tuple)
+            else (name, str(value))
+            for name, value in shown.items()
+        ]
+        lines.append(textwrap.indent(align_columns(rows), "  "))
     return "\n".join(lines)
 
 

@@ -40,12 +40,12 @@ A window is classified every hop of the model. Its label and its probabilities a
 of asc-edge classify --segments; `decision` is computed from them with --smooth_windows,
 --threshold, --hysteresis and --min_seconds.
 
-A microphone, a URL or a FIFO that vanishes is opened again when it is back, after
-pauses of at most 30 s. A file, standard input and a recording at a URL end the command
-when they end. Audio of a microphone or a camera is dropped and counted when the
+A microphone, URL or FIFO that disappears is opened again as soon as it is available,
+after pauses of at most 30 s. A file, standard input and a recording at a URL end the
+command when they end. Audio of a microphone or a camera is dropped and counted when the
 analysis is late; standard input, files and FIFOs wait. Problems are printed on stderr
-as lines with ALARM. A model file that is replaced is tried in the background
-and takes over between two windows.
+as lines with ALARM. A model file that is replaced is tried in the background and takes
+over between two windows.
 
 SIGTERM and Ctrl-C end it after everything was written. The exit code is 1 if lines,
 files or windows were lost, else 0.

@@ -92,7 +92,7 @@ def _run_child(job: str, content: bytes) -> None:
     if answer[0] != "ready":
         lines = done.stderr.decode(errors="replace").strip().split("\n")
         raise UserError(
-            f"the process that tries the model ended before it did "
+            f"the process that tries the model ended before it loaded the model "
             f"({lines[-1] or f'exit code {done.returncode}'})"
         )
     if name:

@@ -2,10 +2,10 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from asc_tf.config import Augment
 from asc_tf.config.augment import SWITCHES, WAVEFORM_SWITCHES
+from asc_tf.config.options import format_value
 
 FEATURE_SWITCHES = tuple(
     name for name in SWITCHES if name not in (*WAVEFORM_SWITCHES, "mixup_alpha")
@@ -77,13 +77,7 @@ def list_settings(settings: Augment) -> dict[str, str]:
         # The page may be shown to others, whom the place of a folder does not concern.
         values[key] = Path(values[key]).name
     return {
-        f"augment.{name}": _format_value(values[name])
+        f"augment.{name}": format_value(values[name])
         for name in names
         if values[name] != ""
     }
-
-
-def _format_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)

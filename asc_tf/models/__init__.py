@@ -51,6 +51,13 @@ BUILDERS: dict[str, Callable[..., Any]] = {
     "cp_mobile": cp_mobile.build,
     "imagenet": imagenet.build,
 }
+"""Builder of each family.
+
+A builder takes the layers of Keras or tf_keras (`Blocks`), the model settings, the
+shape of a segment's features (`[frames, bands]` or with channels behind) and the number
+of classes. It returns a model from `[batch, *shape]` to probabilities
+`[batch, labels]`.
+"""
 
 
 def build(

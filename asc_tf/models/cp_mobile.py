@@ -27,15 +27,8 @@ def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) 
 
     Two convolutions with stride 2, six inverted residual blocks, an average.
 
-    Args:
-        blocks: Layers of Keras or tf_keras.
-        settings: Model settings: `filters` of the three stages (the first convolution
-            has a quarter of the first number), `dropout` (published with 0).
-        shape: Shape of a segment's features, `[frames, bands]` or with channels behind.
-        labels: Number of classes.
-
-    Returns:
-        A model from `[batch, *shape]` to probabilities `[batch, labels]`.
+    `filters` are those of the three stages; the first convolution has a quarter of the
+    first number. `dropout` is published with 0.
     """
     stages = settings.family_filters
     features, x = blocks.features(shape)

@@ -17,15 +17,8 @@ def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) 
     Twice a 5x5 convolution with batch norm, ReLU, pooling (of 4 frames and 2 bands,
     then of 2 and 2) and dropout; the maximum over all, and the last layer.
 
-    Args:
-        blocks: Layers of Keras or tf_keras.
-        settings: Model settings: `filters` of the convolutions, `dropout` (published
-            with 0.2).
-        shape: Shape of a segment's features, published `[500, 40]`.
-        labels: Number of classes.
-
-    Returns:
-        A model from `[batch, *shape]` to probabilities `[batch, labels]`.
+    `filters` are those of the convolutions. Published with features `[500, 40]` and a
+    `dropout` of 0.2.
     """
     layers = blocks.layers
     first, second = settings.family_filters

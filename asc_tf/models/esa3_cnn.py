@@ -16,15 +16,8 @@ def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) 
     Three convolutions, pooling by 2, two convolutions, pooling by 2, one convolution;
     its average and its maximum side by side, then a dense layer with ReLU.
 
-    Args:
-        blocks: Layers of Keras or tf_keras.
-        settings: Model settings: `filters` of the stages, `units` of the dense layer,
-            `dropout` (published with 0.5).
-        shape: Shape of a segment's features, `[frames, bands]` or with channels behind.
-        labels: Number of classes.
-
-    Returns:
-        A model from `[batch, *shape]` to probabilities `[batch, labels]`.
+    `filters` are those of the stages, `units` those of the dense layer; `dropout` is
+    published with 0.5.
     """
     layers = blocks.layers
     features, x = blocks.features(shape)

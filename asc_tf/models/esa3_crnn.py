@@ -19,15 +19,7 @@ def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) 
     are one step of the sequence; the outputs of the GRU are averaged over time, then a
     dense layer of as many units as they have, with ReLU.
 
-    Args:
-        blocks: Layers of Keras or tf_keras.
-        settings: Model settings: `filters` of the stages, `units` of the GRU in each
-            direction, `dropout`.
-        shape: Shape of a segment's features, `[frames, bands]` or with channels behind.
-        labels: Number of classes.
-
-    Returns:
-        A model from `[batch, *shape]` to probabilities `[batch, labels]`.
+    `filters` are those of the stages, `units` those of the GRU in each direction.
     """
     layers = blocks.layers
     features, x = blocks.features(shape)

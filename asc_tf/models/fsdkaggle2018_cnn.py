@@ -15,15 +15,8 @@ def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) 
     Four times a convolution of 10 frames and 4 coefficients with batch norm, ReLU and
     pooling by 2; a dense layer with batch norm and ReLU.
 
-    Args:
-        blocks: Layers of Keras or tf_keras.
-        settings: Model settings: `filters` of the convolutions, `units` of the dense
-            layer, `dropout` before the last layer (published with 0).
-        shape: Shape of a segment's features, published with 40 coefficients.
-        labels: Number of classes.
-
-    Returns:
-        A model from `[batch, *shape]` to probabilities `[batch, labels]`.
+    `filters` are those of the convolutions, `units` those of the dense layer. Published
+    with 40 coefficients and a `dropout` of 0, which comes before the last layer.
     """
     layers = blocks.layers
     features, x = blocks.features(shape)

@@ -16,15 +16,7 @@ def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) 
     two separable convolutions and a pooling by 2 in both directions. The last maps are
     averaged.
 
-    Args:
-        blocks: Layers of Keras or tf_keras.
-        settings: Model settings: `filters` of the first convolution, then of each
-            block; `dropout`.
-        shape: Shape of a segment's features, `[frames, bands]` or with channels behind.
-        labels: Number of classes.
-
-    Returns:
-        A model from `[batch, *shape]` to probabilities `[batch, labels]`.
+    `filters` are those of the first convolution, then of each block.
     """
     first, *others = settings.family_filters
     features, x = blocks.features(shape)

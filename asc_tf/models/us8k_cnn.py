@@ -16,15 +16,8 @@ def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) 
     Two blocks of two 1x1 convolutions, one ReLU behind the second, pooling by 2 and
     dropout; a dense layer with ReLU. There are no batch norms.
 
-    Args:
-        blocks: Layers of Keras or tf_keras.
-        settings: Model settings: `filters` of the blocks, `units` of the dense layer,
-            `dropout` after each block and before the last layer.
-        shape: Shape of a segment's features, published `[41, 60, 2]`.
-        labels: Number of classes.
-
-    Returns:
-        A model from `[batch, *shape]` to probabilities `[batch, labels]`.
+    `filters` are those of the blocks, `units` those of the dense layer; `dropout` comes
+    after each block and before the last layer. Published with features `[41, 60, 2]`.
     """
     layers = blocks.layers
     features, x = blocks.features(shape)

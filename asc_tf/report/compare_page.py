@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from asc_tf.core.files import write_atomically, write_text
 from asc_tf.report import html
 from asc_tf.report.canvas import DARK, LIGHT
-from asc_tf.report.crossval_page import show_interval, show_score
-from asc_tf.report.headline import MAIN_SCORES
+from asc_tf.report.headline import MAIN_SCORES, show_interval, show_score
 from asc_tf.report.study_figures import draw_curves, draw_scores
 
 SCORES, CURVES = "accuracy.png", "curves.png"
@@ -36,8 +34,13 @@ def write_compare_page(
         | ({CURVES: draw_curves(curves, theme=theme)} if curves else {})
         for theme in (LIGHT, DARK)
     )
-    page = html.render(
+    if not curves:
+        (folder / CURVES).unlink(missing_ok=True)
+    return html.write_page(
+        folder / "compare.html",
         "compare.html",
+        light,
+        dark,
         page="compare",
         title=f"Comparison of {len(runs)} runs",
         runs=[
@@ -53,16 +56,7 @@ def write_compare_page(
         pairs=[_show_pair(pair) for pair in content["pairs"]],
         leaky=[row["name"] for row in runs if row["leaky"]],
         partial=[row["name"] for row in runs if row["missing"] or row["partial"]],
-        light=light,
-        dark=dark,
     )
-    for name, picture in light.items():
-        with write_atomically(folder / name) as temporary:
-            temporary.write_bytes(picture)
-    if CURVES not in light:
-        (folder / CURVES).unlink(missing_ok=True)
-    write_text(folder / "compare.html", page)
-    return folder / "compare.html"
 
 
 def _make_point(row: Mapping[str, Any]) -> dict[str, Any]:

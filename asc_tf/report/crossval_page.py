@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from asc_tf.core.files import write_atomically, write_text
 from asc_tf.report import figures, html
 from asc_tf.report.canvas import DARK, LIGHT
-from asc_tf.report.headline import SCORE_NAMES
+from asc_tf.report.headline import SCORE_NAMES, show_interval, show_score
 
 MATRIX = "confusion_matrix_row_normalized.png"
 
@@ -31,8 +30,11 @@ def write_crossval_page(folder: Path, report: Mapping[str, Any]) -> Path:
         }
         for theme in (LIGHT, DARK)
     )
-    page = html.render(
+    return html.write_page(
+        folder / "report.html",
         "crossval.html",
+        light,
+        dark,
         page="crossval",
         title=f"Crossval: {report['name']}",
         report=report,
@@ -43,29 +45,7 @@ def write_crossval_page(folder: Path, report: Mapping[str, Any]) -> Path:
             if show_interval(report, key)
         ],
         spread=_tabulate_spread(report),
-        light=light,
-        dark=dark,
     )
-    with write_atomically(folder / MATRIX) as temporary:
-        temporary.write_bytes(light[MATRIX])
-    write_text(folder / "report.html", page)
-    return folder / "report.html"
-
-
-def show_score(key: str, value: float | None) -> str:
-    """Format a score: accuracies as per cent, others with three decimals."""
-    if value is not None and "accuracy" in key:
-        return f"{html.format_percent(value)} %"
-    return html.format_decimals(value)
-
-
-def show_interval(report: Mapping[str, Any], key: str) -> str:
-    """Format the confidence interval of a score; empty if it has none."""
-    interval = (report.get("intervals") or {}).get(key)
-    if not interval:
-        return ""
-    low, high = (show_score(key, end) for end in interval)
-    return f"{low.removesuffix(' %')} to {high}"
 
 
 def _list_facts(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from asc_tf.report.export_scores import (
     show_split,
 )
 from asc_tf.report.html import NO_VALUE
-from asc_tf.report.layer_figures import draw_layers
-from asc_tf.report.worst_layer import find_worst
+from asc_tf.report.layer_figures import draw_layers, find_worst
 
 
 def write_export_page(

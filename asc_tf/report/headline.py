@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from asc_tf.report import html
+
 SCORE_NAMES = {
     "accuracy": "accuracy",
     "macro_accuracy": "macro-averaged accuracy",
@@ -27,19 +29,25 @@ def format_main_scores(scores: Mapping[str, Any]) -> str:
     Returns:
         A line like `accuracy 92.5 % (86.3 to 97.5 %), ...`.
     """
-    return ", ".join(
-        f"{SCORE_NAMES[key]} {_format_score(key, scores[key])}"
-        f"{_format_interval(key, scores.get('intervals'))}"
-        for key in MAIN_SCORES
-    )
+    texts = []
+    for key in MAIN_SCORES:
+        interval = show_interval(scores, key)
+        end = f" ({interval})" if interval else ""
+        texts.append(f"{SCORE_NAMES[key]} {show_score(key, scores[key])}{end}")
+    return ", ".join(texts)
 
 
-def _format_score(key: str, value: float) -> str:
-    return f"{value:.3f}" if key == "log_loss" else f"{100 * value:.1f} %"
+def show_score(key: str, value: float | None) -> str:
+    """Format a score: accuracies as per cent, others with three decimals."""
+    if value is not None and "accuracy" in key:
+        return f"{html.format_percent(value)} %"
+    return html.format_decimals(value)
 
 
-def _format_interval(key: str, intervals: Mapping[str, Any] | None) -> str:
-    if not intervals:
+def show_interval(report: Mapping[str, Any], key: str) -> str:
+    """Format the confidence interval of a score; empty if it has none."""
+    interval = (report.get("intervals") or {}).get(key)
+    if not interval:
         return ""
-    low, high = (_format_score(key, end) for end in intervals[key])
-    return f" ({low.removesuffix(' %')} to {high})"
+    low, high = (show_score(key, end) for end in interval)
+    return f"{low.removesuffix(' %')} to {high}"

@@ -9,7 +9,10 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from asc_tf.core.files import write_atomically, write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,6 +43,33 @@ def render(template: str, **values: Any) -> str:
     page = page.replace(CONTENTS, _list_contents(page), 1)
     # A file name that is not UTF-8 has characters that cannot be encoded.
     return page.encode(errors="backslashreplace").decode()
+
+
+def write_page(
+    path: Path,
+    template: str,
+    light: Mapping[str, bytes],
+    dark: Mapping[str, bytes],
+    **values: Any,
+) -> Path:
+    """Write a page, and its pictures as PNG files beside it.
+
+    Args:
+        path: File of the page.
+        template: File name in the folder `templates`.
+        light: Pictures in light colours by file name, the ones that are written.
+        dark: The same in dark colours.
+        values: Other variables of the template.
+
+    Returns:
+        The path.
+    """
+    page = render(template, light=light, dark=dark, **values)
+    for name, picture in light.items():
+        with write_atomically(path.with_name(name)) as temporary:
+            temporary.write_bytes(picture)
+    write_text(path, page)
+    return path
 
 
 @functools.cache

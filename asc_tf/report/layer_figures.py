@@ -15,16 +15,28 @@ from asc_tf.report.canvas import (
     to_png,
     to_svg,
 )
-from asc_tf.report.worst_layer import find_worst
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MIN_LOSS_DB = 1.0
+"""Loss below which a layer counts as one that loses nothing."""
+
 MAX_NAME_LENGTH = 30
 
 MAX_ROWS = 60
 """Largest number of layers that are drawn; of more, those that lose most."""
+
+
+def find_worst(layers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Find the layer that loses most; None if none loses 1 dB.
+
+    Args:
+        layers: `layers` of a row of export.json, with `loss_db`.
+    """
+    worst = max(layers, key=lambda row: row["loss_db"], default=None)
+    return worst if worst and worst["loss_db"] >= MIN_LOSS_DB else None
 
 
 def draw_layers(layers: Sequence[Mapping[str, Any]]) -> str:

@@ -5,8 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asc_tf.config import Config
+from asc_tf.config.options import format_value
 from asc_tf.report import confusions, html
-from asc_tf.report.headline import SCORE_NAMES
+from asc_tf.report.headline import (
+    MAIN_SCORES,
+    SCORE_NAMES,
+    show_interval,
+    show_score,
+)
 from asc_tf.report.mistakes import Mistake, make_strip
 
 GROUPS = {
@@ -90,19 +96,10 @@ def render(
 
 def list_headline(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """List the main scores: name, value and 95 % interval, which may be empty."""
-    intervals = report.get("intervals") or {}
-    rows = []
-    for key in ("accuracy", "macro_accuracy"):
-        interval = ""
-        if bounds := intervals.get(key):
-            low, high = (f"{100 * bound:.1f}" for bound in bounds)
-            interval = f"{low} to {high} %"
-        rows.append((SCORE_NAMES[key], f"{100 * report[key]:.1f} %", interval))
-    interval = ""
-    if bounds := intervals.get("log_loss"):
-        interval = " to ".join(f"{bound:.3f}" for bound in bounds)
-    name = SCORE_NAMES["log_loss"]
-    return [*rows, (name, f"{report['log_loss']:.3f}", interval)]
+    return [
+        (SCORE_NAMES[key], show_score(key, report[key]), show_interval(report, key))
+        for key in MAIN_SCORES
+    ]
 
 
 def list_scores(report: Mapping[str, Any]) -> dict[str, str]:
@@ -161,13 +158,7 @@ def compare_settings(
 
 
 def _format_setting(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_format_setting, value)) or "none"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "empty" if value == "" else str(value)
+    return format_value(value, ", ") or ("empty" if value == "" else "none")
 
 
 def _make_cards(

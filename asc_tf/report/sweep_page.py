@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asc_tf.core.files import write_atomically, write_text
+from asc_tf.config.options import format_value
 from asc_tf.report import html
 from asc_tf.report.canvas import DARK, LIGHT
 from asc_tf.report.headline import SCORE_NAMES
@@ -25,6 +25,7 @@ def write_sweep_page(folder: Path, name: str, content: Mapping[str, Any]) -> Pat
         Path of leaderboard.html.
     """
     rows: Sequence[Mapping[str, Any]] = content["points"]
+    keys: Sequence[str] = content["keys"]
     light: dict[str, bytes] = {}
     dark: dict[str, bytes] = {}
     if rows:
@@ -32,18 +33,19 @@ def write_sweep_page(folder: Path, name: str, content: Mapping[str, Any]) -> Pat
         score = f"validation {SCORE_NAMES[rank_by]}"
         points = [{**row["values"], "score": row[rank_by]} for row in rows]
         for drawn, theme in ((light, LIGHT), (dark, DARK)):
-            drawn[FIGURE] = draw_values(points, content["keys"], score, theme=theme)
-        with write_atomically(folder / FIGURE) as temporary:
-            temporary.write_bytes(light[FIGURE])
-    page = html.render(
+            drawn[FIGURE] = draw_values(points, keys, score, theme=theme)
+    return html.write_page(
+        folder / "leaderboard.html",
         "sweep.html",
+        light,
+        dark,
         page="sweep",
         title=f"Sweep: {name}",
         content=content,
         leaky=_name_leaky(rows),
         rank_by=SCORE_NAMES[content["rank_by"]],
         rows=[
-            {**row, "shown": [_show(row["values"][key]) for key in content["keys"]]}
+            {**row, "shown": [format_value(row["values"][k], ", ") for k in keys]}
             for row in rows
         ],
         facts_shown={
@@ -51,20 +53,10 @@ def write_sweep_page(folder: Path, name: str, content: Mapping[str, Any]) -> Pat
             "model": content["model"],
             "n_points": len(rows),
         },
-        light=light,
-        dark=dark,
     )
-    write_text(folder / "leaderboard.html", page)
-    return folder / "leaderboard.html"
 
 
 def _name_leaky(rows: Sequence[Mapping[str, Any]]) -> str:
     """Name the leaky points, if there are others; ends with a colon and a space."""
     names = [row["point"] for row in rows if row["leaky"]]
     return f"{', '.join(names)}: " if len(names) < len(rows) else ""
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)

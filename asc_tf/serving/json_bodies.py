@@ -9,7 +9,8 @@ from typing import Any
 from asc_tf.serving.settings import RequestError
 
 MAX_VALUES = 4_000_000
-"""Most values of a body or an answer: JSON takes up to 100 bytes of memory for each."""
+"""Maximum number of values of a body or an answer: JSON takes up to 100 bytes of memory
+for each."""
 
 LONG_TEXT = 1024
 """Characters from which a base64 text is decoded without parsing it as JSON."""

@@ -154,7 +154,7 @@ def parse_upload(
     Args:
         headers: Headers of the request.
         body: The body.
-        max_files: Most files of a request.
+        max_files: Maximum number of files in a request.
 
     Returns:
         Name and content of each file, and the values of the other fields.

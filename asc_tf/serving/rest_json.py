@@ -19,7 +19,7 @@ from asc_tf.serving.settings import RequestError
 DEFAULT_SIGNATURE = "serving_default"
 
 MAX_CLIPS_OVER_TIME = 16
-"""Most clips of a request for results over time."""
+"""Maximum number of clips in a request for results over time."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def parse_predict(
     Args:
         body: The parsed body.
         signatures: Signatures of the model.
-        max_clips: Most clips of one request.
+        max_clips: Maximum number of clips in a request.
 
     Raises:
         RequestError: If the body does not fit the signature.

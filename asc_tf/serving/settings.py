@@ -32,7 +32,7 @@ class Settings:
 
     Attributes:
         model: Export folder, folder of versions, SavedModel or .tflite.
-        max_memory_mb: Largest sum of the bodies in memory in MB (10**6 bytes).
+        max_memory_mb: Maximum sum of the bodies in memory in MB (10**6 bytes).
         token: Bearer token that a request must give; empty: none.
     """
 
@@ -41,7 +41,9 @@ class Settings:
     host: str = _option("127.0.0.1", "address to listen on; 0.0.0.0: every interface")
     port: int = _option(8501, "port to listen on; 0: a free one", 0, 65535)
     batching: bool = _option(True, "classify clips of requests that wait together")
-    max_batch_size: int = _option(8, "most clips that are classified together", 1, 1024)
+    max_batch_size: int = _option(
+        8, "maximum number of clips that are classified together", 1, 1024
+    )
     batch_timeout_ms: float = _option(
         0.0,
         "longest time to wait for more clips, ms; 0: only clips that have to wait "
@@ -57,7 +59,10 @@ class Settings:
         256,
     )
     queue: int = _option(
-        64, "most requests that wait; one more is answered with 429", 1, 4096
+        64,
+        "maximum number of requests that wait; one more is answered with 429",
+        1,
+        4096,
     )
     timeout: float = _option(
         60.0,
@@ -68,8 +73,10 @@ class Settings:
     max_request_mb: float = _option(
         64.0, "largest body of a request, MB", 0.001, 2000.0
     )
-    max_clips: int = _option(256, "most clips of one request", 1, 100000)
-    max_audio_seconds: float = _option(3600.0, "most audio of one request, s", 1.0, 1e6)
+    max_clips: int = _option(256, "maximum number of clips in a request", 1, 100000)
+    max_audio_seconds: float = _option(
+        3600.0, "maximum seconds of audio in a request", 1.0, 1e6
+    )
     drain_seconds: float = _option(
         0.0,
         "time from SIGTERM to the end of the listening, s; meanwhile /readyz is 503",

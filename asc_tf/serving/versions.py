@@ -28,8 +28,8 @@ RETRY_SECONDS = 60.0
 """Time after which a version that could not be loaded is tried again; it doubles."""
 
 MAX_COLLECTIONS = 60
-"""Most collections for one old version, one for each look for a new version: requests
-may keep it for some time."""
+"""Maximum number of collections for an old version, one per check for a new version:
+requests may keep it for some time."""
 
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -222,7 +222,7 @@ class Versions:
         """Look once for another version, and load it if it is complete.
 
         A folder is taken to be complete when its files have not changed since the last
-        look.
+        check.
 
         Returns:
             True if another version was loaded.

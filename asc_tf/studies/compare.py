@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from asc_tf.config.options import format_value
 from asc_tf.core.errors import UsageError
 from asc_tf.core.files import write_csv, write_json
 from asc_tf.report.compare_page import write_compare_page
@@ -15,7 +16,6 @@ from asc_tf.studies.paired import (
     collect_accuracies,
     compare_pair,
 )
-from asc_tf.studies.search_space import format_value
 from asc_tf.workdir import PLACES, SOURCES
 
 SCORES = ("accuracy", "macro_accuracy", "log_loss")
@@ -89,8 +89,7 @@ def _show_setting(settings: dict[str, Any], key: str) -> str:
     """Format a value; that of a setting in which the runs of a crossval differ is -."""
     if key not in settings:
         return "\N{EN DASH}"
-    value = settings[key]
-    return format_value(tuple(value) if isinstance(value, list) else value)
+    return format_value(settings[key])
 
 
 def _describe(entry: Entry, differing: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from asc_tf.config import Config
 from asc_tf.config.checks import check_training
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.studies.folder import (
-    VARIED,
+    RUN_KEYS,
     check_folder,
     check_same_settings,
     lock_study,
@@ -196,7 +196,7 @@ def _record(points: Mapping[str, Config], root: Path) -> None:
     # Read again, under the lock.
     content = check_folder(root, "crossval") or {"command": "crossval", "points": {}}
     there = content["points"]
-    here = {name: select_settings(each, VARIED) for name, each in points.items()}
+    here = {name: select_settings(each, RUN_KEYS) for name, each in points.items()}
     if there and ("" in there) != ("" in here):
         shown = ", ".join(there) if "" in here else "no points"
         raise UsageError(

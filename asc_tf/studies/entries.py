@@ -11,7 +11,7 @@ from asc_tf.config.run_search import suggest_run
 from asc_tf.core.errors import UsageError
 from asc_tf.evaluation.intervals import bootstrap_intervals
 from asc_tf.report.history import read_history
-from asc_tf.studies.folder import VARIED, read_study_folder
+from asc_tf.studies.folder import RUN_KEYS, read_study_folder
 from asc_tf.studies.predictions import (
     TestPredictions,
     read_report,
@@ -122,7 +122,7 @@ def _read_entry(folder: Path, name: str) -> Entry:
         return Entry(
             name, folder, report, predictions, settings, [], _read_curves([workdir])
         )
-    settings = {k: v for k, v in report["settings"].items() if k not in VARIED}
+    settings = {k: v for k, v in report["settings"].items() if k not in RUN_KEYS}
     workdirs = [Workdir(folder / row["run"]) for row in rows]
     accuracies = [row["accuracy"] for row in rows]
     curves = _read_curves(workdirs)

@@ -13,8 +13,8 @@ from asc_tf.workdir import PLACES, Workdir
 
 FILE = "study.json"
 
-VARIED = ("dataset.fold", "train.seed", "audio.cache_dir")
-"""Settings in which the runs of a crossval differ."""
+RUN_KEYS = ("dataset.fold", "train.seed", "audio.cache_dir")
+"""Settings that differ between the runs of a crossval."""
 
 Settings = dict[str, Any]
 

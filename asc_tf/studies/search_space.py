@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from asc_tf import config as configuration
-from asc_tf.config.options import Value, coerce
+from asc_tf.config.options import Value, coerce, format_value
 from asc_tf.core.errors import UsageError
 from asc_tf.core.files import hash_bytes
 
@@ -21,7 +21,7 @@ LIST_SEPARATOR = "/"
 MAX_NAME = 100
 """Length of the name of a point in characters; a longer one ends with a hash."""
 
-NEEDLESS = {
+NOT_SWEPT = {
     **dict.fromkeys(("export.", "tensorboard."), "has no effect in validation"),
     **dict.fromkeys(
         ("evaluate.calibrate", "evaluate.false_accept_rate"),
@@ -33,7 +33,7 @@ NEEDLESS = {
         "crossval trains all folds",
     ),
 }
-"""Why no sweep varies a key, by key; a name that ends with a dot is a section."""
+"""Keys that a sweep refuses, with the reason; one that ends with a dot is a section."""
 
 Space = Mapping[str, Any]
 Point = dict[str, Value]
@@ -95,7 +95,7 @@ def check_key(place: str, key: str) -> None:
         near = configuration.suggest(key, configuration.FIELDS)
         raise UsageError(f"{place}: {key}: unknown key{near}")
     section = f"{key.partition('.')[0]}."
-    if reason := NEEDLESS.get(key) or NEEDLESS.get(section):
+    if reason := NOT_SWEPT.get(key) or NOT_SWEPT.get(section):
         raise UsageError(f"{place}: {key}: {reason}")
 
 
@@ -251,14 +251,3 @@ def name_point(point: Mapping[str, Value]) -> str:
     if name != whole or len(name) > MAX_NAME:
         name = f"{name[:MAX_NAME]}-{hash_bytes(whole.encode())[:8]}"
     return name
-
-
-def format_value(value: Value) -> str:
-    """Format a value of the configuration as flags write it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    if isinstance(value, float) and float(f"{value:g}") == value:
-        return f"{value:g}"
-    return str(value)

@@ -11,7 +11,7 @@ from typing import Any
 from asc_tf import datasets
 from asc_tf.config import Config
 from asc_tf.config.checks import check_training
-from asc_tf.config.options import Value
+from asc_tf.config.options import Value, format_value
 from asc_tf.core.errors import UsageError
 from asc_tf.core.files import write_csv, write_json
 from asc_tf.report.history import read_history
@@ -25,8 +25,8 @@ from asc_tf.studies.folder import (
 )
 from asc_tf.studies.hparams import write_experiment, write_session
 from asc_tf.studies.runner import StudyRun, run_all
-from asc_tf.studies.search_space import Point, format_value, name_point
-from asc_tf.studies.validation import SCORES
+from asc_tf.studies.search_space import Point, name_point
+from asc_tf.studies.worker import SCORES
 from asc_tf.workdir import Workdir
 
 RANKINGS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from asc_tf.config import Config
 from asc_tf.core.child_process import read_job
-from asc_tf.core.errors import UserError
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import write_json
 from asc_tf.core.tensorflow_log import quiet_tensorflow
 from asc_tf.manifest import Clip, read_clips
@@ -21,6 +21,9 @@ from asc_tf.workdir import Workdir
 
 RESULT = "result.json"
 """File that a finished run of a study has: scores, seconds and peak of the memory."""
+
+SCORES = ("accuracy", "macro_accuracy", "log_loss", "roc_auc")
+"""Scores of a validation split that a sweep reports."""
 
 
 def run_job(job: dict[str, Any]) -> None:
@@ -48,8 +51,6 @@ def run_job(job: dict[str, Any]) -> None:
         report, _ = evaluate(workdir)
         scores = {name: report[name] for name in ("accuracy", "log_loss")}
     else:
-        from asc_tf.studies.validation import score_validation
-
         scores = score_validation(workdir)
     if scores["accuracy"] is None:
         raise UserError(
@@ -63,6 +64,35 @@ def run_job(job: dict[str, Any]) -> None:
         "peak_bytes": measure_peak(),
     }
     write_json(workdir.path / RESULT, result)
+
+
+def score_validation(workdir: Workdir) -> dict[str, Any]:
+    """Score the model of a run on its validation clips.
+
+    Args:
+        workdir: Run folder of a finished training.
+
+    Returns:
+        The `SCORES`, `n_clips`, and `epoch` of the model.
+
+    Raises:
+        UsageError: If the run has no validation split.
+        UserError: If the model is missing or a clip cannot be read.
+    """
+    from asc_tf.evaluation.scoring import find_model_epoch, score
+    from asc_tf.evaluation.split_predictor import SplitPredictor
+    from asc_tf.pipeline.run import Run
+
+    run = Run.open(workdir)
+    if "validation" not in run.config.dataset.training_splits:
+        raise UsageError(f"--workdir={workdir.path}: the run has no validation split")
+    run, (predictions,) = SplitPredictor(run).predict(("validation",), 1.0)
+    scores = score(run.manifest, "validation", predictions.clips)
+    epoch = find_model_epoch(workdir, run.config) or {}
+    return {
+        **{name: scores[name] for name in ("n_clips", *SCORES)},
+        "epoch": epoch.get("epoch"),
+    }
 
 
 def measure_peak() -> int:

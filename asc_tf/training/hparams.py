@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
-from tensorboard.plugins.hparams import api_pb2, summary, summary_v2
 
 from asc_tf.config import Config
-
-SUFFIX = ".hparams"
-"""Suffix of the event files with settings and scores."""
+from asc_tf.training.hparams_file import write_hparams
 
 KEYS = (
     "dataset.name",
@@ -48,46 +44,6 @@ KEYS = (
 )
 """Keys of the configuration in the table. Every run has all of them, so that its row
 can be compared with those of all others."""
-
-
-def write_hparams(
-    logdir: str | Path,
-    values: Mapping[str, str | float | bool],
-    metrics: Mapping[str, float],
-    *,
-    is_finished: bool = True,
-) -> None:
-    """Write the settings and scores of one run for TensorBoard's HParams table.
-
-    Settings and scores that an earlier call wrote to the folder are replaced.
-
-    Args:
-        logdir: Folder of the run's event files, one for each run; it is created.
-        values: Settings by name. TensorBoard filters numbers by an interval, and texts
-            and bools by a list of values. Runs with equal settings share a row.
-        metrics: Scores by name; each becomes a scalar of that name at step 0.
-        is_finished: Whether the run has ended.
-
-    Raises:
-        OSError: If the folder cannot be written to.
-        TypeError: If a setting is neither text nor a number nor a bool.
-    """
-    folder = Path(logdir)
-    parts = [summary_v2.hparams_pb(dict(values))]
-    if is_finished:
-        parts.append(summary.session_end_pb(api_pb2.STATUS_SUCCESS))
-    folder.mkdir(parents=True, exist_ok=True)
-    # TensorBoard would show the settings of the first file that it finds.
-    earlier = list(folder.glob(f"events.*{SUFFIX}"))
-    writer = tf.summary.create_file_writer(str(folder), filename_suffix=SUFFIX)
-    with writer.as_default():
-        for part in parts:
-            tf.summary.experimental.write_raw_pb(part.SerializeToString(), step=0)
-        for name, value in metrics.items():
-            tf.summary.scalar(name, value, step=0)
-    writer.close()
-    for path in earlier:
-        path.unlink(missing_ok=True)
 
 
 def select_hparams(config: Config) -> dict[str, str | float | bool]:

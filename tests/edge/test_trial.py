@@ -58,7 +58,7 @@ def test_crashes_and_other_failures_are_named(capfd):
 
 def test_a_process_that_does_not_start_is_named(monkeypatch):
     monkeypatch.setattr(trial, "MODULE", "asc_tf.edge.absent")
-    with pytest.raises(UserError, match=r"ended before it did .*No module named"):
+    with pytest.raises(UserError, match=r"ended before it loaded .*No module named"):
         trial.run_trial(trial_runs.divide, b"")
 
 

@@ -52,12 +52,9 @@ def write_run(config: Config, workdir: Workdir, score: str) -> dict:
 
 def write_own_session(workdir: Workdir) -> None:
     """Write the settings of the run for TensorBoard, as a training does."""
-    from asc_tf.studies.hparams import FILE, write_session
+    from asc_tf.training.hparams_file import write_hparams
 
-    folder = workdir.path / "tensorboard"
-    folder.mkdir()
-    write_session(folder, "own", {"train.epochs": 3}, {})
-    (folder / FILE).rename(folder / "events.out.tfevents.9.host.1.0.hparams")
+    write_hparams(workdir.path / "tensorboard", {"train.epochs": 3}, {})
 
 
 def run_job(job: dict) -> int:

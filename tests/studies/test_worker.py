@@ -11,7 +11,7 @@ from asc_tf.core.files import write_text
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.studies import worker
 from asc_tf.studies.runner import StudyRun
-from asc_tf.studies.validation import SCORES, score_validation
+from asc_tf.studies.worker import SCORES, score_validation
 from asc_tf.workdir import Workdir
 
 

@@ -6,7 +6,8 @@ from hparams_table import read_table
 from tensorboard.plugins.hparams import api_pb2
 
 from asc_tf.config import Config
-from asc_tf.training.hparams import select_hparams, write_hparams
+from asc_tf.training.hparams import select_hparams
+from asc_tf.training.hparams_file import write_hparams
 
 
 def test_tensorboard_reads_settings_and_scores_of_several_runs(tmp_path):

@@ -1,5 +1,6 @@
 """Flags of `asc-edge listen`, and the objects that they describe."""
 
+import functools
 import random
 import re
 import socket
@@ -35,35 +36,11 @@ def define_flags(values: flags.FlagValues) -> None:
     _define_service(values)
 
 
-def _define_text(
-    values: flags.FlagValues, name: str, default: str | None, help_text: str
-) -> None:
-    flags.DEFINE_string(name, default, help_text, flag_values=values)
-
-
-def _define_number(
-    values: flags.FlagValues,
-    name: str,
-    default: float | None,
-    limits: tuple[float, float],
-    help_text: str,
-) -> None:
-    flags.DEFINE_float(name, default, help_text, *limits, flag_values=values)
-
-
-def _define_integer(
-    values: flags.FlagValues,
-    name: str,
-    default: int | None,
-    limits: tuple[int, int | None],
-    help_text: str,
-) -> None:
-    flags.DEFINE_integer(name, default, help_text, *limits, flag_values=values)
-
-
 def _define_source(values: flags.FlagValues) -> None:
-    _define_text(
-        values,
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    integer = functools.partial(flags.DEFINE_integer, flag_values=values)
+    number = functools.partial(flags.DEFINE_float, flag_values=values)
+    text(
         "source",
         "default",
         "default (the first microphone), the number or a part of the name of a "
@@ -71,68 +48,62 @@ def _define_source(values: flags.FlagValues) -> None:
         "ffmpeg), or - for standard input; the password of rtsp://USER@HOST is read "
         f"from the environment variable {PASSWORD_VARIABLE}",
     )
-    _define_integer(
-        values,
+    integer(
         "sample_rate",
         None,
-        RATES,
         "sample rate of a microphone (48000 by default) or of raw PCM of 16 bits, Hz; "
         "WAV and URLs have their own",
+        *RATES,
     )
-    _define_integer(
-        values,
+    integer(
         "channels",
         None,
-        (1, 256),
         "channels of a microphone or of raw PCM (1 by default)",
+        *(1, 256),
     )
-    _define_number(
-        values,
+    number(
         "hop_seconds",
         None,
-        (0.001, MAX_HOP_SECONDS),
         "time from the start of one window to that of the next, s; by default as the "
         "model has it",
+        *(0.001, MAX_HOP_SECONDS),
     )
-    _define_number(
-        values,
+    number(
         "buffer_seconds",
         5.0,
-        (0.5, 600),
         "audio of a microphone or camera that waits for a late analysis before it is "
         "dropped, s",
+        *(0.5, 600),
     )
 
 
 def _define_decisions(values: flags.FlagValues) -> None:
-    _define_integer(
-        values,
+    integer = functools.partial(flags.DEFINE_integer, flag_values=values)
+    number = functools.partial(flags.DEFINE_float, flag_values=values)
+    integer(
         "smooth_windows",
         1,
-        (1, 10_000),
         "windows over which log probabilities are averaged for the decision",
+        *(1, 10_000),
     )
-    _define_number(
-        values,
+    number(
         "threshold",
         None,
-        (0, 1),
         "decide for `unknown` if the highest smoothed probability is below this value",
+        *(0, 1),
     )
-    _define_number(
-        values,
+    number(
         "hysteresis",
         0.0,
-        (0, 1),
         "lead in probability that another label needs to become the decision; the "
         "present one ends only this much below the threshold",
+        *(0, 1),
     )
-    _define_number(
-        values,
+    number(
         "min_seconds",
         0.0,
-        (0, 86_400),
         "time that another label must be the better one to become the decision, s",
+        *(0, 86_400),
     )
     flags.DEFINE_list(
         "private",
@@ -140,57 +111,52 @@ def _define_decisions(values: flags.FlagValues) -> None:
         "labels whose windows are neither reported, numbered, counted nor kept",
         flag_values=values,
     )
-    _define_number(
-        values,
+    number(
         "private_threshold",
         0.2,
-        (0, 1),
         "a window is private if a label of --private is the most probable one, or has "
         "at least this probability",
+        *(0, 1),
     )
 
 
 def _define_outputs(values: flags.FlagValues) -> None:
+    integer = functools.partial(flags.DEFINE_integer, flag_values=values)
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    number = functools.partial(flags.DEFINE_float, flag_values=values)
     flags.DEFINE_boolean(
         "json", False, "one JSON object per window on stdout", flag_values=values
     )
-    _define_integer(values, "top_k", 3, (1, None), "labels to show")
-    _define_text(
-        values, "csv", None, "a folder for one table a day, with every probability"
-    )
+    integer("top_k", 3, "labels to show", 1)
+    text("csv", None, "a folder for one table a day, with every probability")
     flags.DEFINE_enum(
         "keep_audio",
         "none",
         MODES,
-        "windows to keep as WAV files: uncertain are those below the threshold",
+        "windows to save as WAV files: none, all, or uncertain (decision `unknown`, or "
+        "probability below --threshold)",
         flag_values=values,
     )
-    _define_text(values, "keep_folder", None, "the folder of the kept WAV files")
-    _define_number(
-        values,
+    text("keep_folder", None, "the folder of the kept WAV files")
+    number(
         "keep_mb",
         1000.0,
-        (0.1, 1e9),
         "size of the kept WAV files together, MB; the oldest are removed first",
+        *(0.1, 1e9),
     )
 
 
 def _define_mqtt(values: flags.FlagValues) -> None:
-    _define_text(
-        values,
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    text(
         "mqtt",
         None,
         "an MQTT broker: HOST, HOST:PORT or mqtts://USER@HOST:PORT; the password is "
         f"read from the environment variable {mqtt_broker.PASSWORD_VARIABLE}",
     )
-    _define_text(
-        values, "name", None, "name of this device; by default that of the machine"
-    )
-    _define_text(
-        values, "mqtt_topic", None, "topic of the messages; by default asc_tf/NAME"
-    )
-    _define_text(
-        values,
+    text("name", None, "name of this device; by default that of the machine")
+    text("mqtt_topic", None, "topic of the messages; by default asc_tf/NAME")
+    text(
         "mqtt_discovery",
         "homeassistant",
         "topic under which Home Assistant looks for devices; empty: none",
@@ -198,33 +164,27 @@ def _define_mqtt(values: flags.FlagValues) -> None:
 
 
 def _define_service(values: flags.FlagValues) -> None:
-    _define_text(
-        values,
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    number = functools.partial(flags.DEFINE_float, flag_values=values)
+    integer = functools.partial(flags.DEFINE_integer, flag_values=values)
+    text(
         "status_file",
         None,
         "a JSON file with the state, written every 10 s; best below /run",
     )
-    _define_number(
-        values,
+    number(
         "heartbeat_seconds",
         3600.0,
-        (0, MAX_SECONDS),
         "time between two lines on the state on stderr, s; 0: none",
+        *(0, MAX_SECONDS),
     )
-    _define_integer(
-        values,
+    integer(
         "windows",
         None,
-        (1, None),
         "number of windows, without private ones, after which the command ends",
+        1,
     )
-    _define_number(
-        values,
-        "seconds",
-        None,
-        (0.1, MAX_SECONDS),
-        "time after which the command ends, s",
-    )
+    number("seconds", None, "time after which the command ends, s", *(0.1, MAX_SECONDS))
 
 
 def read_settings(values: flags.FlagValues) -> Settings:

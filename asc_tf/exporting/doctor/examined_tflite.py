@@ -16,7 +16,7 @@ from asc_tf.exporting.doctor.gates import Finding
 from asc_tf.exporting.doctor.layer_errors import has_layer_name
 from asc_tf.exporting.doctor.litert_process import LiteRtProcess
 from asc_tf.exporting.doctor.segment_file import SegmentFile
-from asc_tf.report.worst_layer import find_worst
+from asc_tf.report.layer_figures import find_worst
 
 _NUMBERS = itertools.count()
 """Numbers of the temporary files."""

@@ -5,23 +5,14 @@ pruning for model compression" (2017): sparsity rises from 0 with the third powe
 steps that are left.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
 from asc_tf.config import Model
-from asc_tf.exporting.fine_tuning.twin import (
-    Ranges,
-    build_twin,
-    clone_twin,
-    list_trainable,
-    list_weights,
-)
+from asc_tf.exporting.fine_tuning.twin import Twin, build_twin, clone_twin
 
 layers, sparsity_api = tf_keras.layers, tfmot.sparsity.keras
 
@@ -32,7 +23,7 @@ UPDATES = 50
 """Number of times that weights are chosen, at most."""
 
 
-class PrunedTwin:
+class PrunedTwin(Twin):
     """Network with a rising share of zeros in its kernels; see `Twin`.
 
     Kernels of convolutions and dense layers are pruned, each to the same sparsity. Not
@@ -48,8 +39,6 @@ class PrunedTwin:
         seed: Seed of dropout.
         path: File of the trained model, for messages.
     """
-
-    has_ranges = False
 
     def __init__(
         self,
@@ -80,25 +69,13 @@ class PrunedTwin:
         ]
         for layer in self._pruned:
             layer.pruning_step.assign(0)
-        self._weights = list_weights(self.model, body)
-        self.trainable_variables = list_trainable(self._weights, self.model, body)
-        self.variables = list(self.model.variables)
-        for variable, weight in zip(self._weights, body.get_weights(), strict=True):
-            variable.assign(weight)
+        self.take_weights(body)
         self.notes = [
             f"{layer.name} ({type(layer).__name__}) is not pruned: "
             "tensorflow-model-optimization has no rule for it"
             for layer in twin.layers
             if isinstance(layer, layers.Bidirectional)
         ]
-
-    def __call__(self, features: tf.Tensor, training: bool) -> tf.Tensor:
-        """Compute probabilities; in training, choose the weights to prune first."""
-        return self.model(features, training=training)
-
-    def calibrate(self, segments: Sequence[tf.Tensor]) -> None:
-        """Do nothing: the conversion measures the ranges."""
-        del segments
 
     def end_epoch(self) -> None:
         """Set the pruned weights to zero, which the last step has changed."""
@@ -109,14 +86,6 @@ class PrunedTwin:
     def is_complete(self, steps: int) -> bool:
         """Tell whether the sparsity has reached its end after so many steps."""
         return steps >= self._last
-
-    def weights(self) -> list[np.ndarray]:
-        """Return the weights in the order of the Keras network."""
-        return [variable.numpy() for variable in self._weights]
-
-    def ranges(self) -> Ranges:
-        """Return nothing: the ranges are measured, as for int8."""
-        return {}
 
 
 def _choose_layers(twin: tf_keras.Model) -> set[str]:

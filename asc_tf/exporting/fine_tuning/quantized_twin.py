@@ -27,7 +27,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
@@ -44,10 +43,9 @@ from asc_tf.exporting.fine_tuning.int8_simulation import (
 from asc_tf.exporting.fine_tuning.twin import (
     CUSTOM_LAYERS,
     Ranges,
+    Twin,
     build_twin,
     clone_twin,
-    list_trainable,
-    list_weights,
 )
 
 # mypy does not follow these packages, and takes an alias for a variable.
@@ -111,7 +109,7 @@ def find_ranges(twin: tf_keras.Model) -> dict[str, str]:
     return found
 
 
-class QuantizedTwin:
+class QuantizedTwin(Twin):
     """Network that computes with simulated int8; see `Twin`.
 
     Args:
@@ -160,11 +158,8 @@ class QuantizedTwin:
         for quantizer in self._quantizers.values():
             if quantizer.shares:
                 quantizer.source = self._quantizers[quantizer.shares]
-        self._weights = list_weights(self.model, body)
-        self.trainable_variables = list_trainable(self._weights, self.model, body)
-        self.variables = [*self.model.variables, *self._features.variables]
-        for variable, weight in zip(self._weights, body.get_weights(), strict=True):
-            variable.assign(weight)
+        self.take_weights(body)
+        self.variables += self._features.variables
         self.notes = [
             f"{layer.name} ({type(layer).__name__}): only its output is quantized in "
             "this training, because tensorflow-model-optimization cannot wrap the "
@@ -193,18 +188,6 @@ class QuantizedTwin:
             quantizer.low.assign(min(*lows, 0.0))
             quantizer.high.assign(max(*highs, 0.0))
             quantizer.observed = None
-
-    def end_epoch(self) -> None:
-        """Do nothing: the weights are those of the file."""
-
-    def is_complete(self, steps: int) -> bool:
-        """Tell whether the weights may be exported: always."""
-        del steps
-        return True
-
-    def weights(self) -> list[np.ndarray]:
-        """Return the weights in the order of the Keras network."""
-        return [variable.numpy() for variable in self._weights]
 
     def ranges(self) -> Ranges:
         """Return the measured range of each output that has one of its own."""

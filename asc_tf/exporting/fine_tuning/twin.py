@@ -6,7 +6,7 @@ repeats exactly and that have a deterministic gradient on GPUs.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,38 +20,53 @@ Ranges = dict[str, tuple[float, float]]
 """Smallest and largest value of the output of each layer, by its name."""
 
 
-class Twin(Protocol):
+class Twin:
     """Network in tf_keras that is trained further.
 
     Attributes:
         has_ranges: True if ranges of activations are measured during training.
+        model: The network, whose layers may be wrapped.
         notes: Sentences for the user on layers that are treated otherwise.
         trainable_variables: Variables that training changes.
         variables: All variables, in a fixed order.
     """
 
-    has_ranges: bool
+    has_ranges = False
+    model: Any
     notes: list[str]
     trainable_variables: list[tf.Variable]
     variables: list[tf.Variable]
 
     def __call__(self, features: tf.Tensor, training: bool) -> tf.Tensor:
         """Compute probabilities `[batch, labels]` of features."""
+        return self.model(features, training=training)
+
+    def take_weights(self, body: keras.Model) -> None:
+        """Take the weights of the trained network over."""
+        self._weights = list_weights(self.model, body)
+        self.trainable_variables = list_trainable(self._weights, self.model, body)
+        self.variables = list(self.model.variables)
+        for variable, weight in zip(self._weights, body.get_weights(), strict=True):
+            variable.assign(weight)
 
     def calibrate(self, segments: Sequence[tf.Tensor]) -> None:
-        """Measure the ranges of activations on batches of features."""
+        """Measure the ranges of activations on batches of features, if any."""
 
     def end_epoch(self) -> None:
         """Bring the weights into the form in which they are validated and exported."""
 
     def is_complete(self, steps: int) -> bool:
         """Tell whether the weights after so many steps may be exported."""
+        del steps
+        return True
 
     def weights(self) -> list[np.ndarray]:
         """Return the weights in the order of the Keras network."""
+        return [variable.numpy() for variable in self._weights]
 
     def ranges(self) -> Ranges:
         """Return the measured range of each layer's output; empty without any."""
+        return {}
 
 
 class StepDropout(tf_keras.layers.Layer):
