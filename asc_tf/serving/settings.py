@@ -46,7 +46,7 @@ class Settings:
     )
     batch_timeout_ms: float = _option(
         0.0,
-        "longest time to wait for more clips, ms; 0: only clips that have to wait "
+        "maximum time to wait for more clips, ms; 0: only clips that have to wait "
         "anyway are classified together",
         0.0,
         60000.0,
@@ -66,12 +66,12 @@ class Settings:
     )
     timeout: float = _option(
         60.0,
-        "longest time from the first byte of a request to its answer, s",
+        "maximum time from the first byte of a request to its answer, s",
         0.1,
         86400.0,
     )
     max_request_mb: float = _option(
-        64.0, "largest body of a request, MB", 0.001, 2000.0
+        64.0, "maximum size of a request body, MB", 0.001, 2000.0
     )
     max_clips: int = _option(256, "maximum number of clips in a request", 1, 100000)
     max_audio_seconds: float = _option(
