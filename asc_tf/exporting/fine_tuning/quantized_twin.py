@@ -34,7 +34,6 @@ import tf_keras
 
 from asc_tf.config import Model
 from asc_tf.exporting.fine_tuning.int8_simulation import (
-    FEATURES,
     KERNEL_LAYERS,
     AnnotatedScheme,
     DeployedConfig,
@@ -49,6 +48,7 @@ from asc_tf.exporting.fine_tuning.twin import (
     list_trainable,
     list_weights,
 )
+from asc_tf.exporting.formats import FEATURES
 
 # mypy does not follow these packages, and takes an alias for a variable.
 layers: Any = tf_keras.layers
