@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-LEAST_LOSS = 1.0
+MIN_LOSS_DB = 1.0
 """Loss in dB below which a layer counts as one that loses nothing."""
 
 
@@ -14,4 +14,4 @@ def find_worst(layers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         layers: `layers` of a row of export.json, with `loss_db`.
     """
     worst = max(layers, key=lambda row: row["loss_db"], default=None)
-    return worst if worst and worst["loss_db"] >= LEAST_LOSS else None
+    return worst if worst and worst["loss_db"] >= MIN_LOSS_DB else None
