@@ -240,18 +240,16 @@ class BaseClient(abc.ABC):
                 raise
             # The server says so if no file can be classified.
             return [{"error": reason} for reason in error.errors]
-        try:
-            return self._describe(answer, len(contents))
-        except LookupError:
-            # The model was written again under the same version.
-            self._labels.forget()
-        try:
-            return self._describe(answer, len(contents))
-        except LookupError:
-            raise ServerError(
-                "the labels do not fit the probabilities; the model was replaced "
-                "between two requests"
-            ) from None
+        for _ in range(2):
+            try:
+                return self._describe(answer, len(contents))
+            except LookupError:
+                # The model was written again under the same version.
+                self._labels.forget()
+        raise ServerError(
+            "the labels do not fit the probabilities; the model was replaced between "
+            "two requests"
+        )
 
     def _describe(self, answer: Answer, clips: int) -> list[Row]:
         """Describe each clip.

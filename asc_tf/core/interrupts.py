@@ -3,7 +3,9 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from asc_tf.core.errors import UserError
 
 
 @contextlib.contextmanager
@@ -24,3 +26,20 @@ def interrupt_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def explain_interrupt(describe: Callable[[], str]) -> Iterator[None]:
+    """Turn Ctrl-C or SIGTERM in the block into an error.
+
+    Args:
+        describe: Function that returns its message.
+
+    Raises:
+        UserError: If one of them stopped the block.
+    """
+    with interrupt_on_sigterm():
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise UserError(describe()) from None

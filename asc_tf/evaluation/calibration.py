@@ -19,7 +19,8 @@ N_BINS = 15
 """Number of bins, as Guo et al. have it."""
 
 TEMPERATURES = (0.1, 10.0)
-"""Range of the temperature; a few validation clips that are all right know no end."""
+"""Range of the temperature. If all validation clips are right, the best one would be
+0."""
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -71,7 +72,8 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
 
     Args:
         probabilities: Probabilities of segments, `[segments, labels]`.
-        temperature: Above 0; 1 changes nothing, more makes the answers less certain.
+        temperature: Above 0; 1 changes nothing, larger values make the probabilities
+            more equal.
 
     Returns:
         Probabilities, float64 `[segments, labels]`.

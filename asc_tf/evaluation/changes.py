@@ -47,7 +47,8 @@ def bootstrap_changes(
         recordings: Identifier of the recording of each clip.
         resamples: Number of times that the recordings are drawn, 1 or more.
         seed: Seed of the draws, 0 or more.
-        level: Share of such intervals that hold the true change, in (0, 1).
+        level: Confidence level: share of such intervals that contain the true change,
+            in (0, 1).
 
     Returns:
         `[change, low, high]` of `accuracy`, `macro_accuracy`, `log_loss` and
@@ -98,7 +99,8 @@ def bootstrap_difference(
         recordings: Recording of each clip.
         resamples: Number of times that the recordings are drawn, 1 or more.
         seed: Seed of the draws, 0 or more.
-        level: Share of such intervals that hold the true difference, in (0, 1).
+        level: Confidence level: share of such intervals that contain the true
+            difference, in (0, 1).
 
     Returns:
         Low and high end.
@@ -126,7 +128,7 @@ def _add_unseen(change: float, count: int, level: float) -> list[float]:
     Args:
         change: The change, in [-1, 1].
         count: Number of recordings.
-        level: Share of such intervals that hold the true change.
+        level: Confidence level: share of such intervals that contain the true change.
     """
     unseen = 1 - ((1 - level) / 2) ** (1 / count)
     return [max(change - unseen, -1.0), min(change + unseen, 1.0)]
@@ -155,7 +157,7 @@ def _widen_equal(
         change: Change of each score, `[4]`.
         difference: Sums of the second model less those of the first.
         sums: Sums of the first model.
-        level: Share of such intervals that hold the true change.
+        level: Confidence level: share of such intervals that contain the true change.
     """
     clips = np.split(sums[:, 2:], 2, axis=1)[0]
     gained = np.split(difference[:, 2:], 2, axis=1)[1]

@@ -9,10 +9,10 @@ SMALLEST_PROBABILITY = 1e-7
 def compute_kl_divergence(reference: np.ndarray, probabilities: np.ndarray) -> float:
     """Compute the mean Kullback-Leibler divergence from a reference, in nats.
 
-    It is the mean over the rows of `sum(p * log(p / q))`, where `p` is what the
-    reference gives and `q` what the other model gives. Both are first raised to
-    `SMALLEST_PROBABILITY` and scaled to the sum 1, because a rounded 0 would make it
-    infinite.
+    It is the mean over the rows of `sum(p * log(p / q))`, where `p` are the
+    probabilities of the reference and `q` those of the other model. Both are first
+    raised to `SMALLEST_PROBABILITY` and scaled to the sum 1, because a rounded 0 would
+    make it infinite.
 
     Args:
         reference: Probabilities of the reference, `[n, labels]`.

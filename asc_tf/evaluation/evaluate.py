@@ -168,7 +168,7 @@ def _fit_validation(
         predictions: Their predictions, used again if validation is among them.
 
     Returns:
-        The fit, and notes on it; None and a note if it cannot be had.
+        The fit, and notes on it; None and a note if it cannot be computed.
     """
     settings = run.config.evaluate
     if not settings.calibrate or "validation" not in run.manifest.splits:
@@ -181,7 +181,7 @@ def _fit_validation(
     except DiskFullError:
         raise
     except UserError as error:
-        note = f"Not calibrated, and without a threshold of unknown clips: {error}"
+        note = f"No temperature and no threshold for unknown clips: {error}"
         say(note)
         return None, [note]
     clips = run.manifest.clips_in("validation")

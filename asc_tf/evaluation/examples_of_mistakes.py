@@ -1,4 +1,4 @@
-"""The most confident mistakes of a model: what they look and sound like."""
+"""Spectrogram and sound of the most confident mistakes."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -60,7 +60,8 @@ def bootstrap_intervals(
         recordings: Identifier of the recording of each clip.
         resamples: Number of times that the recordings are drawn, 1 or more.
         seed: Seed of the draws, 0 or more; the same seed gives the same intervals.
-        level: Share of such intervals that hold the true score, in (0, 1).
+        level: Confidence level: share of such intervals that contain the true score,
+            in (0, 1).
 
     Returns:
         `[low, high]` of `accuracy`, `macro_accuracy`, `log_loss` and `map_at_3`.
@@ -166,7 +167,8 @@ def estimate_bca(
         score: Function of sums `[..., values]` that computes scores `[..., scores]`.
         resamples: Number of times that the recordings are drawn, 1 or more.
         seed: Seed of the draws, 0 or more.
-        level: Share of such intervals that hold the true score, in (0, 1).
+        level: Confidence level: share of such intervals that contain the true score,
+            in (0, 1).
 
     Returns:
         Low and high ends, `[scores]` each; the score itself is between them.

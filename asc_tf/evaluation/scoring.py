@@ -143,7 +143,7 @@ def add_fit(
     predictions: "ClipPredictions",
     settings: Evaluate,
 ) -> dict[str, Any]:
-    """Add to a report what a temperature and a threshold do on its clips.
+    """Add the effect of temperature and threshold to a report.
 
     Args:
         report: Content of report.json.
@@ -170,7 +170,7 @@ def add_fit(
 
 
 def describe_origin(config: Config) -> dict[str, Any]:
-    """Describe how a report came about: settings, command, time and environment."""
+    """Collect the provenance of a report: settings, command, time, environment."""
     settings = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in config.flat().items()

@@ -46,7 +46,7 @@ def is_unknown(probabilities: np.ndarray, threshold: float) -> np.ndarray:
 def measure_acceptance(
     truth: np.ndarray | None, probabilities: np.ndarray, threshold: float
 ) -> dict[str, Any]:
-    """Measure what a threshold does on a split.
+    """Measure acceptance and false acceptance at a threshold.
 
     Args:
         truth: Label ids, int `[clips]`; None if they are not known.

@@ -89,3 +89,8 @@ TRAINED = tuple(name for name, each in TABLE.items() if each.is_trained)
 def is_tflite(name: str) -> bool:
     """Tell if a format is a .tflite file."""
     return name != "saved_model"
+
+
+FEATURES, EMBEDDING = "features", "embedding"
+"""Tensors of a .tflite that keep their names: between front-end and body, and the input
+of the last dense layer. The names of outputs and of measured ranges are the same."""

@@ -86,7 +86,7 @@ def summarize(body: Any, frontend: Frontend) -> str:
 
 
 def list_over_budget(body: Any, settings: Model, frontend: Frontend) -> list[str]:
-    """Name the budgets that a model exceeds, and what it takes; see `check_budget`."""
+    """List the exceeded budgets with the values of the model; see `check_budget`."""
     shape = tuple(body.inputs[0].shape)[1:]
     costs = {
         "budget_kb": estimate_body_kb(body) + estimate_frontend_kb(frontend, shape),

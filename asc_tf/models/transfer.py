@@ -43,7 +43,7 @@ def initialize(
 
     Raises:
         UserError: If the two differ, with a table of the first layers that do.
-        UsageError: If a pattern fits no layer.
+        UsageError: If a pattern matches no layer.
     """
     if body.name != earlier.name:
         raise UserError(
@@ -74,14 +74,14 @@ def freeze_layers(body: Any, patterns: Sequence[str]) -> None:
             with weights. They never match the last layer, which is new.
 
     Raises:
-        UsageError: If a pattern fits no layer.
+        UsageError: If a pattern matches no layer.
     """
     names = list(_list_shapes(body))
     for pattern in patterns:
         chosen = fnmatch.filter(names, pattern)
         if not chosen:
             raise UsageError(
-                f"model.freeze: {pattern} fits no layer of {body.name}"
+                f"model.freeze: {pattern} matches no layer of {body.name}"
                 f"{suggest(pattern, names)} (asc-tf models info {body.name} "
                 "--config=... lists them)"
             )

@@ -31,7 +31,8 @@ MARKS = np.array([10, 30, 100, 300, 1000, 3000, 10_000, 30_000])
 """Frequencies in Hz that are written on an axis whose steps are not of equal Hz."""
 
 MIN_PEAK = 1e-4
-"""Smallest range of the axis of a waveform, so that near silence looks flat."""
+"""Smallest range of the axis of a waveform: almost silent clips are drawn as a flat
+line."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _show_pair(pair: Mapping[str, Any]) -> dict[str, Any]:
     if not pair["same_clips"]:
         return {**pair, "points": "", "ends": "", "verdict": ""}
     low, high = pair["interval"]
-    verdict = "not decided"
+    verdict = "unclear: the interval contains 0"
     if low > 0:
         verdict = f"{pair['second']} is better"
     elif high < 0:

@@ -157,7 +157,10 @@ def _format_groups(row: Row, splits: Iterable[str]) -> list[str]:
                 lines.append((split, plural, ", ".join(shown)))
     if not lines:
         return []
-    head = "Classes and devices with other answers: accuracy in per cent (of Keras)"
+    head = (
+        "Classes and devices on which file and Keras disagree: accuracy in per cent "
+        "(Keras in brackets)"
+    )
     return [f"{head}\n{align_columns(lines, right=())}"]
 
 

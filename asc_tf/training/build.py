@@ -38,9 +38,9 @@ def build_body(run: Run, frontend: FrontendLayer, steps: int) -> keras.Model:
         steps: Number of training steps in an epoch.
 
     Raises:
-        UsageError: If the run of `model.init_from` is missing, if its last layer is
-            wanted but its labels differ, if no layer has a name of `model.freeze`, or
-            if XLA cannot compile a layer.
+        UsageError: If the run of `model.init_from` is missing, if `model.keep_head` is
+            true and the labels differ, if no layer has a name of `model.freeze`, or if
+            XLA cannot compile a layer.
         UserError: If the model exceeds a budget, the earlier weights do not fit, or
             the run has begun with other layers.
     """

@@ -12,7 +12,6 @@ from which `asc_tf.training.model_file` puts them into the model.
 
 import json
 import zipfile
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -37,8 +36,8 @@ class RunState(keras.callbacks.Callback):
     """Callback that saves model, history and checkpoint, and stops training early.
 
     At the end of an epoch `model.keras` is written first (if it is the best so far, or
-    with `train.keep = last` in any case), then the history, then the checkpoint. What
-    an interruption prevents is done again, with the same result, when the run resumes.
+    with `train.keep = last` in any case), then the history, then the checkpoint. A step
+    that was interrupted is repeated, with the same result, when the run resumes.
 
     Args:
         workdir: Run folder.
@@ -189,13 +188,6 @@ class RunState(keras.callbacks.Callback):
         done = int(self.model.optimizer.iterations.numpy())
         return float(self._schedule(max(done - 1, 0)))
 
-    def _read_values(self) -> Iterator[np.ndarray]:
-        """Yield the values of the floating-point variables."""
-        for variable in self._variables(self.model):
-            value = variable.numpy()
-            if np.issubdtype(value.dtype, np.floating):
-                yield value
-
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Save the epoch.
 
@@ -203,7 +195,8 @@ class RunState(keras.callbacks.Callback):
             UserError: If a weight is not finite, which pooling can hide from the loss;
                 then nothing is written.
         """
-        if not all(np.isfinite(value).all() for value in self._read_values()):
+        values = (variable.numpy() for variable in self._variables(self.model))
+        if not all(np.isfinite(value).all() for value in values):
             raise self._make_error("a weight is", f"at the end of epoch {epoch + 1}")
         previous, rate = self.saved_row, self._last_learning_rate()
         # The time of waiting differs each time, and the history must be repeatable.

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import math
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -13,7 +12,7 @@ import tensorflow as tf
 from asc_tf import models
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
-from asc_tf.core.interrupts import interrupt_on_sigterm
+from asc_tf.core.interrupts import explain_interrupt
 from asc_tf.frontend import FrontendLayer, compute_statistics
 from asc_tf.models.precision import allow_tensor_float_32
 from asc_tf.pipeline.batches import count_steps, make_training_batches
@@ -77,7 +76,8 @@ def fit(run: Run, interactive: bool) -> Path:
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
         remark = ", and a new --workdir: a run folder keeps its batch sizes"
         memory = explain_full_memory(config, "train", "evaluate", remark=remark)
-        with explain_read_errors(), memory, explain_interrupt(run, state):
+        interrupt = explain_interrupt(lambda: describe_interrupt(run, state))
+        with explain_read_errors(), memory, interrupt:
             energy = make_energy_report(run)
             examples: Examples = source
             if cache:
@@ -176,23 +176,14 @@ def fit_epochs(
         )
 
 
-@contextlib.contextmanager
-def explain_interrupt(run: Run, state: RunState) -> Iterator[None]:
-    """Turn Ctrl-C or SIGTERM in the block into an error that says how to resume.
-
-    Raises:
-        UserError: If one of them stopped the block.
-    """
-    with interrupt_on_sigterm():
-        try:
-            yield
-        except KeyboardInterrupt:
-            complete_model(run.workdir)
-            raise UserError(
-                f"interrupted; {state.epochs_saved} of {run.config.train.epochs} "
-                "epochs are saved. To resume from there:\n"
-                f"  asc-tf train --workdir={shlex.quote(str(run.workdir.path))}"
-            ) from None
+def describe_interrupt(run: Run, state: RunState) -> str:
+    """Complete the model of an interrupted run, and say how to resume."""
+    complete_model(run.workdir)
+    return (
+        f"interrupted; {state.epochs_saved} of {run.config.train.epochs} epochs are "
+        "saved. To resume from there:\n"
+        f"  asc-tf train --workdir={shlex.quote(str(run.workdir.path))}"
+    )
 
 
 def conclude(state: RunState, workdir: Workdir, epochs: int) -> Path:

@@ -49,7 +49,7 @@ def check_disk(folder: Path) -> Iterator[None]:
 
 
 class ExampleSummaries(keras.callbacks.Callback):
-    """Callback that shows training examples: augmented features, and clips to hear.
+    """Callback that shows training examples: augmented features, and clips to play.
 
     The pictures are those of the first epoch and, with `tensorboard.examples_every`, of
     later ones; the clips come once, when a new run begins.

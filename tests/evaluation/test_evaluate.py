@@ -624,7 +624,7 @@ def test_a_run_without_its_validation_files_is_evaluated_without_calibration(
         (corpus / clip.path).unlink()
     before = workdir.calibration_file.read_bytes()
     report, _ = evaluate(workdir, "test", {"evaluate.calibrate": True})
-    note = "Not calibrated, and without a threshold of unknown clips: the validation"
+    note = "No temperature and no threshold for unknown clips: the validation"
     assert report["notes"][-1].startswith(note)
     assert note in capsys.readouterr().err
     assert report["calibration"]["temperature"] is report["unknown"] is None

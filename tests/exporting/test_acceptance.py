@@ -186,7 +186,7 @@ FULL_IN_TENSORFLOW = tf.errors.ResourceExhaustedError(
         (saved_model, "write_saved_model", FULL_IN_TENSORFLOW, "saved_model"),
         (tflite, "convert", FULL, "float32"),
         (SegmentFile, "append", FULL, "float32"),
-        (export_module, "write_text", FULL, "float32"),
+        (export_module, "write_json", FULL, "float32"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -488,12 +488,12 @@ def test_a_child_that_hangs_is_ended_and_costs_its_format(tmp_path, monkeypatch)
     result = convert_with(monkeypatch, tmp_path, code)
     assert set(result.paths) == {"float32", "int8", "int16x8"}
     assert result.reasons == {
-        "float16": "the conversion failed: it gave no sign of life for 5 s and was "
+        "float16": "the conversion failed: it reported no progress for 5 s and was "
         "stopped: the last words"
     }
 
 
-def test_a_child_gives_signs_of_life_while_it_reads_segments(tmp_path, monkeypatch):
+def test_a_child_reports_progress_while_it_reads_segments(tmp_path, monkeypatch):
     signs: list[int] = []
     task = {"folder": str(tmp_path)}
     conversion = worker.Conversion(task, lambda: signs.append(1))

@@ -79,7 +79,9 @@ def test_the_new_last_layer_is_never_frozen():
 @pytest.mark.parametrize("pattern", ["blocks1*", "logits", "block1_pool", ""])
 def test_a_pattern_that_fits_no_layer_with_weights_is_refused(pattern):
     message = refusal(UsageError, models.freeze_layers, built(), [pattern])
-    assert message.startswith(f"model.freeze: {pattern} fits no layer of separable_cnn")
+    assert message.startswith(
+        f"model.freeze: {pattern} matches no layer of separable_cnn"
+    )
 
 
 def test_another_family_is_refused_by_name():

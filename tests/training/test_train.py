@@ -423,13 +423,13 @@ def test_the_model_is_that_of_the_epoch_which_is_to_be_kept(
     for keep, epochs in saved.items():
         state = RunState(Workdir(tmp_path), None, None, 0, keep=keep)
         for name in (
-            "_read_values",
+            "_variables",
             "_last_learning_rate",
             "_follow_history",
             "_write_history",
             "_save",
         ):
-            monkeypatch.setattr(state, name, lambda: ())
+            monkeypatch.setattr(state, name, lambda *_: ())
         monkeypatch.setattr(
             state,
             "_save_model",

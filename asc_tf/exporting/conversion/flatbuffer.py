@@ -15,9 +15,7 @@ from asc_tf.exporting.conversion.flatbuffer_packing import (
     read_model,
     write_model,
 )
-
-FEATURES, EMBEDDING = "features", "embedding"
-"""Names of tensors, also of outputs in the signature."""
+from asc_tf.exporting.formats import EMBEDDING, FEATURES
 
 SIGNATURE = b"serving_default"
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-FEATURES = b"features"
+from asc_tf.exporting.formats import FEATURES
 
 PARTS = (
     *("weights", "mel_matrix", "frontend", "quantization", "names", "metadata"),
@@ -106,8 +106,9 @@ def _classify_buffers(model: Any) -> dict[int, str]:
 
 def _count_frontend_operators(graph: Any) -> int:
     """Count the operators up to the one that computes `features`; 0 without it."""
+    name = FEATURES.encode()
     for position in range(graph.OperatorsLength()):
         outputs = graph.Operators(position).OutputsAsNumpy()
-        if any(graph.Tensors(int(each)).Name() == FEATURES for each in outputs):
+        if any(graph.Tensors(int(each)).Name() == name for each in outputs):
             return position + 1
     return 0

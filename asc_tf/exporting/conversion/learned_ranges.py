@@ -8,11 +8,10 @@ lists the layers that the converter has joined into one operation, as in
 import re
 from collections.abc import Mapping
 
+from asc_tf.exporting.formats import FEATURES
+
 Ranges = Mapping[str, tuple[float, float]]
 """Smallest and largest value by the name of a tensor, or of a layer."""
-
-FEATURES = "features"
-"""Name of the tensor between front-end and body, and of its range."""
 
 
 def replace_ranges(

@@ -34,7 +34,7 @@ BASE_FILE = "base.flatbuffer"
 
 
 HANG_SECONDS = 1800.0
-"""Time without a sign of life after which the child is ended. The converter, which
+"""Time without a progress report after which the child is ended. The converter, which
 takes a minute for the largest networks, gives none while it works."""
 
 
@@ -203,7 +203,7 @@ class _Progress:
             raise DiskFullError(folder)
         if is_hanging:
             return current, (
-                f"it gave no sign of life for {HANG_SECONDS:g} s and was stopped: "
+                f"it reported no progress for {HANG_SECONDS:g} s and was stopped: "
                 f"{message or 'no message'}"
             )
         return current, f"{describe_end(code)}: {message or 'no message'}"
@@ -250,7 +250,7 @@ def _pass_lines(stream: IO[str], lines: "queue.SimpleQueue[str]") -> None:
 
 
 def _parse(line: str) -> dict[str, Any]:
-    """Parse a report; empty for a sign of life, or half a line of a killed child."""
+    """Parse a report; empty for a progress report, or half a line of a killed child."""
     with contextlib.suppress(json.JSONDecodeError):
         return dict(json.loads(line))
     return {}

@@ -3,7 +3,7 @@
 The parent writes a task as one line of JSON to the standard input. On its standard
 output the child reports each step, a JSON object per line, so that the parent knows
 which step ended the process, and a second child can continue with the next step. An
-empty object is a sign of life. Results of a step are files, complete if they exist.
+empty object reports progress. Results of a step are files, complete if they exist.
 """
 
 import json
@@ -31,7 +31,7 @@ N_CHECKED = 2
 """Segments on which a new file must give finite probabilities."""
 
 SIGN_SECONDS = 10.0
-"""Time between two signs of life while segments are read."""
+"""Time between two progress reports while segments are read."""
 
 MIN_MAX, LEARNED = "min_max", "learned"
 """Ranges of those names: those of the file, and those that were measured during
@@ -45,14 +45,14 @@ class Conversion:
 
     Args:
         task: See `asc_tf.exporting.conversion.tflite.convert`.
-        show_life: Function that tells the parent process that this one works.
+        report_progress: Function that reports progress to the parent process.
     """
 
     def __init__(
-        self, task: dict[str, Any], show_life: Callable[[], None] = lambda: None
+        self, task: dict[str, Any], report_progress: Callable[[], None] = lambda: None
     ) -> None:
         self.task, self.folder = task, Path(task["folder"])
-        self._show_life, self._shown = show_life, time.monotonic()
+        self._report_progress, self._shown = report_progress, time.monotonic()
         self.base_file = self.folder / BASE_FILE
         self.ranges_file = self.folder / "ranges.json"
 
@@ -156,11 +156,11 @@ class Conversion:
         return np.memmap(path, np.float32, "r", shape=tuple(shape))
 
     def _watch(self, segments: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield segments, and now and then give a sign of life."""
+        """Yield segments, and report progress now and then."""
         for segment in segments:
             if time.monotonic() - self._shown > SIGN_SECONDS:
                 self._shown = time.monotonic()
-                self._show_life()
+                self._report_progress()
             yield segment
 
 
@@ -171,7 +171,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def run(
-    task: dict[str, Any], report: Report, show_life: Callable[[], None] = lambda: None
+    task: dict[str, Any],
+    report: Report,
+    report_progress: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the steps of a task; one that fails is reported, and the next one runs.
 
@@ -180,9 +182,9 @@ def run(
     Args:
         task: Task with its `steps`.
         report: Function that takes the fields of a report.
-        show_life: Function that tells the parent process that this one works.
+        report_progress: Function that reports progress to the parent process.
     """
-    conversion, failed = Conversion(task, show_life), set()
+    conversion, failed = Conversion(task, report_progress), set()
     for step in task["steps"]:
         is_calibrated = step in ACTIVATION_BITS
         if BASE in failed or (RANGES in failed and is_calibrated):

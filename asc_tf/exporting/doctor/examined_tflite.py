@@ -95,7 +95,7 @@ class ExaminedTflite(ExaminedFile):
 
     def measure(self) -> None:
         """Measure the latency of one segment, and the memory of the arena."""
-        found = self.child.ask("latency")
+        found = self.child.ask("measure_latency")
         first = found["latency"][0]
         self.row["latency_ms"] = {"p50": first["p50"], "p95": first["p95"]}
         self.row["latency"] = found["latency"]
@@ -105,7 +105,7 @@ class ExaminedTflite(ExaminedFile):
         self._ask_about("memory", self._measure_memory)
 
     def _measure_memory(self) -> None:
-        size = self.child.ask("memory")["bytes"]
+        size = self.child.ask("measure_memory")["bytes"]
         if size is None:
             raise UserError("the input of the file is in no block of LiteRT's memory")
         self.row["arena_bytes"] = size
@@ -146,7 +146,7 @@ class ExaminedTflite(ExaminedFile):
         self._ask_about("layers", lambda: self._compare_layers(arguments))
 
     def _compare_layers(self, arguments: dict[str, Any]) -> None:
-        layers = self.child.ask("layers", **arguments)["layers"]
+        layers = self.child.ask("compare_layers", **arguments)["layers"]
         self.row["layers"] = layers
         self.findings.append(_describe_worst_layer(layers))
         if layers and not any(map(has_layer_name, layers)):

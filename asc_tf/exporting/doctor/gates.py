@@ -19,7 +19,7 @@ MAX_SUM_ERROR = 1e-3
 """Largest accepted difference between the sum of probabilities and 1."""
 
 UNKNOWN = "unknown"
-"""Format of a file that names none of asc-tf; the strictest gates are its own."""
+"""Format of a file that names none of asc-tf; the strictest gates apply to it."""
 
 
 def make_finding(check: str, passed: bool | None, text: str) -> Finding:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from asc_tf.exporting.formats import EMBEDDING, FEATURES
+
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "DELEGATE")
 """Operations that only one of the files has."""
 
@@ -210,8 +212,7 @@ def shorten_tensor_name(name: str) -> str:
     return re.sub(r"(_\d+)$", "", scopes[-1]) if scopes else ""
 
 
-KEPT = ("features", "embedding")
-"""Names of tensors that exported files keep."""
+KEPT = (FEATURES, EMBEDDING)
 
 WEIGHTED = ("convolution", "depthwise", "MatMul", "separable_conv2d")
 PLAIN_SCOPES = ("batchnorm", "StatefulPartitionedCall")

@@ -44,7 +44,7 @@ def main(settings: str) -> None:
     for request in _read_requests():
         command = request.pop("command")
         try:
-            answer = getattr(model, COMMANDS[command])(**request)
+            answer = getattr(model, command)(**request)
         except MemoryError:
             answer = {"error": "needs more memory than it may use", "is_memory": True}
         # Damaged files raise anything, struct.error and AttributeError among them.
@@ -52,17 +52,6 @@ def main(settings: str) -> None:
             text = str(error).strip().split("\n")[0] or type(error).__name__
             answer = {"error": text, "kind": type(error).__name__}
         _write(answers, {"answer": command, **answer})
-
-
-COMMANDS = {
-    "inspect": "inspect",
-    "load": "load",
-    "predict": "predict",
-    "memory": "measure_memory",
-    "latency": "measure_latency",
-    "layers": "compare_layers",
-}
-"""Requests, and the methods that answer them."""
 
 
 class ChildModel:

@@ -163,7 +163,7 @@ class LiteRtProcess:
 
 
 def _parse(line: str) -> dict[str, Any]:
-    """Parse an answer; empty for a sign of life, or half a line of a killed child."""
+    """Parse an answer; empty for a progress report, or half a line."""
     with contextlib.suppress(json.JSONDecodeError):
         return dict(json.loads(line))
     return {}

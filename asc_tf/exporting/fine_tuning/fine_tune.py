@@ -5,11 +5,10 @@ kind of learning-rate schedule of its run. What is finished is kept in the run f
 and used again by the next export of the same model with the same settings.
 """
 
-import contextlib
 import dataclasses
 import importlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from asc_tf import models
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import lock_file, write_atomically, write_npz
-from asc_tf.core.interrupts import interrupt_on_sigterm
+from asc_tf.core.interrupts import explain_interrupt
 from asc_tf.core.packages import require_package
 from asc_tf.exporting.calibration import draw_calibration_segments
 from asc_tf.exporting.fine_tuning.identity import PACKAGES, RATE_SHARES, identify
@@ -180,11 +179,12 @@ def _train(
     # The features on which ranges are measured are those of the exported file.
     allow_tensor_float_32(False)
     memory = explain_full_memory(run.config, "train", "evaluate")
+    epochs = run.config.export.qat_epochs
     try:
         with explain_read_errors(), memory:
             tuner = _make_tuner(run, body, frontend, name, folder, identity)
             allow_tensor_float_32(run.config.frontend.placement != "model")
-            with _explain_interrupt(tuner, name, run.config.export.qat_epochs):
+            with explain_interrupt(lambda: _describe_interrupt(tuner, name, epochs)):
                 result = tuner.run()
     finally:
         allow_tensor_float_32(False)
@@ -282,21 +282,12 @@ def _draw_features(run: Run, frontend: FrontendLayer) -> list[tf.Tensor]:
     ]
 
 
-@contextlib.contextmanager
-def _explain_interrupt(tuner: "FineTuner", name: str, epochs: int) -> Iterator[None]:
-    """Turn Ctrl-C or SIGTERM in the block into an error that says how to resume.
-
-    Raises:
-        UserError: If one of them stopped the block.
-    """
-    with interrupt_on_sigterm():
-        try:
-            yield
-        except KeyboardInterrupt:
-            raise UserError(
-                f"interrupted; {len(tuner.history)} of {epochs} epochs of {name} are "
-                "saved. To resume from there, give the same asc-tf export again"
-            ) from None
+def _describe_interrupt(tuner: "FineTuner", name: str, epochs: int) -> str:
+    """Say how to resume an interrupted training."""
+    return (
+        f"interrupted; {len(tuner.history)} of {epochs} epochs of {name} are saved. To "
+        "resume from there, give the same asc-tf export again"
+    )
 
 
 def _describe_kept(name: str, result: "Result") -> str:

@@ -11,12 +11,11 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
+from asc_tf.exporting.formats import FEATURES
+
 # mypy follows neither package, and takes an alias for a variable.
 layers: Any = tf_keras.layers
 quantization: Any = tfmot.quantization.keras
-
-FEATURES = "features"
-"""Name of the input of the network, whose range is measured too."""
 
 SMALLEST_BOUND = 1e-9
 """Largest magnitude that is assumed of weights that are all zero."""

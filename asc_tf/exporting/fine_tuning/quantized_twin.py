@@ -33,7 +33,6 @@ import tf_keras
 
 from asc_tf.config import Model
 from asc_tf.exporting.fine_tuning.int8_simulation import (
-    FEATURES,
     KERNEL_LAYERS,
     AnnotatedScheme,
     DeployedConfig,
@@ -47,6 +46,7 @@ from asc_tf.exporting.fine_tuning.twin import (
     build_twin,
     clone_twin,
 )
+from asc_tf.exporting.formats import FEATURES
 
 # mypy does not follow these packages, and takes an alias for a variable.
 layers: Any = tf_keras.layers
