@@ -17,18 +17,6 @@ from pathlib import Path
 import numpy as np
 import pipeline
 from absl import app, flags
-from pipeline import (
-    GAIN,
-    MASKS,
-    MIXUP,
-    RATE,
-    ROLL,
-    TYPICAL,
-    Ours,
-    race,
-    start,
-    write_format,
-)
 
 flags.adopt_module_key_flags(pipeline)
 
@@ -43,9 +31,9 @@ def write_impulses(folder: Path) -> Path:
     generator = np.random.default_rng(1)
     folder.mkdir()
     for number in range(4):
-        decay = np.exp(-np.arange(RATE // 20) / (200 + 100 * number))
+        decay = np.exp(-np.arange(pipeline.RATE // 20) / (200 + 100 * number))
         response = 0.2 * generator.standard_normal(len(decay)) * decay
-        soundfile.write(folder / f"{number}.wav", response, RATE, "PCM_16")
+        soundfile.write(folder / f"{number}.wav", response, pipeline.RATE, "PCM_16")
     return folder
 
 
@@ -53,34 +41,36 @@ def list_augmentations(folder: Path) -> dict[str, dict]:
     """List the settings of each augmentation by name."""
     return {
         PLAIN: {},
-        "gain_db": GAIN,
-        "time_roll": ROLL,
+        "gain_db": pipeline.GAIN,
+        "time_roll": pipeline.ROLL,
         "time_reverse": {"augment.time_reverse": True},
         "noise, white": {"augment.noise": "white"},
         "impulse responses": {
             "augment.impulse_dir": str(write_impulses(folder / "impulses"))
         },
-        "masks": MASKS,
-        "mixup": MIXUP,
+        "masks": pipeline.MASKS,
+        "mixup": pipeline.MIXUP,
         "frequency_warp": {"augment.frequency_warp": 0.1},
         "eq_tilt_db": {"augment.eq_tilt_db": 6.0},
         "mixstyle_alpha": {"augment.mixstyle_alpha": 0.3},
-        "roll+gain+masks+mixup": TYPICAL,
+        "roll+gain+masks+mixup": pipeline.TYPICAL,
     }
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         sys.exit(f"unexpected argument {argv[1]}")
-    start()
+    pipeline.start()
     paces = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = write_format(folder, "PCM16")
+        paths = pipeline.write_format(folder, "PCM16")
         sets = list_augmentations(folder)
         for cache in CACHES:
-            ours = Ours(paths, folder / cache, cache)
-            paces[cache] = race({name: ours.batches(own) for name, own in sets.items()})
+            ours = pipeline.Ours(paths, folder / cache, cache)
+            paces[cache] = pipeline.race(
+                {name: ours.batches(own) for name, own in sets.items()}
+            )
     heads = "".join(
         f"{'cache = ' + cache:>16} {'lost':>7} {'CPU':>7}" for cache in CACHES
     )

@@ -23,14 +23,7 @@ import numpy as np
 import soundfile
 from absl import app, flags
 from damaged_files import KINDS, RATE, case, originals
-from fuzz_workers import (
-    Outcome,
-    Worker,
-    define_flags,
-    peak_kibibytes,
-    report,
-    run_workers,
-)
+from fuzz_workers import Outcome, Worker, peak_kibibytes
 
 from asc_tf.audio.framing import MP3_FRAME
 from asc_tf.core.tensorflow_log import quiet_tensorflow
@@ -181,16 +174,20 @@ def fuzz(count: int, seed: int, workers: int = 2) -> Iterator[Outcome]:
     def name_kind(index: int) -> str:
         return case(seed, index)[0]
 
-    return run_workers(lambda: Worker(_work, (seed,), name_kind), count, workers)
+    return fuzz_workers.run_workers(
+        lambda: Worker(_work, (seed,), name_kind), count, workers
+    )
 
 
 def main(_: list[str]) -> None:
     values = flags.FLAGS
     outcomes = fuzz(values.count, values.seed, values.workers)
-    report(outcomes, KINDS, RESULTS, lambda index: case(values.seed, index)[1])
+    fuzz_workers.report(
+        outcomes, KINDS, RESULTS, lambda index: case(values.seed, index)[1]
+    )
 
 
 if __name__ == "__main__":
-    define_flags(count=20_000)
+    fuzz_workers.define_flags(count=20_000)
     flags.adopt_module_key_flags(fuzz_workers)
     app.run(main)

@@ -28,14 +28,7 @@ import numpy as np
 import soundfile
 from absl import app, flags
 from damaged_models import DAMAGES, case
-from fuzz_workers import (
-    Outcome,
-    Worker,
-    define_flags,
-    peak_kibibytes,
-    report,
-    run_workers,
-)
+from fuzz_workers import Outcome, Worker, peak_kibibytes
 
 from asc_tf.core.tensorflow_log import quiet_tensorflow
 from asc_tf.edge.trial import MAX_MEMORY, TRIAL_SECONDS
@@ -230,7 +223,7 @@ def fuzz(
         arguments = (seed, guard, list(paths))
         return Worker(_work, arguments, lambda n: kinds[n % len(kinds)], 2 * SLOW)
 
-    return run_workers(start, count, workers)
+    return fuzz_workers.run_workers(start, count, workers)
 
 
 def main(_: list[str]) -> None:
@@ -239,7 +232,7 @@ def main(_: list[str]) -> None:
         paths = [Path(name) for name in values.models]
         paths = paths or write_originals(Path(folder))
         originals = [path.read_bytes() for path in paths]
-        report(
+        fuzz_workers.report(
             fuzz(paths, values.count, values.seed, values.guard, values.workers),
             DAMAGES,
             RESULTS,
@@ -249,7 +242,7 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    define_flags(count=2000)
+    fuzz_workers.define_flags(count=2000)
     flags.adopt_module_key_flags(fuzz_workers)
     flags.DEFINE_enum("guard", "full", GUARDS, "what stands before LiteRT")
     flags.DEFINE_list("models", [], "exported .tflite files to damage; none: new ones")

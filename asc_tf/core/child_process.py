@@ -52,6 +52,17 @@ def take_standard_output() -> TextIO:
     return answers
 
 
+def parse_answer(line: str) -> dict[str, Any]:
+    """Parse the answer of a child process, a JSON object in a line.
+
+    Returns:
+        The answer; empty for a report of progress, or half a line of a killed child.
+    """
+    with contextlib.suppress(json.JSONDecodeError):
+        return dict(json.loads(line))
+    return {}
+
+
 def remove_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """Copy environment variables without passwords and tokens of this package."""
     return {

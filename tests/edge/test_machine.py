@@ -179,3 +179,13 @@ def test_devices_lists_microphones_as_listen_names_them(capsys, monkeypatch, tmp
     assert cli.main(["devices"]) == 0
     output = capsys.readouterr()
     assert output.out == "" and "no microphone is plugged in" in output.err
+
+
+def test_the_memory_of_a_process_is_none_when_the_process_has_ended(tmp_path):
+    (tmp_path / "proc" / "42").mkdir(parents=True)
+    (tmp_path / "proc" / "42" / "status").write_text("Name:\tx\nVmRSS:\t  2000 kB\n")
+    assert machine.read_memory("VmRSS", tmp_path, process=42) == 2.048
+    # The status of a zombie has no such line.
+    (tmp_path / "proc" / "42" / "status").write_text("Name:\tx\nState:\tZ\n")
+    assert machine.read_memory("VmRSS", tmp_path, process=42) is None
+    assert machine.read_memory("VmRSS", tmp_path, process=43) is None

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from asc_tf.core.child_process import describe_end
+from asc_tf.core.child_process import describe_end, parse_answer
 from asc_tf.core.files import DiskFullError, is_disk_full
 from asc_tf.exporting.formats import ACTIVATION_BITS
 
@@ -183,7 +183,7 @@ class _Progress:
                 process.stdin.write(json.dumps(task) + "\n")
                 process.stdin.flush()
             while line := reports.get(timeout=HANG_SECONDS):
-                if report := _parse(line):
+                if report := parse_answer(line):
                     current = self._take(report, steps, folder)
             code = process.wait(timeout=HANG_SECONDS)
         except (queue.Empty, subprocess.TimeoutExpired):
@@ -247,13 +247,6 @@ def _pass_lines(stream: IO[str], lines: "queue.SimpleQueue[str]") -> None:
     for line in stream:
         lines.put(line)
     lines.put("")
-
-
-def _parse(line: str) -> dict[str, Any]:
-    """Parse a report; empty for a progress report, or half a line of a killed child."""
-    with contextlib.suppress(json.JSONDecodeError):
-        return dict(json.loads(line))
-    return {}
 
 
 def _describe_step(step: str) -> str:

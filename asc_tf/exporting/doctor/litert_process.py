@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from asc_tf.core.child_process import name_signal
+from asc_tf.core.child_process import name_signal, parse_answer
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError, is_disk_full
 
@@ -122,7 +122,7 @@ class LiteRtProcess:
                 ) from None
             if not line:
                 raise ChildFailedError(self._describe_end())
-            if answer := _parse(line):
+            if answer := parse_answer(line):
                 return answer
 
     def _describe_end(self) -> str:
@@ -160,10 +160,3 @@ class LiteRtProcess:
             lines = self._messages.read().decode(errors="replace").split("\n")
             return next((each.strip() for each in reversed(lines) if each.strip()), "")
         return ""
-
-
-def _parse(line: str) -> dict[str, Any]:
-    """Parse an answer; empty for a progress report, or half a line."""
-    with contextlib.suppress(json.JSONDecodeError):
-        return dict(json.loads(line))
-    return {}
