@@ -4,9 +4,10 @@
 
 The bugs are in `mutations_of_code.toml`: a file, a text in it, the text of the bug and
 the tests that should fail. The same tests run without any bug first, then the bugs are
-tried one at a time; the clone itself is never changed. Exits with 1 if a bug survives,
-with 2 if the list does not match the code any more. One bug takes from seconds to
-minutes, all of them take hours.
+tried one at a time; the clone itself is never changed. Slow tests of the same files run
+for a bug that the others do not catch. Exits with 1 if a bug survives, with 2 if the
+list does not match the code any more. One bug takes from seconds to minutes, all of
+them take hours.
 """
 
 import ast
@@ -35,8 +36,8 @@ LEFT_OUT = shutil.ignore_patterns(
 TIMEOUT = 1800
 """Seconds after which tests are ended: a bug that hangs them is caught."""
 
-TESTS_FAILED, TESTS_INTERRUPTED = 1, 2
-"""Exit codes of pytest: a test failed; a test file could not be imported."""
+TESTS_FAILED, TESTS_INTERRUPTED, NO_TESTS = 1, 2, 5
+"""Exit codes of pytest: a test failed; a test file could not be imported; none ran."""
 
 _ONLY = flags.DEFINE_list("only", [], "names of the bugs to try; all by default")
 _LIST = flags.DEFINE_bool("list", False, "list the bugs and run nothing")
@@ -139,7 +140,13 @@ def try_mutation(
     path.write_text(mutation.apply(copy), "utf-8")
     try:
         left_out = (f"--deselect={test}" for test in failing)
-        return run_tests(copy, "-x", *mutation.tests, *left_out)
+        arguments = ("-x", *mutation.tests, *left_out)
+        code, lines = run_tests(copy, *arguments)
+        if code in (0, NO_TESTS):
+            slow_code, slow_lines = run_tests(copy, *arguments, "-mslow")
+            if slow_code != NO_TESTS:
+                return slow_code, slow_lines
+        return code, lines
     finally:
         path.write_bytes(original)
 

@@ -256,6 +256,7 @@ def assert_learns_without_the_cache_what_it_learned_with(
     assert [w.path for w in first.weights] == [w.path for w in last.weights]
 
 
+@pytest.mark.slow
 def test_a_last_layer_learns_the_same_with_and_without_the_cache(
     cached, tmp_path, monkeypatch, capsys
 ):

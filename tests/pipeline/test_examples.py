@@ -274,6 +274,7 @@ def placed(corpus, tmp_path_factory) -> dict[str, Workdir]:
     return workdirs
 
 
+@pytest.mark.slow
 def test_training_with_features_made_in_the_model_gives_the_same_losses(placed):
     histories = []
     for workdir in placed.values():
@@ -283,6 +284,7 @@ def test_training_with_features_made_in_the_model_gives_the_same_losses(placed):
     np.testing.assert_allclose(histories[1], histories[0], rtol=0.02)
 
 
+@pytest.mark.slow
 def test_a_run_says_how_long_it_waited_for_data(placed):
     said = (placed["dataset"].path / "printed").read_text()
     assert re.search(

@@ -26,6 +26,7 @@ def own_run(tiny_run, tmp_path):
     return own
 
 
+@pytest.mark.slow
 def test_a_sweep_scores_the_validation_split_without_any_test_clip(own_run, tmp_path):
     expected, _ = evaluate(own_run, "validation")
     for clip in own_run.manifest().clips:

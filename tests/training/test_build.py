@@ -160,6 +160,7 @@ def test_a_budget_that_is_kept_changes_nothing(config, earlier, tmp_path):
     assert tiny.history(workdir) == tiny.history(earlier)
 
 
+@pytest.mark.slow
 def test_the_energy_of_training_is_written(config, tmp_path):
     pytest.importorskip("codecarbon")
     workdir = Workdir(tmp_path / "run")

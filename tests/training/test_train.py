@@ -379,6 +379,7 @@ def test_a_workdir_of_another_configuration_is_refused(finished):
     assert finished.config_file.read_text() == before
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_trained_longer_equals_one_that_was_to_be_so_long(
     features, tmp_path
 ):
