@@ -16,6 +16,7 @@ from asc_tf.config import Audio, Config
 from asc_tf.core.environment import describe_environment
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import hash_bytes, hash_path, lock_file, write_text
+from asc_tf.core.folders import list_audio
 from asc_tf.core.paths import expand_home
 from asc_tf.manifest import Clip, Manifest, read_clips
 
@@ -242,8 +243,13 @@ class Workdir:
     def _read_environment(self) -> dict[str, Any]:
         """Read how the run began; empty if it has not begun, or the file is damaged."""
         try:
-            return dict(json.loads(self.environment_file.read_bytes()))
-        except (OSError, ValueError, TypeError):
+            found = json.loads(self.environment_file.read_bytes())
+            return {
+                **found,
+                "origins": dict(found.get("origins", {})),
+                "sessions": list(found.get("sessions", [])),
+            }
+        except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
     def begin(self, config: Config, manifest: Manifest) -> None:
@@ -263,7 +269,7 @@ class Workdir:
         described, earlier = describe_environment(), self._read_environment()
         if earlier:
             session = described | {"epochs_done": self.epochs_done()}
-            described = earlier | {"sessions": [*earlier.get("sessions", []), session]}
+            described = earlier | {"sessions": [*earlier["sessions"], session]}
         origins = _hash_origins(config) | earlier.get("origins", {})
         described |= {"seeds": seeds, "origins": origins}
         text = json.dumps(described, indent=2)
@@ -325,14 +331,11 @@ def _hash_origins(config: Config) -> dict[str, str]:
 
 
 def _list_sizes(folder: Path) -> list[tuple[str, int]]:
-    """List the files below a folder, but no hidden ones, by name with their sizes."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    names = {path.relative_to(folder).as_posix(): path for path in files}
-    return sorted(
-        (name, path.stat().st_size)
-        for name, path in names.items()
-        if "/." not in f"/{name}"
-    )
+    """List the clips below a folder, by name with their sizes."""
+    files = [path for path in list_audio(folder) if path.is_file()]
+    return [
+        (path.relative_to(folder).as_posix(), path.stat().st_size) for path in files
+    ]
 
 
 def _keep_scan(manifest: Manifest, earlier: Iterable[Clip]) -> Manifest:

@@ -225,6 +225,8 @@ def watch(
             (time.monotonic() - began) / max(soak.until - began, 1e-9),
         )
         memory = read_memory("VmRSS", process=process)
+        if memory is None:
+            sys.exit("the server has ended")
         quarters[min(int(4 * share), 3)].append(memory)
         is_next = share > FIRST_TAKEOVER + (version - 1) * TAKEOVER_EVERY
         if version <= takeovers and is_next and soak.read_version() == version:

@@ -146,6 +146,7 @@ def test_a_run_goes_on_with_the_sounds_it_began_with_wherever_they_are(tmp_path,
         return CONFIG.replace(changes | {key: str(tmp_path / name)})
 
     (tmp_path / "moved" / ".DS_Store").touch()
+    (tmp_path / "moved" / "street" / "Thumbs.db").touch()
     (tmp_path / "other" / "street" / "a.wav").write_bytes(b"x" * 11)
     run = Workdir(tmp_path / "run")
     run.begin(configure("first"), MANIFEST)
@@ -153,7 +154,7 @@ def test_a_run_goes_on_with_the_sounds_it_began_with_wherever_they_are(tmp_path,
     message = refusal(UsageError, run.check_config, configure("other"))
     assert message.startswith(f"{key} = {tmp_path / 'other'}: not the files that")
     # Each epoch draws from the list of files, so that a new one changes every draw.
-    (tmp_path / "first" / "b.wav").touch()
+    (tmp_path / "first" / "far").symlink_to(tmp_path / "other")
     assert "not the files" in refusal(UsageError, run.check_config, configure("first"))
 
 

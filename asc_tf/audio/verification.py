@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Audio
-from asc_tf.datasets.corpus import list_audio
+from asc_tf.core.folders import list_audio
 from asc_tf.manifest import SPLITS, Manifest
 
 
@@ -76,16 +76,16 @@ def verify(
         Findings; paths are relative to `root`, sorted.
     """
     splits = {clip.path: clip.split for clip in manifest.clips}
-    missing = sorted(path for path in splits if not (root / path).is_file())
+    gone = {path for path in splits if not (root / path).is_file()}
     unusable = {} if quick else _find_unreadable(manifest, root, max_seconds)
-    unreadable = {p: why for p, why in unusable.items() if p not in missing}
+    unreadable = {p: why for p, why in unusable.items() if p not in gone}
     known = {os.path.normpath(path) for path in splits}
     extra = sorted(
         path.relative_to(root).as_posix()
         for path in list_audio(root)
         if str(path.relative_to(root)) not in known
     )
-    return Findings(splits, missing, extra, unreadable, quick)
+    return Findings(splits, sorted(gone), extra, unreadable, quick)
 
 
 def _find_unreadable(

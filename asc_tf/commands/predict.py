@@ -9,7 +9,7 @@ from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_number
 from asc_tf.command_line.prediction_flags import define_output
 from asc_tf.command_line.predictions import Classifier, run_classification
-from asc_tf.datasets.corpus import AUDIO_SUFFIXES
+from asc_tf.core.folders import AUDIO_SUFFIXES
 
 USAGE = """
 Classify audio files, or the segments of long recordings.

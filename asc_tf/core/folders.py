@@ -1,7 +1,44 @@
-"""Files below a folder, links to other folders included."""
+"""Files and clips below a folder, links to other folders included."""
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from asc_tf.core.errors import UserError
+
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".m4a", ".aac"),
+    *(".aif", ".aiff", ".aifc", ".snd", ".voc", ".w64", ".rf64", ".caf", ".au"),
+)
+"""Suffixes of clips in a folder; the scan decides whether they can be decoded."""
+
+
+def list_files(folder: Path) -> list[Path]:
+    """List all files below a folder, sorted, as `walk_files` finds them.
+
+    Raises:
+        UserError: If a folder cannot be read, so that no class is lost silently.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}")
+
+    return sorted(map(Path, walk_files(str(folder), refuse)))
+
+
+def list_audio(folder: Path) -> list[Path]:
+    """List the clips below a folder, sorted.
+
+    Raises:
+        UserError: If a folder cannot be read.
+    """
+    return [path for path in list_files(folder) if is_audio(path)]
+
+
+def is_audio(path: Path) -> bool:
+    """Check whether a path is a clip, by its name."""
+    is_hidden = path.name.startswith(".")
+    return path.suffix.lower() in AUDIO_SUFFIXES and not is_hidden and not path.is_dir()
 
 
 def walk_files(folder: str, report: Callable[[OSError], None]) -> Iterator[str]:
@@ -17,7 +54,9 @@ def walk_files(folder: str, report: Callable[[OSError], None]) -> Iterator[str]:
     Yields:
         Paths that begin with `folder`, in no order.
     """
-    visited = set()
+    # A link to a folder above would find clips under a label that is not theirs.
+    above = [path.stat() for path in Path(folder).resolve().parents if path.exists()]
+    visited = {(status.st_dev, status.st_ino) for status in above}
     tops = [folder]
     for top in tops:
         for home, folders, names in os.walk(top, onerror=report):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UserError
-from asc_tf.datasets.corpus import Corpus, list_audio, sort_clips
+from asc_tf.core.folders import list_audio
+from asc_tf.datasets.corpus import Corpus, sort_clips
 from asc_tf.datasets.dcase import SCENES
 from asc_tf.manifest import Clip
 

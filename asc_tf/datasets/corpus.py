@@ -11,14 +11,7 @@ from typing import Any
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.folders import walk_files
 from asc_tf.manifest import Clip
-
-AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".m4a", ".aac"),
-    *(".aif", ".aiff", ".aifc", ".snd", ".voc", ".w64", ".rf64", ".caf", ".au"),
-)
-"""Suffixes of clips in a folder; the scan decides whether they can be decoded."""
 
 
 class MissingTableError(UsageError):
@@ -66,34 +59,6 @@ class Row:
     def get(self, column: str) -> str:
         """Give the value, or the empty string if the table has no such column."""
         return self.values.get(column, "")
-
-
-def list_files(folder: Path) -> list[Path]:
-    """List all files below a folder, sorted, as `walk_files` finds them.
-
-    Raises:
-        UserError: If a folder cannot be read, so that no class is lost silently.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: cannot be read: {error.strerror}")
-
-    return sorted(map(Path, walk_files(str(folder), refuse)))
-
-
-def list_audio(folder: Path) -> list[Path]:
-    """List the clips below a folder, sorted.
-
-    Raises:
-        UserError: If a folder cannot be read.
-    """
-    return [path for path in list_files(folder) if is_audio(path)]
-
-
-def is_audio(path: Path) -> bool:
-    """Check whether a path is a clip, by its name."""
-    is_hidden = path.name.startswith(".")
-    return path.suffix.lower() in AUDIO_SUFFIXES and not is_hidden and not path.is_dir()
 
 
 def choose_fold(dataset: Dataset, folds: Collection[int], owner: str) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UserError
-from asc_tf.datasets.corpus import Corpus, is_audio, list_files
+from asc_tf.core.folders import is_audio, list_files
+from asc_tf.datasets.corpus import Corpus
 
 Adapters = dict[str, Callable[[Dataset, Path], Corpus]]
 

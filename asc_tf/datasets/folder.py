@@ -6,7 +6,8 @@ from typing import Any
 
 from asc_tf.config import Dataset, suggest
 from asc_tf.core.errors import UsageError
-from asc_tf.datasets.corpus import Corpus, list_audio
+from asc_tf.core.folders import list_audio
+from asc_tf.datasets.corpus import Corpus
 from asc_tf.manifest import Clip
 
 GROUPS = ("identifier", "city", "device")

@@ -15,7 +15,7 @@ from asc_tf.augment import NoiseBanks
 from asc_tf.augment.waveforms import NOISE_BLOCK
 from asc_tf.config import Audio, Augment
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.datasets.corpus import list_audio
+from asc_tf.core.folders import list_audio
 from asc_tf.dsp.resampling import resample
 
 MAX_VALUES = 2**26

@@ -6,8 +6,8 @@ from pathlib import Path
 from asc_tf import datasets
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
+from asc_tf.core.folders import list_audio
 from asc_tf.core.packages import require_package
-from asc_tf.datasets.corpus import list_audio
 from asc_tf.manifest import Clip, Manifest, read_clips
 from asc_tf.pipeline.corpus_checks import (
     check_missing_files,

@@ -21,8 +21,8 @@ def explain_full_memory(
 
     Args:
         config: Configuration of the run.
-        sections: Sections whose `batch_size` the block uses: `train`, `evaluate`.
-        remark: Sentence to end the message with.
+        sections: Sections whose `batch_size` the command takes: `train`, `evaluate`.
+        remark: What else helps, to end the message with.
 
     Raises:
         UserError: If the memory of a device is full.
@@ -33,11 +33,12 @@ def explain_full_memory(
         if is_disk_full(error.message):
             raise
         found = _REASON.search(error.message)
-        settings = " or ".join(
+        advice = " or ".join(
             f"--{section}.batch_size (now {getattr(config, section).batch_size})"
             for section in sections
         )
+        advice = f"give a smaller {advice}{remark}" if advice else remark
         raise UserError(
             f"the memory of the device is full ({found[0] if found else error.message})"
-            f"; give a smaller {settings}{remark}"
+            f"; {advice}"
         ) from error

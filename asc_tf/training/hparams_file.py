@@ -12,8 +12,8 @@ from typing import Any
 
 from asc_tf.core.files import write_atomically
 
-FILE = "events.out.tfevents.0000000001.asc_tf.hparams"
-"""Name of the event file; TensorBoard looks for `tfevents` in it."""
+SUFFIX = ".asc_tf.hparams"
+"""End of the name of the event file, in which TensorBoard looks for `tfevents`."""
 
 
 def write_hparams(
@@ -53,7 +53,11 @@ def write_hparams(
 
 
 def write_summaries(folder: Path, summaries: Sequence[Any]) -> None:
-    """Write summaries as the event file of a folder."""
+    """Write summaries as the event file of a folder, in place of an earlier one.
+
+    A TensorBoard that is open reads only files whose names sort behind those that it
+    has read.
+    """
     from tensorboard.compat.proto import event_pb2
     from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -64,8 +68,12 @@ def write_summaries(folder: Path, summaries: Sequence[Any]) -> None:
     writer = RecordWriter(buffer)
     for event in events:
         writer.write(event.SerializeToString())
-    with write_atomically(folder / FILE) as temporary:
+    earlier = list(folder.glob(f"events.*{SUFFIX}"))
+    name = f"events.out.tfevents.{int(now):010}.{time.time_ns()}{SUFFIX}"
+    with write_atomically(folder / name) as temporary:
         temporary.write_bytes(buffer.getvalue())
+    for path in earlier:
+        path.unlink(missing_ok=True)
 
 
 def _make_session_end() -> Any:

@@ -188,6 +188,8 @@ def test_clips_below_linked_folders_are_used_once_and_circles_end(tmp_path):
     (corpus / "bus" / "siteB").symlink_to(site)
     (corpus / "bus" / "again").symlink_to(corpus / "bus" / "z")
     (site / "circle").symlink_to(site)
+    # The folder of a label holds no clips of another one.
+    (corpus / "bus" / "up").symlink_to(corpus)
     paths = sorted(clip.path for clip in load("folder", corpus).clips)
     wanted = ["bus/a.wav", "bus/siteB/b.wav", "bus/siteB/deep/d.wav", "bus/z/c.wav"]
     assert paths == [*wanted, "tram/a.wav"]

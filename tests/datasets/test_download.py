@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import http.server
 import io
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tqdm
 
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets import download
@@ -761,6 +763,16 @@ def test_on_a_terminal_a_bar_shows_the_file_its_size_and_lines_of_text(monkeypat
     assert "1.00M/4.00M" in shown
     assert "a.zip: fetched\n" in shown
     assert "b.zip: " in shown
+
+
+def test_bars_may_be_switched_off(monkeypatch):
+    # As the environment variable TQDM_DISABLE does it.
+    switched_off = functools.partial(tqdm.tqdm, disable=True)
+    monkeypatch.setattr(tqdm, "tqdm", switched_off)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with show_progress() as progress:
+        progress.report("a.zip", 1_000_000, 4_000_000)
+        progress.report("b.zip", 1_000_000, 4_000_000)
 
 
 def test_elsewhere_there_is_a_line_for_every_tenth(capsys):

@@ -280,7 +280,7 @@ def test_the_features_of_the_ranges_are_computed_without_tensor_float_32(
     monkeypatch.setattr(fine_tuning, "_open_corpus", lambda run: run)
     monkeypatch.setattr(fine_tuning, "_make_tuner", make_tuner)
     tf.config.experimental.enable_tensor_float_32_execution(True)
-    with pytest.raises(UserError, match=r"give a smaller --train\.batch_size"):
+    with pytest.raises(UserError, match=r"leave int8_qat and int8_pruned out"):
         tune(tiny_run, tmp_path)
     assert [*allowed, is_allowed()] == [False, True, False]
 

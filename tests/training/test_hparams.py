@@ -27,8 +27,13 @@ def test_a_second_call_replaces_the_first_and_leaves_other_event_files(tmp_path)
     other = tmp_path / "run" / "events.out.tfevents.1.host"
     other.parent.mkdir()
     other.write_bytes(b"")
+    names = []
     for epochs, loss in ((3, 2.0), (5, 1.0)):
         write_hparams(other.parent, {"epochs": epochs}, {"loss": loss})
+        (path,) = other.parent.glob("*.hparams")
+        names.append(path.name)
+    # A TensorBoard that is open reads no name that sorts before the last one.
+    assert names == sorted(set(names))
     run = read_table(tmp_path)["run"]
     assert run.settings == {"epochs": 5}
     assert run.scores == {("", "loss"): 1.0}

@@ -16,6 +16,7 @@ class Progress:
         has_tqdm = importlib.util.find_spec("tqdm") is not None
         self._has_bar = sys.stderr.isatty() and has_tqdm
         self._bar: Any = None
+        self._name = ""
         self._last: tuple[str, int] = ("", 0)
 
     def report(self, name: str, done: int, total: int) -> None:
@@ -44,8 +45,9 @@ class Progress:
     def _move_bar(self, name: str, done: int, total: int) -> None:
         from tqdm import tqdm
 
-        if self._bar is None or name != self._bar.desc:
+        if self._bar is None or name != self._name:
             self.close()
+            self._name = name
             # `initial`, so that the bytes of an earlier run do not count as speed.
             self._bar = tqdm(
                 desc=name,

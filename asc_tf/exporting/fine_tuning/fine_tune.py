@@ -45,6 +45,12 @@ if TYPE_CHECKING:
 FINE_TUNING = "finetuning"
 """Folder in a run folder, with a folder for each format."""
 
+LESS_MEMORY = (
+    "leave int8_qat and int8_pruned out of the formats, or set CUDA_VISIBLE_DEVICES=-1 "
+    "to fine-tune without the GPU"
+)
+"""Advice where the memory is full: the batch size is that of the run."""
+
 WARM_UP = 0.1
 """Share of the epochs in which the learning rate rises from zero, at most."""
 
@@ -178,7 +184,7 @@ def _train(
         tf.config.experimental.enable_op_determinism()
     # The features on which ranges are measured are those of the exported file.
     allow_tensor_float_32(False)
-    memory = explain_full_memory(run.config, "train", "evaluate")
+    memory = explain_full_memory(run.config, remark=LESS_MEMORY)
     epochs = run.config.export.qat_epochs
     try:
         with explain_read_errors(), memory:
