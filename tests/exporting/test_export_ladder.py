@@ -49,7 +49,8 @@ def exporter(ladder, tiny_export, monkeypatch):
         shutil.copytree(tiny_export, output, dirs_exist_ok=True)
         return SimpleNamespace(returncode=1)
 
-    monkeypatch.setattr(ladder.subprocess, "run", run)
+    # Not the module itself, by which other code starts processes too.
+    monkeypatch.setattr(ladder, "subprocess", SimpleNamespace(run=run))
     return commands
 
 
@@ -161,7 +162,7 @@ def test_an_export_that_fails_is_not_taken_for_the_one_before(
         (fill_disk, "asc-tf export exits with 1"),
         (leave_out_float16, "has no row of float16, which was asked for"),
     ]:
-        monkeypatch.setattr(ladder.subprocess, "run", run)
+        monkeypatch.setattr(ladder, "subprocess", SimpleNamespace(run=run))
         with pytest.raises(UserError, match=message):
             ladder.export_run(tmp_path, output, ["int8", "float16"], [])
         assert (output / "export.json").read_text() == before
