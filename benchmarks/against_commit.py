@@ -3,6 +3,7 @@
     git worktree add ../before 8f7d529
     python benchmarks/against_commit.py --other=../before [--esc10=ESC-10] [--rounds=3]
         [--epochs=8] [--models=separable_cnn,esa3_cnn,cp_mobile]
+        [--seeds=0,1,2 --workdir=FOLDER]
 
 The first table measures the training step alone: batches of random features in memory,
 Keras' `train_on_batch`. Both commits have a process for each model, and the processes
@@ -13,6 +14,10 @@ the seconds from the command to the end of the first epoch without the time of a
 ("start"), and an epoch with its validation and checkpoint. "100 epochs" is start and
 100 epochs. The commits take turns; the best start and the median epoch count. The
 decoded clips are cached by an earlier run of each commit, which is not measured.
+
+With `--seeds` the second table is of whole trainings instead: each commit trains all
+epochs with each seed and evaluates the test fold. Runs are kept in `--workdir`; the
+same command goes on with those that were interrupted.
 """
 
 import json
@@ -36,6 +41,8 @@ _EPOCHS = flags.DEFINE_integer("epochs", 8, "epochs of a run", lower_bound=3)
 _MODELS = flags.DEFINE_list(
     "models", ["separable_cnn", "esa3_cnn", "cp_mobile"], "networks of the first table"
 )
+_SEEDS = flags.DEFINE_list("seeds", [], "seeds of whole trainings on ESC-10")
+_WORKDIR = flags.DEFINE_string("workdir", "", "folder of whole trainings")
 _STEPS = flags.DEFINE_integer("steps", 12, "steps of a round", lower_bound=1)
 
 SHAPES = {
@@ -185,14 +192,53 @@ def compare_training(checkouts: dict[str, str]) -> None:
     print_row("100 epochs", {n: (start[n] + 100 * epoch[n],) for n in checkouts})
 
 
+def train_and_evaluate(checkout: str, folder: Path, seed: str) -> tuple[float, float]:
+    """Return accuracy and log loss on the test fold of a whole training."""
+    run = folder / f"seed{seed}"
+    if not (run / "report" / "report.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        train = [
+            *("train", "--config=esc10_small", f"--train.seed={seed}"),
+            f"--dataset.dir={Path(_ESC10.value).resolve()}",
+            f"--audio.cache_dir={folder / 'cache'}",
+        ]
+        for command, *options in (train, ["evaluate"]):
+            subprocess.run(
+                [
+                    *(sys.executable, "-m", f"asc_tf.{command}"),
+                    *(f"--workdir={run}", *options),
+                ],
+                stdout=subprocess.DEVNULL,
+                env=make_environment(checkout),
+                cwd=checkout,
+                check=True,
+            )
+    report = json.loads((run / "report" / "report.json").read_text())
+    return report["accuracy"], report["log_loss"]
+
+
+def compare_accuracies(checkouts: dict[str, str]) -> None:
+    """Print accuracy and log loss of whole trainings with each seed."""
+    folder = Path(_WORKDIR.value).resolve()
+    print(f"\n{'test accuracy, log loss':22}" + "".join(f"{n:>16}" for n in checkouts))
+    for seed in _SEEDS.value:
+        row = [train_and_evaluate(each, folder / n, seed) for n, each in checkouts.items()]
+        cells = "".join(f"{f'{100 * a:.1f} % ({loss:.3f})':>16}" for a, loss in row)
+        print(f"{f'seed {seed}':22}{cells}", flush=True)
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         sys.exit(f"unexpected argument {argv[1]}")
+    if _SEEDS.value and not (_ESC10.value and _WORKDIR.value):
+        sys.exit("--seeds needs --esc10 and --workdir")
     here = str(Path(__file__).resolve().parents[1])
     checkouts = {"other": _OTHER.value, "this": here}
     print(f"{os.cpu_count()} processors; {_ROUNDS.value} rounds")
     compare_steps(checkouts)
-    if _ESC10.value:
+    if _SEEDS.value:
+        compare_accuracies(checkouts)
+    elif _ESC10.value:
         compare_training(checkouts)
 
 
