@@ -205,7 +205,7 @@ def train_and_evaluate(checkout: str, folder: Path, seed: str) -> tuple[float, f
         for command, *options in (train, ["evaluate"]):
             subprocess.run(
                 [
-                    *(sys.executable, "-m", f"asc_tf.{command}"),
+                    *(sys.executable, "-m", "asc_tf.cli", command),
                     *(f"--workdir={run}", *options),
                 ],
                 stdout=subprocess.DEVNULL,
@@ -222,7 +222,9 @@ def compare_accuracies(checkouts: dict[str, str]) -> None:
     folder = Path(_WORKDIR.value).resolve()
     print(f"\n{'test accuracy, log loss':22}" + "".join(f"{n:>16}" for n in checkouts))
     for seed in _SEEDS.value:
-        row = [train_and_evaluate(each, folder / n, seed) for n, each in checkouts.items()]
+        row = [
+            train_and_evaluate(each, folder / n, seed) for n, each in checkouts.items()
+        ]
         cells = "".join(f"{f'{100 * a:.1f} % ({loss:.3f})':>16}" for a, loss in row)
         print(f"{f'seed {seed}':22}{cells}", flush=True)
 
