@@ -28,12 +28,17 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 SAYS_FULL = ("the disk is full", *map(os.strerror, sorted(FULL)))
 """Texts by which a message says that the disk is full: ours and the system's."""
 
-PARTIAL = re.compile(r"^\.(.*)\.[0-9a-f]{16}\.partial(\..*)?$", re.DOTALL)
-"""Temporary names, with the beginning of the name of the file and its suffix."""
+PARTIAL = re.compile(
+    r"^\.(?P<stem>.*)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d{1,9})-[0-9a-f]{8}"
+    r"\.partial(?P<suffix>\..*)?$",
+    re.DOTALL,
+)
+"""Temporary names: the beginning of the name of the file, who writes it, its suffix."""
 
 ABANDONED_SECONDS = 24 * 3600.0
-"""Age of a temporary file whose process must have been killed. A table may be written
-for hours, and an export may wait for its fine-tuning without a change of its folder."""
+"""Age of a temporary file whose process on another machine must have been killed. A
+table may be written for hours, and an export may wait for its fine-tuning without a
+change of its folder."""
 
 
 class DiskFullError(UserError):
@@ -119,7 +124,8 @@ def replace_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
     # A name has at most 255 bytes, and a character up to four.
-    name = f".{path.stem[:40]}.{uuid.uuid4().hex[:16]}.partial{path.suffix[:8]}"
+    writer = f"{_identify_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    name = f".{path.stem[:40]}.{writer}.partial{path.suffix[:8]}"
     temporary = path.with_name(name)
     try:
         yield temporary
@@ -139,9 +145,41 @@ def _remove_abandoned(folder: Path) -> None:
     """Remove what killed processes left in a folder, once per process."""
     for path in folder.glob(".*.partial*"):
         with contextlib.suppress(OSError):  # of another user, or removed by another
-            age = time.time() - path.stat().st_mtime
-            if PARTIAL.match(path.name) and age > ABANDONED_SECONDS:
+            if _is_abandoned(path):
                 _remove(path)
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Check whether the process that wrote a temporary file has been killed.
+
+    Raises:
+        OSError: If the process is one of another user, or the file is gone.
+    """
+    name = PARTIAL.match(path.name)
+    if not name:
+        return False
+    if name["machine"] != _identify_machine():
+        return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+    try:
+        os.kill(int(name["process"]), 0)  # sends nothing
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@functools.cache
+def _identify_machine() -> str:
+    """Identify the machine, since its start, or the container that numbers processes.
+
+    Returns:
+        Eight hexadecimal digits; random ones where the system does not say it.
+    """
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text()
+        identity = start + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        identity = uuid.uuid4().hex
+    return hash_bytes(identity.encode())[:8]
 
 
 def _swap(new: Path, path: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_demo_runs_every_stage_and_ends_with_a_table(tmp_path, capsys):
 
 
 def test_the_folder_of_an_earlier_demo_may_have_hidden_files_too(tmp_path):
-    for name in ("run", ".DS_Store", ".export.0123456789abcdef.partial"):
+    for name in ("run", ".DS_Store", ".export.0123abcd-1-0123abcd.partial"):
         (tmp_path / name).mkdir()
     demo._check_folder(tmp_path)
 

@@ -3,6 +3,8 @@ import fcntl
 import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -138,20 +140,38 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_name(
     assert names(tmp_path) == ["export"]
 
 
-def test_what_killed_processes_left_is_removed_when_it_is_old(tmp_path):
-    old, fresh = ".model.0123456789abcdef.partial.keras", ".e.fedcba9876543210.partial"
-    foreign, previous = ".mine.partial.keras", ".export.old"
-    for name in (old, fresh, foreign, previous):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "half").touch()
+def test_what_killed_processes_left_is_removed(tmp_path):
+    write = f"""
+import os, pathlib
+from asc_tf.core.files import write_atomically
+with write_atomically(pathlib.Path({str(tmp_path)!r}, "export")) as temporary:
+    temporary.mkdir()
+    (temporary / "half").touch()
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", write])
+    assert [files.PARTIAL.match(name)["stem"] for name in names(tmp_path)] == ["export"]
+    with write_atomically(tmp_path / "labels.txt") as own:
+        own.touch()
+        files._remove_abandoned.cache_clear()
+        (tmp_path / ".export.old").mkdir()
+        (tmp_path / "export").mkdir()
+        with write_atomically(tmp_path / "export") as temporary:
+            temporary.mkdir()
+            (temporary / "whole").touch()
+    assert names(tmp_path / "export") == ["whole"]
+    assert names(tmp_path) == ["export", "labels.txt"]
+
+
+def test_what_processes_of_another_machine_left_is_removed_when_it_is_old(tmp_path):
+    old, fresh = (f".model.0123abcd-{n}-0123abcd.partial.keras" for n in (1, 99999999))
+    foreign = ".mine.partial.keras"
+    for name in (old, fresh, foreign):
+        (tmp_path / name).touch()
         past = time.time() - (name != fresh) * (files.ABANDONED_SECONDS + 60)
         os.utime(tmp_path / name, (past, past))
-    (tmp_path / "export").mkdir()
-    with write_atomically(tmp_path / "export") as temporary:
-        temporary.mkdir()
-        (temporary / "whole").touch()
-    assert names(tmp_path / "export") == ["whole"]
-    assert names(tmp_path) == [fresh, foreign, "export"]
+    write_text(tmp_path / "labels.txt", "bus\n")
+    assert names(tmp_path) == [foreign, fresh, "labels.txt"]
 
 
 def test_two_writers_of_one_folder_do_not_meet_and_the_last_one_counts(tmp_path):

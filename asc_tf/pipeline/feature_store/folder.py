@@ -219,7 +219,7 @@ class FeaturesFolder:
         """Remove shards that belong to no split, and what a killed process left."""
         listed = {shard.file for shards in contents.splits.values() for shard in shards}
         for item in self.path.iterdir():
-            name = PARTIAL.sub(r"\1\2", item.name)
+            name = PARTIAL.sub(r"\g<stem>\g<suffix>", item.name)
             if SHARD_NAME.fullmatch(name) and item.name not in listed:
                 item.unlink()
 

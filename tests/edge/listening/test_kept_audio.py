@@ -89,7 +89,7 @@ def test_the_oldest_files_make_room_and_files_of_others_stay(tmp_path):
 
 
 def test_unfinished_files_of_a_power_cut_are_removed(tmp_path):
-    left = ".20260328-120000_s1_w0_dog_0.80.0123456789abcdef.partial.wav"
+    left = ".20260328-120000_s1_w0_dog_0.80.0123abcd-1-0123abcd.partial.wav"
     (tmp_path / left).write_bytes(b"RIFF")
     (tmp_path / ".other.partial.wav").write_bytes(b"RIFF")
     listen(tmp_path, blocks(1))
