@@ -75,6 +75,16 @@ class Clip:
     reason: str = ""
 
     @property
+    def bounds(self) -> tuple[int, int]:
+        """First sample of the clip in its scanned file, and the one after the last."""
+        start, length = (
+            round(min(time * self.sample_rate, self.samples))
+            for time in (self.start, self.duration)
+        )
+        has_end = self.duration * self.sample_rate > 0
+        return start, min(start + length, self.samples) if has_end else self.samples
+
+    @property
     def seconds(self) -> float:
         """Duration of the clip in seconds, once its file has been scanned."""
         whole = self.samples / self.sample_rate if self.sample_rate else 0.0

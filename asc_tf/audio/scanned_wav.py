@@ -9,7 +9,6 @@ every file in every epoch. That a file is still the same is checked in the graph
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from asc_tf.audio import wav_samples
@@ -89,21 +88,13 @@ def locate_clip(path: Path, clip: Clip) -> ScannedWav | None:
     if (form.channels, form.sample_rate, samples) != scanned:
         return None
     tag = wav_format.FLOAT if form.is_float else wav_format.PCM
-    first, end = find_bounds(clip)
+    first, end = clip.bounds
     return ScannedWav(
         WavLayout(tag, form.width, form.channels),
         header,
         start + first * form.frame_bytes,
         max(end - first, 0),
     )
-
-
-def find_bounds(clip: Clip) -> tuple[int, int]:
-    """Find the first sample of a clip in its file, and the one after the last."""
-    times = np.round(np.array([clip.start, clip.duration]) * clip.sample_rate)
-    first, length = (int(min(time, clip.samples)) for time in times)
-    is_whole = clip.duration * clip.sample_rate <= 0
-    return first, clip.samples if is_whole else min(first + length, clip.samples)
 
 
 def decode(

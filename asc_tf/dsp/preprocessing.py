@@ -58,6 +58,24 @@ class Preprocessing:
         width = channels.count_channels(self.channels)
         return (self.segment_samples, width)[: 2 if width > 1 else 1]
 
+    def find_starts(self, samples: int, sample_rate: int) -> np.ndarray:
+        """Find the first sample of each segment of a clip.
+
+        Args:
+            samples: Samples of the clip.
+            sample_rate: Sample rate of the clip in Hz.
+
+        Returns:
+            int64 `[segments]`, counted at the sample rate of the settings.
+        """
+        return segments.find_starts(
+            resampling.count_output_samples(samples, sample_rate, self.sample_rate),
+            self.segment_samples,
+            self.hop_samples,
+            self.segments,
+            self.last_segment,
+        )
+
     def cut(self, waveform: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
         """Cut a clip into the segments of the model's input.
 

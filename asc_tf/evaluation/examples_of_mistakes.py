@@ -10,7 +10,7 @@ from asc_tf.audio.encode import encode_excerpt
 from asc_tf.audio.stream import open_stream
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
-from asc_tf.dsp import channels, resampling, segments
+from asc_tf.dsp import channels
 from asc_tf.dsp.preprocessing import Preprocessing, downmix_and_resample
 from asc_tf.manifest import Clip
 from asc_tf.pipeline.run import Run
@@ -154,23 +154,15 @@ def make_timeline(
     if not clip.samples or not clip.sample_rate:
         return None
     settings = Preprocessing.from_config(config.audio, config.evaluate)
-    samples = resampling.count_output_samples(
-        round(clip.seconds * clip.sample_rate), clip.sample_rate, settings.sample_rate
-    )
-    starts = segments.find_starts(
-        samples,
-        settings.segment_samples,
-        settings.hop_samples,
-        settings.segments,
-        settings.last_segment,
-    )
+    first, end = clip.bounds
+    starts = settings.find_starts(end - first, clip.sample_rate)
     views = len(channels.list_views(settings.channels, clip.channels))
     if len(probabilities) != views * len(starts):
         return None
     by_view = probabilities.reshape(views, len(starts), -1)
     return Timeline(
         tuple(float(start) / settings.sample_rate for start in starts),
-        min(settings.segment_samples, samples) / settings.sample_rate,
+        min(config.audio.segment_seconds, (end - first) / clip.sample_rate),
         by_view.mean(axis=0),
     )
 

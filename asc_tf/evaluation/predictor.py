@@ -210,7 +210,7 @@ class Predictor:
                     (self.predict_segments(row["waveform"].numpy()), row["clip"])
                     for row in batches
                 ),
-                waveforms.clips,
+                len(waveforms.clips),
                 evaluate,
             )
 

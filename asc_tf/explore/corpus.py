@@ -1,15 +1,17 @@
 """Training clips of a corpus for explore.html: choose them, read them, count them."""
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
 import numpy as np
 
-from asc_tf.config import Config
+from asc_tf.config import Config, Evaluate
 from asc_tf.dsp import channels, segments
-from asc_tf.dsp.preprocessing import downmix_and_resample
+from asc_tf.dsp.preprocessing import Preprocessing, downmix_and_resample
 from asc_tf.explore.counts import list_training_clips
 from asc_tf.manifest import Clip, Manifest
+from asc_tf.pipeline.feature_size import count_segments
 
 PER_LABEL = 3
 """Examples of each label."""
@@ -109,18 +111,16 @@ class Corpus:
                 header = soundfile.info(stream)
         except (OSError, RuntimeError):
             return 0
-        views = len(channels.list_views(self.audio.channels, header.channels))
         if self.config.train.segments == "random":
-            return views
-        left = max(header.duration - clip.start, 0)
-        seconds = min(clip.duration, left) if clip.duration else left
-        starts = segments.find_starts(
-            round(seconds * self.audio.sample_rate),
-            self.audio.segment_samples,
-            self.audio.hop_samples,
-            last_segment=self.audio.last_segment,
+            return len(channels.list_views(self.audio.channels, header.channels))
+        scanned = dataclasses.replace(
+            clip,
+            sample_rate=header.samplerate,
+            channels=header.channels,
+            samples=header.frames,
         )
-        return views * len(starts)
+        all_of_clip = Preprocessing.from_config(self.audio, Evaluate())
+        return count_segments(scanned, all_of_clip)
 
 
 def put_recordings_first(clips: Sequence[Clip]) -> list[Clip]:

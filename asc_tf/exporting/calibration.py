@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from asc_tf.dsp import channels, segments
+from asc_tf.dsp import channels
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import Clip, pick_evenly
 from asc_tf.pipeline.evaluation_data import load_waveforms, scan_splits
+from asc_tf.pipeline.feature_size import count_segments
 from asc_tf.pipeline.run import Run
 
 MONO_SEGMENTS = 8
@@ -90,7 +91,7 @@ def share_evenly(
         Number of segments by the position of the clip, in the order of the clips and
         without those that give none.
     """
-    sizes = [_count_segments(clip, preprocessing) for clip in clips]
+    sizes = [count_segments(clip, preprocessing) for clip in clips]
     cells: dict[tuple[str, str], list[int]] = {}
     for position, clip in enumerate(clips):
         cells.setdefault((clip.label, clip.device), []).append(position)
@@ -115,18 +116,6 @@ def _fill(room: Mapping[Any, int], count: int) -> dict[Any, int]:
             filled[key] += more
             left -= more
     return filled
-
-
-def _count_segments(clip: Clip, preprocessing: Preprocessing) -> int:
-    """Count the segments of one channel of a scanned clip."""
-    seconds = clip.samples / clip.sample_rate - clip.start
-    seconds = min(seconds, clip.duration or seconds)
-    starts = segments.find_starts(
-        round(seconds * preprocessing.sample_rate),
-        *(preprocessing.segment_samples, preprocessing.hop_samples),
-        *(preprocessing.segments, preprocessing.last_segment),
-    )
-    return len(starts)
 
 
 def _group_by_clip(

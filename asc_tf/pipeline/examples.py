@@ -20,7 +20,7 @@ from asc_tf.pipeline.feature_size import stored_bytes
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.options import AUTOTUNE, plain_python
 from asc_tf.pipeline.segments import (
-    count_segments,
+    count_training_segments,
     make_segment_batches,
     make_training_segments,
 )
@@ -114,7 +114,7 @@ class ClipExamples:
 
     def count(self) -> int:
         """Return the number of training segments in an epoch."""
-        return count_segments(self._training, self._config)
+        return count_training_segments(self._training, self._config)
 
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Make the training segments of an epoch."""

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from asc_tf.config import Audio, Config, Evaluate, Frontend
-from asc_tf.dsp import channels, segments
-from asc_tf.dsp.preprocessing import Preprocessing, choose_hop
+from asc_tf.config import Config, Frontend
+from asc_tf.dsp import channels
+from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import Clip
 from asc_tf.pipeline.feature_store import StoredFeatures
 
@@ -13,23 +13,11 @@ VALUE_BYTES = 4
 """Bytes of a float32."""
 
 
-def count_segments(clip: Clip, audio: Audio, evaluate: Evaluate | None = None) -> int:
-    """Count the segments of a scanned clip, those of all its views.
-
-    Args:
-        clip: Clip of known length.
-        audio: Audio settings.
-        evaluate: Settings of segments; None: all segments, as in training.
-    """
-    evaluate = evaluate or Evaluate()
-    starts = segments.find_starts(
-        round(clip.seconds * audio.sample_rate),
-        audio.segment_samples,
-        choose_hop(audio, evaluate),
-        evaluate.segments,
-        audio.last_segment,
-    )
-    return len(starts) * len(channels.list_views(audio.channels, clip.channels))
+def count_segments(clip: Clip, preprocessing: Preprocessing) -> int:
+    """Count the segments of a scanned clip, those of all its views."""
+    start, end = clip.bounds
+    starts = preprocessing.find_starts(end - start, clip.sample_rate)
+    return len(starts) * len(channels.list_views(preprocessing.channels, clip.channels))
 
 
 def evaluated_bytes(clips: Sequence[Clip], config: Config) -> int:
@@ -43,10 +31,11 @@ def evaluated_bytes(clips: Sequence[Clip], config: Config) -> int:
     from asc_tf.frontend import FrontendLayer
 
     audio = config.audio
-    shape = Preprocessing.from_config(audio, config.evaluate).segment_shape
+    preprocessing = Preprocessing.from_config(audio, config.evaluate)
     frontend = FrontendLayer(audio.sample_rate, config.frontend)
-    _, *features = frontend.compute_output_shape((None, *shape))
-    count = sum(count_segments(clip, audio, config.evaluate) for clip in clips)
+    shape = (None, *preprocessing.segment_shape)
+    _, *features = frontend.compute_output_shape(shape)
+    count = sum(count_segments(clip, preprocessing) for clip in clips)
     return VALUE_BYTES * math.prod(features) * count
 
 

@@ -1,14 +1,14 @@
 """Segments of waveforms: shuffled for training, in order for evaluation."""
 
-import numpy as np
 import tensorflow as tf
 
 from asc_tf.audio.segment import cut_segments, draw_segment
 from asc_tf.augment import fold_in
 from asc_tf.config import Config, Evaluate
 from asc_tf.dsp.preprocessing import Preprocessing
+from asc_tf.pipeline.feature_size import count_segments
 from asc_tf.pipeline.options import AUTOTUNE, plain_python
-from asc_tf.pipeline.waveforms import DESCRIPTION, Waveforms, explain_read_errors
+from asc_tf.pipeline.waveforms import DESCRIPTION, Waveforms
 
 SHUFFLED_VALUES = 2**26
 """Size of the buffer that shuffles the segments of an epoch, in samples (256 MB)."""
@@ -62,20 +62,13 @@ def choose_shuffle_buffer(config: Config, width: int) -> int:
     return max(SHUFFLED_VALUES // values, config.train.batch_size)
 
 
-def count_segments(waveforms: Waveforms, config: Config) -> int:
-    """Return the number of training segments in an epoch.
-
-    With `train.segments = all` the segments of all clips are counted.
-    """
+def count_training_segments(waveforms: Waveforms, config: Config) -> int:
+    """Return the number of training segments in an epoch."""
     copies = config.augment.copies
     if config.train.segments == "random":
         return copies * waveforms.count
-    all_of_clip = Preprocessing.from_config(config.audio, Evaluate())
-    rows = waveforms.in_order().flat_map(
-        plain_python(lambda row: _cut(row, all_of_clip))
-    )
-    with explain_read_errors():
-        return copies * int(rows.reduce(np.int64(0), lambda count, _: count + 1))
+    all_of_clip = Preprocessing.from_config(waveforms.audio, Evaluate())
+    return copies * sum(count_segments(c, all_of_clip) for c in waveforms.clips)
 
 
 def make_segment_batches(

@@ -87,12 +87,13 @@ def write_features(
         )
     manifest = _scan(config, folder, wanted)
     computation = _FeatureComputation(Run(config, Workdir(output), manifest))
+    all_of_clip = Preprocessing.from_config(config.audio, Evaluate())
     with folder.lock():
         contents = _begin_contents(folder, config, manifest, computation.shape, wanted)
         segments_per_shard = shard_bytes // (VALUE_BYTES * math.prod(contents.shape))
         for split in wanted:
             clips = manifest.clips_in(split)
-            counts = [count_segments(clip, config.audio) for clip in clips]
+            counts = [count_segments(clip, all_of_clip) for clip in clips]
             plans = list(_plan_shards(split, clips, counts, segments_per_shard))
             contents = _write_split(folder, contents, split, plans, computation)
         contents = dataclasses.replace(contents, finished=True)

@@ -105,7 +105,7 @@ def check_features(config: Config, folder: Path, *splits: str) -> None:
         np.testing.assert_array_equal(found, np.concatenate(values))
         clips = np.concatenate([row["clip"].numpy() for row in rows])
         assert clips_of(folder, split) == clips.tolist()
-        counts = [count_segments(c, config.audio) for c in manifest.clips_in(split)]
+        counts = [count_segments(c, preprocessing) for c in manifest.clips_in(split)]
         assert np.bincount(clips).tolist() == counts
 
 
