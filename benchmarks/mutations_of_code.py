@@ -1,17 +1,20 @@
 """Put known bugs into a copy of the code and name those that no test catches.
 
-    python benchmarks/mutations_of_code.py [--only=NAME,NAME] [--list]
+    python benchmarks/mutations_of_code.py [--only=NAME,NAME] [--list] [--log=FILE]
 
 The bugs are in `mutations_of_code.toml`: a file, a text in it, the text of the bug and
 the tests that should fail. The same tests run without any bug first, then the bugs are
 tried one at a time; the clone itself is never changed. Slow tests of the same files run
 for a bug that the others do not catch. Exits with 1 if a bug survives, with 2 if the
 list does not match the code any more. One bug takes from seconds to minutes, all of
-them take hours.
+them take hours: with `--log` the verdicts are kept, and the same command goes on where
+it was stopped. A bug is tried again when its file or its tests have changed.
 """
 
 import ast
 import dataclasses
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -41,6 +44,7 @@ TESTS_FAILED, TESTS_INTERRUPTED, NO_TESTS = 1, 2, 5
 
 _ONLY = flags.DEFINE_list("only", [], "names of the bugs to try; all by default")
 _LIST = flags.DEFINE_bool("list", False, "list the bugs and run nothing")
+_LOG = flags.DEFINE_string("log", "", "file of verdicts, JSON lines; it is appended to")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,12 @@ class Mutation:
     def apply(self, root: Path) -> str:
         """Return the text of the file with the bug in it."""
         return (root / self.file).read_text("utf-8").replace(self.old, self.new)
+
+    def identify(self, root: Path) -> str:
+        """Return the checksum of the file with the bug, and of its tests."""
+        names = sorted({test.partition("::")[0] for test in self.tests})
+        texts = [self.apply(root), *((root / n).read_text("utf-8") for n in names)]
+        return hashlib.sha256("".join([*texts, *self.tests]).encode()).hexdigest()
 
     def find_fault(self, root: Path) -> str:
         """Return the reason why the bug does not match the code; empty if it does."""
@@ -160,6 +170,54 @@ def choose(mutations: Sequence[Mutation]) -> list[Mutation]:
     return [known[name] for name in _ONLY.value or known]
 
 
+def read_log(mutations: Sequence[Mutation]) -> dict[str, bool]:
+    """Read which bugs were caught by an earlier command, on the same code."""
+    if not _LOG.value or not Path(_LOG.value).is_file():
+        return {}
+    rows = map(json.loads, Path(_LOG.value).read_text("utf-8").splitlines())
+    known = {row["identity"]: row["caught"] for row in rows}
+    identities = {mutation.name: mutation.identify(ROOT) for mutation in mutations}
+    return {name: known[each] for name, each in identities.items() if each in known}
+
+
+def try_all(mutations: Sequence[Mutation]) -> dict[str, bool]:
+    """Try bugs, and print each verdict; return whether each one was caught."""
+    verdicts = read_log(mutations)
+    if verdicts:
+        print(f"{len(verdicts)} verdicts are taken from {_LOG.value}")
+    left = [mutation for mutation in mutations if mutation.name not in verdicts]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "asc_tf"
+        shutil.copytree(ROOT, copy, ignore=LEFT_OUT, symlinks=True)
+        failing = find_failing_tests(copy, left)
+        for mutation in left:
+            began = time.monotonic()
+            code, lines = try_mutation(mutation, copy, failing)
+            is_caught = code in (TESTS_FAILED, TESTS_INTERRUPTED)
+            seconds = time.monotonic() - began
+            verdict = "caught by" if is_caught else "SURVIVES:"
+            print(f"{mutation.name:40} {seconds:5.0f} s  {verdict}", *lines, flush=True)
+            verdicts[mutation.name] = is_caught
+            if _LOG.value:
+                row = {"name": mutation.name, "caught": is_caught, "by": lines}
+                row["identity"] = mutation.identify(copy)
+                with Path(_LOG.value).open("a", encoding="utf-8") as stream:
+                    stream.write(f"{json.dumps(row)}\n")
+    return verdicts
+
+
+def find_failing_tests(copy: Path, mutations: Sequence[Mutation]) -> list[str]:
+    """Run the tests of some bugs without any bug, and print and return what fails."""
+    tests = sorted({test for mutation in mutations for test in mutation.tests})
+    code, failing = run_tests(copy, *tests) if tests else (0, [])
+    if code not in (0, TESTS_FAILED):
+        sys.exit(f"tests do not run without any bug: {' '.join(failing)}")
+    failing = failing if code else []
+    for test in failing:
+        print(f"fails without any bug, and is left out: {test}", flush=True)
+    return failing
+
+
 def main(_: list[str]) -> None:
     chosen = choose(read_mutations())
     if _LIST.value:
@@ -174,26 +232,8 @@ def main(_: list[str]) -> None:
         sys.exit(2)
     if _LIST.value:
         return
-    survivors = []
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "asc_tf"
-        shutil.copytree(ROOT, copy, ignore=LEFT_OUT, symlinks=True)
-        tests = sorted({test for mutation in chosen for test in mutation.tests})
-        code, failing = run_tests(copy, *tests)
-        if code not in (0, TESTS_FAILED):
-            sys.exit(f"tests do not run without any bug: {' '.join(failing)}")
-        failing = failing if code else []
-        for test in failing:
-            print(f"fails without any bug, and is left out: {test}", flush=True)
-        for mutation in chosen:
-            began = time.monotonic()
-            code, lines = try_mutation(mutation, copy, failing)
-            is_caught = code in (TESTS_FAILED, TESTS_INTERRUPTED)
-            seconds = time.monotonic() - began
-            verdict = "caught by" if is_caught else "SURVIVES:"
-            print(f"{mutation.name:40} {seconds:5.0f} s  {verdict}", *lines, flush=True)
-            if not is_caught:
-                survivors.append(mutation.name)
+    verdicts = try_all(chosen)
+    survivors = [name for name, is_caught in verdicts.items() if not is_caught]
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} bugs are caught")
     if survivors:
         sys.exit(f"no test catches {', '.join(survivors)}")
