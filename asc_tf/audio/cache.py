@@ -103,7 +103,7 @@ class WaveformCache:
         except OSError as error:
             raise UserError(
                 f"audio.cache_dir = {self.folder}: cannot be written to: {error}; give "
-                "another folder, or make room"
+                "another folder, or free disk space"
             ) from error
         return paths
 

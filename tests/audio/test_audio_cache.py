@@ -308,7 +308,7 @@ def test_where_there_is_no_room_it_is_said_and_nothing_half_is_left(corpus, cach
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, usual[1]))
     try:
-        with pytest.raises(UserError, match=r"audio\.cache_dir = .*or make room"):
+        with pytest.raises(UserError, match=r"audio\.cache_dir = .*or free disk space"):
             cache.fill(rows)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
