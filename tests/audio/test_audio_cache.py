@@ -177,12 +177,12 @@ def test_a_clip_that_is_in_the_table_twice_is_cached_once(corpus, cache):
     other = row._replace(clip=dataclasses.replace(row.clip, label="tram"))
     seen = []
 
-    def progress(done):
-        seen.extend(done)
+    def progress(done, total):
+        seen.extend([*done, total])
         return seen
 
     cache.fill([row, other] * 50, progress)
-    assert len(seen) == len(cached_files(cache)) == 1
+    assert seen == [None, 1] and len(cached_files(cache)) == 1
 
 
 @pytest.mark.parametrize(
