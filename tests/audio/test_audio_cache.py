@@ -1,7 +1,6 @@
 import dataclasses
 import functools
 import os
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -295,7 +294,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, corpus):
     assert str(raised.value).startswith(f"audio.cache_dir = {folder}: cannot be")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
+)
 def test_a_folder_that_may_not_be_written_to_is_named(tmp_path, corpus):
     folder = tmp_path / "cache"
     folder.mkdir(mode=0o500)
@@ -304,6 +305,7 @@ def test_a_folder_that_may_not_be_written_to_is_named(tmp_path, corpus):
 
 
 def test_where_there_is_no_room_it_is_said_and_nothing_half_is_left(corpus, cache):
+    resource = pytest.importorskip("resource")
     rows = scanned(corpus, "a.wav", "law.wav")
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, usual[1]))
