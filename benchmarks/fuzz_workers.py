@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import multiprocessing
 import queue
-import resource
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -36,6 +35,8 @@ class Outcome:
 
 def peak_kibibytes() -> int:
     """Return the largest memory that this process has had, in KiB."""
+    import resource  # Windows has no such module
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

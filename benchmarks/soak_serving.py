@@ -2,6 +2,8 @@
 
     python benchmarks/soak_serving.py --model=EXPORT [--hours=1 --rate=2]
 
+EXPORT is of this version: older exports, which lack signatures, refuse good requests.
+
 Sends as many requests as `--rate` a second would be in `--hours`, as fast as they are
 answered, from `--connections` threads. One of four is hostile: malformed JSON, wrong
 shapes, NaN, text or noise instead of audio, cut WAV files, headers that promise 4 GB,
@@ -47,6 +49,9 @@ UPLOAD = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 LARGE_BYTES, LARGE_EVERY = 2_000_000, 60
 """Bytes from which a body is large, and how many requests there are for each."""
+
+REASON_BYTES = 300
+"""Bytes of a wrong answer that are printed."""
 
 FIRST_TAKEOVER, TAKEOVER_EVERY = 0.1, 0.15
 """Shares of the requests after which a new version takes over, and the next one."""
@@ -113,6 +118,11 @@ def make_requests() -> tuple[list[Request], list[Request]]:
     return good, bad
 
 
+def describe_wrong(status: str, answer: str, body: bytes) -> str:
+    """Describe an answer that has another status than it must."""
+    return f"{status} ({answer}) for {body[:40]!r}, {len(body)} bytes"
+
+
 class Soak:
     """Threads that send requests, and count what is wrong.
 
@@ -149,17 +159,19 @@ class Soak:
             try:
                 connection.request("POST", PATH, body, headers)
                 response = connection.getresponse()
+                answer = response.read(REASON_BYTES).decode(errors="replace")
                 response.read()
                 status = response.status
                 found, is_right = str(status), status in (*wanted, 429)
             except (OSError, http.client.HTTPException) as error:
                 found, is_right = type(error).__name__, False
+                answer = str(error)
                 connection.close()
             with self.lock:
                 self.statuses[found] += 1
                 self.refused += found == "429" and wanted == (200,)
                 if not is_right:
-                    self.wrong[f"{found} for {body[:40]!r}, {len(body)} bytes"] += 1
+                    self.wrong[describe_wrong(found, answer, body)] += 1
 
     def choose(self, number: int, chooser: random.Random) -> Request:
         """Choose a request; the large bodies come in turn, as often in each quarter."""

@@ -7,7 +7,7 @@ the source file, the span of the clip, the view and the audio settings (see
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from asc_tf.core.cache import FileCache
 from asc_tf.core.errors import UserError
 from asc_tf.core.memory import find_memory_limit
 from asc_tf.core.processors import count_processors
+from asc_tf.core.progress_bar import Progress, show_nothing
 from asc_tf.dsp import resampling
 from asc_tf.dsp.preprocessing import downmix_and_resample
 from asc_tf.manifest import Clip
@@ -71,13 +72,13 @@ class WaveformCache:
     def fill(
         self,
         rows: Sequence[Row],
-        progress: Callable[[Iterable], Iterable] = iter,
+        progress: Progress = show_nothing,
     ) -> dict[Row, Path]:
         """Decode and write the clips that are not in the cache, in parallel.
 
         Args:
             rows: Scanned clips and views.
-            progress: Wrapper of the iterator of finished clips, such as `tqdm`.
+            progress: Wrapper of the iterator of finished clips; see `make_bar`.
 
         Returns:
             Path of the file of each row.
@@ -98,12 +99,13 @@ class WaveformCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with ThreadPoolExecutor(_choose_threads(clips)) as pool:
-                for _ in progress(pool.map(self._write_views, missing.values())):
+                done = pool.map(self._write_views, missing.values())
+                for _ in progress(done, len(missing)):
                     pass
         except OSError as error:
             raise UserError(
                 f"audio.cache_dir = {self.folder}: cannot be written to: {error}; give "
-                "another folder, or make room"
+                "another folder, or free disk space"
             ) from error
         return paths
 

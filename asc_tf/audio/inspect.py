@@ -8,7 +8,7 @@ it. Files that neither our parser nor tensorflow-io decodes are left to libsndfi
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import tensorflow as tf
 from asc_tf.audio import framing, length, sndfile, wav_graph
 from asc_tf.audio.tensorflow_io import load_tensorflow_io
 from asc_tf.core.processors import count_processors
+from asc_tf.core.progress_bar import Progress, show_nothing
 from asc_tf.dsp.streaming import MAX_PEAK, choose_block_size
 
 ROUTES = {
@@ -154,15 +155,15 @@ def inspect(
 
 
 def inspect_all(
-    paths: Iterable[Path],
+    paths: Sequence[Path],
     max_seconds: float,
-    progress: Callable[[Iterable], Iterable] = iter,
+    progress: Progress = show_nothing,
     decoder: str = "auto",
 ) -> list[Inspection]:
     """Inspect many files in parallel; the results come in the order of the paths."""
     with ThreadPoolExecutor(count_processors()) as pool:
         results = pool.map(lambda path: inspect(path, max_seconds, decoder), paths)
-        return list(progress(results))
+        return list(progress(results, len(paths)))
 
 
 def name_missing_decoder(inspection: Inspection) -> str:

@@ -1,13 +1,14 @@
 """Scan of a corpus: each file is read once before the pipeline may decode it."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from asc_tf.audio import sndfile
 from asc_tf.audio.inspect import SILENT, Inspection, inspect_all, list_routes
 from asc_tf.config import Audio
+from asc_tf.core.progress_bar import Progress, show_nothing
 from asc_tf.manifest import Clip, Manifest
 
 MIN_SECONDS = 0.01
@@ -22,7 +23,7 @@ def scan(
     audio: Audio,
     *,
     known: Iterable[Clip] = (),
-    progress: Callable[[Iterable], Iterable] = iter,
+    progress: Progress = show_nothing,
 ) -> Manifest:
     """Read the clips of some splits and note what they hold.
 
@@ -37,7 +38,7 @@ def scan(
             shared recordings that are left out.
         audio: Audio settings: the decoder, and how long a file may be.
         known: Clips of an earlier scan.
-        progress: Wrapper of the iterator of finished files, such as `tqdm`.
+        progress: Wrapper of the iterator of finished files; see `make_bar`.
 
     Returns:
         The manifest with the scan's columns; a clip that cannot be used has its

@@ -2,12 +2,12 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from asc_tf.config import Audio
 from asc_tf.core.folders import list_audio
+from asc_tf.core.progress_bar import make_bar
 from asc_tf.manifest import SPLITS, Manifest
 
 
@@ -91,15 +91,10 @@ def verify(
 def _find_unreadable(
     manifest: Manifest, root: Path, max_seconds: float
 ) -> dict[str, str]:
-    from tqdm import tqdm
-
     from asc_tf.audio.scan import scan
 
-    def progress(done: Iterable) -> Iterable:
-        return tqdm(done, "decode", unit=" files", leave=False, disable=None)
-
-    audio = Audio(max_seconds=max_seconds)
-    scanned = scan(manifest, root, SPLITS, audio, progress=progress)
+    audio, bar = Audio(max_seconds=max_seconds), make_bar("decode", "files")
+    scanned = scan(manifest, root, SPLITS, audio, progress=bar)
     return {
         clip.path: clip.reason
         for clip in sorted(scanned.clips, key=lambda clip: clip.path)

@@ -5,17 +5,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from asc_tf.core.cgroups import ROOT, find_limit_files
+
 USAGE_FILES = {
     "memory.max": "memory.current",
     "memory.limit_in_bytes": "memory.usage_in_bytes",
 }
 """File with a control group's present use of memory, by the file with its limit."""
 
-CGROUP_FILES = {
-    "": ("sys/fs/cgroup", "memory.max"),
-    "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-}
-"""Folder and file with a control group's limit, by controller ("" in version 2)."""
+LIMIT_FILES = {"": "memory.max", "memory": "memory.limit_in_bytes"}
+"""File with a control group's limit of memory, by controller ("" in version 2)."""
 
 
 def fits_memory(size: float) -> bool:
@@ -23,7 +22,7 @@ def fits_memory(size: float) -> bool:
     return size <= find_memory_limit() / 2
 
 
-def find_memory_limit(root: Path = Path("/")) -> int:
+def find_memory_limit(root: Path = ROOT) -> int:
     """Find how much memory this process may use.
 
     Args:
@@ -34,10 +33,10 @@ def find_memory_limit(root: Path = Path("/")) -> int:
         control groups.
     """
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([machine, *(_read_limit(path) for path in _find_cgroup_limits(root))])
+    return min([machine, *(_read_limit(path) for path in _find_limits(root))])
 
 
-def find_free_memory(root: Path = Path("/")) -> int:
+def find_free_memory(root: Path = ROOT) -> int:
     """Find how much memory new processes may use.
 
     Args:
@@ -52,7 +51,7 @@ def find_free_memory(root: Path = Path("/")) -> int:
         lines = (root / "proc/meminfo").read_text().splitlines()
         line = next(line for line in lines if line.startswith("MemAvailable:"))
         free.append(1024 * int(line.split()[1]))
-    for path in _find_cgroup_limits(root):
+    for path in _find_limits(root):
         with contextlib.suppress(OSError, ValueError):
             used = int(path.with_name(USAGE_FILES[path.name]).read_text())
             used -= _read_file_pages(path.with_name("memory.stat"))
@@ -77,25 +76,10 @@ def _read_limit(path: Path) -> int:
     return int(path.read_text())
 
 
-def _find_cgroup_limits(root: Path) -> Iterator[Path]:
-    """Yield the files with limits of this process's control groups and their parents.
-
-    Files that say that there is no limit are left out.
-    """
-    lines: list[str] = []
-    with contextlib.suppress(OSError):
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        for controller in controllers.split(","):
-            if controller not in CGROUP_FILES:
-                continue
-            base, name = CGROUP_FILES[controller]
-            folder = root / base
-            # In a container the path may be the host's: then only the root exists.
-            for part in ("", *Path(path).parts[1:]):
-                folder /= part
-                # Version 2 writes `max` where there is no limit.
-                with contextlib.suppress(OSError, ValueError):
-                    _read_limit(folder / name)
-                    yield folder / name
+def _find_limits(root: Path) -> Iterator[Path]:
+    """Yield the files with limits of memory; those without a limit are left out."""
+    for path in find_limit_files(LIMIT_FILES, root):
+        # Version 2 writes `max` where there is no limit.
+        with contextlib.suppress(OSError, ValueError):
+            _read_limit(path)
+            yield path

@@ -63,8 +63,8 @@ def _run(values: flags.FlagValues) -> int:
     )
     if values["buffer_seconds"].present and not source.may_drop:
         raise UsageError(
-            "--buffer_seconds: changes nothing here; only audio of a microphone or a "
-            "camera is dropped"
+            f"--buffer_seconds: has no effect with --source={values.source}; only "
+            "audio of a microphone or a camera is dropped"
         )
     make_decider = listen_flags.read_decider(values)
 

@@ -1,6 +1,5 @@
 """Flags that name a model and its threads, shared by the commands of asc-edge."""
 
-import contextlib
 import threading
 from pathlib import Path
 
@@ -55,8 +54,9 @@ def check_model_path(path: Path) -> Path:
 def load_model(values: flags.FlagValues, path: Path) -> EdgeModel:
     """Load a model with `--threads`, without the INFO lines of LiteRT.
 
-    LiteRT writes them for the first model only. In another thread they are not kept
-    off, because stderr, which all threads share, would be silent meanwhile.
+    LiteRT writes them for the first model only. `asc-edge listen` loads a later one in
+    a background thread, where stderr is not redirected: all threads share it, and the
+    messages of the others would wait until the model is loaded.
 
     Args:
         values: The parsed flags.
@@ -67,6 +67,7 @@ def load_model(values: flags.FlagValues, path: Path) -> EdgeModel:
         UserError: If the file is refused.
     """
     check_model_path(path)
-    is_alone = threading.current_thread() is threading.main_thread()
-    with suppress_notes() if is_alone else contextlib.nullcontext():
+    if threading.current_thread() is not threading.main_thread():
+        return EdgeModel(path, threads=values.threads)
+    with suppress_notes():
         return EdgeModel(path, threads=values.threads)

@@ -8,6 +8,7 @@ from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
 from asc_tf.core.folders import list_audio
 from asc_tf.core.packages import require_package
+from asc_tf.core.progress_bar import make_bar
 from asc_tf.manifest import Clip, Manifest, read_clips
 from asc_tf.pipeline.corpus_checks import (
     check_missing_files,
@@ -102,8 +103,6 @@ def scan_corpus(
     # The table alone may show a leak, or a label without training clips.
     manifest.check()
     # TensorFlow is imported only now, so that a mistyped folder is refused at once.
-    from tqdm import tqdm
-
     from asc_tf.audio.scan import scan
 
     files = {clip.path for clip in manifest.clips if clip.split in splits}
@@ -114,9 +113,7 @@ def scan_corpus(
         splits,
         config.audio,
         known=known,
-        progress=lambda paths: tqdm(
-            paths, "scan", unit=" files", leave=False, disable=None
-        ),
+        progress=make_bar("scan", "files"),
     )
     print_excluded(manifest, splits)
     manifest.check()

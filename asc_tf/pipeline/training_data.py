@@ -2,10 +2,9 @@
 
 import dataclasses
 
-from tqdm import tqdm
-
 from asc_tf.config import Audio
 from asc_tf.core.memory import find_memory_limit, fits_memory
+from asc_tf.core.progress_bar import make_bar
 from asc_tf.dsp import channels
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline import noise_banks
@@ -99,7 +98,5 @@ def _decode(run: Run, split: str, audio: Audio) -> Waveforms:
         audio,
         run.workdir.audio_cache(run.config.audio),
         unverified_weight=run.config.dataset.unverified_weight,
-        progress=lambda clips: tqdm(
-            clips, "decode", unit=" clips", leave=False, disable=None
-        ),
+        progress=make_bar("decode", "clips"),
     )

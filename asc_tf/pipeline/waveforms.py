@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -20,6 +20,7 @@ from asc_tf.audio.cache import Row, WaveformCache
 from asc_tf.audio.decode import CACHED, Variants, decode_clip
 from asc_tf.config import Audio
 from asc_tf.core.errors import UserError
+from asc_tf.core.progress_bar import Progress, show_nothing
 from asc_tf.dsp import channels
 from asc_tf.manifest import Clip
 from asc_tf.pipeline import clip_files
@@ -77,7 +78,7 @@ class Waveforms:
         cache_dir: Cache folder of the clips, if `audio.cache = disk`, and of those that
             only libsndfile decodes.
         unverified_weight: Weight of clips with an unverified label; others have 1.
-        progress: Function that wraps the iterator of clips to cache, like `tqdm`.
+        progress: Wrapper of the iterator of clips to cache; see `make_bar`.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Waveforms:
         cache_dir: Path,
         *,
         unverified_weight: float = 1.0,
-        progress: Callable[[Iterable], Iterable] = iter,
+        progress: Progress = show_nothing,
     ) -> None:
         views = [channels.list_views(audio.channels, clip.channels) for clip in clips]
         rows = [

@@ -71,10 +71,15 @@ class SavedModelBackend:
             )
             for name, function in functions.items()
         }
+        queued = [name for name in MERGED_SIGNATURES if name in functions]
+        # Older exports fail a whole batch for one bad row.
+        self._merged = {
+            name
+            for name in queued
+            if settings.batching and "error" in self.signatures[name].outputs
+        }
         self._queues = {
-            name: self._make_queue(name, functions[name], settings)
-            for name in MERGED_SIGNATURES
-            if name in functions
+            name: self._make_queue(name, functions[name], settings) for name in queued
         }
         # Each queue has threads of its own, which TensorFlow never ends.
         self._free_workers = threading.Semaphore(settings.workers)
@@ -85,9 +90,7 @@ class SavedModelBackend:
         """Make the function that runs a signature through a bounded queue."""
         described = self.signatures[name]
         (key,) = described.inputs
-        # Older exports fail a whole batch for one bad row.
-        is_merged = settings.batching and "error" in described.outputs
-        if not is_merged:
+        if name not in self._merged:
             return _make_single_queue(function, key, described, settings)
         if key == "encoded":
             return _make_file_queue(function, key, described, settings)
@@ -102,12 +105,12 @@ class SavedModelBackend:
             if not len(value) or signature == "labels":
                 # There is nothing to wait for.
                 outputs = self._run_signature(signature, value)
+            elif signature in self._merged:
+                outputs = self._run_merged(signature, value, is_cancelled)
             elif signature in self._queues:
                 outputs = self._run_queue(signature, value, is_cancelled)
             else:
-                with self._free_workers:
-                    check_cancelled(is_cancelled)
-                    outputs = self._run_signature(signature, value)
+                outputs = self._run_alone(signature, value, is_cancelled)
         except tf.errors.UnavailableError as error:
             raise QueueFullError from error
         except tf.errors.InvalidArgumentError as error:
@@ -118,6 +121,28 @@ class SavedModelBackend:
         return {
             name: tensor.numpy() for name, tensor in zip(names, outputs, strict=True)
         }
+
+    def _run_merged(
+        self, signature: str, value: np.ndarray, is_cancelled: IsCancelled
+    ) -> list[tf.Tensor]:
+        """Run rows together with those of other requests, or alone if that fails.
+
+        A batch fails as a whole, and a row of another request may be the reason.
+        """
+        try:
+            return self._run_queue(signature, value, is_cancelled)
+        except tf.errors.UnavailableError:
+            raise
+        except tf.errors.OpError:
+            return self._run_alone(signature, value, is_cancelled)
+
+    def _run_alone(
+        self, signature: str, value: np.ndarray, is_cancelled: IsCancelled
+    ) -> list[tf.Tensor]:
+        """Run a request when a worker is free."""
+        with self._free_workers:
+            check_cancelled(is_cancelled)
+            return self._run_signature(signature, value)
 
     def _run_signature(self, signature: str, value: np.ndarray) -> list[tf.Tensor]:
         """Run a signature without a queue; the server bounds who waits."""

@@ -103,7 +103,8 @@ def check_same_settings(root: Path, name: str, there: Settings, here: Settings) 
     # A study of an earlier version lacks the keys that are new since.
     there = {**select_settings(Config(), tuple({*FIELDS} - {*here})), **there}
     differing = [
-        f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
+        f"{key} is {there.get(key)!r} in the study and {here.get(key)!r} in this "
+        "command"
         for key in sorted({*there, *here})
         if there.get(key) != here.get(key)
     ]

@@ -116,7 +116,7 @@ class RunState(keras.callbacks.Callback):
             count = sum(name.startswith("variable_") for name in saved)
             if count != len(variables):
                 raise ValueError(
-                    f"{count} variables there, {len(variables)} here: "
+                    f"{count} variables in the file, {len(variables)} in the model: "
                     "train.precision = auto may choose otherwise on another machine"
                 )
             for index, variable in enumerate(variables):

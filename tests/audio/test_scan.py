@@ -202,7 +202,8 @@ def test_another_limit_counts_for_files_that_were_read_before(folder):
 def test_progress_wraps_the_files_that_are_read(folder):
     seen = []
 
-    def progress(results):
+    def progress(results, total):
+        assert total == 2
         for result in results:
             seen.append(result)
             yield result

@@ -1,6 +1,5 @@
 """The configuration that flags, files and run folders make together."""
 
-import pwd
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,7 @@ def test_a_user_without_a_home_folder_must_name_that_of_synthetic_scenes(monkeyp
 
     for name in ("HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", refuse)
+    monkeypatch.setattr(pytest.importorskip("pwd"), "getpwuid", refuse)
     with pytest.raises(UsageError, match=r"dataset\.dir is missing, and so is a home"):
         resolved()
 

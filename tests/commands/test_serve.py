@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -50,6 +49,8 @@ class Rest:
 
 
 def limit_files(count: int) -> None:
+    import resource
+
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
@@ -268,6 +269,7 @@ def test_hostile_requests_leave_it_running_with_the_same_memory(tiny_export):
 
 @pytest.mark.slow
 def test_silent_connections_do_not_use_up_the_open_files(tiny_export):
+    pytest.importorskip("resource")
     flags = ["--timeout=2", "--log=error"]
     with serve(tiny_export, *flags, open_files=160) as (process, port, log):
         idle = []

@@ -275,9 +275,9 @@ def test_the_configuration_of_a_run_is_checked_key_by_key(config, stored):
     }.items():
         with pytest.raises(UsageError) as refused:
             stored.check(config.replace({key: value}))
-        assert f"({key} is {config.flat()[key]!r} there and {value!r} here)" in str(
-            refused.value
-        )
+        before = config.flat()[key]
+        values = f"({key} is {before!r} in the folder and {value!r} in the config"
+        assert values in str(refused.value)
         assert str(stored.path) in str(refused.value)
 
 
@@ -298,7 +298,9 @@ def test_a_key_that_was_not_there_yet_has_its_default(config, stored, tmp_path):
     )
     older = StoredFeatures.open(folder)
     older.check(config)
-    with pytest.raises(UsageError, match=r"max_frames is 0 there and 5 here"):
+    with pytest.raises(
+        UsageError, match=r"max_frames is 0 in the folder and 5 in the config"
+    ):
         older.check(config.replace({"frontend.max_frames": 5}))
 
 

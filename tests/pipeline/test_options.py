@@ -1,12 +1,12 @@
 """Options of the pipelines that the package iterates over."""
 
 import inspect
-import os
 
 import numpy as np
 import tensorflow as tf
 import tiny
 
+from asc_tf.core.processors import count_processors
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.pipeline import prepare, training_data
@@ -20,7 +20,7 @@ def assert_has_options(dataset: tf.data.Dataset) -> None:
     options = dataset.options()
     assert options.autotune.enabled is False
     assert options.threading.max_intra_op_parallelism == 1
-    assert options.threading.private_threadpool_size == 2 * len(os.sched_getaffinity(0))
+    assert options.threading.private_threadpool_size == 2 * count_processors()
 
 
 def assert_all_pipelines_have_options(examples, config, *others):

@@ -282,7 +282,9 @@ def test_a_folder_is_not_finished_while_it_is_written_to_again(
     with pytest.raises(ZeroDivisionError):
         write_features(config, folder, splits=("validation",))
     # Settings are known before the first shard is written.
-    with pytest.raises(UsageError, match=r"frontend.n_mels is 16 there and 8 here"):
+    with pytest.raises(
+        UsageError, match=r"frontend.n_mels is 16 in the folder and 8 in the config"
+    ):
         write_features(config.replace({"frontend.n_mels": 8}), folder)
     with monkeypatch.context() as whole:
         whole.setattr(_FeatureComputation, "__call__", compute)
@@ -325,8 +327,10 @@ def test_other_settings_are_refused_naming_the_keys(config, written):
     with pytest.raises(UsageError) as refused:
         write_features(other, written)
     message = str(refused.value)
-    assert "audio.segment_seconds is 0.5 there and 0.25 here" in message
-    assert "frontend.n_mels is 16 there and 8 here" in message
+    assert (
+        "audio.segment_seconds is 0.5 in the folder and 0.25 in the config" in message
+    )
+    assert "frontend.n_mels is 16 in the folder and 8 in the config" in message
     assert "name a new folder" in message
     assert inodes(written) == before
 
@@ -498,7 +502,7 @@ WRONG = {
     "--model.dropout=0.1": "--model.dropout: a key of the configuration that",
     "--dataset.features=x": "--dataset.features: a key of the configuration",
     # The folder is of other settings.
-    "--frontend.top_db=70": "frontend.n_fft is 256 there and 1024 here",
+    "--frontend.top_db=70": "n_fft is 256 in the folder and 1024 in the config",
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from asc_tf.serving.saved_model import SavedModelBackend, _find_reason
-from asc_tf.serving.settings import QueueFullError, Settings
+from asc_tf.serving.settings import QueueFullError, RequestError, Settings
 
 LABELS = ["even", "odd"]
 
@@ -49,7 +49,9 @@ class Model(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "encoded")])
     def encoded(self, encoded):
-        return self.describe(tf.strings.length(encoded))
+        check = tf.debugging.Assert(tf.reduce_all(encoded != "bad"), ["a bad file"])
+        with tf.control_dependencies([check]):
+            return self.describe(tf.strings.length(encoded))
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, "waveform")])
     def waveform(self, waveform):
@@ -136,6 +138,25 @@ def test_requests_that_wait_are_merged_up_to_the_limit(load, batching):
     assert batches[0] == 1 and max(batches) == (4 if batching else 1)
     assert [outputs["probabilities"][0, 0] for outputs in found] == list(range(9))
     assert [outputs["label"][0] for outputs in found[:2]] == [b"even", b"odd"]
+
+
+def test_a_batch_that_fails_for_one_request_does_not_fail_the_others(load):
+    backend = load(1, max_batch_size=4)
+    bad = {"encoded": np.array([b"bad"], object)}
+    with ThreadPoolExecutor(4) as pool:
+        GATE.clear()
+        first = submit(pool, [(backend, "encoded", files(0))])
+        assert INSIDE.acquire(timeout=60)
+        calls = [(backend, "encoded", each) for each in (files(1), bad, files(2, 3))]
+        rest = submit(pool, calls)
+        time.sleep(0.3)  # until all of them wait
+        GATE.set()
+        refusal = rest[1].exception()
+        found = [each.result() for each in (*first, rest[0], rest[2])]
+    assert isinstance(refusal, RequestError)
+    assert (refusal.status, "a bad file" in refusal.message) == (400, True)
+    lengths = [outputs["probabilities"][:, 0].tolist() for outputs in found]
+    assert lengths == [[0], [1], [2, 3]]
 
 
 def test_signatures_that_are_never_merged_need_no_threads_of_their_own(load):

@@ -154,14 +154,14 @@ def test_a_damaged_folder_of_an_earlier_call_is_left_out_of_the_report(
 def test_another_configuration_in_the_folder_is_refused(three_folds, tmp_path, fake):
     root = tmp_path / "study"
     run(three_folds, root, folds=[1])
-    with pytest.raises(UsageError, match=r"train.epochs is 3 there and 4 here"):
+    with pytest.raises(UsageError, match=r"epochs is 3 in the study and 4 in"):
         run(three_folds.replace({"train.epochs": 4}), root, folds=[1])
     # A key that is newer than the study has its default there.
     study = json.loads((root / "study.json").read_bytes())
     del study["points"][""]["augment.copies"]
     (root / "study.json").write_text(json.dumps(study))
     run(three_folds, root, folds=[1])
-    with pytest.raises(UsageError, match=r"augment.copies is 1 there and 2 here"):
+    with pytest.raises(UsageError, match=r"copies is 1 in the study and 2 in"):
         run(three_folds.replace({"augment.copies": 2}), root, folds=[1])
     # Another seed to begin with is no other configuration, and a folder may move.
     run(three_folds.replace({"train.seed": 5}), root, folds=[1])

@@ -77,7 +77,7 @@ def test_more_values_extend_a_sweep_and_another_base_is_refused(config, tmp_path
     assert begun(root) == ["learning_rate=0.01", "learning_rate=0.02"]
     sweep(config, make_grid({RATE: [0.03]}), root)
     assert len(read_rows(root)) == 3
-    with pytest.raises(UsageError, match=r"train.epochs is 3 there and 9 here"):
+    with pytest.raises(UsageError, match=r"epochs is 3 in the study and 9 in"):
         sweep(config.replace({"train.epochs": 9}), make_grid({RATE: [0.01]}), root)
     with pytest.raises(UsageError, match=r"holds a sweep of train.learning_rate, and"):
         sweep(config, make_grid({SIZE: [4]}), root)

@@ -121,7 +121,7 @@ def check_space(folder: Path, needed: int) -> None:
     if needed > free:
         raise UserError(
             f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are "
-            "free on its disk; make room or name a folder on another disk"
+            "free on its disk; free disk space, or name a folder on another disk"
         )
 
 

@@ -1,7 +1,6 @@
 """Open sources: bytes from a file descriptor, perhaps that of a child process."""
 
 import contextlib
-import fcntl
 import os
 import re
 import select
@@ -171,7 +170,10 @@ class ChildConnection:
         self._out = self._process.stdout.fileno()
         self._err = self._process.stderr.fileno()
         os.set_blocking(self._err, False)
-        with contextlib.suppress(OSError, AttributeError):
+        # Only Linux has pipes of a chosen size, and Windows has no such module.
+        with contextlib.suppress(OSError, AttributeError, ModuleNotFoundError):
+            import fcntl
+
             fcntl.fcntl(self._out, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._poll = select.poll()
         self._poll.register(self._out, select.POLLIN)

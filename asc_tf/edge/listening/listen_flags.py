@@ -214,7 +214,7 @@ def check_unused(values: flags.FlagValues) -> None:
     }
     for name, (other, is_given) in needed.items():
         if values[name].present and not is_given:
-            raise UsageError(f"--{name}: changes nothing without --{other}")
+            raise UsageError(f"--{name}: has no effect without --{other}")
     # The last one would replace the others without a word.
     if values["private"].present > 1:
         raise UsageError(

@@ -258,15 +258,15 @@ def describe_differences(
         config: Configuration to compare.
 
     Returns:
-        A phrase per key, the first four, like `frontend.n_mels is 64 there and 32
-        here`; empty where the features would be the same.
+        A phrase for each of the first four keys, like `frontend.n_mels is 64 in the
+        folder and 32 in the configuration`; empty where the features would be the same.
     """
-    here = _flatten(feature_settings(config))
-    there = _flatten(feature_settings(Config())) | _flatten(stored)
+    wanted = _flatten(feature_settings(config))
+    found = _flatten(feature_settings(Config())) | _flatten(stored)
     phrases = [
-        f"{key} is {value!r} there and {here.get(key)!r} here"
-        for key, value in there.items()
-        if key not in WITHOUT_EFFECT and value != here.get(key)
+        f"{key} is {value!r} in the folder and {wanted.get(key)!r} in the configuration"
+        for key, value in found.items()
+        if key not in WITHOUT_EFFECT and value != wanted.get(key)
     ]
     return "; ".join(phrases[:4]) + "; ..." * (len(phrases) > 4)
 

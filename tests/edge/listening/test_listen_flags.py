@@ -1,11 +1,14 @@
 """Every flag of `asc-edge listen` reaches the object that uses it."""
 
+import os
+import threading
+
 import pytest
 from absl import flags
 
 from asc_tf.command_line.arguments import parse as parse_arguments
 from asc_tf.core.errors import UsageError
-from asc_tf.edge import listen
+from asc_tf.edge import listen, model_flags
 from asc_tf.edge.listening import listen_flags, mqtt, mqtt_broker
 from asc_tf.edge.listening.decisions import DecisionSettings
 from asc_tf.edge.listening.listener import Settings
@@ -23,6 +26,25 @@ def record(monkeypatch, module, name):
     calls = []
     monkeypatch.setattr(module, name, lambda *given: calls.append(given) or given)
     return calls
+
+
+def test_stderr_is_redirected_while_the_first_model_loads_and_no_later_one(
+    monkeypatch, tmp_path
+):
+    def load(*_, **__):
+        stderrs.append(os.fstat(2))
+
+    monkeypatch.setattr(model_flags, "EdgeModel", load)
+    values = flags.FlagValues()
+    model_flags.define_model_and_threads(values)
+    values(["listen"])
+    stderrs = [os.fstat(2)]
+    model_flags.load_model(values, tmp_path)
+    later = threading.Thread(target=model_flags.load_model, args=(values, tmp_path))
+    later.start()
+    later.join(60)
+    usual, first, second = stderrs
+    assert os.path.samestat(second, usual) and not os.path.samestat(first, usual)
 
 
 def test_settings_of_the_listener():
