@@ -37,7 +37,7 @@ def read_csv(dataset: Dataset, directory: Path) -> Corpus:
             "dataset.csv_file is missing: the table of the csv corpus"
             f"{corpus_hints.list_tables(directory)}"
         )
-    path = directory / os.path.expanduser(dataset.csv_file)
+    path = directory / expand_home(dataset.csv_file)
     if not path.is_file():
         raise UsageError(
             f"dataset.csv_file = {dataset.csv_file}: no such file; "

@@ -102,7 +102,7 @@ def count_examples(
         examples: Number of examples of a clip before augmentation, 0 for one that
             cannot be used.
         copies: `augment.copies`.
-        note: What an example is.
+        note: Text below the heading, which explains the examples.
     """
     before = Counter[str]()
     for clip in list_training_clips(manifest):

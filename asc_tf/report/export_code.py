@@ -50,7 +50,7 @@ if len(answers) > 1:
     probabilities = (votes.sum(axis=0) + probabilities) / (len(answers) + 1)
 """,
 }
-"""What is done to the mean of the segments by `evaluate.pooling`."""
+"""Code that pools the segments, after their mean, by `evaluate.pooling`."""
 
 CLASSIFY = """\
 length, hop = about["segment_samples"], about["hop_samples"]
