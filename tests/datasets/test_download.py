@@ -32,7 +32,7 @@ from asc_tf.datasets.download import (
     unpacking,
 )
 from asc_tf.datasets.download.fetching import Archive
-from asc_tf.datasets.download.progress import show_progress
+from asc_tf.datasets.download.progress import Progress
 from asc_tf.datasets.download.unpacking import BrokenArchiveError
 
 CONTENT = random.Random(1).randbytes(300_000)
@@ -753,7 +753,7 @@ class Terminal(io.StringIO):
 
 def test_on_a_terminal_a_bar_shows_the_file_its_size_and_lines_of_text(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with show_progress() as progress:
+    with contextlib.closing(Progress()) as progress:
         progress.report("a.zip", 1_000_000, 4_000_000)
         progress.report("a.zip", 3_000_000, 4_000_000)
         progress.say("a.zip: fetched")
@@ -770,13 +770,13 @@ def test_bars_may_be_switched_off(monkeypatch):
     switched_off = functools.partial(tqdm.tqdm, disable=True)
     monkeypatch.setattr(tqdm, "tqdm", switched_off)
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with show_progress() as progress:
+    with contextlib.closing(Progress()) as progress:
         progress.report("a.zip", 1_000_000, 4_000_000)
         progress.report("b.zip", 1_000_000, 4_000_000)
 
 
 def test_elsewhere_there_is_a_line_for_every_tenth(capsys):
-    with show_progress() as progress:
+    with contextlib.closing(Progress()) as progress:
         for done in range(0, 2001):
             progress.report("a.zip", done, 2000)
         for done in range(0, 300_000_000, 10_000_000):

@@ -1,6 +1,5 @@
 """Progress of a download: a bar on a terminal, plain lines elsewhere."""
 
-import contextlib
 import sys
 from typing import Any
 
@@ -58,8 +57,3 @@ class Progress:
                 leave=False,
             )
         self._bar.update(done - self._bar.n)
-
-
-def show_progress() -> contextlib.closing[Progress]:
-    """Show progress on stderr until the block ends."""
-    return contextlib.closing(Progress())
