@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asc_tf.report.canvas import CSS_PIXELS_PER_INCH, DPI
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Layout in pixels of the page; the PNG has two for each, sharp on phones and on paper.
+# Layout in pixels of the page.
 WIDTH, LEFT, RIGHT, TOP, BOTTOM, GAP = 360, 48, 42, 18, 33, 25
-PIXELS_PER_INCH = 96
 
 BLUE = "#2a8ccc"
 """Colour of waveforms, with contrast to the light page and to the dark page."""
@@ -168,8 +169,8 @@ def make_figure(
 
     heights = [panel.height for panel in panels]
     height = TOP + sum(heights) + GAP * (len(panels) - 1) + BOTTOM
-    size = WIDTH / PIXELS_PER_INCH, height / PIXELS_PER_INCH
-    figure = Figure(size, dpi=2 * PIXELS_PER_INCH, facecolor="none")
+    size = WIDTH / CSS_PIXELS_PER_INCH, height / CSS_PIXELS_PER_INCH
+    figure = Figure(size, dpi=DPI, facecolor="none")
     grid = figure.add_gridspec(
         len(panels),
         height_ratios=heights,

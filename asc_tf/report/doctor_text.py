@@ -19,11 +19,7 @@ PARTS = {"whole": "whole", "frontend": "front-end", "body": "body"}
 
 
 def format_examination(row: Row) -> str:
-    """Write what is known of an examined file, with its checks.
-
-    Args:
-        row: Row of `asc_tf.exporting.doctor.by_hand.examine_by_hand`.
-    """
+    """Write what is known of a file that `doctor.by_hand` examined, with its checks."""
     verdict = "passes" if row["passed"] else "FAILS"
     blocks = [f"{row['file']} ({row['format']}) {verdict}", _format_costs(row)]
     splits = [split for split in SPLITS if split in row]

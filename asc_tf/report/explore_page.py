@@ -73,16 +73,8 @@ class Augmentation:
 class Exploration:
     """Content of explore.html; all its texts are escaped there.
 
-    Attributes:
-        title: Title of the page.
-        facts: Names and values for the line below the title.
-        counts: Charts, of `asc_tf.explore.counts.Counts`.
-        examples_note: Text above the examples.
-        examples: Examples of each label.
-        augmentations: Examples of augmentation.
-        left_out: Files that could not be used, each with the reason.
-        is_leaky: Whether the protocol is leaky.
-        notes: More to know of the corpus.
+    The charts are of `asc_tf.explore.counts.Counts`, and `left_out` has file and reason
+    of the clips that could not be used.
     """
 
     title: str

@@ -46,10 +46,12 @@ def draw_confusion_matrix(
         A PNG file.
     """
     import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap
 
     names = [shorten(label, MAX_LABEL_LENGTH) for label in labels]
     shares = np.array(values, dtype=float)
-    cell = _choose_cell_inches(len(names))
+    # In inches: 50 classes fit a wide page, hundreds still a PNG.
+    cell = min(max(4.6 / len(names), 0.2), 0.56, 20 / len(names))
     side = cell * len(names)
     # No layout engine, and axes that fill the figure: the cells keep their size, the
     # labels lie outside and the cut around the drawing takes them in.
@@ -66,7 +68,7 @@ def draw_confusion_matrix(
         ticks,
         ticks,
         np.ma.masked_invalid(shares),
-        cmap=_make_colormap(theme),
+        cmap=LinearSegmentedColormap.from_list("asc_tf", [theme.low, theme.high]),
         norm=norm,
         edgecolors=theme.surface,
         linewidth=0.8,
@@ -117,14 +119,7 @@ def draw_per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -
     axes.set(xlim=(0, 106), ylim=(-0.6, len(rows) - 0.4), xlabel="per cent")
     axes.grid(axis="x", color=theme.grid, linewidth=0.8)
     axes.spines["bottom"].set_visible(False)
-    axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        ncols=2,
-        frameon=False,
-        fontsize=9,
-        labelcolor=theme.text,
-    )
+    _add_legend(axes, theme, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     return to_png(figure)
 
 
@@ -201,8 +196,7 @@ def draw_reliability(
         )
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(color=PAGE.grid, linewidth=0.8)
-    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 2}
-    _add_legend(axes, PAGE, **place)
+    _add_legend(axes, PAGE, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
     below.locator_params(axis="y", nbins=2, integer=True)
     below.set_xlabel("probability of the predicted label")
     return to_svg(figure, "reliability")
@@ -231,9 +225,20 @@ def _draw_panel(
     accuracy = title == "accuracy"
     style_axes(axes, theme, "accuracy (per cent)" if accuracy else title)
     for key in PANELS[title]:
-        if key in curves:
-            values = [100 * y if accuracy else y for y in curves[key]]
-            _plot_curve(axes, curves["epoch"], values, key, theme)
+        if key not in curves:
+            continue
+        validation = key.startswith("val_")
+        names = {"learning_rate": "learning rate"}
+        axes.plot(
+            curves["epoch"],
+            [100 * y if accuracy else y for y in curves[key]],
+            color=theme.second if validation else theme.first,
+            linestyle="--" if validation else "-",
+            linewidth=1.8,
+            # A line through one epoch would not show.
+            marker="o" if len(curves["epoch"]) == 1 else None,
+            label=names.get(key, "validation" if validation else "training"),
+        )
     axes.grid(color=theme.grid, linewidth=0.8)
     axes.set_xlabel("epoch")
     axes.locator_params(axis="x", integer=True)
@@ -250,34 +255,6 @@ def _draw_panel(
 
 def _add_legend(axes: Axes, theme: Theme, **options: Any) -> None:
     axes.legend(frameon=False, fontsize=9, labelcolor=theme.text, **options)
-
-
-def _plot_curve(
-    axes: Axes, epochs: list[float], values: list[float], key: str, theme: Theme
-) -> None:
-    validation = key.startswith("val_")
-    names = {"learning_rate": "learning rate"}
-    axes.plot(
-        epochs,
-        values,
-        color=theme.second if validation else theme.first,
-        linestyle="--" if validation else "-",
-        linewidth=1.8,
-        # A line through one epoch would not show.
-        marker="o" if len(epochs) == 1 else None,
-        label=names.get(key, "validation" if validation else "training"),
-    )
-
-
-def _choose_cell_inches(n_labels: int) -> float:
-    """Choose the size of a cell: 50 classes fit a wide page, hundreds still a PNG."""
-    return min(max(4.6 / n_labels, 0.2), 0.56, 20 / n_labels)
-
-
-def _make_colormap(theme: Theme) -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("asc_tf", [theme.low, theme.high])
 
 
 def _make_norm(shares: Any, percent: bool) -> Any:
