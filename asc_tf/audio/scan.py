@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.audio import sndfile
-from asc_tf.audio.inspect import SILENT, Inspection, inspect_all, list_routes
+from asc_tf.audio.inspect import SILENT, inspect_all, list_routes
 from asc_tf.config import Audio
 from asc_tf.manifest import Clip, Manifest
 
@@ -43,13 +43,17 @@ def scan(
         The manifest with the scan's columns; a clip that cannot be used has its
         reason.
     """
-    earlier = {_make_key(clip): clip for clip in known if _is_still_valid(clip, audio)}
+    earlier = {
+        (clip.path, clip.size, clip.mtime_ns): clip
+        for clip in known
+        if _is_still_valid(clip, audio)
+    }
 
     def is_scanned(clip: Clip) -> bool:
         return clip.split in splits and not clip.is_dropped
 
     own = [clip for clip in manifest.clips if is_scanned(clip)]
-    stamps = {path: _read_stamp(root / path) for path in {clip.path for clip in own}}
+    stamps = {path: read_stamp(root / path) for path in {clip.path for clip in own}}
     unknown = sorted(
         path for path, stamp in stamps.items() if (path, *stamp) not in earlier
     )
@@ -61,12 +65,15 @@ def scan(
         if not is_scanned(clip):
             return clip
         size, mtime_ns = stamps[clip.path]
-        if clip.path in inspections:
-            columns = _make_columns(inspections[clip.path])
-        else:
-            known_clip = earlier[clip.path, size, mtime_ns]
-            columns = {name: getattr(known_clip, name) for name in _SCANNED}
-        clip = dataclasses.replace(clip, size=size, mtime_ns=mtime_ns, **columns)
+        # A clip of an earlier scan has no reason.
+        reason = ""
+        found = inspections.get(clip.path)
+        if found:
+            reason = found.refusal or (SILENT if found.peak == 0 else "")
+        source = found or earlier[clip.path, size, mtime_ns]
+        columns: dict[str, Any] = {name: getattr(source, name) for name in _INSPECTED}
+        columns |= {"size": size, "mtime_ns": mtime_ns, "reason": reason}
+        clip = dataclasses.replace(clip, **columns)
         return clip if clip.reason else _check_length(clip)
 
     clips = tuple(fill_in(clip) for clip in manifest.clips)
@@ -85,11 +92,7 @@ def _is_still_valid(clip: Clip, audio: Audio) -> bool:
     )
 
 
-def _make_key(clip: Clip) -> tuple[str, int, int]:
-    return clip.path, clip.size, clip.mtime_ns
-
-
-def _read_stamp(path: Path) -> tuple[int, int]:
+def read_stamp(path: Path) -> tuple[int, int]:
     """Read size and modification time of a file; both 0 if there is none."""
     try:
         status = path.stat()
@@ -100,13 +103,6 @@ def _read_stamp(path: Path) -> tuple[int, int]:
 
 
 _INSPECTED = ("route", "sample_rate", "channels", "samples", "peak", "note")
-_SCANNED = (*_INSPECTED, "reason")
-
-
-def _make_columns(inspection: Inspection) -> dict[str, Any]:
-    columns = {name: getattr(inspection, name) for name in _INSPECTED}
-    silent = SILENT if inspection.peak == 0 else ""
-    return columns | {"reason": inspection.refusal or silent}
 
 
 def _check_length(clip: Clip) -> Clip:

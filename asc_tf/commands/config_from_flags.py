@@ -52,11 +52,7 @@ def resolve(values: flags.FlagValues, workdir: Workdir | None = None) -> Config:
 
 
 def make_config_absolute(config: Config) -> Config:
-    """Make the folders of a configuration absolute; choose that of synthetic scenes.
-
-    Args:
-        config: Configuration of a file and flags.
-    """
+    """Make the folders of a configuration absolute; choose that of synthetic scenes."""
     flat = config.flat()
     places = {place: flat[place] for place in PLACES}
     if not config.dataset.dir and config.dataset.name == "synthetic":

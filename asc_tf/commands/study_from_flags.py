@@ -42,10 +42,6 @@ def define_study_flags(values: flags.FlagValues, command: str) -> None:
 def resolve_study(values: flags.FlagValues, command: str) -> Study:
     """Read the study that --config and the flags ask for, folders absolute.
 
-    Args:
-        values: The flags.
-        command: The command that is to run it.
-
     Raises:
         UsageError: If the file or a value is refused, naming the point.
     """

@@ -55,11 +55,7 @@ TITLES = {
 
 
 class ClipRenderer:
-    """Renderer of clips, of their features as a model gets them, and of augmentation.
-
-    Args:
-        config: The configuration.
-    """
+    """Renderer of clips, of features as a model gets them, and of augmentation."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
