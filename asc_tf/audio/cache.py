@@ -39,13 +39,7 @@ class Row(NamedTuple):
 
 
 class WaveformCache:
-    """Cache folder of decoded clips.
-
-    Args:
-        folder: Folder of the cache; created when the first file is written.
-        root: Folder of the corpus.
-        audio: Audio settings.
-    """
+    """Cache folder of decoded clips of the corpus in the folder `root`."""
 
     def __init__(self, folder: Path, root: Path, audio: Audio) -> None:
         self._files = FileCache(folder, ".audio")

@@ -49,16 +49,9 @@ class Examples:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Examples of an augmentation.
+    """Segments as they are, and what an augmentation makes of them.
 
-    Attributes:
-        title: Heading.
-        note: Text beside the settings.
-        settings: Configuration keys and their values.
-        is_typical: Whether these are typical settings, because the configuration has
-            none.
-        originals: Cards of segments as they are.
-        augmented: Cards of what is made of them.
+    The settings are typical ones where the configuration has none.
     """
 
     title: str

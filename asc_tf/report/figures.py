@@ -46,7 +46,7 @@ def draw_confusion_matrix(
         A PNG file.
     """
     import numpy as np
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     names = [shorten(label, MAX_LABEL_LENGTH) for label in labels]
     shares = np.array(values, dtype=float)
@@ -62,7 +62,9 @@ def draw_confusion_matrix(
         title = f"per cent of the {counted} of each true label"
     style_axes(axes, theme, title)
     axes.spines[:].set_visible(False)
-    norm = _make_norm(shares, percent)
+    # A linear scale would hide confusions of a few per cent beside the diagonal.
+    top = 1.0 if percent else max(float(np.nanmax(shares)), 1.0)
+    norm = PowerNorm(0.6, vmin=0.0, vmax=top)
     ticks = range(len(names))
     axes.pcolormesh(
         ticks,
@@ -75,7 +77,8 @@ def draw_confusion_matrix(
         shading="nearest",
     )
     axes.invert_yaxis()
-    _write_cells(axes, shares, percent, cell * 72, theme)
+    if cell * 72 >= MIN_CELL_POINTS:
+        _write_cells(axes, shares, norm, percent, cell * 72, theme)
     points = min(cell * 36, 9.5)
     axes.set_xticks(ticks, names, rotation=90, fontsize=points, parse_math=False)
     axes.set_yticks(ticks, names, fontsize=points, parse_math=False)
@@ -257,21 +260,9 @@ def _add_legend(axes: Axes, theme: Theme, **options: Any) -> None:
     axes.legend(frameon=False, fontsize=9, labelcolor=theme.text, **options)
 
 
-def _make_norm(shares: Any, percent: bool) -> Any:
-    import numpy as np
-    from matplotlib.colors import PowerNorm
-
-    # A linear scale would hide confusions of a few per cent beside the diagonal.
-    top = 1.0 if percent else max(float(np.nanmax(shares)), 1.0)
-    return PowerNorm(0.6, vmin=0.0, vmax=top)
-
-
 def _write_cells(
-    axes: Axes, shares: Any, percent: bool, cell_points: float, theme: Theme
+    axes: Axes, shares: Any, norm: Any, percent: bool, cell_points: float, theme: Theme
 ) -> None:
-    if cell_points < MIN_CELL_POINTS:
-        return
-    norm = _make_norm(shares, percent)
     small: dict[str, Any] = {"va": "center", "fontsize": min(cell_points / 2, 8)}
     for row, values in enumerate(shares):
         if all(math.isnan(value) for value in values):

@@ -178,15 +178,9 @@ def _list_rows(
 
 def _make_run_row(cell: Cell, report: Mapping[str, Any]) -> dict[str, Any]:
     scores = {name: report[name] for name in SCORES if report.get(name) is not None}
+    own = {"run": cell.name, "fold": cell.fold, "seed": cell.seed}
     epoch = (report.get("model_epoch") or {}).get("epoch")
-    return {
-        "run": cell.name,
-        "fold": cell.fold,
-        "seed": cell.seed,
-        "n_clips": report["n_clips"],
-        **scores,
-        "epoch": epoch,
-    }
+    return {**own, "n_clips": report["n_clips"], **scores, "epoch": epoch}
 
 
 def _average_by(key: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

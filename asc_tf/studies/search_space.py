@@ -144,12 +144,9 @@ def parse_distribution(key: str, given: Any) -> Any:
     assert isinstance(low, int | float) and isinstance(high, int | float)
     if low >= high:
         raise UsageError(f"{key} = {given}: the range must begin below its end")
-    if match["log"] and low <= 0:
+    is_log = match["log"] is not None
+    if is_log and low <= 0:
         raise UsageError(f"{key} = {given}: a log range must begin above 0")
-    return _make_distribution(low, high, bool(match["log"]))
-
-
-def _make_distribution(low: float, high: float, is_log: bool) -> Any:
     from scipy import stats
 
     if isinstance(low, int) and isinstance(high, int):
