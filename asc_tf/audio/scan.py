@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from asc_tf.audio import sndfile
-from asc_tf.audio.inspect import SILENT, inspect_all, list_routes
+from asc_tf.audio.inspect import SILENT, Inspection, inspect_all, list_routes
 from asc_tf.config import Audio
 from asc_tf.manifest import Clip, Manifest
 
@@ -59,24 +59,16 @@ def scan(
     )
     files = [root / path for path in unknown]
     inspected = inspect_all(files, audio.max_seconds, progress, audio.decoder)
-    inspections = dict(zip(unknown, inspected, strict=True))
-
-    def fill_in(clip: Clip) -> Clip:
-        if not is_scanned(clip):
-            return clip
-        size, mtime_ns = stamps[clip.path]
-        # A clip of an earlier scan has no reason.
-        reason = ""
-        found = inspections.get(clip.path)
-        if found:
-            reason = found.refusal or (SILENT if found.peak == 0 else "")
-        source = found or earlier[clip.path, size, mtime_ns]
-        columns: dict[str, Any] = {name: getattr(source, name) for name in _INSPECTED}
-        columns |= {"size": size, "mtime_ns": mtime_ns, "reason": reason}
-        clip = dataclasses.replace(clip, **columns)
-        return clip if clip.reason else _check_length(clip)
-
-    clips = tuple(fill_in(clip) for clip in manifest.clips)
+    found = dict(zip(unknown, inspected, strict=True))
+    sources = {
+        path: found.get(path) or earlier[path, *stamp] for path, stamp in stamps.items()
+    }
+    clips = tuple(
+        _fill_in(clip, stamps[clip.path], sources[clip.path])
+        if is_scanned(clip)
+        else clip
+        for clip in manifest.clips
+    )
     return dataclasses.replace(manifest, clips=clips)
 
 
@@ -103,6 +95,17 @@ def read_stamp(path: Path) -> tuple[int, int]:
 
 
 _INSPECTED = ("route", "sample_rate", "channels", "samples", "peak", "note")
+
+
+def _fill_in(clip: Clip, stamp: tuple[int, int], source: Inspection | Clip) -> Clip:
+    """Fill in the columns of the scan, from an inspection or an earlier scan."""
+    columns: dict[str, Any] = {name: getattr(source, name) for name in _INSPECTED}
+    columns |= {"size": stamp[0], "mtime_ns": stamp[1], "reason": ""}
+    if isinstance(source, Inspection):
+        silent = SILENT if source.peak == 0 else ""
+        columns["reason"] = source.refusal or silent
+    clip = dataclasses.replace(clip, **columns)
+    return clip if clip.reason else _check_length(clip)
 
 
 def _check_length(clip: Clip) -> Clip:
