@@ -273,21 +273,11 @@ def check_names(clips: Iterable[Clip]) -> None:
 def split_off(
     clips: Sequence[Clip], source: str, target: str, share: float, seed: int
 ) -> tuple[Clip, ...]:
-    """Move a share of a split's recordings to another split.
+    """Move a share, 0 to 1, of a split's recordings to another split, at random.
 
     Recordings (identifiers) move whole, about `share` of them for each label, at least
     one where a label has two. A recording with several labels counts for its most
     frequent one.
-
-    Args:
-        clips: All rows.
-        source: Split to move recordings from.
-        target: Split to move them to.
-        share: Share of recordings to move, 0 to 1.
-        seed: Random seed; the same seed moves the same recordings.
-
-    Returns:
-        All rows, in their order.
     """
     generator = np.random.default_rng(seed)
     moved = set()

@@ -111,16 +111,13 @@ def open_stream(path: Path) -> AudioStream:
 
 
 def is_alike(path: Path, waveform: np.ndarray, tolerance: float) -> bool:
-    """Check whether another decoder's samples agree with those of libsndfile.
+    """Check whether another decoder agrees with libsndfile where both have samples.
 
     Args:
         path: Path of a file that `measure` has read.
         waveform: Samples of the other decoder, float32 `[samples, channels]`; the
             lengths may differ.
         tolerance: Largest difference of a sample.
-
-    Returns:
-        Whether they agree in the samples that both have.
     """
     with _open_soundfile(path) as stream:
         for block in _read_blocks(stream, math.inf):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +89,7 @@ def _find_unreadable(
 
     from asc_tf.audio.scan import scan
 
-    def progress(done: Iterable) -> Iterable:
-        return tqdm(done, "decode", unit=" files", leave=False, disable=None)
-
+    progress = partial(tqdm, desc="decode", unit=" files", leave=False, disable=None)
     audio = Audio(max_seconds=max_seconds)
     scanned = scan(manifest, root, SPLITS, audio, progress=progress)
     return {

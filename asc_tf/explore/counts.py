@@ -90,12 +90,8 @@ def count_examples(
 ) -> Counts:
     """Count training examples of an epoch, before and after augmentation makes copies.
 
-    Args:
-        manifest: The corpus.
-        examples: Number of examples of a clip before augmentation, 0 for one that
-            cannot be used.
-        copies: `augment.copies`.
-        note: Text below the heading, which explains the examples.
+    `examples` gives the number for a clip, 0 for one that cannot be used, and `note`
+    explains what an example is.
     """
     groups = ("before augmentation", "added by copies")
     numbers = Counter[tuple[str, str]]()

@@ -133,10 +133,8 @@ def draw(
 ) -> Picture:
     """Draw panels below each other.
 
-    Args:
-        panels: Panels from top to bottom, the images after the waveform.
-        seconds: Length of the time axis in s.
-        limits: Values of the darkest and of the brightest colour of the images.
+    The images come after the waveform; `seconds` is the length of the time axis, and
+    `limits` are the values of the darkest and of the brightest colour of the images.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image as Pixels

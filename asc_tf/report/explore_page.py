@@ -21,13 +21,8 @@ SIZE = "{the size of this page}"
 class Card:
     """A clip, or what augmentation makes of it.
 
-    Attributes:
-        title: Line above the picture.
-        note: Muted line below the title.
-        picture: Two PNG files of one size, `data` below and `text` above.
-        alt: Description of the picture for those who do not see it.
-        sound: WAV file to play; empty where there is nothing to hear.
-        targets: Labels with their shares, where these are to be shown.
+    The picture is a `clip_figures.Picture`, and `alt` describes it. The sound is a WAV
+    file, empty where there is nothing to hear. The targets are the shares of labels.
     """
 
     title: str

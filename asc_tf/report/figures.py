@@ -101,7 +101,7 @@ def draw_per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -
     places = range(len(rows))
     figure = new_figure(8.4, 1.1 + 0.36 * len(rows), theme)
     axes = figure.add_subplot()
-    style_axes(axes, theme)
+    style_axes(axes, theme, grid="x")
     small: dict[str, Any] = {"va": "center", "fontsize": 7.5, "color": theme.muted}
     for key, name, color, offset in (
         ("accuracy", "accuracy", theme.first, 0.19),
@@ -120,7 +120,6 @@ def draw_per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -
     axes.set_yticks(places, names, fontsize=9, parse_math=False)
     axes.set_xticks(range(0, 101, 20))
     axes.set(xlim=(0, 106), ylim=(-0.6, len(rows) - 0.4), xlabel="per cent")
-    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
     axes.spines["bottom"].set_visible(False)
     _add_legend(axes, theme, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     return to_png(figure)
@@ -177,7 +176,7 @@ def draw_reliability(
     """
     figure = new_figure(4.4, 4.6, PAGE)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    style_axes(axes, PAGE)
+    style_axes(axes, PAGE, grid="both")
     style_axes(below, PAGE)
     axes.set_ylabel("accuracy")
     below.set_ylabel("clips")
@@ -198,7 +197,6 @@ def draw_reliability(
             label="after temperature scaling",
         )
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
-    axes.grid(color=PAGE.grid, linewidth=0.8)
     _add_legend(axes, PAGE, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
     below.locator_params(axis="y", nbins=2, integer=True)
     below.set_xlabel("probability of the predicted label")
@@ -226,7 +224,7 @@ def _draw_panel(
 ) -> None:
     """Draw the curves of a panel, and a line where the epoch of the model is."""
     accuracy = title == "accuracy"
-    style_axes(axes, theme, "accuracy (per cent)" if accuracy else title)
+    style_axes(axes, theme, "accuracy (per cent)" if accuracy else title, grid="both")
     for key in PANELS[title]:
         if key not in curves:
             continue
@@ -242,7 +240,6 @@ def _draw_panel(
             marker="o" if len(curves["epoch"]) == 1 else None,
             label=names.get(key, "validation" if validation else "training"),
         )
-    axes.grid(color=theme.grid, linewidth=0.8)
     axes.set_xlabel("epoch")
     axes.locator_params(axis="x", integer=True)
     if best_epoch is not None and best_epoch in curves["epoch"]:

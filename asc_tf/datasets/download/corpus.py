@@ -19,9 +19,7 @@ from asc_tf.manifest import Manifest
 def download_corpus(entry: Entry, folder: Path) -> Manifest:
     """Fetch and unpack a corpus; progress goes to stderr.
 
-    Args:
-        entry: The corpus.
-        folder: The folder to make; a complete corpus in it is left as it is.
+    A complete corpus that is in the folder is left as it is.
 
     Returns:
         The manifest of the corpus, all files of which are there.
