@@ -320,24 +320,16 @@ def test_a_folder_that_is_no_run_is_refused_with_the_flags_that_take_folders(tmp
     assert f"--workdir={tmp_path}" in message
 
 
-def test_the_name_of_a_shipped_configuration_is_suggested_for_its_file(
-    tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    assert "did you mean esc10_small?" in refusal(
-        config.find, "configs/esc10_small.toml"
-    )
-
-
 def test_an_unknown_configuration_is_refused_with_a_list_of_those_there_are(
     tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    message = refusal(config.find, "esc10_smal")
-    assert message.startswith("--config=esc10_smal: no such file")
-    assert "did you mean esc10_small?" in message
-    for path in SHIPPED:
-        assert path.stem in message
+    # The second one is the file of a clone, away from it.
+    for name in ("esc10_smal", "configs/esc10_small.toml"):
+        message = refusal(config.find, name)
+        assert message.startswith(f"--config={name}: no such file")
+        assert "did you mean esc10_small?" in message
+        assert all(path.stem in message for path in SHIPPED)
 
 
 def test_configurations_inside_an_installed_package_hide_any_folder_beside_it(
@@ -396,7 +388,5 @@ def test_a_base_that_is_none_is_refused_naming_file_and_value(tmp_path, text, wo
     (tmp_path / "broken.toml").write_text("[fronted]\nn_mels = 3")
     mine = tmp_path / "mine.toml"
     mine.write_text(text)
-    with pytest.raises(UsageError) as caught:
-        config.read(mine)
-    for word in words:
-        assert word in str(caught.value)
+    message = refusal(config.read, mine)
+    assert all(word in message for word in words)
