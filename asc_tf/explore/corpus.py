@@ -1,6 +1,5 @@
 """Training clips of a corpus for explore.html: choose them, read them, count them."""
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -113,11 +112,10 @@ class Corpus:
         views = len(channels.list_views(self.audio.channels, header.channels))
         if self.config.train.segments == "random":
             return views
-        measured = dataclasses.replace(
-            clip, samples=header.frames, sample_rate=header.samplerate
-        )
+        left = max(header.duration - clip.start, 0)
+        seconds = min(clip.duration, left) if clip.duration else left
         starts = segments.find_starts(
-            round(measured.seconds * self.audio.sample_rate),
+            round(seconds * self.audio.sample_rate),
             self.audio.segment_samples,
             self.audio.hop_samples,
             last_segment=self.audio.last_segment,
