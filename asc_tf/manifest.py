@@ -161,9 +161,10 @@ class Manifest:
                 )
         for split in self.splits:
             if not self.clips_in(split):
+                left_out = sum(clip.split == split for clip in self.excluded)
                 raise UserError(
-                    f"the {split} split has no usable clips "
-                    f"({_summarize(self.clips, split)}); more clips or recordings are "
+                    f"the {split} split has no usable clips ({left_out} clips, "
+                    f"{left_out} of them left out); more clips or recordings are "
                     "needed, or other shares"
                 )
         present = {clip.label for clip in self.clips_in("train")}
@@ -187,20 +188,15 @@ def read_clips(path: Path) -> tuple[Clip, ...]:
         item.name: type(item.default) for item in dataclasses.fields(Clip)
     }
     types |= {"path": str, "label": str, "identifier": str}
+    types["fold"] = lambda text: int(text) if text else None
     names = list(types)
-
-    def parse(name: str, text: str) -> Any:
-        if name == "fold":
-            return int(text) if text else None
-        return types[name](text)
-
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             reader = csv.reader(stream)
             if next(reader, []) != names:
                 raise ValueError(f"its columns are not {', '.join(names)}")
             return tuple(
-                Clip(**{n: parse(n, text) for n, text in zip(names, row, strict=True)})
+                Clip(**{n: types[n](cell) for n, cell in zip(names, row, strict=True)})
                 for row in reader
             )
     except (OSError, csv.Error, ValueError) as error:
@@ -287,21 +283,11 @@ def check_names(clips: Iterable[Clip]) -> None:
 def split_off(
     clips: Sequence[Clip], source: str, target: str, share: float, seed: int
 ) -> tuple[Clip, ...]:
-    """Move a share of a split's recordings to another split.
+    """Move a share, 0 to 1, of a split's recordings to another split, at random.
 
     Recordings (identifiers) move whole, about `share` of them for each label, at least
     one where a label has two. A recording with several labels counts for its most
     frequent one.
-
-    Args:
-        clips: All rows.
-        source: Split to move recordings from.
-        target: Split to move them to.
-        share: Share of recordings to move, 0 to 1.
-        seed: Random seed; the same seed moves the same recordings.
-
-    Returns:
-        All rows, in their order.
     """
     generator = np.random.default_rng(seed)
     moved = set()
@@ -352,9 +338,3 @@ def format_counts(manifest: Manifest) -> str:
     text = f"{len(manifest.labels)} labels; " + ", ".join(counts)
     excluded = manifest.excluded
     return text + (f"; {len(excluded)} left out" if excluded else "")
-
-
-def _summarize(clips: Sequence[Clip], split: str) -> str:
-    own = [clip for clip in clips if clip.split == split]
-    left_out = sum(bool(clip.reason) for clip in own)
-    return f"{len(own)} clips, {left_out} of them left out"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from asc_tf import config as configuration
-from asc_tf.config import Audio, Config
+from asc_tf.config import Audio, Config, Train
 from asc_tf.core.environment import describe_environment
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import hash_bytes, hash_path, lock_file, write_text
@@ -197,7 +197,8 @@ class Workdir:
             if self.path.exists() and not self.path.is_dir():
                 raise UsageError(f"--workdir={self.path}: a file, not a folder")
             return
-        there, here = _select_comparable(self.config()), _select_comparable(config)
+        before = self.config()
+        there, here = _select_comparable(before), _select_comparable(config)
         differing = [
             f"{key} is {there[key]!r} in the run and {here[key]!r} in this command"
             for key in here
@@ -208,28 +209,9 @@ class Workdir:
                 f"--workdir={self.path}: contains a run with another configuration ("
                 f"{'; '.join(differing[:4])}); name a new folder, or use those values"
             )
-        before = self.config().train
-        if bool(config.train.steps) != bool(before.steps):
-            name = "train.steps" if before.steps else "train.epochs"
-            raise UsageError(
-                f"--workdir={self.path}: the length of this run is {name}; set a "
-                "larger value of it to train longer"
-            )
-        if config.train.steps < before.steps:
-            raise UsageError(
-                f"train.steps = {config.train.steps}: the run in --workdir={self.path} "
-                f"was started with {before.steps}; set a larger value to train longer, "
-                "or name a new folder for a shorter run"
-            )
-        done = self.epochs_done()
-        if not config.train.steps and config.train.epochs < done:
-            raise UsageError(
-                f"train.epochs = {config.train.epochs}: the run in --workdir="
-                f"{self.path} has {done} epochs already; set a larger value to train "
-                "longer, or name a new folder for a shorter run"
-            )
+        self._check_length(config.train, before.train)
         known = self._read_environment().get("origins", {})
-        values = self.config().flat()
+        values = before.flat()
         for key, checksum in _hash_origins(config).items():
             # Initial weights are not needed any more: their file may have changed.
             is_needed = key in FOLDERS or config.flat()[key] != values[key]
@@ -239,6 +221,28 @@ class Workdir:
                     f"--workdir={self.path} began with; name a new folder for the run, "
                     "or give those files"
                 )
+
+    def _check_length(self, asked: Train, before: Train) -> None:
+        """Refuse to make a training shorter, or to measure its length otherwise."""
+        if bool(asked.steps) != bool(before.steps):
+            name = "train.steps" if before.steps else "train.epochs"
+            raise UsageError(
+                f"--workdir={self.path}: the length of this run is {name}; set a "
+                "larger value of it to train longer"
+            )
+        if asked.steps < before.steps:
+            raise UsageError(
+                f"train.steps = {asked.steps}: the run in --workdir={self.path} was "
+                f"started with {before.steps}; set a larger value to train longer, or "
+                "name a new folder for a shorter run"
+            )
+        done = self.epochs_done()
+        if not asked.steps and asked.epochs < done:
+            raise UsageError(
+                f"train.epochs = {asked.epochs}: the run in --workdir={self.path} has "
+                f"{done} epochs already; set a larger value to train longer, or name a "
+                "new folder for a shorter run"
+            )
 
     def _read_environment(self) -> dict[str, Any]:
         """Read how the run began; empty if it has not begun, or the file is damaged."""
@@ -272,8 +276,7 @@ class Workdir:
             described = earlier | {"sessions": [*earlier["sessions"], session]}
         origins = _hash_origins(config) | earlier.get("origins", {})
         described |= {"seeds": seeds, "origins": origins}
-        text = json.dumps(described, indent=2)
-        write_text(self.environment_file, text + "\n")
+        write_text(self.environment_file, json.dumps(described, indent=2) + "\n")
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write the manifest, as far as it has been scanned."""
@@ -326,16 +329,13 @@ def _hash_origins(config: Config) -> dict[str, str]:
     for key in FOLDERS:
         if folder := config.flat()[key]:
             # All bytes would take too long to read.
-            checksums[key] = hash_bytes(repr(_list_sizes(Path(str(folder)))).encode())
+            sizes = [
+                (path.relative_to(str(folder)).as_posix(), path.stat().st_size)
+                for path in list_audio(Path(str(folder)))
+                if path.is_file()
+            ]
+            checksums[key] = hash_bytes(repr(sizes).encode())
     return checksums
-
-
-def _list_sizes(folder: Path) -> list[tuple[str, int]]:
-    """List the clips below a folder, by name with their sizes."""
-    files = [path for path in list_audio(folder) if path.is_file()]
-    return [
-        (path.relative_to(folder).as_posix(), path.stat().st_size) for path in files
-    ]
 
 
 def _keep_scan(manifest: Manifest, earlier: Iterable[Clip]) -> Manifest:

@@ -1,15 +1,22 @@
 """Published corpora in miniature: tables and names as published, files empty."""
 
+from asc_tf import datasets
+from asc_tf.config import Dataset
 from asc_tf.datasets.dcase import GROUPS, SCENES
 from asc_tf.datasets.urbansound8k import CLASSES
 
 DEVICES = ("a", "b", "s1")
-
-
 CITIES = ("lyon", "oslo")
-
-
 SOUNDS = ("Bark", "Cello", "Knock")
+
+
+def load(name, folder, **settings):
+    return datasets.load(Dataset(name=name, dir=str(folder), **settings))
+
+
+def protocol(corpus, name="official", fold=None, leaky=False, **more):
+    """The protocol of a manifest."""
+    return {"corpus": corpus, "protocol": name, "fold": fold, "leaky": leaky} | more
 
 
 def write(path, text, encoding="utf-8"):
@@ -103,11 +110,7 @@ def fsd_tests(padding):
 
 
 FSD_TRAIN = ("fname", "label", "manually_verified", "freesound_id")
-
-
 FSD_TEST = ("fname", "label", "usage", "freesound_id")
-
-
 FSD_LAYOUTS = {
     "zenodo": (
         "FSDKaggle2018.meta/train_post_competition.csv",

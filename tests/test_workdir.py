@@ -8,6 +8,7 @@ from importlib import metadata
 
 import numpy as np
 import pytest
+from refusals import refusal
 
 from asc_tf import __version__, workdir
 from asc_tf.config import Config
@@ -36,13 +37,6 @@ def run(tmp_path):
     found = Workdir(tmp_path / "runs" / "first")
     found.begin(CONFIG, MANIFEST)
     return found
-
-
-def refusal(error, call, *arguments):
-    with pytest.raises(error) as caught:
-        call(*arguments)
-    assert type(caught.value) is error
-    return str(caught.value)
 
 
 def names(folder):

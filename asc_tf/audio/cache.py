@@ -12,10 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from asc_tf.audio import cache_format
 from asc_tf.audio.read import read_channels
+from asc_tf.audio.scan import read_stamp
 from asc_tf.config import Audio
 from asc_tf.core.cache import FileCache
 from asc_tf.core.errors import UserError
@@ -41,13 +40,7 @@ class Row(NamedTuple):
 
 
 class WaveformCache:
-    """Cache folder of decoded clips.
-
-    Args:
-        folder: Folder of the cache; created when the first file is written.
-        root: Folder of the corpus.
-        audio: Audio settings.
-    """
+    """Cache folder of decoded clips of the corpus in the folder `root`."""
 
     def __init__(self, folder: Path, root: Path, audio: Audio) -> None:
         self._files = FileCache(folder, ".audio")
@@ -126,17 +119,14 @@ class WaveformCache:
         waveform, rate = read_channels(
             source, clip.route, clip.sample_rate, span, self._audio
         )
-        if not _is_as_scanned(source, clip):
+        if read_stamp(source) != (clip.size, clip.mtime_ns):
             raise UserError(f"{source}: has changed since it was scanned; run again")
         for path, row in views.items():
-            self._write(
-                path,
-                downmix_and_resample(waveform, rate, row.view, self._audio.sample_rate),
+            view = downmix_and_resample(
+                waveform, rate, row.view, self._audio.sample_rate
             )
-
-    def _write(self, path: Path, waveform: np.ndarray) -> None:
-        with self._files.write(path) as partial, partial.open("wb") as stream:
-            stream.writelines(cache_format.encode(waveform, self._audio.cache_dtype))
+            with self._files.write(path) as partial, partial.open("wb") as stream:
+                stream.writelines(cache_format.encode(view, self._audio.cache_dtype))
 
 
 def _choose_threads(clips: Iterable[Clip]) -> int:
@@ -145,11 +135,3 @@ def _choose_threads(clips: Iterable[Clip]) -> int:
     # A clip takes up to four times its samples: contents, channels, and their copies.
     fitting = find_memory_limit() // 2 // (4 * largest)
     return max(1, min(count_processors(), fitting))
-
-
-def _is_as_scanned(path: Path, clip: Clip) -> bool:
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (clip.size, clip.mtime_ns)

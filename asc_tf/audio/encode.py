@@ -35,9 +35,6 @@ def encode_excerpt(waveform: np.ndarray, sample_rate: int) -> Sound:
         waveform: float32 `[samples]`; what is beyond full scale is clipped.
         sample_rate: Sample rate in Hz; where MP3 does not know it, the waveform is
             resampled to the next lower one that it knows.
-
-    Returns:
-        The encoded waveform.
     """
     import soundfile
 

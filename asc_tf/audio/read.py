@@ -18,10 +18,6 @@ from asc_tf.core.errors import UserError
 def read(path: Path | str, audio: Audio) -> tuple[np.ndarray, int]:
     """Inspect and decode an untrusted file.
 
-    Args:
-        path: Path of the file.
-        audio: Audio settings.
-
     Returns:
         float32 `[samples, channels]`, and the sample rate in Hz.
 

@@ -240,11 +240,8 @@ def _interpolate_blocks(
     length: tf.Tensor,
 ) -> tf.Tensor:
     """Compute blocks that begin between two input samples, for awkward rates."""
-    block, width = (
-        tf.cast(interpolation.block, tf.int64),
-        tf.cast(interpolation.width, tf.int64),
-    )
-    up = tf.cast(rates.up, tf.int64)
+    block = tf.cast(interpolation.block, tf.int64)
+    width, up = tf.cast(interpolation.width, tf.int64), tf.cast(rates.up, tf.int64)
     blocks = tf.maximum(-(-length // block), 1)
     most = resampling.MAX_WORKING_VALUES // tf.maximum(width, resampling.NODES * block)
     batches = -(-blocks // tf.maximum(most, 1))

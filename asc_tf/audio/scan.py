@@ -44,33 +44,32 @@ def scan(
         The manifest with the scan's columns; a clip that cannot be used has its
         reason.
     """
-    earlier = {_make_key(clip): clip for clip in known if _is_still_valid(clip, audio)}
+    earlier = {
+        (clip.path, clip.size, clip.mtime_ns): clip
+        for clip in known
+        if _is_still_valid(clip, audio)
+    }
 
     def is_scanned(clip: Clip) -> bool:
         return clip.split in splits and not clip.is_dropped
 
     own = [clip for clip in manifest.clips if is_scanned(clip)]
-    stamps = {path: _read_stamp(root / path) for path in {clip.path for clip in own}}
+    stamps = {path: read_stamp(root / path) for path in {clip.path for clip in own}}
     unknown = sorted(
         path for path, stamp in stamps.items() if (path, *stamp) not in earlier
     )
     files = [root / path for path in unknown]
     inspected = inspect_all(files, audio.max_seconds, progress, audio.decoder)
-    inspections = dict(zip(unknown, inspected, strict=True))
-
-    def fill_in(clip: Clip) -> Clip:
-        if not is_scanned(clip):
-            return clip
-        size, mtime_ns = stamps[clip.path]
-        if clip.path in inspections:
-            columns = _make_columns(inspections[clip.path])
-        else:
-            known_clip = earlier[clip.path, size, mtime_ns]
-            columns = {name: getattr(known_clip, name) for name in _SCANNED}
-        clip = dataclasses.replace(clip, size=size, mtime_ns=mtime_ns, **columns)
-        return clip if clip.reason else _check_length(clip)
-
-    clips = tuple(fill_in(clip) for clip in manifest.clips)
+    found = dict(zip(unknown, inspected, strict=True))
+    sources = {
+        path: found.get(path) or earlier[path, *stamp] for path, stamp in stamps.items()
+    }
+    clips = tuple(
+        _fill_in(clip, stamps[clip.path], sources[clip.path])
+        if is_scanned(clip)
+        else clip
+        for clip in manifest.clips
+    )
     return dataclasses.replace(manifest, clips=clips)
 
 
@@ -86,11 +85,7 @@ def _is_still_valid(clip: Clip, audio: Audio) -> bool:
     )
 
 
-def _make_key(clip: Clip) -> tuple[str, int, int]:
-    return clip.path, clip.size, clip.mtime_ns
-
-
-def _read_stamp(path: Path) -> tuple[int, int]:
+def read_stamp(path: Path) -> tuple[int, int]:
     """Read size and modification time of a file; both 0 if there is none."""
     try:
         status = path.stat()
@@ -101,13 +96,17 @@ def _read_stamp(path: Path) -> tuple[int, int]:
 
 
 _INSPECTED = ("route", "sample_rate", "channels", "samples", "peak", "note")
-_SCANNED = (*_INSPECTED, "reason")
 
 
-def _make_columns(inspection: Inspection) -> dict[str, Any]:
-    columns = {name: getattr(inspection, name) for name in _INSPECTED}
-    silent = SILENT if inspection.peak == 0 else ""
-    return columns | {"reason": inspection.refusal or silent}
+def _fill_in(clip: Clip, stamp: tuple[int, int], source: Inspection | Clip) -> Clip:
+    """Fill in the columns of the scan, from an inspection or an earlier scan."""
+    columns: dict[str, Any] = {name: getattr(source, name) for name in _INSPECTED}
+    columns |= {"size": stamp[0], "mtime_ns": stamp[1], "reason": ""}
+    if isinstance(source, Inspection):
+        silent = SILENT if source.peak == 0 else ""
+        columns["reason"] = source.refusal or silent
+    clip = dataclasses.replace(clip, **columns)
+    return clip if clip.reason else _check_length(clip)
 
 
 def _check_length(clip: Clip) -> Clip:

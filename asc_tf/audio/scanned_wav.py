@@ -24,13 +24,7 @@ _ROUTE = "wav:"
 
 
 class WavLayout(NamedTuple):
-    """Sample format that a graph is built for.
-
-    Attributes:
-        tag: Format tag, PCM or float.
-        sample_bytes: Bytes of a sample.
-        channels: Number of channels.
-    """
+    """Sample format that a graph is built for; the tag is that of PCM or of floats."""
 
     tag: int
     sample_bytes: int

@@ -44,17 +44,9 @@ def find_starts(
     which: str = "all",
     last_segment: str = "align",
 ) -> tf.Tensor:
-    """Find the first sample of each segment of a clip, with the settings above.
+    """Find the first sample of each segment of a clip, int32 `[segments]`, rising.
 
-    Args:
-        samples: Samples in the clip, int32 `[]`.
-        length: Samples in a segment.
-        hop: Samples between the starts of neighbouring segments.
-        which: `all` or `centre`.
-        last_segment: `align` or `drop`.
-
-    Returns:
-        int32 `[segments]`, rising.
+    `samples` is that of the clip, int32 `[]`; the rest is as in `cut_segments`.
     """
     last = tf.maximum(samples - length, 0)
     if which == "centre":
@@ -66,15 +58,9 @@ def find_starts(
 def pad_or_loop(
     waveforms: tf.Tensor, length: int, short_clips: str = "pad"
 ) -> tf.Tensor:
-    """Extend waveforms that are shorter than a segment, as `dsp.segments` does.
+    """Extend waveforms `[batch, samples, ...]` to `length` samples at least.
 
-    Args:
-        waveforms: float32 `[batch, samples]` or `[batch, samples, channels]`.
-        length: Smallest number of samples of the result.
-        short_clips: `pad` adds zeros at the end, `loop` repeats the waveform.
-
-    Returns:
-        float32 of the same rank, with at least `length` samples.
+    As in `dsp.segments`, `pad` adds zeros at the end, and `loop` repeats the waveform.
     """
     samples = tf.shape(waveforms)[1]
     rest = [[0, 0]] * (waveforms.shape.rank - 2)

@@ -41,14 +41,7 @@ class Measured(NamedTuple):
 
 
 def measure(path: Path, max_seconds: float) -> Measured:
-    """Read a whole file and measure it.
-
-    Args:
-        path: Path of the file; its content is untrusted.
-        max_seconds: Longest duration that is accepted, in seconds.
-
-    Returns:
-        Format, length, peak and RMS of the file.
+    """Read a whole untrusted file and measure it.
 
     Raises:
         RefusedError: With the reason.
@@ -63,16 +56,9 @@ def measure(path: Path, max_seconds: float) -> Measured:
                 squares += float(np.square(block, dtype=np.float64).sum())
         if not samples:
             raise RefusedError("no samples: the file is empty or cut off")
-        return Measured(
-            stream.format,
-            stream.subtype,
-            stream.samplerate,
-            stream.channels,
-            samples,
-            stream.frames,
-            peak,
-            (squares / (samples * stream.channels)) ** 0.5,
-        )
+        rms = (squares / (samples * stream.channels)) ** 0.5
+        form = (stream.format, stream.subtype, stream.samplerate, stream.channels)
+        return Measured(*form, samples, stream.frames, peak, rms)
 
 
 def read(
@@ -109,12 +95,6 @@ def read(
 def open_stream(path: Path) -> AudioStream:
     """Open a file to read it in blocks; its length is not known beforehand.
 
-    Args:
-        path: Path of the file.
-
-    Returns:
-        Stream of the clip.
-
     Raises:
         RefusedError: With the reason.
         OSError: If it cannot be opened.
@@ -131,16 +111,13 @@ def open_stream(path: Path) -> AudioStream:
 
 
 def is_alike(path: Path, waveform: np.ndarray, tolerance: float) -> bool:
-    """Check whether another decoder's samples agree with those of libsndfile.
+    """Check whether another decoder agrees with libsndfile where both have samples.
 
     Args:
         path: Path of a file that `measure` has read.
         waveform: Samples of the other decoder, float32 `[samples, channels]`; the
             lengths may differ.
         tolerance: Largest difference of a sample.
-
-    Returns:
-        Whether they agree in the samples that both have.
     """
     with _open_soundfile(path) as stream:
         for block in _read_blocks(stream, math.inf):
@@ -164,9 +141,9 @@ def _open_soundfile(path: Path) -> Iterator[Any]:
             soundfile.SoundFile(file.fileno(), closefd=False) as stream,
         ):
             if not RATES[0] <= stream.samplerate <= RATES[1]:
-                rates = f"{RATES[0]} to {RATES[1]}"
                 raise RefusedError(
-                    f"a sample rate of {stream.samplerate} Hz, outside {rates}"
+                    f"a sample rate of {stream.samplerate} Hz, outside "
+                    f"{RATES[0]} to {RATES[1]}"
                 )
             # soundfile seeks between reads, if it can. In an MP3 that changes samples,
             # and it fails at the end of a FLAC that does not tell its length.

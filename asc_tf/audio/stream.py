@@ -12,17 +12,10 @@ from asc_tf.dsp.streaming import AudioStream
 
 
 def open_stream(path: str | Path, max_seconds: float = math.inf) -> AudioStream:
-    """Open an untrusted file.
+    """Open an untrusted file of at most `max_seconds`.
 
     WAV files are read by our own reader, as on the edge; files that it refuses, and all
     other formats, are read by libsndfile.
-
-    Args:
-        path: Path of the file.
-        max_seconds: Longest duration that is accepted, in seconds.
-
-    Returns:
-        Stream of the clip.
 
     Raises:
         UserError: If it is not an audio file; the message does not name it.

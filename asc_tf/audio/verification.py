@@ -64,13 +64,7 @@ class Findings:
 def verify(
     manifest: Manifest, root: Path, max_seconds: float, *, quick: bool
 ) -> Findings:
-    """Look for every file of a manifest, and decode those that exist.
-
-    Args:
-        manifest: Manifest of the corpus.
-        root: Folder of the corpus.
-        max_seconds: Longest duration that is accepted, in seconds.
-        quick: Whether to look only, without decoding.
+    """Look for every file of a manifest, and decode those that exist unless `quick`.
 
     Returns:
         Findings; paths are relative to `root`, sorted.

@@ -4,14 +4,9 @@ import tensorflow as tf
 
 
 def select_view(waveform: tf.Tensor, name: str) -> tf.Tensor:
-    """Compute one view of a waveform, as `asc_tf.dsp.channels.select_view` does.
+    """Compute one view of `[samples, channels]`, as `dsp.channels.select_view` does.
 
-    Args:
-        waveform: float32 `[samples, channels]`.
-        name: Name of the view.
-
-    Returns:
-        float32 `[samples]` or `[samples, 2]`.
+    It is float32 `[samples]` or `[samples, 2]`.
     """
     if name == "mono":
         # Transposed, because the mean along the short axis takes twice the time.

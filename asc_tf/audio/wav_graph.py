@@ -91,17 +91,9 @@ def parse_header(contents: tf.Tensor, max_seconds: float) -> WavHeader:
         (seconds > max_seconds, f"longer than audio.max_seconds = {max_seconds:g}"),
     )
     samples = tf.where(problem == "", samples, _ZERO)
-    return WavHeader(
-        problem,
-        tag,
-        channels,
-        sample_rate,
-        sample_bytes,
-        parts.data_start,
-        samples,
-        parts.data_claimed // tf.maximum(channels * sample_bytes, 1),
-        bits,
-    )
+    promised = parts.data_claimed // tf.maximum(channels * sample_bytes, 1)
+    form = (problem, tag, channels, sample_rate, sample_bytes)
+    return WavHeader(*form, parts.data_start, samples, promised, bits)
 
 
 def _list_container_problems(
@@ -127,11 +119,14 @@ def _list_container_problems(
 
 def _read_format_tag(fmt: tf.Tensor, tag: tf.Tensor) -> tf.Tensor:
     """Read the format tag; for an EXTENSIBLE file, that of its sub-format."""
-    return tf.cond(
-        (tag == EXTENSIBLE) & (tf.strings.length(fmt) >= 40),
-        lambda: _read_sub_format(fmt),
-        lambda: tag,
-    )
+
+    def read_sub_format() -> tf.Tensor:
+        tail = tf.strings.substr(fmt, 26, 14)
+        is_known = tf.reduce_any(tail == tf.constant(GUID_TAILS))
+        return tf.where(is_known, _read_uint(fmt, 24, 2), np.int64(EXTENSIBLE))
+
+    has_sub_format = (tag == EXTENSIBLE) & (tf.strings.length(fmt) >= 40)
+    return tf.cond(has_sub_format, read_sub_format, lambda: tag)
 
 
 def decode(
@@ -260,13 +255,6 @@ def _read_uint(text: tf.Tensor, start: tf.Tensor | int, width: int) -> tf.Tensor
     """Read a little-endian unsigned number of 2 or 4 bytes: int64 `[]`."""
     values = _read_words(text, start, width)
     return values[0] if width == 2 else values[0] + values[1] * 2**16
-
-
-def _read_sub_format(fmt: tf.Tensor) -> tf.Tensor:
-    """Read the tag in an EXTENSIBLE file's sub-format, if its family is known."""
-    tail = tf.strings.substr(fmt, 26, 14)
-    is_known = tf.reduce_any(tail == tf.constant(GUID_TAILS))
-    return tf.where(is_known, _read_uint(fmt, 24, 2), np.int64(EXTENSIBLE))
 
 
 def _compute_sample_bytes(

@@ -26,9 +26,6 @@ def decode_in_blocks(
         step: Samples per channel of a block.
         decode_span: Function that decodes samples, given the first one and their
             number, to float32 `[samples]` or `[samples, channels]`.
-
-    Returns:
-        The samples of all blocks.
     """
     step = tf.cast(step, tf.int64)
 

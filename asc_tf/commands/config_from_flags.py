@@ -40,23 +40,13 @@ def base_config(name: str | None, workdir: Workdir | None = None) -> Config:
 
 
 def resolve(values: flags.FlagValues, workdir: Workdir | None = None) -> Config:
-    """Read the configuration that --config and the flags ask for, folders absolute.
-
-    Args:
-        values: The flags.
-        workdir: The run folder, whose configuration stands in for a missing --config.
-    """
-    return make_config_absolute(
-        base_config(values.config, workdir).replace(read_changes(values))
-    )
+    """Read the configuration of `base_config` and the flags, folders absolute."""
+    base = base_config(values.config, workdir)
+    return make_config_absolute(base.replace(read_changes(values)))
 
 
 def make_config_absolute(config: Config) -> Config:
-    """Make the folders of a configuration absolute; choose that of synthetic scenes.
-
-    Args:
-        config: Configuration of a file and flags.
-    """
+    """Make the folders of a configuration absolute; choose that of synthetic scenes."""
     flat = config.flat()
     places = {place: flat[place] for place in PLACES}
     if not config.dataset.dir and config.dataset.name == "synthetic":

@@ -1,7 +1,6 @@
 """asc-tf crossval: train and evaluate every fold and seed, and pool the reports."""
 
 import sys
-from pathlib import Path
 
 from absl import flags
 
@@ -10,7 +9,8 @@ from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_changes, read_new_path
 from asc_tf.commands.study_from_flags import define_study_flags, resolve_study
 from asc_tf.core.errors import UsageError
-from asc_tf.studies.crossval import Outcome, crossval
+from asc_tf.studies.compare import compare
+from asc_tf.studies.crossval import crossval
 
 USAGE = """
 Train and evaluate every fold of a corpus, and pool the test clips of all folds in one
@@ -54,14 +54,14 @@ def _run(values: flags.FlagValues) -> int:
     study = resolve_study(values, "crossval")
     root = read_new_path(values, "workdir")
     folds = _parse_folds(values.folds) or study.folds
-    outcome = crossval(
+    reports, failures = crossval(
         study.points,
         root,
         folds=folds,
         seeds=values.seeds or study.seeds or 1,
         jobs=values.jobs,
     )
-    for name, report in outcome.reports.items():
+    for name, report in reports.items():
         point = f"{name}: " if name else ""
         low, high = report["intervals"]["accuracy"]
         leaky = " (LEAKY protocol)" if report["protocol"]["leaky"] else ""
@@ -72,19 +72,13 @@ def _run(values: flags.FlagValues) -> int:
         )
         if report["missing"]:
             print(f"{point}PARTIAL: missing {', '.join(report['missing'])}")
-        print(outcome.folders[name] / "report" / "report.html")
-    if len(outcome.folders) > 1:
-        print(_compare(outcome, root))
-    for name, reason in outcome.failures.items():
+        print(root / name / "report" / "report.html")
+    if len(reports) > 1:
+        _, page = compare([root / name for name in reports], root / "compare")
+        print(page)
+    for name, reason in failures.items():
         print(f"asc-tf crossval: {name} failed: {reason}", file=sys.stderr)
-    return 1 if outcome.failures else 0
-
-
-def _compare(outcome: Outcome, root: Path) -> Path:
-    from asc_tf.studies.compare import compare
-
-    _, page = compare([*outcome.folders.values()], root / "compare")
-    return page
+    return 1 if failures else 0
 
 
 def _parse_folds(texts: list[str] | None) -> tuple[int, ...] | None:

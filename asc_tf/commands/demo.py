@@ -50,6 +50,7 @@ def run_demo(config: Config, folder: Path) -> str:
         Table of the results, with the path of report.html.
     """
     from asc_tf.evaluation.evaluate import evaluate
+    from asc_tf.evaluation.load import load
     from asc_tf.exporting.export import describe_rejections, export
     from asc_tf.training.train import train
 
@@ -67,7 +68,10 @@ def run_demo(config: Config, folder: Path) -> str:
     if described["rejected"]:
         raise UserError("; ".join(describe_rejections(described)))
     _say("5/5 predict one test clip with the int8 file, as a Raspberry Pi would")
-    _predict_one(workdir, folder)
+    clip = workdir.manifest().clips_in("test")[0]
+    path = str(folder / "scenes" / clip.path)
+    result = load(folder / "export" / "int8.tflite").predict_files([path])[0]
+    print(format_lines(result, 3, len(path)))
     minutes = (time.monotonic() - began) / 60
     return f"{format_table(report, described)}\n\n{minutes:.1f} minutes; {page}"
 
@@ -84,15 +88,6 @@ def _check_folder(folder: Path) -> None:
             f"--workdir={folder}: holds {foreign[0]}, which is no part of a demo; "
             "name a new folder"
         )
-
-
-def _predict_one(workdir: Workdir, folder: Path) -> None:
-    from asc_tf.evaluation.load import load
-
-    clip = workdir.manifest().clips_in("test")[0]
-    path = str(folder / "scenes" / clip.path)
-    result = load(folder / "export" / "int8.tflite").predict_files([path])[0]
-    print(format_lines(result, 3, len(path)))
 
 
 def format_table(report: dict[str, Any], described: dict[str, Any]) -> str:
@@ -126,11 +121,7 @@ COMMAND = Command(
     define_flags=_define_flags,
     word_flags=("workdir",),
     keys=(
-        "dataset.locations",
-        "dataset.takes",
-        "dataset.seconds",
-        "dataset.seed",
-        "train.epochs",
-        "train.seed",
+        *("dataset.locations", "dataset.takes", "dataset.seconds", "dataset.seed"),
+        *("train.epochs", "train.seed"),
     ),
 )

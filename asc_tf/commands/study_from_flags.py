@@ -4,6 +4,7 @@ import dataclasses
 
 from absl import flags
 
+from asc_tf.command_line.arguments import define_workdir
 from asc_tf.command_line.flag_values import read_changes
 from asc_tf.commands.config_from_flags import base_config, make_config_absolute
 from asc_tf.config import Config, read_tables, shipped_studies
@@ -24,12 +25,7 @@ def define_study_flags(values: flags.FlagValues, command: str) -> None:
         f"a configuration, or a study file for asc-tf {command} (shipped: {names})",
         flag_values=values,
     )
-    flags.DEFINE_string(
-        "workdir",
-        None,
-        "the folder of the study, a new one or one to resume",
-        flag_values=values,
-    )
+    define_workdir(values, "the folder of the study, a new one or one to resume")
     flags.DEFINE_integer(
         "jobs",
         1,
@@ -41,10 +37,6 @@ def define_study_flags(values: flags.FlagValues, command: str) -> None:
 
 def resolve_study(values: flags.FlagValues, command: str) -> Study:
     """Read the study that --config and the flags ask for, folders absolute.
-
-    Args:
-        values: The flags.
-        command: The command that is to run it.
 
     Raises:
         UsageError: If the file or a value is refused, naming the point.

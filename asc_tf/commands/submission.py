@@ -52,11 +52,9 @@ def _run(values: flags.FlagValues) -> int:
     facts = [read_facts(run) for run in runs]
     lost = sorted(set().union(*(each.excluded for each in facts)))
     write_text(output, format_table(average, values.top_k, lost))
-    runs_and_clips = (
-        f"{len(runs)} run{'s'[: len(runs) - 1]}, {len(average.files)} clips"
-    )
+    counts = f"{len(runs)} run{'s'[: len(runs) - 1]}, {len(average.files)} clips"
     leaky = " (LEAKY protocol)" if any(each.is_leaky for each in facts) else ""
-    print(f"{runs_and_clips}: {describe_scores(average)}{leaky}")
+    print(f"{counts}: {describe_scores(average)}{leaky}")
     if lost:
         print(
             f"{len(lost)} without a prediction ({', '.join(lost[:3])}"

@@ -80,20 +80,19 @@ def _run(values: flags.FlagValues) -> int:
     study = _read_space(values, resolve_study(values, "sweep"))
     points = _list_points(values, study)
     root = read_new_path(values, "workdir")
-    ranking = sweep(
+    content, failures = sweep(
         study.points[""], points, root, jobs=values.jobs, rank_by=values.rank_by
     )
-    content = ranking.content
     if content["points"]:
         print(format_leaderboard(content))
         best = shlex.quote(str(root / content["points"][0]["point"]))
         print(f"\nNext: asc-tf evaluate {best}")
     if content["missing"]:
         print(f"PARTIAL: missing {', '.join(content['missing'])}")
-    print(ranking.page)
-    for name, reason in ranking.failures.items():
+    print(root / "leaderboard.html")
+    for name, reason in failures.items():
         print(f"asc-tf sweep: {name} failed: {reason}", file=sys.stderr)
-    return 1 if ranking.failures else 0
+    return 1 if failures else 0
 
 
 def _read_space(values: flags.FlagValues, study: Study) -> Study:

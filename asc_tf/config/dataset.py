@@ -1,11 +1,11 @@
 """The dataset section of a configuration: which clips, and how they are split."""
 
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from asc_tf.config.options import MAX_SEED, Section, option
+from asc_tf.core.paths import expand_home
 
 _csv_option = partial(option, only_with={"name": "csv"})
 _synthetic_option = partial(option, only_with={"name": "synthetic"})
@@ -149,7 +149,7 @@ class Dataset(Section):
     @property
     def folder(self) -> Path:
         """Folder of the corpus, with `~` expanded."""
-        return Path(os.path.expanduser(self.dir))
+        return expand_home(self.dir)
 
     @property
     def training_splits(self) -> tuple[str, ...]:

@@ -33,9 +33,7 @@ class Family:
     @property
     def needs(self) -> str:
         """Number of filters that it needs, in words."""
-        if not self.most:
-            return f"at least {self.fewest}"
-        return f"{self.fewest}"
+        return f"{self.fewest}" if self.most else f"at least {self.fewest}"
 
 
 _ALL = (

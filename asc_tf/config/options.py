@@ -37,9 +37,6 @@ def option(
         only_with: Fields of the same section without which this one has no effect,
             each with the value (or a tuple of the values) that it needs; True: any
             value but 0, "" and false. A list needs one of the values in it.
-
-    Returns:
-        A dataclass field.
     """
     metadata = {
         "help": help_text,

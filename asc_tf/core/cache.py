@@ -14,12 +14,7 @@ from asc_tf.core.files import hash_bytes, replace_file
 
 
 class FileCache:
-    """Cache folder with one file for each identity.
-
-    Args:
-        folder: Folder of the cache; created when the first file is written.
-        suffix: Suffix of the files, such as `.npz`.
-    """
+    """Cache folder with one file for each identity, with a suffix such as `.npz`."""
 
     def __init__(self, folder: Path, suffix: str) -> None:
         self.folder, self._suffix = folder, suffix
@@ -35,9 +30,6 @@ class FileCache:
 
     def write(self, path: Path) -> AbstractContextManager[Path]:
         """Give a temporary path that takes the name `path` when the block succeeds.
-
-        Args:
-            path: Path from `locate`.
 
         Raises:
             OSError: If the folder cannot be written to.

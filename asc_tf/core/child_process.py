@@ -26,19 +26,14 @@ def read_job() -> dict[str, Any]:
             raise SystemExit("the parent process ended before it wrote the job")
         line += more
     job: dict[str, Any] = json.loads(line)
-    _end_with_parent()
-    return job
 
-
-def _end_with_parent() -> None:
-    """End this process as soon as its standard input ends."""
-
-    def watch() -> None:
+    def end_with_parent() -> None:
         # The parent writes nothing more: the read returns when it has gone.
         os.read(sys.stdin.fileno(), 1)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    return job
 
 
 def take_standard_output() -> TextIO:

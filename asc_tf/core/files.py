@@ -358,5 +358,5 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with write_atomically(path) as temporary:
-        # Of a file name that is not UTF-8, the escapes are those of JSON.
+        # The escapes of a file name that is not UTF-8 are those of JSON.
         temporary.write_bytes(f"{text}\n".encode(errors="backslashreplace"))

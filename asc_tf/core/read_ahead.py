@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -49,19 +49,13 @@ def read_ahead(
     thread = threading.Thread(target=fill, name="read ahead", daemon=True)
     thread.start()
     try:
-        yield from _take_all(waiting)
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if not item:
+                return
+            yield item[0]
     finally:
         is_stopped.set()
         thread.join()
-
-
-def _take_all(
-    waiting: "queue.Queue[tuple[list[Item], BaseException | None]]",
-) -> Iterator[Item]:
-    while True:
-        item, error = waiting.get()
-        if error is not None:
-            raise error
-        if not item:
-            return
-        yield item[0]

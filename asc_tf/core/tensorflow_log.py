@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import IO, Any
+from typing import IO
 
 _NOTE = re.compile(rb"INFO:|I\d{4} |WARNING: All log messages before absl::Init")
 _redirection = threading.Lock()
@@ -75,15 +75,7 @@ class _QuietFinder(importlib.abc.MetaPathFinder):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec and spec.loader:
-            spec.loader.exec_module = _wrap_quietly(spec.loader)  # type: ignore[method-assign]
+            execute = spec.loader.exec_module
+            # The context manager serves as a decorator.
+            spec.loader.exec_module = suppress_notes()(execute)  # type: ignore[method-assign]
         return spec
-
-
-def _wrap_quietly(loader: Any) -> Any:
-    execute = loader.exec_module
-
-    def exec_module(module: ModuleType) -> None:
-        with suppress_notes():
-            execute(module)
-
-    return exec_module

@@ -32,15 +32,11 @@ ADAPTERS: dict[str, Callable[[Dataset, Path], Corpus]] = {
     "synthetic": table.read_synthetic,
     "folder": folder.read_folder,
     "csv": table.read_csv,
-    "esc10": esc.read_esc10,
-    "esc50": esc.read_esc50,
+    "esc10": esc.read_esc,
+    "esc50": esc.read_esc,
     "urbansound8k": urbansound8k.read_urbansound8k,
     "asc_mini": asc_mini.read_asc_mini,
-    "tut2018": dcase.read_tut2018,
-    "tau2019": dcase.read_tau2019,
-    "tau2020_mobile": dcase.read_tau2020_mobile,
-    "tau2020_3class": dcase.read_tau2020_3class,
-    "tau2022_mobile": dcase.read_tau2022_mobile,
+    **dict.fromkeys(dcase.CORPORA, dcase.read_dcase),
     "fsdkaggle2018": fsdkaggle.read_fsdkaggle2018,
 }
 PROTOCOLS: dict[str, tuple[str, ...]] = {
@@ -70,9 +66,6 @@ def load(dataset: Dataset) -> Manifest:
     `dataset.validation = none` no validation split is drawn: all training clips stay in
     training.
 
-    Args:
-        dataset: Dataset settings.
-
     Returns:
         Manifest in which every row has a split.
 
@@ -96,7 +89,7 @@ def load(dataset: Dataset) -> Manifest:
     name = {"corpus": dataset.name, "protocol": _describe_split(dataset, corpus)}
     if dataset.validation == "none":
         name["validation"] = "none"
-    protocol = name | corpus.protocol
+    protocol = name | {"fold": None, "leaky": False} | corpus.protocol
     usual = USUAL_SHARE_BY_LOCATION if corpus.by_location else USUAL_SHARE
     share = dataset.validation_share or usual
     if dataset.protocol == "random":

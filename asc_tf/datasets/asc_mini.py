@@ -40,8 +40,7 @@ def read_asc_mini(dataset: Dataset, directory: Path) -> Corpus:
     clips = sort_clips((str(path), _make_clip(path, directory)) for path in paths)
     present = {clip.label for clip in clips}
     labels = tuple(scene for scene in SCENES if scene in present)
-    protocol = {"corpus": "asc_mini", "fold": None, "leaky": False}
-    return Corpus(clips, labels, LAYOUT, protocol)
+    return Corpus(clips, labels, LAYOUT)
 
 
 def _make_clip(path: Path, directory: Path) -> Clip:

@@ -30,8 +30,8 @@ class Corpus:
         clips: Rows, sorted.
         labels: Class order.
         layout: Folder layout that the adapter expects, for error messages.
-        protocol: `corpus`, `fold` (None without folds) and `leaky`; with several folds
-            also `folds`, the list of them.
+        protocol: `fold`, where there are folds, and `folds`, the list of them, if there
+            are several; and what else protocol.json should have.
         published: Splits made by the authors, which are followed also where they divide
             a recording; the others are drawn from the training split.
         by_location: Whether identifiers are locations in cities, so that a validation
@@ -217,18 +217,16 @@ def parse_clip_path(text: str, where: str) -> str:
 
 
 def sort_clips(rows: Iterable[tuple[str, Clip]]) -> tuple[Clip, ...]:
-    """Sort clips by path, each given with its place in a table.
+    """Sort clips by path and start, each given with its place in a table.
 
     Raises:
-        UserError: Naming both places, if a file is in the tables twice.
+        UserError: Naming both places, if a clip of a file is in the tables twice.
     """
-    first: dict[str, str] = {}
-    clips = []
+    first: dict[tuple[str, float, float], tuple[str, Clip]] = {}
     for where, clip in rows:
-        if clip.path in first:
-            raise UserError(
-                f"{where}: {clip.path} is there already, {first[clip.path]}"
-            )
-        first[clip.path] = where
-        clips.append(clip)
-    return tuple(sorted(clips, key=lambda clip: clip.path))
+        place = clip.path, clip.start, clip.duration
+        if place in first:
+            raise UserError(f"{where}: {clip.path} is there already, {first[place][0]}")
+        first[place] = where, clip
+    clips = (clip for _, clip in first.values())
+    return tuple(sorted(clips, key=lambda clip: (clip.path, clip.start)))

@@ -1,6 +1,5 @@
 """Advice for a corpus that is elsewhere, or another one, than the settings say."""
 
-import os
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UserError
 from asc_tf.core.folders import is_audio, list_files
+from asc_tf.core.paths import expand_home
 from asc_tf.datasets.corpus import Corpus
 
 Adapters = dict[str, Callable[[Dataset, Path], Corpus]]
@@ -73,7 +73,7 @@ def explain_flat_folder(directory: Path) -> str:
 
 def explain_missing_table(directory: Path, name: str) -> str:
     """Say where a table was looked for, and where a table of its name is."""
-    given = Path(os.path.expanduser(name))
+    given = expand_home(name)
     places = [Path.cwd() / given, directory.parent / given, directory / given.name]
     places += [directory.parent / given.name]
     other = next((place for place in places if place.is_file()), None)
@@ -101,7 +101,8 @@ def explain_missing_file(directory: Path, path: str, table: str = "") -> str:
         path: Path of the clip, relative to the folder.
         table: Value of `dataset.csv_file`, if the corpus is the user's own table.
     """
-    other = _find_file(directory, path, directory / os.path.expanduser(table))
+    given = directory / expand_home(table)
+    other = _find_file(directory, path, given)
     message = f"looked for {directory / path}"
     if not other:
         return message
@@ -109,8 +110,7 @@ def explain_missing_file(directory: Path, path: str, table: str = "") -> str:
     if not other.as_posix().endswith(f"/{path}"):
         return f"{message}: correct the paths in the table" if table else message
     base = other.as_posix().removesuffix(f"/{path}")
-    absolute = (directory / os.path.expanduser(table)).absolute()
-    also = f" --dataset.csv_file={absolute}" if table else ""
+    also = f" --dataset.csv_file={given.absolute()}" if table else ""
     return f"{message}: use --dataset.dir={base}{also}"
 
 

@@ -94,50 +94,30 @@ class _Corpus:
 
 _TEN = {scene: scene for scene in SCENES}
 _THREE = {scene: label for label, scenes in GROUPS.items() for scene in scenes}
+_CORPORA = (
+    *(_Corpus(name, _TEN) for name in ("tut2018", "tau2019", "tau2020_mobile")),
+    _Corpus("tau2020_3class", _THREE),
+    # The clips of 2020, cut to 1 s.
+    _Corpus("tau2022_mobile", _TEN, segments=True),
+)
+CORPORA = {corpus.name: corpus for corpus in _CORPORA}
 
 
-def read_tut2018(dataset: Dataset, directory: Path) -> Corpus:
-    """Read TUT Urban Acoustic Scenes 2018: 8640 clips of 10 s, one device."""
-    return _read(dataset, directory, _Corpus("tut2018", _TEN))
+def read_dcase(dataset: Dataset, directory: Path) -> Corpus:
+    """Read one of `CORPORA`, the one that `dataset.name` names.
 
-
-def read_tau2019(dataset: Dataset, directory: Path) -> Corpus:
-    """Read TAU Urban Acoustic Scenes 2019: ten scenes in ten cities, one device."""
-    return _read(dataset, directory, _Corpus("tau2019", _TEN))
-
-
-def read_tau2020_mobile(dataset: Dataset, directory: Path) -> Corpus:
-    """Read TAU Urban Acoustic Scenes 2020 Mobile: nine devices, three only in test."""
-    return _read(dataset, directory, _Corpus("tau2020_mobile", _TEN))
-
-
-def read_tau2020_3class(dataset: Dataset, directory: Path) -> Corpus:
-    """Read TAU Urban Acoustic Scenes 2020 3Class: indoor, outdoor, transportation."""
-    return _read(dataset, directory, _Corpus("tau2020_3class", _THREE))
-
-
-def read_tau2022_mobile(dataset: Dataset, directory: Path) -> Corpus:
-    """Read TAU Urban Acoustic Scenes 2022 Mobile: the clips of 2020, cut to 1 s.
-
-    `dataset.subset` chooses one of the training lists of DCASE 2024.
+    Of tau2022_mobile `dataset.subset` chooses one of the training lists of DCASE 2024.
     """
-    corpus = _Corpus("tau2022_mobile", _TEN, segments=True)
-    if dataset.subset not in SUBSETS:
-        raise UsageError(
-            f"dataset.subset = {dataset.subset}: the official lists have "
-            f"{', '.join(map(str, SUBSETS))} per cent"
-        )
-    subset = f"split{dataset.subset}.csv"
-    train = (*_TRAIN, subset) if dataset.subset == 100 else (subset,)
-    return _read(dataset, directory, corpus, train)
-
-
-def _read(
-    dataset: Dataset,
-    directory: Path,
-    corpus: _Corpus,
-    train: tuple[str, ...] = _TRAIN,
-) -> Corpus:
+    corpus = CORPORA[dataset.name]
+    train: tuple[str, ...] = _TRAIN
+    if corpus.segments:
+        if dataset.subset not in SUBSETS:
+            raise UsageError(
+                f"dataset.subset = {dataset.subset}: the official lists have "
+                f"{', '.join(map(str, SUBSETS))} per cent"
+            )
+        subset = f"split{dataset.subset}.csv"
+        train = (*_TRAIN, subset) if dataset.subset == 100 else (subset,)
     fold = choose_fold(dataset, (1,), corpus.name)
     meta = _read_meta(directory)
     rows = []
@@ -149,7 +129,7 @@ def _read(
                 (row.where, _make_clip(row, path, meta.get(path), split, corpus))
             )
     clips = sort_clips(rows)
-    protocol = {"corpus": corpus.name, "fold": fold, "leaky": False}
+    protocol = {"fold": fold}
     if corpus.segments:
         protocol["subset"] = dataset.subset
     if unlisted := len(set(meta) - {clip.path for clip in clips}):

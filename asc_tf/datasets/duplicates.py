@@ -49,11 +49,7 @@ def find_duplicates(clips: Sequence[Clip], root: Path) -> list[Group]:
 
 
 def describe_duplicates(groups: Iterable[Group], splits: Sequence[str]) -> list[str]:
-    """Describe the copies that falsify a result, and what to do.
-
-    Args:
-        groups: Groups from `find_duplicates`.
-        splits: Splits of interest; groups without a clip in them are ignored.
+    """Describe the copies that falsify the results of some splits, and what to do.
 
     Returns:
         A sentence each for copies in different splits, copies with different labels,

@@ -52,17 +52,9 @@ FOLDER_NAMES = {
 _CLIP_NAME = re.compile(r"(?P<fold>[1-5])-(?P<source>\d+)-(?P<take>[A-Z]+)(-\d+)?\.\w+")
 
 
-def read_esc10(dataset: Dataset, directory: Path) -> Corpus:
-    """Read ESC-10, in the layout of ESC-50 or in one folder per class."""
-    return _read(dataset, directory, "esc10")
-
-
-def read_esc50(dataset: Dataset, directory: Path) -> Corpus:
-    """Read ESC-50, in its own layout or in one folder per class."""
-    return _read(dataset, directory, "esc50")
-
-
-def _read(dataset: Dataset, directory: Path, name: str) -> Corpus:
+def read_esc(dataset: Dataset, directory: Path) -> Corpus:
+    """Read ESC-10 or ESC-50, in the layout of ESC-50 or in one folder per class."""
+    name = dataset.name
     if meta := find_file(directory, "meta/esc50.csv"):
         rows, order = _read_table(meta, name)
     else:
@@ -84,9 +76,8 @@ def _read(dataset: Dataset, directory: Path, name: str) -> Corpus:
         )
         for where, path, label, match in rows
     )
-    protocol = {"corpus": name, "fold": test, "leaky": False, "folds": folds}
-    published = ("train", "test")
-    return Corpus(clips, tuple(order), LAYOUT, protocol, published)
+    protocol = {"fold": test, "folds": folds}
+    return Corpus(clips, tuple(order), LAYOUT, protocol, published=("train", "test"))
 
 
 _Rows = list[tuple[str, str, str, re.Match]]

@@ -37,8 +37,7 @@ def read_folder(dataset: Dataset, directory: Path) -> Corpus:
                 Clip(name, home.name, split="train", **_parse_name(name, pattern))
             )
     labels = tuple(sorted({clip.label for clip in clips}))
-    protocol = {"corpus": "folder", "fold": None, "leaky": False}
-    return Corpus(tuple(clips), labels, LAYOUT, protocol)
+    return Corpus(tuple(clips), labels, LAYOUT)
 
 
 def _compile_pattern(text: str) -> re.Pattern | None:
@@ -87,8 +86,4 @@ def _parse_name(path: str, pattern: re.Pattern | None) -> dict[str, Any]:
             f"dataset.identifier_pattern = {pattern.pattern!r}: finds no identifier in "
             f"{path}"
         )
-    return {
-        "identifier": identifier,
-        "city": named.get("city", ""),
-        "device": named.get("device", ""),
-    }
+    return {**named, "identifier": identifier}

@@ -19,10 +19,6 @@ def assign_folds(corpus: Corpus, dataset: Dataset) -> Corpus:
     The folds are those of `draw_folds`. A recording has the label of most of its clips,
     and no protocol divides it.
 
-    Args:
-        corpus: Corpus whose clips are all in the training split.
-        dataset: Dataset settings.
-
     Raises:
         UsageError: If the corpus has splits of its own, or too few recordings.
     """

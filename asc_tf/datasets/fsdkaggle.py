@@ -71,12 +71,7 @@ def read_fsdkaggle2018(dataset: Dataset, directory: Path) -> Corpus:
     test_rows = _read_test_rows(test_table)
     used = [row for row in test_rows if not _is_padding(row)]
     test = [_make_test_clip(row, f"{test_prefix}audio_test", labels) for row in used]
-    protocol: dict[str, Any] = {
-        "corpus": "fsdkaggle2018",
-        "fold": None,
-        "leaky": False,
-        "ignored": len(test_rows) - len(used),
-    }
+    protocol: dict[str, Any] = {"ignored": len(test_rows) - len(used)}
     if dataset.protocol in ("kfold", "stratified_kfold"):
         folds = list(range(1, dataset.folds + 1))
         fold = choose_fold(dataset, folds, dataset.protocol)

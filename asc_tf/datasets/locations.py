@@ -32,20 +32,12 @@ With three locations per city, as is usual, 25 per cent can have them all, 15 ca
 def split_by_location(
     clips: Sequence[Clip], share: float, seed: int
 ) -> tuple[Clip, ...]:
-    """Move about a share of each scene's training clips to the validation split.
+    """Move about a share, 0 to 1, of each scene's training clips to validation.
 
     Locations (identifiers) move whole. A scene with two or more locations has at least
     one in each split, and so has each city of a scene; with a share below 30 or above
     70 per cent only if the scene's share is then within `SLACK` of `share`. A location
     with several scenes counts for the scene of most of its clips.
-
-    Args:
-        clips: All rows; only those of the training split are moved.
-        share: Share of clips to move, 0 to 1.
-        seed: Random seed; the same seed moves the same locations.
-
-    Returns:
-        All rows, in their order.
     """
     cities: dict[str, str] = {}
     for clip in clips:

@@ -62,12 +62,7 @@ def drop_shared(clips: Sequence[Clip], shared: SharedRecordings) -> tuple[Clip, 
 def describe_shared(
     clips: Sequence[Clip], shared: SharedRecordings, directory: Path
 ) -> dict[str, Any]:
-    """Count shared recordings and their clips, in the table and among the files.
-
-    Args:
-        clips: All rows.
-        shared: Shared recordings.
-        directory: Folder of the corpus; only files of these recordings are looked for.
+    """Count shared recordings and their clips, in the table and among their files.
 
     Returns:
         Entry of protocol.json: `clips` and `recordings` in the table, `clips_present`

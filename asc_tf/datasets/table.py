@@ -4,6 +4,7 @@ import dataclasses
 import os
 import posixpath
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,18 @@ from asc_tf.datasets import synthetic as scenes
 from asc_tf.datasets.corpus import (
     Corpus,
     ForeignFolderError,
+    Row,
     choose_fold,
     read_rows,
+    sort_clips,
 )
 from asc_tf.manifest import SPLITS, Clip
+
+FIELDS = (
+    *("path", "label", "identifier", "city", "device", "fold", "split", "start"),
+    "duration",
+)
+"""Fields of a clip; `dataset.path_column` names the column of its path, and so on."""
 
 
 def read_csv(dataset: Dataset, directory: Path) -> Corpus:
@@ -37,19 +46,22 @@ def read_csv(dataset: Dataset, directory: Path) -> Corpus:
             "dataset.csv_file is missing: the table of the csv corpus"
             f"{corpus_hints.list_tables(directory)}"
         )
-    path = directory / os.path.expanduser(dataset.csv_file)
+    path = directory / expand_home(dataset.csv_file)
     if not path.is_file():
         raise UsageError(
             f"dataset.csv_file = {dataset.csv_file}: no such file; "
             f"{corpus_hints.explain_missing_table(directory, dataset.csv_file)}"
         )
     clips = _read_clips(dataset, path)
-    protocol: dict[str, Any] = {"corpus": "csv", "fold": None, "leaky": False}
+    protocol: dict[str, Any] = {}
     if dataset.fold_column and not dataset.split_column:
         folds = sorted({int(clip.fold or 0) for clip in clips})
         test = choose_fold(dataset, folds, "the table")
-        clips = _split_by_fold(clips, test)
-        protocol |= {"fold": test, "folds": folds}
+        clips = tuple(
+            dataclasses.replace(clip, split="test" if clip.fold == test else "train")
+            for clip in clips
+        )
+        protocol = {"fold": test, "folds": folds}
     has_own_split = bool(dataset.split_column or dataset.fold_column)
     splits = {clip.split for clip in clips} if has_own_split else set()
     return Corpus(
@@ -97,35 +109,16 @@ def read_synthetic(dataset: Dataset, directory: Path) -> Corpus:
         )
     except ValueError as error:
         raise ForeignFolderError(f"dataset.dir = {directory}: {error}") from error
-    columns = dataclasses.replace(
-        dataset,
-        path_column="path",
-        label_column="label",
-        identifier_column="identifier",
-        city_column="city",
-        device_column="device",
-        split_column="split",
-    )
+    columns: dict[str, Any] = {f"{name}_column": name for name in scenes.COLUMNS}
     return Corpus(
-        clips=_read_clips(columns, meta),
+        clips=_read_clips(dataclasses.replace(dataset, **columns), meta),
         labels=scenes.SCENES,
         layout="an empty or new folder",
-        protocol={"corpus": "synthetic", "fold": None, "leaky": False},
     )
 
 
 def _read_clips(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
-    columns = {
-        "path": dataset.path_column,
-        "label": dataset.label_column,
-        "identifier": dataset.identifier_column,
-        "city": dataset.city_column,
-        "device": dataset.device_column,
-        "fold": dataset.fold_column,
-        "split": dataset.split_column,
-        "start": dataset.start_column,
-        "duration": dataset.duration_column,
-    }
+    columns = {field: getattr(dataset, f"{field}_column") for field in FIELDS}
     used = {field: column for field, column in columns.items() if column}
     rows = read_rows(path, (), delimiter="")
     for field, column in used.items():
@@ -134,23 +127,14 @@ def _read_clips(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
                 f"dataset.{field}_column = {column}: {path} has no such column (it "
                 f"has {', '.join(rows[0].values)})"
             )
-    clips = []
-    places: dict[tuple[str, float, float], str] = {}
-    for row in rows:
-        values = {field: row.get(column) for field, column in used.items()}
-        clip = _make_clip(values, row.where, dataset.folder)
-        span = (clip.path, clip.start, clip.duration)
-        if span in places:
-            raise UserError(
-                f"{row.where}: {clip.path} is there already, {places[span]}"
-            )
-        places[span] = row.where
-        clips.append(clip)
-    return tuple(sorted(clips, key=lambda clip: (clip.path, clip.start)))
+    return sort_clips(
+        (row.where, _make_clip(row, used, dataset.folder)) for row in rows
+    )
 
 
-def _make_clip(values: dict[str, str], where: str, folder: Path) -> Clip:
+def _make_clip(row: Row, columns: Mapping[str, str], folder: Path) -> Clip:
     """Make a clip of a row; without an identifier column the file is the recording."""
+    where, values = row.where, {field: row.get(name) for field, name in columns.items()}
     for field in ("path", "label", "identifier"):
         if values.get(field) == "":
             raise UserError(f"{where}: no {field}")
@@ -195,10 +179,3 @@ def _parse_seconds(field: str, text: str) -> float:
     if not 0 <= value < 1e6:
         raise ValueError(f"{field} {text!r} is not a time in seconds")
     return value
-
-
-def _split_by_fold(clips: tuple[Clip, ...], fold: int) -> tuple[Clip, ...]:
-    return tuple(
-        dataclasses.replace(clip, split="test" if clip.fold == fold else "train")
-        for clip in clips
-    )

@@ -49,7 +49,8 @@ def read_urbansound8k(dataset: Dataset, directory: Path) -> Corpus:
     test = choose_fold(dataset, folds, "the table")
     splits = _assign_splits(folds, test, dataset.protocol)
     # Some copies have the folders fold1 ... fold10 beside the table.
-    audio = "audio" if table.parent != directory or _has_audio(directory) else "."
+    has_folder = table.parent != directory or (directory / "audio").is_dir()
+    audio = "audio" if has_folder else "."
     clips = sort_clips(
         (row.where, _make_clip(row, audio, splits[_parse_fold(row)]))
         for row in rows
@@ -57,12 +58,8 @@ def read_urbansound8k(dataset: Dataset, directory: Path) -> Corpus:
     )
     present = {clip.label for clip in clips}
     labels = tuple(label for label in CLASSES if label in present)
-    protocol = {"corpus": "urbansound8k", "fold": test, "leaky": False, "folds": folds}
+    protocol = {"fold": test, "folds": folds}
     return Corpus(clips, labels, LAYOUT, protocol, published=SPLITS)
-
-
-def _has_audio(directory: Path) -> bool:
-    return (directory / "audio").is_dir()
 
 
 def _assign_splits(folds: list[int], test: int, protocol: str) -> dict[int, str]:

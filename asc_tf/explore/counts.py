@@ -14,14 +14,7 @@ VERIFIED = {"1": "verified", "0": "not verified", "": "unknown"}
 
 @dataclass(frozen=True)
 class Counts:
-    """A number for each label and group.
-
-    Attributes:
-        title: Heading of the chart.
-        note: Text below the heading.
-        groups: Names of the groups.
-        rows: Each label with its numbers, one per group.
-    """
+    """Chart of `rows`: each label with its numbers, one for each of `groups`."""
 
     title: str
     note: str
@@ -97,22 +90,15 @@ def count_examples(
 ) -> Counts:
     """Count training examples of an epoch, before and after augmentation makes copies.
 
-    Args:
-        manifest: The corpus.
-        examples: Number of examples of a clip before augmentation, 0 for one that
-            cannot be used.
-        copies: `augment.copies`.
-        note: What an example is.
+    `examples` gives the number for a clip, 0 for one that cannot be used, and `note`
+    explains what an example is.
     """
-    before = Counter[str]()
-    for clip in list_training_clips(manifest):
-        before[clip.label] += examples(clip)
-    numbers = Counter(
-        {(label, "before augmentation"): n for label, n in before.items()}
-    )
-    for label, n in before.items():
-        numbers[label, "added by copies"] = (copies - 1) * n
     groups = ("before augmentation", "added by copies")
+    numbers = Counter[tuple[str, str]]()
+    for clip in list_training_clips(manifest):
+        count = examples(clip)
+        for group, times in zip(groups, (1, copies - 1), strict=True):
+            numbers[clip.label, group] += times * count
     heading = ("Training examples in an epoch", note)
     return _tabulate(heading, manifest, numbers, groups)
 

@@ -38,11 +38,7 @@ CALIBRATION_CLIPS = 48
 
 
 def explore(config: Config, manifest: Manifest) -> Exploration:
-    """Make the content of the page.
-
-    Args:
-        config: The configuration, with absolute folders.
-        manifest: The corpus, split; it need not be scanned.
+    """Make the content of the page; see `Corpus`.
 
     Raises:
         UserError: If no training clip can be used.

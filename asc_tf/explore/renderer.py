@@ -9,7 +9,7 @@ import soundfile
 import tensorflow as tf
 
 from asc_tf.augment import augment_features, augment_waveforms, fold_in
-from asc_tf.config import Augment, Config, Frontend
+from asc_tf.config import Augment, Config
 from asc_tf.evaluation.mel_spectrogram import (
     DYNAMIC_RANGE,
     MelSpectrogram,
@@ -55,21 +55,20 @@ TITLES = {
 
 
 class ClipRenderer:
-    """Renderer of clips, of their features as a model gets them, and of augmentation.
-
-    Args:
-        config: The configuration.
-    """
+    """Renderer of clips, of features as a model gets them, and of augmentation."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.rate = config.audio.sample_rate
         allow_tensor_float_32(False)
         self._mel = MelSpectrogram(self.rate, config.frontend)
-        self._spectrum, self._frontend = (
-            FrontendLayer(self.rate, settings)
-            for settings in (_spectrum_settings(config.frontend), config.frontend)
+        # In dB and Hz, whatever the model's features are.
+        plain = make_mel_settings(config.frontend)
+        plain = dataclasses.replace(
+            plain, kind="linear", frequency_axis="linear", fmin=0.0, fmax=0.0
         )
+        self._spectrum = FrontendLayer(self.rate, plain)
+        self._frontend = FrontendLayer(self.rate, config.frontend)
         _, *shape = self._frontend.compute_output_shape(
             (None, config.audio.segment_samples)
         )
@@ -167,10 +166,9 @@ class ClipRenderer:
             note = "waveform unchanged" if is_same else "waveform changed"
             if changes_features(settings):
                 note += ", features changed"
-            title = f"version {number + 1}"
-            waveform = None if is_same else waveform
-            values = features[number].numpy()
-            cards.append(self._render(title, note, waveform, values, limits))
+            title, values = f"version {number + 1}", features[number].numpy()
+            shown = None if is_same else waveform
+            cards.append(self._render(title, note, shown, values, limits))
         return Augmentation(
             "Augmentation",
             f"A segment of {clip.label} and {VERSIONS} versions of it. Features are "
@@ -295,17 +293,6 @@ def _mix(
                 count += 1
             if count == MIXTURES:
                 return
-
-
-def _spectrum_settings(settings: Frontend) -> Frontend:
-    """Settings of a spectrogram in dB, whatever the model's features are."""
-    return dataclasses.replace(
-        make_mel_settings(settings),
-        kind="linear",
-        frequency_axis="linear",
-        fmin=0.0,
-        fmax=0.0,
-    )
 
 
 def _first_channel(values: np.ndarray, rank: int) -> np.ndarray:

@@ -24,12 +24,7 @@ TYPICAL_MIXUP = 0.4
 def choose_version_settings(
     settings: Augment, frames: int, bands: int
 ) -> tuple[Augment, bool]:
-    """Choose the settings that make versions of one clip.
-
-    Args:
-        settings: Configured settings.
-        frames: Frames of the features.
-        bands: Bands of the features.
+    """Choose the settings that make versions of one clip of `frames` and `bands`.
 
     Returns:
         The configured settings without mixup, and False; typical ones, and True, if all

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,20 +80,19 @@ def _draw_pictures(
 ) -> tuple[dict[str, bytes], page.Pictures]:
     """Draw the figures: files by name, and the pictures of the page."""
     best_epoch = (report.get("model_epoch") or {}).get("epoch")
-    drawn = _draw(report, LIGHT)
-    pictures = page.Pictures(light=drawn, dark=_draw_dark(report))
+    drawn, history, reliability = _draw(report, LIGHT), {}, ""
+    # A matrix of few labels is a table on the page.
+    dark = _draw(report, DARK) if len(report["labels"]) > MAX_LABELS else {}
     if curves:
         drawn["history.png"] = figures.draw_history(curves, best_epoch)
-        panels = figures.draw_history_panels(curves, best_epoch)
-        pictures = dataclasses.replace(pictures, history=panels)
+        history = figures.draw_history_panels(curves, best_epoch)
     calibration = report.get("calibration") or {}
     if bins := calibration.get("bins"):
         after = (calibration.get("calibrated") or {}).get("bins") or ()
-        diagram = figures.draw_reliability(bins, after)
-        pictures = dataclasses.replace(pictures, reliability=diagram)
+        reliability = figures.draw_reliability(bins, after)
     if report["has_labels"]:
         drawn["per_class.png"] = figures.draw_per_class(report["per_class"])
-    return drawn, pictures
+    return drawn, page.Pictures(history, reliability, drawn, dark)
 
 
 def _draw(report: Mapping[str, Any], theme: Theme) -> dict[str, bytes]:
@@ -106,11 +104,6 @@ def _draw(report: Mapping[str, Any], theme: Theme) -> dict[str, bytes]:
         )
         for kind, matrix in matrices.items()
     }
-
-
-def _draw_dark(report: Mapping[str, Any]) -> dict[str, bytes]:
-    """Draw the confusion matrices for the dark page, where it shows them."""
-    return _draw(report, DARK) if len(report["labels"]) > MAX_LABELS else {}
 
 
 def _format_json(report: Mapping[str, Any]) -> str:

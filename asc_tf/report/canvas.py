@@ -10,7 +10,7 @@ import io
 import re
 import warnings
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,13 @@ def new_figure(
     )
 
 
-def style_axes(axes: Axes, theme: Theme, title: str = "") -> None:
+def style_axes(
+    axes: Axes,
+    theme: Theme,
+    title: str = "",
+    *,
+    grid: Literal["both", "x"] | None = None,
+) -> None:
     """Give axes the colours of the theme, and no more lines than they need."""
     axes.set_facecolor(theme.surface)
     axes.set_axisbelow(True)
@@ -121,9 +127,26 @@ def style_axes(axes: Axes, theme: Theme, title: str = "") -> None:
     axes.tick_params(which="both", length=0, labelcolor=theme.text, labelsize=9)
     axes.xaxis.label.set(fontsize=9, color=theme.muted)
     axes.yaxis.label.set(fontsize=9, color=theme.muted)
+    if grid:
+        axes.grid(axis=grid, color=theme.grid, linewidth=0.8)
     axes.set_title(
         title, fontsize=10, color=theme.text, loc="left", pad=8, parse_math=False
     )
+
+
+def add_legend_below(figure: Figure, theme: Theme, handles: Any, names: Any) -> None:
+    """Write a legend of three columns below the panels of a figure."""
+    legend = figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=theme.text,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def shorten(text: str, length: int) -> str:

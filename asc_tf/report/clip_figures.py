@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asc_tf.report.canvas import CSS_PIXELS_PER_INCH, DPI
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Layout in pixels of the page; the PNG has two for each, sharp on phones and on paper.
+# Layout in pixels of the page.
 WIDTH, LEFT, RIGHT, TOP, BOTTOM, GAP = 360, 48, 42, 18, 33, 25
-PIXELS_PER_INCH = 96
 
 BLUE = "#2a8ccc"
 """Colour of waveforms, with contrast to the light page and to the dark page."""
@@ -132,10 +133,8 @@ def draw(
 ) -> Picture:
     """Draw panels below each other.
 
-    Args:
-        panels: Panels from top to bottom, the images after the waveform.
-        seconds: Length of the time axis in s.
-        limits: Values of the darkest and of the brightest colour of the images.
+    The images come after the waveform; `seconds` is the length of the time axis, and
+    `limits` are the values of the darkest and of the brightest colour of the images.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image as Pixels
@@ -168,8 +167,8 @@ def make_figure(
 
     heights = [panel.height for panel in panels]
     height = TOP + sum(heights) + GAP * (len(panels) - 1) + BOTTOM
-    size = WIDTH / PIXELS_PER_INCH, height / PIXELS_PER_INCH
-    figure = Figure(size, dpi=2 * PIXELS_PER_INCH, facecolor="none")
+    size = WIDTH / CSS_PIXELS_PER_INCH, height / CSS_PIXELS_PER_INCH
+    figure = Figure(size, dpi=DPI, facecolor="none")
     grid = figure.add_gridspec(
         len(panels),
         height_ratios=heights,

@@ -1,11 +1,11 @@
 """compare.html: runs side by side."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from asc_tf.report import html
-from asc_tf.report.canvas import DARK, LIGHT
 from asc_tf.report.headline import MAIN_SCORES, show_interval, show_score
 from asc_tf.report.study_figures import draw_curves, draw_scores
 
@@ -17,30 +17,21 @@ def write_compare_page(
     content: Mapping[str, Any],
     curves: Mapping[str, Mapping[str, list[float]]],
 ) -> Path:
-    """Write compare.html and the figures.
+    """Write compare.html and its figures; return its path.
 
-    Args:
-        folder: Folder to write to.
-        content: Content of compare.json; see `asc_tf.studies.compare`.
-        curves: Curves by run; see `study_figures.draw_curves`.
-
-    Returns:
-        Path of compare.html.
+    `content` is that of compare.json, see `asc_tf.studies.compare`; `curves` are as in
+    `study_figures.draw_curves`.
     """
     runs = content["runs"]
-    points = [_make_point(row) for row in runs]
-    light, dark = (
-        {SCORES: draw_scores(points, theme=theme)}
-        | ({CURVES: draw_curves(curves, theme=theme)} if curves else {})
-        for theme in (LIGHT, DARK)
-    )
-    if not curves:
+    figures = {SCORES: partial(draw_scores, [_make_point(row) for row in runs])}
+    if curves:
+        figures[CURVES] = partial(draw_curves, curves)
+    else:
         (folder / CURVES).unlink(missing_ok=True)
     return html.write_page(
         folder / "compare.html",
         "compare.html",
-        light,
-        dark,
+        figures,
         page="compare",
         title=f"Comparison of {len(runs)} runs",
         runs=[

@@ -69,9 +69,7 @@ def list_confusions(
 ) -> Confusions:
     """Give each cell of the confusion matrix the clips that it counts.
 
-    Args:
-        report: As in `asc_tf.report.write_report`, with labels.
-        predictions: As in `asc_tf.report.write_report`.
+    Report and predictions are as in `asc_tf.report.write_report`, with labels.
     """
     labels = [str(label) for label in report["labels"]]
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
@@ -110,9 +108,6 @@ def list_confusions(
 
 def find_usual_mistakes(report: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     """Find the wrong label that each label's clips get most often, if there is one.
-
-    Args:
-        report: As in `asc_tf.report.write_report`, with labels.
 
     Returns:
         Wrong label and number of clips, by true label.

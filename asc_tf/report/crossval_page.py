@@ -1,40 +1,26 @@
 """report.html of a crossval: pooled scores, folds, seeds and classes."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from asc_tf.report import figures, html
-from asc_tf.report.canvas import DARK, LIGHT
+from asc_tf.report import html
+from asc_tf.report.figures import draw_confusion_matrix
 from asc_tf.report.headline import SCORE_NAMES, show_interval, show_score
-
-MATRIX = "confusion_matrix_row_normalized.png"
 
 
 def write_crossval_page(folder: Path, report: Mapping[str, Any]) -> Path:
-    """Write report.html and the confusion matrix of a pooled report.
+    """Write report.html and the confusion matrix; return its path.
 
-    Args:
-        folder: Folder to write to.
-        report: Content of report.json; see `asc_tf.studies.pooling`.
-
-    Returns:
-        Path of report.html.
+    `report` is the content of report.json; see `asc_tf.studies.pooling`.
     """
     shares = report["confusion_matrix"]["row_normalized"]
-    light, dark = (
-        {
-            MATRIX: figures.draw_confusion_matrix(
-                report["labels"], shares, percent=True, theme=theme
-            )
-        }
-        for theme in (LIGHT, DARK)
-    )
+    draw = partial(draw_confusion_matrix, report["labels"], shares, percent=True)
     return html.write_page(
         folder / "report.html",
         "crossval.html",
-        light,
-        dark,
+        {"confusion_matrix_row_normalized.png": draw},
         page="crossval",
         title=f"Crossval: {report['name']}",
         report=report,

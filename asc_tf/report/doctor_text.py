@@ -19,11 +19,7 @@ PARTS = {"whole": "whole", "frontend": "front-end", "body": "body"}
 
 
 def format_examination(row: Row) -> str:
-    """Write what is known of an examined file, with its checks.
-
-    Args:
-        row: Row of `asc_tf.exporting.doctor.by_hand.examine_by_hand`.
-    """
+    """Write what is known of a file that `doctor.by_hand` examined, with its checks."""
     verdict = "passes" if row["passed"] else "FAILS"
     blocks = [f"{row['file']} ({row['format']}) {verdict}", _format_costs(row)]
     splits = [split for split in SPLITS if split in row]
@@ -104,31 +100,23 @@ def _format_scores(row: Row, splits: Iterable[str]) -> str:
 
 def _describe_split(split: str, found: Row) -> list[tuple[str, str]]:
     """Write the comparison with Keras on a split: names and values."""
-    loss = found["log_loss"]
+
+    def show(name: str, factor: float, form: str) -> str:
+        value = found[name]
+        shown = "-" if value is None else form.format(factor * value)
+        return shown + _format_change(found, name, factor)
+
     return [
         ("against Keras", f"{split}, {found['n_clips']} clips"),
         ("same label", f"{100 * found['agreement']:.1f} %"),
-        *(
-            (title, _format_percent(found[name]) + _format_change(found, name, 100))
-            for name, title in (
-                ("accuracy", "accuracy"),
-                ("macro_accuracy", "macro accuracy"),
-            )
-        ),
-        (
-            "log loss",
-            ("-" if loss is None else f"{loss:.3f}")
-            + _format_change(found, "log_loss", 1),
-        ),
+        ("accuracy", show("accuracy", 100, "{:.1f} %")),
+        ("macro accuracy", show("macro_accuracy", 100, "{:.1f} %")),
+        ("log loss", show("log_loss", 1, "{:.3f}")),
         ("cosine similarity", f"{found['cosine']:.5f}"),
         ("largest difference", f"{found['max_difference']:.2g}"),
         ("mean difference", f"{found['mean_difference']:.2g}"),
         ("KL divergence", f"{found['kl_divergence']:.2g} nats"),
     ]
-
-
-def _format_percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
 
 
 def _format_change(found: Row, name: str, factor: float) -> str:

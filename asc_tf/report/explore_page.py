@@ -21,13 +21,8 @@ SIZE = "{the size of this page}"
 class Card:
     """A clip, or what augmentation makes of it.
 
-    Attributes:
-        title: Line above the picture.
-        note: Muted line below the title.
-        picture: Two PNG files of one size, `data` below and `text` above.
-        alt: Description of the picture for those who do not see it.
-        sound: WAV file to play; empty where there is nothing to hear.
-        targets: Labels with their shares, where these are to be shown.
+    The picture is a `clip_figures.Picture`, and `alt` describes it. The sound is a WAV
+    file, empty where there is nothing to hear. The targets are the shares of labels.
     """
 
     title: str
@@ -49,16 +44,9 @@ class Examples:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Examples of an augmentation.
+    """Segments as they are, and what an augmentation makes of them.
 
-    Attributes:
-        title: Heading.
-        note: Text beside the settings.
-        settings: Configuration keys and their values.
-        is_typical: Whether these are typical settings, because the configuration has
-            none.
-        originals: Cards of segments as they are.
-        augmented: Cards of what is made of them.
+    The settings are typical ones where the configuration has none.
     """
 
     title: str
@@ -73,16 +61,8 @@ class Augmentation:
 class Exploration:
     """Content of explore.html; all its texts are escaped there.
 
-    Attributes:
-        title: Title of the page.
-        facts: Names and values for the line below the title.
-        counts: Charts, of `asc_tf.explore.counts.Counts`.
-        examples_note: Text above the examples.
-        examples: Examples of each label.
-        augmentations: Examples of augmentation.
-        left_out: Files that could not be used, each with the reason.
-        is_leaky: Whether the protocol is leaky.
-        notes: More to know of the corpus.
+    The charts are of `asc_tf.explore.counts.Counts`, and `left_out` has file and reason
+    of the clips that could not be used.
     """
 
     title: str

@@ -1,7 +1,7 @@
 """Lines of code that run the files of an export, for export.html."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 READ = """\
@@ -50,7 +50,7 @@ if len(answers) > 1:
     probabilities = (votes.sum(axis=0) + probabilities) / (len(answers) + 1)
 """,
 }
-"""What is done to the mean of the segments by `evaluate.pooling`."""
+"""Code that pools the segments, after their mean, by `evaluate.pooling`."""
 
 CLASSIFY = """\
 length, hop = about["segment_samples"], about["hop_samples"]
@@ -103,25 +103,8 @@ import asc_tf
 {lines}"""
 
 
-def write_python(paths: Iterable[str], metadata: Mapping[str, Any]) -> str:
-    """Write code that runs a .tflite on LiteRT without this package.
-
-    Args:
-        paths: .tflite files in the export folder, which the code names.
-        metadata: Content of model.json; empty: not known.
-    """
-    commands = "".join(f"#     python classify.py {path} clip.wav\n" for path in paths)
-    read = _write_reading("clip", 'about["sample_rate"]', metadata)
-    classify = write_classification(metadata)
-    return PYTHON.format(commands=commands, read=read, classify=classify)
-
-
 def write_classification(metadata: Mapping[str, Any]) -> str:
-    """Write code that makes `probabilities` of `waveform`, by `classify` and `about`.
-
-    Args:
-        metadata: Content of model.json; empty: not known.
-    """
+    """Write code that makes `probabilities` of `waveform` by `classify`, `about`."""
     is_centre = metadata.get("segments") == "centre"
     starts = "centre" if is_centre else metadata.get("last_segment", "align")
     return CLASSIFY.format(
@@ -129,24 +112,6 @@ def write_classification(metadata: Mapping[str, Any]) -> str:
         fill=FILL[metadata.get("short_clips", "pad")],
         pool=POOL[metadata.get("pooling", "mean")],
     )
-
-
-def write_tensorflow(path: str, metadata: Mapping[str, Any]) -> str:
-    """Write code that runs a SavedModel in TensorFlow.
-
-    Args:
-        path: Path of the SavedModel in its export folder.
-        metadata: Content of model.json; empty: not known.
-    """
-    rate = str(metadata.get("sample_rate", "rate"))
-    read = _write_reading('"clip.wav"', rate, metadata)
-    return TENSORFLOW.format(path=json.dumps(path), read=read)
-
-
-def _write_reading(clip: str, rate: str, metadata: Mapping[str, Any]) -> str:
-    """Write the code that reads a clip: expressions of its path and its rate in Hz."""
-    select = SELECT[metadata.get("channels", "mono")]
-    return READ.format(clip=clip, rate=rate, select=select)
 
 
 def list_code(
@@ -162,11 +127,16 @@ def list_code(
         `title` and `code` of each way, for the folder of the export.
     """
     edge = [path for name, path in files.items() if name != "saved_model"]
+    select = SELECT[metadata.get("channels", "mono")]
     ways = []
     if edge:
         lines = [f"asc-edge classify --model={path} clip.wav\n" for path in edge]
         ways.append(("On a Raspberry Pi, without TensorFlow", "".join(lines)))
-        ways.append(("In Python, with LiteRT alone", write_python(edge, metadata)))
+        read = READ.format(clip="clip", rate='about["sample_rate"]', select=select)
+        classify = write_classification(metadata)
+        lines = [f"#     python classify.py {path} clip.wav\n" for path in edge]
+        code = PYTHON.format(commands="".join(lines), read=read, classify=classify)
+        ways.append(("In Python, with LiteRT alone", code))
     if files:
         lines = [f"asc-tf predict --model={path} clip.wav\n" for path in files.values()]
         ways.append(("On the command line, audio files of every kind", "".join(lines)))
@@ -176,6 +146,8 @@ def list_code(
         ]
         ways.append(("In Python, with asc_tf", ASC_TF.format(lines="".join(lines))))
     if path := files.get("saved_model"):
-        code = write_tensorflow(path, metadata)
+        rate = metadata.get("sample_rate", "rate")
+        read = READ.format(clip='"clip.wav"', rate=rate, select=select)
+        code = TENSORFLOW.format(path=json.dumps(path), read=read)
         ways.append(("In Python, with TensorFlow alone", code))
     return [{"title": title, "code": code} for title, code in ways]

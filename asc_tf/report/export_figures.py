@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from asc_tf.report.canvas import PAGE, new_figure, style_axes, to_svg
+from asc_tf.report.canvas import PAGE, add_legend_below, new_figure, style_axes, to_svg
 from asc_tf.report.study_figures import COLORS
 
 if TYPE_CHECKING:
@@ -56,9 +56,8 @@ def draw_tradeoff(points: Points, label: str, name: str) -> str:
     """
     figure = new_figure(5.2, 3.9, PAGE)
     axes = figure.add_subplot()
-    style_axes(axes, PAGE)
+    style_axes(axes, PAGE, grid="both")
     axes.set(xlabel=label, ylabel="change of accuracy (percentage points)")
-    axes.grid(color=PAGE.grid, linewidth=0.8)
     axes.axhline(0, color=PAGE.muted, linewidth=1.2, linestyle="--")
     costs = [cost for _, cost, *_ in points]
     if min(costs) > 0 and max(costs) > 3 * min(costs):
@@ -176,7 +175,7 @@ def draw_sizes(parts: Mapping[str, Mapping[str, int]]) -> str:
     """
     figure = new_figure(8.8, 1.3 + 0.36 * len(parts), PAGE)
     axes = figure.add_subplot()
-    style_axes(axes, PAGE)
+    style_axes(axes, PAGE, grid="x")
     for place, sizes in enumerate(parts.values()):
         start = 0.0
         for part in PARTS:
@@ -190,17 +189,6 @@ def draw_sizes(parts: Mapping[str, Mapping[str, int]]) -> str:
     axes.set(ylim=(len(parts) - 0.5, -0.5), xlabel="kB")
     axes.margins(x=0.1)
     axes.set_xlim(left=0)
-    axes.grid(axis="x", color=PAGE.grid, linewidth=0.8)
-    handles = [
-        axes.barh([0], [0], color=PART_COLORS[part], label=name)
-        for part, name in PARTS.items()
-    ]
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        fontsize=8.5,
-        labelcolor=PAGE.text,
-    )
+    handles = [axes.barh([0], [0], color=PART_COLORS[part]) for part in PARTS]
+    add_legend_below(figure, PAGE, handles, PARTS.values())
     return to_svg(figure, "sizes")

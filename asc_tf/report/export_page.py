@@ -10,6 +10,7 @@ from asc_tf.report.export_code import list_code
 from asc_tf.report.export_figures import PARTS, draw_sizes, draw_tradeoff
 from asc_tf.report.export_scores import (
     SPLITS,
+    Rows,
     list_changed_groups,
     list_worst,
     show_change,
@@ -111,10 +112,7 @@ LADDER = {
 
 
 def _make_ladder(
-    measured: Mapping[str, Mapping[str, Any]],
-    splits: Sequence[str],
-    summaries: Mapping[str, str],
-    macs: int,
+    measured: Rows, splits: Sequence[str], summaries: Mapping[str, str], macs: int
 ) -> dict[str, Any]:
     """Format the ladder: its headings, and a row for each file.
 
@@ -175,9 +173,7 @@ def _show_milliseconds(row: Mapping[str, Any] | None) -> str:
 
 
 def _draw_tradeoffs(
-    described: Mapping[str, Any],
-    measured: Mapping[str, Mapping[str, Any]],
-    splits: Sequence[str],
+    described: Mapping[str, Any], measured: Rows, splits: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Draw the change of accuracy over size and latency: texts, and drawings."""
     if not splits:
@@ -193,30 +189,24 @@ def _draw_tradeoffs(
         return []
     sizes = {name: row["bytes"] / 1000 for name, row in rows.items()}
     medians = {name: row["latency_ms"]["p50"] for name, row in rows.items()}
+    # The change of the accuracy against Keras, and the ends of its interval.
+    changes = {
+        name: (row[split].get("change") or {}).get("accuracy")
+        or (row[split]["accuracy"] - keras, None, None)
+        for name, row in rows.items()
+    }
     drawings = []
     for of, label, costs in (
         ("size", "size (kB)", sizes),
         ("latency", "ms per segment, p50", medians),
     ):
-        points = [
-            (name, costs[name], *_find_change(row[split], keras))
-            for name, row in rows.items()
-        ]
-        drawings.append(
-            (f"Change of accuracy over {of}", draw_tradeoff(points, label, of))
-        )
+        points = [(name, costs[name], *change) for name, change in changes.items()]
+        drawing = draw_tradeoff(points, label, of)
+        drawings.append((f"Change of accuracy over {of}", drawing))
     return drawings
 
 
-def _find_change(
-    scores: Mapping[str, Any], keras: float
-) -> tuple[float, float | None, float | None]:
-    """Return the change of the accuracy against Keras, and the ends of its interval."""
-    change = (scores.get("change") or {}).get("accuracy")
-    return tuple(change) if change else (scores["accuracy"] - keras, None, None)
-
-
-def _show_parts(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _show_parts(measured: Rows) -> dict[str, Any]:
     """Draw and list the sizes of the parts of each file; empty if none is known."""
     parts = {name: row["parts"] for name, row in measured.items() if row.get("parts")}
     if not parts:
@@ -228,9 +218,7 @@ def _show_parts(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {"drawing": draw_sizes(parts), "rows": rows}
 
 
-def _show_latency(
-    measured: Mapping[str, Mapping[str, Any]],
-) -> list[tuple[str, list[str], str]]:
+def _show_latency(measured: Rows) -> list[tuple[str, list[str], str]]:
     """Format latency by threads and parts, and memory, of files that have them."""
     rows = []
     for name, row in measured.items():
@@ -247,14 +235,14 @@ def _show_latency(
     return rows
 
 
-def _show_layers(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _show_layers(measured: Rows) -> list[dict[str, Any]]:
     """Draw the error of the layers of each integer file."""
-    shown = []
-    for name, row in measured.items():
-        layers = [each for each in row.get("layers", ()) if each["sqnr_db"] is not None]
-        if layers:
-            drawing = draw_layers(layers)
-            shown.append(
-                {"name": name, "worst": find_worst(layers), "drawing": drawing}
-            )
-    return shown
+    known = {
+        name: [each for each in row.get("layers", ()) if each["sqnr_db"] is not None]
+        for name, row in measured.items()
+    }
+    return [
+        {"name": name, "worst": find_worst(rows), "drawing": draw_layers(rows)}
+        for name, rows in known.items()
+        if rows
+    ]

@@ -6,6 +6,9 @@ from typing import Any
 from asc_tf.report import html
 from asc_tf.report.html import NO_VALUE
 
+Rows = Mapping[str, Mapping[str, Any]]
+"""Rows of export.json by the name of the format."""
+
 SPLITS = {
     "test": "Test split: reported, not a gate",
     "validation": "Validation clips: the gate",
@@ -41,9 +44,7 @@ def show_change(change: Sequence[float] | None, scale: float = 100) -> str:
 
 
 def show_split(
-    described: Mapping[str, Any],
-    measured: Mapping[str, Mapping[str, Any]],
-    split: str,
+    described: Mapping[str, Any], measured: Rows, split: str
 ) -> dict[str, Any]:
     """Format the scores of Keras and each file on a split, where they are known."""
     rows = {"Keras": described["keras"][split]}
@@ -52,11 +53,7 @@ def show_split(
     known = [
         key for key in COLUMNS if any(row.get(key) is not None for row in rows.values())
     ]
-    changes = {
-        name: row["change"]
-        for name, row in rows.items()
-        if row.get("change", {}).get("accuracy")
-    }
+    scales = {"accuracy": 100.0, "macro_accuracy": 100.0, "log_loss": 1.0}
     return {
         "heading": SPLITS[split],
         "heads": [COLUMNS[key][0] for key in known],
@@ -73,13 +70,10 @@ def show_split(
         "changes": [
             (
                 name,
-                [
-                    show_change(change.get("accuracy")),
-                    show_change(change.get("macro_accuracy")),
-                    show_change(change.get("log_loss"), 1),
-                ],
+                [show_change(row["change"].get(key), s) for key, s in scales.items()],
             )
-            for name, change in changes.items()
+            for name, row in rows.items()
+            if row.get("change", {}).get("accuracy")
         ],
     }
 
@@ -88,9 +82,7 @@ def _show_score(key: str, value: float | None) -> str:
     return NO_VALUE if value is None else COLUMNS[key][1](value)
 
 
-def list_changed_groups(
-    measured: Mapping[str, Mapping[str, Any]], split: str
-) -> Iterator[dict[str, Any]]:
+def list_changed_groups(measured: Rows, split: str) -> Iterator[dict[str, Any]]:
     """Yield the classes and devices on which a file and Keras differ."""
     for name, row in measured.items():
         for key, kind in (("per_class", "label"), ("per_device", "device")):
@@ -124,22 +116,13 @@ def _show_pair(group: Mapping[str, Any], key: str, show: Callable[[float], str])
     return f"{show(group[key])} ({show(group[f'keras_{key}'])})"
 
 
-def list_worst(
-    measured: Mapping[str, Mapping[str, Any]], split: str
-) -> Iterator[dict[str, Any]]:
+def list_worst(measured: Rows, split: str) -> Iterator[dict[str, Any]]:
     """Yield the clip on which each file is farthest from Keras, with both answers."""
     for name, row in measured.items():
         if worst := row.get(split, {}).get("worst"):
-            keras, answer = (
-                ", ".join(f"{label} {share:.3f}" for label, share in worst[key].items())
+            clip = {"file": worst["file"], "label": worst.get("label", "")}
+            answers = {
+                key: ", ".join(f"{label} {p:.3f}" for label, p in worst[key].items())
                 for key in ("keras", "answer")
-            )
-            label = worst.get("label", "")
-            yield {
-                "name": name,
-                "split": split,
-                "file": worst["file"],
-                "label": label,
-                "keras": keras,
-                "answer": answer,
             }
+            yield {"name": name, "split": split, **clip, **answers}

@@ -46,10 +46,12 @@ def draw_confusion_matrix(
         A PNG file.
     """
     import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     names = [shorten(label, MAX_LABEL_LENGTH) for label in labels]
     shares = np.array(values, dtype=float)
-    cell = _choose_cell_inches(len(names))
+    # In inches: 50 classes fit a wide page, hundreds still a PNG.
+    cell = min(max(4.6 / len(names), 0.2), 0.56, 20 / len(names))
     side = cell * len(names)
     # No layout engine, and axes that fill the figure: the cells keep their size, the
     # labels lie outside and the cut around the drawing takes them in.
@@ -60,20 +62,23 @@ def draw_confusion_matrix(
         title = f"per cent of the {counted} of each true label"
     style_axes(axes, theme, title)
     axes.spines[:].set_visible(False)
-    norm = _make_norm(shares, percent)
+    # A linear scale would hide confusions of a few per cent beside the diagonal.
+    top = 1.0 if percent else max(float(np.nanmax(shares)), 1.0)
+    norm = PowerNorm(0.6, vmin=0.0, vmax=top)
     ticks = range(len(names))
     axes.pcolormesh(
         ticks,
         ticks,
         np.ma.masked_invalid(shares),
-        cmap=_make_colormap(theme),
+        cmap=LinearSegmentedColormap.from_list("asc_tf", [theme.low, theme.high]),
         norm=norm,
         edgecolors=theme.surface,
         linewidth=0.8,
         shading="nearest",
     )
     axes.invert_yaxis()
-    _write_cells(axes, shares, percent, cell * 72, theme)
+    if cell * 72 >= MIN_CELL_POINTS:
+        _write_cells(axes, shares, norm, percent, cell * 72, theme)
     points = min(cell * 36, 9.5)
     axes.set_xticks(ticks, names, rotation=90, fontsize=points, parse_math=False)
     axes.set_yticks(ticks, names, fontsize=points, parse_math=False)
@@ -96,7 +101,7 @@ def draw_per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -
     places = range(len(rows))
     figure = new_figure(8.4, 1.1 + 0.36 * len(rows), theme)
     axes = figure.add_subplot()
-    style_axes(axes, theme)
+    style_axes(axes, theme, grid="x")
     small: dict[str, Any] = {"va": "center", "fontsize": 7.5, "color": theme.muted}
     for key, name, color, offset in (
         ("accuracy", "accuracy", theme.first, 0.19),
@@ -115,16 +120,8 @@ def draw_per_class(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -
     axes.set_yticks(places, names, fontsize=9, parse_math=False)
     axes.set_xticks(range(0, 101, 20))
     axes.set(xlim=(0, 106), ylim=(-0.6, len(rows) - 0.4), xlabel="per cent")
-    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
     axes.spines["bottom"].set_visible(False)
-    axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        ncols=2,
-        frameon=False,
-        fontsize=9,
-        labelcolor=theme.text,
-    )
+    _add_legend(axes, theme, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     return to_png(figure)
 
 
@@ -179,7 +176,7 @@ def draw_reliability(
     """
     figure = new_figure(4.4, 4.6, PAGE)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    style_axes(axes, PAGE)
+    style_axes(axes, PAGE, grid="both")
     style_axes(below, PAGE)
     axes.set_ylabel("accuracy")
     below.set_ylabel("clips")
@@ -200,9 +197,7 @@ def draw_reliability(
             label="after temperature scaling",
         )
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
-    axes.grid(color=PAGE.grid, linewidth=0.8)
-    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 2}
-    _add_legend(axes, PAGE, **place)
+    _add_legend(axes, PAGE, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
     below.locator_params(axis="y", nbins=2, integer=True)
     below.set_xlabel("probability of the predicted label")
     return to_svg(figure, "reliability")
@@ -229,12 +224,22 @@ def _draw_panel(
 ) -> None:
     """Draw the curves of a panel, and a line where the epoch of the model is."""
     accuracy = title == "accuracy"
-    style_axes(axes, theme, "accuracy (per cent)" if accuracy else title)
+    style_axes(axes, theme, "accuracy (per cent)" if accuracy else title, grid="both")
     for key in PANELS[title]:
-        if key in curves:
-            values = [100 * y if accuracy else y for y in curves[key]]
-            _plot_curve(axes, curves["epoch"], values, key, theme)
-    axes.grid(color=theme.grid, linewidth=0.8)
+        if key not in curves:
+            continue
+        validation = key.startswith("val_")
+        names = {"learning_rate": "learning rate"}
+        axes.plot(
+            curves["epoch"],
+            [100 * y if accuracy else y for y in curves[key]],
+            color=theme.second if validation else theme.first,
+            linestyle="--" if validation else "-",
+            linewidth=1.8,
+            # A line through one epoch would not show.
+            marker="o" if len(curves["epoch"]) == 1 else None,
+            label=names.get(key, "validation" if validation else "training"),
+        )
     axes.set_xlabel("epoch")
     axes.locator_params(axis="x", integer=True)
     if best_epoch is not None and best_epoch in curves["epoch"]:
@@ -252,49 +257,9 @@ def _add_legend(axes: Axes, theme: Theme, **options: Any) -> None:
     axes.legend(frameon=False, fontsize=9, labelcolor=theme.text, **options)
 
 
-def _plot_curve(
-    axes: Axes, epochs: list[float], values: list[float], key: str, theme: Theme
-) -> None:
-    validation = key.startswith("val_")
-    names = {"learning_rate": "learning rate"}
-    axes.plot(
-        epochs,
-        values,
-        color=theme.second if validation else theme.first,
-        linestyle="--" if validation else "-",
-        linewidth=1.8,
-        # A line through one epoch would not show.
-        marker="o" if len(epochs) == 1 else None,
-        label=names.get(key, "validation" if validation else "training"),
-    )
-
-
-def _choose_cell_inches(n_labels: int) -> float:
-    """Choose the size of a cell: 50 classes fit a wide page, hundreds still a PNG."""
-    return min(max(4.6 / n_labels, 0.2), 0.56, 20 / n_labels)
-
-
-def _make_colormap(theme: Theme) -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("asc_tf", [theme.low, theme.high])
-
-
-def _make_norm(shares: Any, percent: bool) -> Any:
-    import numpy as np
-    from matplotlib.colors import PowerNorm
-
-    # A linear scale would hide confusions of a few per cent beside the diagonal.
-    top = 1.0 if percent else max(float(np.nanmax(shares)), 1.0)
-    return PowerNorm(0.6, vmin=0.0, vmax=top)
-
-
 def _write_cells(
-    axes: Axes, shares: Any, percent: bool, cell_points: float, theme: Theme
+    axes: Axes, shares: Any, norm: Any, percent: bool, cell_points: float, theme: Theme
 ) -> None:
-    if cell_points < MIN_CELL_POINTS:
-        return
-    norm = _make_norm(shares, percent)
     small: dict[str, Any] = {"va": "center", "fontsize": min(cell_points / 2, 8)}
     for row, values in enumerate(shares):
         if all(math.isnan(value) for value in values):

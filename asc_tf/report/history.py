@@ -12,11 +12,9 @@ CURVES = ("loss", "val_loss", "accuracy", "val_accuracy", "learning_rate")
 
 
 def read_history(path: Path) -> dict[str, list[float]]:
-    """Read the columns of a history.csv.
+    """Read the columns of a history.csv; an empty cell becomes NaN.
 
-    Args:
-        path: Path of a CSV file with a header; an empty cell becomes NaN. Without an
-            `epoch` column epochs count from 1.
+    Without an `epoch` column epochs count from 1.
 
     Returns:
         Columns of equal length, `epoch` among them; empty if the file has no row or no

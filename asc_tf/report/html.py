@@ -8,11 +8,12 @@ import functools
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asc_tf.core.files import write_atomically, write_text
+from asc_tf.report.canvas import DARK, LIGHT
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,14 +26,10 @@ CONTENTS = "<!-- contents -->"
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a template as a page: one file, nothing from elsewhere.
+    """Render a template of this package as a page: one file, nothing from elsewhere.
 
     The browser runs the one script that sorts and filters tables, and no other: the
     page's content security policy names its hash.
-
-    Args:
-        template: File name in the folder `templates`.
-        values: Variables of the template.
     """
     from markupsafe import Markup
 
@@ -48,22 +45,25 @@ def render(template: str, **values: Any) -> str:
 def write_page(
     path: Path,
     template: str,
-    light: Mapping[str, bytes],
-    dark: Mapping[str, bytes],
+    figures: Mapping[str, Callable[..., bytes]],
     **values: Any,
 ) -> Path:
-    """Write a page, and its pictures as PNG files beside it.
+    """Write a page, and its figures in light colours as PNG files beside it.
 
     Args:
         path: File of the page.
-        template: File name in the folder `templates`.
-        light: Pictures in light colours by file name, the ones that are written.
-        dark: The same in dark colours.
+        template: File name in the folder `templates`; it gets the figures as `light`
+            and `dark`, PNG files by file name.
+        figures: Functions that draw a figure for a `theme`, by file name.
         values: Other variables of the template.
 
     Returns:
         The path.
     """
+    light, dark = (
+        {name: draw(theme=theme) for name, draw in figures.items()}
+        for theme in (LIGHT, DARK)
+    )
     page = render(template, light=light, dark=dark, **values)
     for name, picture in light.items():
         with write_atomically(path.with_name(name)) as temporary:

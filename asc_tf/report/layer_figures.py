@@ -94,7 +94,7 @@ def _draw_bars(
     theme: Theme,
 ) -> None:
     """Draw horizontal bars with their values behind them."""
-    style_axes(axes, theme, title)
+    style_axes(axes, theme, title, grid="x")
     axes.barh(range(len(values)), values, height=0.7, color=list(colours))
     low, high = min(*values, 0.0), max(*values, 1.0)
     gap = 0.01 * (high - low)
@@ -108,5 +108,4 @@ def _draw_bars(
             color=theme.muted,
         )
     axes.set(xlim=(low, high + 12 * gap), xlabel="dB")
-    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
     axes.spines["bottom"].set_visible(False)

@@ -78,12 +78,6 @@ def make_strip(
     The first rows are the true and the predicted label, then those that reach the
     highest probabilities. A step is the time from one segment to the next; where
     segments overlap, a step has the probability of the segment that begins with it.
-
-    Args:
-        timeline: Probabilities of the segments.
-        labels: Labels in the order of the probabilities.
-        true: True label.
-        predicted: Predicted label.
     """
     values = np.asarray(timeline.probabilities, np.float64)
     peaks = values.max(axis=0)

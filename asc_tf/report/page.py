@@ -53,14 +53,7 @@ def render(
     pictures: Pictures,
     mistakes: Sequence[Mistake] = (),
 ) -> str:
-    """Render a report as HTML.
-
-    Args:
-        report: As in `asc_tf.report.write_report`.
-        predictions: As in `asc_tf.report.write_report`.
-        pictures: Figures.
-        mistakes: As in `asc_tf.report.write_report`.
-    """
+    """Render a report as HTML; see `asc_tf.report.write_report` for the arguments."""
     names = [report.get("model"), report.get("workdir")]
     protocol = {"split": report.get("split"), **(report.get("protocol") or {})}
     is_leaky = protocol.pop("leaky", False)
@@ -138,10 +131,7 @@ def list_segment_scores(segments: Mapping[str, Any]) -> dict[str, Any]:
 def compare_settings(
     settings: Mapping[str, Any],
 ) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
-    """Divide settings into those that differ from the defaults, and the others.
-
-    Args:
-        settings: Flat configuration.
+    """Divide flat settings into those that differ from the defaults, and the others.
 
     Returns:
         Rows of key, value and default; of a key that is not known, no default.

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asc_tf.report.canvas import LIGHT, Theme, new_figure, shorten, style_axes, to_png
+from asc_tf.report.canvas import (
+    LIGHT,
+    Theme,
+    add_legend_below,
+    new_figure,
+    shorten,
+    style_axes,
+    to_png,
+)
 
 COLORS = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8f98"),
@@ -32,7 +40,7 @@ def draw_scores(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -> b
     """
     figure = new_figure(8.4, 1.0 + 0.38 * len(rows), theme)
     axes = figure.add_subplot()
-    style_axes(axes, theme)
+    style_axes(axes, theme, grid="x")
     for place, row in enumerate(rows):
         color = COLORS[place % len(COLORS)]
         if row["low"] is not None:
@@ -55,7 +63,6 @@ def draw_scores(rows: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -> b
     axes.margins(x=0.04)
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, -2), min(high, 102))
-    axes.grid(axis="x", color=theme.grid, linewidth=0.8)
     return to_png(figure)
 
 
@@ -76,7 +83,7 @@ def draw_curves(
     panels = figure.subplots(1, 2)
     for axes, key in zip(panels, ("loss", "accuracy"), strict=True):
         title = "accuracy of segments (per cent)" if key == "accuracy" else key
-        style_axes(axes, theme, title)
+        style_axes(axes, theme, title, grid="both")
         scale = 100 if key == "accuracy" else 1
         for place, (name, columns) in enumerate(curves.items()):
             for column, line in ((key, "-"), (f"val_{key}", "--")):
@@ -91,21 +98,9 @@ def draw_curves(
                     marker="o" if len(columns["epoch"]) == 1 else None,
                     label=shorten(name, MAX_NAME) if line == "-" else None,
                 )
-        axes.grid(color=theme.grid, linewidth=0.8)
         axes.set_xlabel("epoch")
         axes.locator_params(axis="x", integer=True)
-    handles, names = panels[0].get_legend_handles_labels()
-    legend = figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        fontsize=8.5,
-        labelcolor=theme.text,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    add_legend_below(figure, theme, *panels[0].get_legend_handles_labels())
     return to_png(figure)
 
 
@@ -134,7 +129,7 @@ def draw_values(
     figure = new_figure(max(3.5 * columns, 4.2), 2.9 * rows, theme)
     for place, key in enumerate(keys):
         axes = figure.add_subplot(rows, columns, place + 1)
-        style_axes(axes, theme, key)
+        style_axes(axes, theme, key, grid="both")
         values = [point[key] for point in points]
         if all(type(value) in (int, float) for value in values):
             places = [float(value) for value in values]
@@ -164,7 +159,6 @@ def draw_values(
             edgecolors=theme.second,
             linewidths=1.8,
         )
-        axes.grid(color=theme.grid, linewidth=0.8)
         if place % columns == 0:
             axes.set_ylabel(score)
     return to_png(figure)

@@ -1,49 +1,36 @@
 """leaderboard.html: the points of a sweep, the best first."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from asc_tf.config.options import format_value
 from asc_tf.report import html
-from asc_tf.report.canvas import DARK, LIGHT
 from asc_tf.report.headline import SCORE_NAMES
 from asc_tf.report.study_figures import draw_values
 
-FIGURE = "leaderboard.png"
-
 
 def write_sweep_page(folder: Path, name: str, content: Mapping[str, Any]) -> Path:
-    """Write leaderboard.html and its figure.
+    """Write leaderboard.html and its figure; return its path.
 
-    Args:
-        folder: Folder to write to.
-        name: Name of the sweep.
-        content: Content of leaderboard.json; see `asc_tf.studies.sweep`.
-
-    Returns:
-        Path of leaderboard.html.
+    `content` is that of leaderboard.json; see `asc_tf.studies.sweep`.
     """
     rows: Sequence[Mapping[str, Any]] = content["points"]
     keys: Sequence[str] = content["keys"]
-    light: dict[str, bytes] = {}
-    dark: dict[str, bytes] = {}
-    if rows:
-        rank_by = content["rank_by"]
-        score = f"validation {SCORE_NAMES[rank_by]}"
-        points = [{**row["values"], "score": row[rank_by]} for row in rows]
-        for drawn, theme in ((light, LIGHT), (dark, DARK)):
-            drawn[FIGURE] = draw_values(points, keys, score, theme=theme)
+    rank_by = content["rank_by"]
+    points = [{**row["values"], "score": row[rank_by]} for row in rows]
+    score = f"validation {SCORE_NAMES[rank_by]}"
+    draw = partial(draw_values, points, keys, score)
     return html.write_page(
         folder / "leaderboard.html",
         "sweep.html",
-        light,
-        dark,
+        {"leaderboard.png": draw} if rows else {},
         page="sweep",
         title=f"Sweep: {name}",
         content=content,
         leaky=_name_leaky(rows),
-        rank_by=SCORE_NAMES[content["rank_by"]],
+        rank_by=SCORE_NAMES[rank_by],
         rows=[
             {**row, "shown": [format_value(row["values"][k], ", ") for k in keys]}
             for row in rows

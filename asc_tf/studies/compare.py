@@ -27,10 +27,7 @@ NOT_COMPARED = {*PLACES} - {*SOURCES}
 def compare(folders: Sequence[Path], output: Path) -> tuple[dict[str, Any], Path]:
     """Compare evaluated runs, crossvals, or the points of crossvals.
 
-    Args:
-        folders: Run folders and folders of crossvals.
-        output: Folder to write compare.json, compare.csv, compare.html and the figures
-            to.
+    The folder `output` gets compare.json, compare.csv, compare.html and the figures.
 
     Returns:
         Content of compare.json, and path of compare.html.

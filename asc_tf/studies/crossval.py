@@ -1,7 +1,6 @@
 """Cross-validation: every fold of a corpus with every seed, and their pooled report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,33 +8,18 @@ from asc_tf import datasets
 from asc_tf.config import Config
 from asc_tf.config.checks import check_training
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.files import write_json
 from asc_tf.studies.folder import (
+    FILE,
     RUN_KEYS,
     check_folder,
     check_same_settings,
     lock_study,
     select_settings,
-    write_study,
 )
 from asc_tf.studies.pooling import Cell, name_cell, write_pooled_report
 from asc_tf.studies.runner import StudyRun, run_all
 from asc_tf.workdir import Workdir
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Result of a crossval.
-
-    Attributes:
-        folders: Folder of each point, with its pooled report, by name; a point without
-            a finished run has none.
-        reports: Content of report.json by point.
-        failures: Reasons of failed runs by name.
-    """
-
-    folders: dict[str, Path]
-    reports: dict[str, dict[str, Any]]
-    failures: dict[str, str]
 
 
 def crossval(
@@ -45,7 +29,7 @@ def crossval(
     folds: Sequence[int] | None = None,
     seeds: int = 1,
     jobs: int = 1,
-) -> Outcome:
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Train and evaluate every fold with every seed, and pool their test clips.
 
     Finished runs are kept, so that more folds or seeds extend an earlier call, and a
@@ -58,6 +42,10 @@ def crossval(
         folds: Folds to train; None for all.
         seeds: Number of seeds, from `train.seed` of each configuration on.
         jobs: Largest number of runs at a time.
+
+    Returns:
+        Content of report.json by point, without points that have no finished run; and
+        reasons of failed runs by name.
 
     Raises:
         UsageError: If the folder holds something else, a fold does not exist, or a
@@ -75,12 +63,12 @@ def crossval(
         failures = run_all(
             runs, jobs=jobs, score="test", siblings=[run.workdir.path for run in runs]
         )
-        folders, reports = {}, {}
+        reports = {}
         for name, asked in cells.items():
             folder = root / name
             if report := write_pooled_report(folder, _add_finished(asked, folder)):
-                folders[name], reports[name] = folder, report
-    return Outcome(folders, reports, failures)
+                reports[name] = report
+    return reports, failures
 
 
 def plan_cells(
@@ -159,15 +147,12 @@ def choose_folds(config: Config, wanted: Sequence[int] | None) -> list[int | Non
             f"dataset.dir = {config.dataset.dir}: every fold has a split without files"
         )
     if lost := sorted({*known} - {*usable}):
-        print(_describe_lost(lost))
+        shown = ", ".join(map(str, lost))
+        if len(lost) == 1:
+            print(f"Fold {shown} is left out: one of its splits has no files")
+        else:
+            print(f"Folds {shown} are left out: one of the splits of each has no files")
     return [*usable]
-
-
-def _describe_lost(folds: Sequence[int]) -> str:
-    if len(folds) == 1:
-        return f"Fold {folds[0]} is left out: one of its splits has no files"
-    shown = ", ".join(map(str, folds))
-    return f"Folds {shown} are left out: one of the splits of each has no files"
 
 
 def _explain_no_folds(config: Config) -> str:
@@ -204,7 +189,7 @@ def _record(points: Mapping[str, Config], root: Path) -> None:
         )
     for name in here.keys() & there.keys():
         check_same_settings(root, name, there[name], here[name])
-    write_study(root, {"command": "crossval", "points": there | here})
+    write_json(root / FILE, {"command": "crossval", "points": there | here})
 
 
 def _add_finished(asked: Sequence[Cell], folder: Path) -> list[Cell]:

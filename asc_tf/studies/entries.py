@@ -115,15 +115,12 @@ def _read_entry(folder: Path, name: str) -> Entry:
             predictions.probabilities,
             predictions.recordings,
         )
-    rows = report.get("per_run")
-    if rows is None:
-        workdir = Workdir(folder)
-        settings = dict(workdir.config().flat())
-        return Entry(
-            name, folder, report, predictions, settings, [], _read_curves([workdir])
-        )
-    settings = {k: v for k, v in report["settings"].items() if k not in RUN_KEYS}
-    workdirs = [Workdir(folder / row["run"]) for row in rows]
+    if (rows := report.get("per_run")) is None:
+        rows, workdirs = [], [Workdir(folder)]
+        settings = dict(workdirs[0].config().flat())
+    else:
+        workdirs = [Workdir(folder / row["run"]) for row in rows]
+        settings = {k: v for k, v in report["settings"].items() if k not in RUN_KEYS}
     accuracies = [row["accuracy"] for row in rows]
     curves = _read_curves(workdirs)
     return Entry(name, folder, report, predictions, settings, accuracies, curves)
@@ -131,10 +128,8 @@ def _read_entry(folder: Path, name: str) -> Entry:
 
 def _read_curves(runs: Sequence[Workdir]) -> Curves:
     """Read the curves of runs, averaged over those that have an epoch."""
-    histories = [
-        read_history(run.history_file) for run in runs if run.history_file.is_file()
-    ]
-    histories = [history for history in histories if history]
+    files = [run.history_file for run in runs if run.history_file.is_file()]
+    histories = [history for file in files if (history := read_history(file))]
     epochs = sorted({epoch for history in histories for epoch in history["epoch"]})
     curves: Curves = {"epoch": epochs} if epochs else {}
     for key in CURVES:

@@ -1,14 +1,13 @@
 """Folder of a study: study.json with what it trains, and its lock."""
 
 import json
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from asc_tf.config import FIELDS, Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import lock_file, write_json
+from asc_tf.core.files import lock_file
 from asc_tf.workdir import PLACES, Workdir
 
 FILE = "study.json"
@@ -89,13 +88,7 @@ def check_folder(root: Path, command: str) -> dict[str, Any] | None:
 
 
 def check_same_settings(root: Path, name: str, there: Settings, here: Settings) -> None:
-    """Refuse another configuration in the folder of a study.
-
-    Args:
-        root: Folder of the study.
-        name: Point that has the settings; may be empty.
-        there: Settings in study.json.
-        here: Settings that are asked for.
+    """Refuse another configuration in the folder of a study, or of its point `name`.
 
     Raises:
         UsageError: Naming values that differ.
@@ -114,8 +107,3 @@ def check_same_settings(root: Path, name: str, there: Settings, here: Settings) 
             f"--workdir={root}: holds a study of another configuration{point} ("
             f"{'; '.join(differing[:4])}); name a new folder, or use those values"
         )
-
-
-def write_study(root: Path, content: Mapping[str, Any]) -> None:
-    """Write study.json."""
-    write_json(root / FILE, content)

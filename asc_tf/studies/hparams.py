@@ -10,13 +10,7 @@ from asc_tf.training.hparams_file import write_hparams, write_summaries
 def write_experiment(
     folder: Path, values: Mapping[str, Sequence[Value]], metrics: Sequence[str]
 ) -> None:
-    """Write which hyperparameters a sweep varies, and by which scores it is judged.
-
-    Args:
-        folder: Folder of the event file.
-        values: Values of each key that some point has.
-        metrics: Names of the validation scores.
-    """
+    """Write which hyperparameters a sweep varies, and by which scores it is judged."""
     from tensorboard.plugins.hparams import summary_v2
 
     columns = [
@@ -37,15 +31,9 @@ def write_session(
     values: Mapping[str, Value],
     scores: Mapping[str, float | None],
 ) -> None:
-    """Write the hyperparameters and the validation scores of a finished point.
+    """Write the hyperparameters and the known validation scores of a finished point.
 
     They replace those that the training of the point wrote.
-
-    Args:
-        folder: Folder of the event files of the point.
-        name: Name of the point.
-        values: Its values by key.
-        scores: Its validation scores; None is left out.
     """
     plain = {key: _plain(value) for key, value in values.items()}
     known = {_tag(key): score for key, score in scores.items() if score is not None}

@@ -104,10 +104,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     It is the binomial test, two-sided, that a clip which only one classifier has right
     is equally likely to be one of either (Q. McNemar, "Note on the sampling error of
     the difference between correlated proportions or percentages", 1947).
-
-    Args:
-        only_first: Clips that only the first classifier has right.
-        only_second: Clips that only the second one has right.
     """
     from scipy.stats import binomtest
 

@@ -27,13 +27,7 @@ SCORES = ("accuracy", "macro_accuracy", "log_loss", "roc_auc", "map_at_3", "kapp
 
 @dataclass(frozen=True)
 class Cell:
-    """A fold with a seed, and its run.
-
-    Attributes:
-        fold: The test fold; None where the corpus has no folds.
-        seed: Seed of the training.
-        run: The run.
-    """
+    """A fold (None where the corpus has no folds) with a seed, and its run."""
 
     fold: int | None
     seed: int
@@ -94,14 +88,19 @@ def _make_report(
     pooled = _pool(finished, tables)
     rows = [_make_run_row(c, r) for c, r in zip(finished, reports, strict=True)]
     first = finished[0]
-    folds = [fold for fold in _list_folds(cells) if fold is not None]
+    folds = sorted({cell.fold for cell in cells if cell.fold is not None})
+    seeds = sorted({cell.seed for cell in cells})
+    expected = [
+        name_cell(fold, seed) for fold in (*folds,) or (None,) for seed in seeds
+    ]
+    there = {cell.name for cell in finished}
     return {
         "split": "test",
         "name": folder.name,
         "model": first.run.config.model.name,
         "folds": folds,
-        "seeds": _list_seeds(cells),
-        "missing": _name_missing(cells, finished),
+        "seeds": seeds,
+        "missing": [name for name in expected if name not in there],
         **compute_metrics(
             pooled.labels,
             pooled.truth,
@@ -179,15 +178,9 @@ def _list_rows(
 
 def _make_run_row(cell: Cell, report: Mapping[str, Any]) -> dict[str, Any]:
     scores = {name: report[name] for name in SCORES if report.get(name) is not None}
+    own = {"run": cell.name, "fold": cell.fold, "seed": cell.seed}
     epoch = (report.get("model_epoch") or {}).get("epoch")
-    return {
-        "run": cell.name,
-        "fold": cell.fold,
-        "seed": cell.seed,
-        "n_clips": report["n_clips"],
-        **scores,
-        "epoch": epoch,
-    }
+    return {**own, "n_clips": report["n_clips"], **scores, "epoch": epoch}
 
 
 def _average_by(key: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -214,25 +207,6 @@ def _summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
             std = float(values.std(ddof=1)) if len(values) > 1 else None
             summary[name] = {"mean": float(values.mean()), "std": std, "n": len(values)}
     return summary
-
-
-def _list_folds(cells: Sequence[Cell]) -> list[int | None]:
-    return sorted({cell.fold for cell in cells}, key=lambda fold: fold or 0)
-
-
-def _list_seeds(cells: Sequence[Cell]) -> list[int]:
-    return sorted({cell.seed for cell in cells})
-
-
-def _name_missing(cells: Sequence[Cell], finished: Sequence[Cell]) -> list[str]:
-    """Name the runs that are missing of all folds with all seeds."""
-    names = {cell.name for cell in finished}
-    expected = [
-        name_cell(fold, seed)
-        for fold in _list_folds(cells)
-        for seed in _list_seeds(cells)
-    ]
-    return [name for name in expected if name not in names]
 
 
 def _join_protocols(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

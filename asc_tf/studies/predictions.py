@@ -47,10 +47,7 @@ class TestPredictions:
 
 
 def read_test_predictions(report: Path) -> TestPredictions:
-    """Read the predictions of a report folder.
-
-    Args:
-        report: Folder with predictions.csv, of a run or of a crossval.
+    """Read the predictions of the report folder of a run or a crossval.
 
     Raises:
         UserError: If the table is missing or damaged, or its clips have no labels.

@@ -37,13 +37,7 @@ STOP_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A run of a study.
-
-    Attributes:
-        name: Name on the screen and in tables.
-        workdir: Run folder.
-        config: Its configuration.
-    """
+    """A run of a study; its name is that on the screen and in tables."""
 
     name: str
     workdir: Workdir
@@ -55,11 +49,7 @@ class StudyRun:
         return self.config.dataset.protocol == "random"
 
     def read_result(self, score: str) -> dict[str, Any] | None:
-        """Read the result of a finished run; None if it is not finished.
-
-        Args:
-            score: The split that was to be scored.
-        """
+        """Read the result of a finished run for a split; None if it is not finished."""
         try:
             result = json.loads((self.workdir.path / RESULT).read_bytes())
         except (OSError, ValueError):
@@ -122,7 +112,8 @@ def run_all(
                     n_done += 1
                     failures[run.name] = f"cannot be started: {error}"
                     _report(f"[{n_done}/{len(runs)}]", run, failures[run.name])
-            if not (ended := _poll(children)):
+            ended = next((c for c in children if c.process.poll() is not None), None)
+            if not ended:
                 time.sleep(0.1 if children else 0)
                 continue
             children.remove(ended)
@@ -206,11 +197,6 @@ def _start(run: StudyRun, score: str, siblings: Sequence[Path]) -> _Child:
         process.stdin.write(json.dumps(job).encode() + b"\n")
         process.stdin.flush()
     return _Child(run, process, log_start)
-
-
-def _poll(children: Sequence[_Child]) -> _Child | None:
-    """Find a child that has ended."""
-    return next((c for c in children if c.process.poll() is not None), None)
 
 
 def _explain_failure(child: _Child, score: str) -> str:

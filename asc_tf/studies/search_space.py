@@ -1,9 +1,10 @@
 """Search space of a sweep: the values of keys on a grid, or drawn at random.
 
 A space maps keys like `train.learning_rate` to lists of values or to distributions.
-Grids and draws are those of scikit-learn's `ParameterGrid` and `ParameterSampler`.
+Draws are those of scikit-learn's `ParameterGrid` and `ParameterSampler`.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,12 +43,7 @@ _RANGE = re.compile(r"(?P<log>log:)?(?P<low>.+?)\.\.(?P<high>.+)")
 
 
 class LogInteger:
-    """Distribution of whole numbers whose logarithm is uniform.
-
-    Args:
-        low: Smallest number.
-        high: Largest number.
-    """
+    """Distribution of whole numbers from `low` to `high` whose logarithm is uniform."""
 
     def __init__(self, low: int, high: int) -> None:
         self._low, self._high = low, high
@@ -62,10 +58,6 @@ class LogInteger:
 
 def parse_assignments(flag: str, texts: Sequence[str]) -> dict[str, str]:
     """Parse flags like `--grid=train.batch_size=8,16` to values by key.
-
-    Args:
-        flag: Name of the flag, for messages.
-        texts: Values of the flag, one for each time that it was given.
 
     Raises:
         UsageError: If a text is no assignment, a key is unknown or given twice.
@@ -152,12 +144,9 @@ def parse_distribution(key: str, given: Any) -> Any:
     assert isinstance(low, int | float) and isinstance(high, int | float)
     if low >= high:
         raise UsageError(f"{key} = {given}: the range must begin below its end")
-    if match["log"] and low <= 0:
+    is_log = match["log"] is not None
+    if is_log and low <= 0:
         raise UsageError(f"{key} = {given}: a log range must begin above 0")
-    return _make_distribution(low, high, bool(match["log"]))
-
-
-def _make_distribution(low: float, high: float, is_log: bool) -> Any:
     from scipy import stats
 
     if isinstance(low, int) and isinstance(high, int):
@@ -167,14 +156,8 @@ def _make_distribution(low: float, high: float, is_log: bool) -> Any:
 
 def make_grid(space: Space) -> list[Point]:
     """List all combinations of the values of a space, in the order of its keys."""
-    from sklearn.model_selection import ParameterGrid
-
-    points = [_in_order(space, point) for point in ParameterGrid(dict(space))]
-    return sorted(points, key=lambda point: _find_places(space, point))
-
-
-def _find_places(space: Space, point: Point) -> list[int]:
-    return [space[key].index(value) for key, value in point.items()]
+    combinations = itertools.product(*space.values())
+    return [dict(zip(space, values, strict=True)) for values in combinations]
 
 
 def draw_points(space: Space, trials: int, seed: int) -> list[Point]:
@@ -182,11 +165,6 @@ def draw_points(space: Space, trials: int, seed: int) -> list[Point]:
 
     Numbers of a range are rounded to three digits. Points that are drawn twice are
     listed once.
-
-    Args:
-        space: Values or distributions by key.
-        trials: Number of points to draw.
-        seed: Seed of the draws.
     """
     from sklearn.model_selection import ParameterGrid, ParameterSampler
 
@@ -199,27 +177,14 @@ def draw_points(space: Space, trials: int, seed: int) -> list[Point]:
         drawn = [*ParameterSampler(dict(space), trials, random_state=seed)]
     points: list[Point] = []
     for point in drawn:
-        rounded = {
-            key: _to_value(key, value, space[key])
-            for key, value in _in_order(space, point).items()
-        }
+        rounded = {key: _to_value(key, point[key], own) for key, own in space.items()}
         if rounded not in points:
             points.append(rounded)
     return points
 
 
-def _in_order(space: Space, point: Mapping[str, Any]) -> Point:
-    return {key: point[key] for key in space}
-
-
 def _to_value(key: str, value: Any, values: Any) -> Value:
-    """Convert a drawn value to its field's type; numbers have three digits.
-
-    Args:
-        key: Key of the configuration.
-        value: The value.
-        values: Values or distribution of which it was drawn.
-    """
+    """Convert a value that was drawn from `values`; numbers have three digits."""
     item = configuration.FIELDS[key]
     if isinstance(value, float | np.floating):
         value = float(f"{value:.3g}")

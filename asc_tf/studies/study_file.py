@@ -60,11 +60,7 @@ def find_study(name: str) -> Path | None:
 
 
 def read_study(path: Path, command: str) -> Study:
-    """Read a study file.
-
-    Args:
-        path: The file.
-        command: The command that is to run it.
+    """Read a study file for the command that is to run it.
 
     Raises:
         UsageError: Naming the file, the key, the value received and what is allowed.

@@ -4,7 +4,6 @@ The test split is not opened: choosing settings by it would make its scores too 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ from asc_tf.core.files import write_csv, write_json
 from asc_tf.report.history import read_history
 from asc_tf.report.sweep_page import write_sweep_page
 from asc_tf.studies.folder import (
+    FILE,
     check_folder,
     check_same_settings,
     lock_study,
     select_settings,
-    write_study,
 )
 from asc_tf.studies.hparams import write_experiment, write_session
 from asc_tf.studies.runner import StudyRun, run_all
@@ -29,27 +28,8 @@ from asc_tf.studies.search_space import Point, name_point
 from asc_tf.studies.worker import SCORES
 from asc_tf.workdir import Workdir
 
-RANKINGS = {
-    "accuracy": 1,
-    "macro_accuracy": 1,
-    "log_loss": -1,
-}
+RANKINGS = {"accuracy": 1, "macro_accuracy": 1, "log_loss": -1}
 """Scores that can rank the points: 1 where more is better, -1 where less is."""
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Result of a sweep.
-
-    Attributes:
-        content: Content of leaderboard.json.
-        page: Path of leaderboard.html.
-        failures: Reasons of failed runs by name.
-    """
-
-    content: dict[str, Any]
-    page: Path
-    failures: dict[str, str]
 
 
 def sweep(
@@ -59,7 +39,7 @@ def sweep(
     *,
     jobs: int = 1,
     rank_by: str = "accuracy",
-) -> Ranking:
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Train a run for each point, and rank all points of the folder.
 
     Finished runs are kept, so that more values extend an earlier call, and a call that
@@ -71,6 +51,10 @@ def sweep(
         root: Folder of the study; each point is a run folder in it.
         jobs: Largest number of runs at a time.
         rank_by: Validation score that ranks the points, one of `RANKINGS`.
+
+    Returns:
+        Content of leaderboard.json, beside which lies leaderboard.html; and reasons of
+        failed runs by name.
 
     Raises:
         UsageError: If a point is refused or has no validation split, or the folder
@@ -93,8 +77,8 @@ def sweep(
         rows = [_make_row(root, base, point) for point in planned]
         content = _rank(rows, base, list(points[0]), rank_by)
         _write_tensorboard(root, content)
-        page = _write_leaderboard(root, content)
-    return Ranking(content, page, failures)
+        _write_leaderboard(root, content)
+    return content, failures
 
 
 def _order_keys(root: Path, points: Sequence[Point]) -> list[Point]:
@@ -140,24 +124,14 @@ def _record(root: Path, base: Config, points: Sequence[Point]) -> list[Point]:
     """
     keys = list(points[0])
     settings = select_settings(base, tuple(keys))
-    new: dict[str, Any] = {
-        "command": "sweep",
-        "keys": keys,
-        "base": settings,
-        "points": {},
-    }
+    new = {"command": "sweep", "keys": keys, "base": settings, "points": {}}
     # Read again, under the lock.
-    content = check_folder(root, "sweep") or new
+    content: dict[str, Any] = check_folder(root, "sweep") or new
     check_same_settings(root, "", content["base"], settings)
     content["points"] |= {name_point(point): point for point in points}
-    write_study(root, content)
-    return [_read_point(base, values) for values in content["points"].values()]
-
-
-def _read_point(base: Config, values: dict[str, Any]) -> Point:
-    """Convert values from JSON to those of the configuration."""
-    flat = base.replace(values).flat()
-    return {key: flat[key] for key in values}
+    write_json(root / FILE, content)
+    flats = [base.replace(values).flat() for values in content["points"].values()]
+    return [{key: flat[key] for key in content["keys"]} for flat in flats]
 
 
 def _make_row(root: Path, base: Config, point: Point) -> dict[str, Any]:
@@ -222,9 +196,9 @@ def _write_tensorboard(root: Path, content: dict[str, Any]) -> None:
         write_session(folder, row["point"], row["values"], scores)
 
 
-def _write_leaderboard(root: Path, content: dict[str, Any]) -> Path:
+def _write_leaderboard(root: Path, content: dict[str, Any]) -> None:
     """Write leaderboard.csv, leaderboard.html and leaderboard.json."""
-    page = write_sweep_page(root, root.resolve().name, content)
+    write_sweep_page(root, root.resolve().name, content)
     own = ("rank", "point", *SCORES, "n_clips", "epoch", "epochs", "leaky")
     rows = [
         {name: row[name] for name in own}
@@ -233,4 +207,3 @@ def _write_leaderboard(root: Path, content: dict[str, Any]) -> Path:
     ]
     write_csv(root / "leaderboard.csv", [*own, *content["keys"]], rows)
     write_json(root / "leaderboard.json", content)
-    return page

@@ -67,10 +67,7 @@ def run_job(job: dict[str, Any]) -> None:
 
 
 def score_validation(workdir: Workdir) -> dict[str, Any]:
-    """Score the model of a run on its validation clips.
-
-    Args:
-        workdir: Run folder of a finished training.
+    """Score the model of a finished run on its validation clips.
 
     Returns:
         The `SCORES`, `n_clips`, and `epoch` of the model.

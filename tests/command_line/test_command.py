@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 from absl import flags
+from settings import other_value
 
 from asc_tf.command_line import arguments, dispatch
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_changes
 from asc_tf.config import FIELDS, section_keys
+from asc_tf.config.options import format_value
 from asc_tf.core.errors import UsageError, UserError
 
 TRAIN = section_keys("train")
@@ -31,22 +33,6 @@ def refusal(*arguments):
     with pytest.raises(UsageError) as caught:
         parsed(*arguments)
     return str(caught.value)
-
-
-def other_value(key):
-    """A value that a field takes and that is not its default, and its text."""
-    item = FIELDS[key]
-    default, limits = item.default, item.metadata
-    if isinstance(default, bool):
-        return not default, str(not default).lower()
-    if isinstance(default, tuple):
-        return default[::-1], ",".join(map(str, default[::-1]))
-    if isinstance(default, str):
-        word = limits["choices"][-1] if limits["choices"] else "some text=with, signs"
-        return word, word
-    least, most = limits["minimum"], limits["maximum"]
-    value = least if default != least else most or least + 1
-    return type(default)(value), str(type(default)(value))
 
 
 def make(main=lambda values: 0, define=lambda values: None, **settings):
@@ -71,8 +57,8 @@ def raising(error):
 
 def test_every_configuration_key_is_a_flag():
     others = {key: other_value(key) for key in FIELDS}
-    changes = given(*(f"--{key}={text}" for key, (_, text) in others.items()))
-    assert changes == {key: value for key, (value, _) in others.items()}
+    changes = given(*(f"--{key}={format_value(each)}" for key, each in others.items()))
+    assert changes == others
     for key, value in changes.items():
         assert type(value) is type(FIELDS[key].default)
 

@@ -4,6 +4,7 @@ import collections
 from pathlib import Path
 
 import pytest
+import refusals
 from corpora import (
     CITIES,
     DEVICES,
@@ -14,32 +15,25 @@ from corpora import (
     edit,
     fsd_rows,
     fsd_tests,
+    load,
     make_dcase,
     make_fsd,
     make_mini,
     make_urban,
+    protocol,
     write,
     write_csv,
 )
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from asc_tf import datasets
-from asc_tf.config import Dataset
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets.dcase import GROUPS, SCENES
 from asc_tf.datasets.urbansound8k import CLASSES
 from asc_tf.manifest import check_leaks
 
 
-def load(name, folder, **settings):
-    return datasets.load(Dataset(name=name, dir=str(folder), **settings))
-
-
 def refusal(error, name, folder, **settings):
-    with pytest.raises(error) as caught:
-        load(name, folder, **settings)
-    assert type(caught.value) is error
-    return str(caught.value)
+    return refusals.refusal(error, load, name, folder, **settings)
 
 
 def like_a_spreadsheet(path):
@@ -103,12 +97,7 @@ def test_asc_mini_validates_on_one_training_clip_of_each_scene(tmp_path):
     manifest = load("asc_mini", make_mini(tmp_path))
     drawn = collections.Counter(c.label for c in manifest.clips_in("validation"))
     assert drawn == dict.fromkeys(SCENES, 1)
-    assert manifest.protocol == {
-        "corpus": "asc_mini",
-        "protocol": "official",
-        "fold": None,
-        "leaky": False,
-    }
+    assert manifest.protocol == protocol("asc_mini")
 
 
 @pytest.mark.parametrize(
@@ -147,13 +136,8 @@ def test_urbansound8k_tests_on_a_fold_and_validates_on_the_one_before(
         "validation": [validation],
         "test": [test],
     }
-    assert manifest.protocol == {
-        "corpus": "urbansound8k",
-        "protocol": "official",
-        "fold": test,
-        "leaky": False,
-        "folds": list(range(1, 11)),
-    }
+    folds = list(range(1, 11))
+    assert manifest.protocol == protocol("urbansound8k", fold=test, folds=folds)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +173,7 @@ def test_urbansound8k_is_read_with_its_recordings_and_class_order(tmp_path):
 
 def test_part_of_urbansound8k_goes_round_the_folds_and_classes_it_has(tmp_path):
     folder = make_urban(tmp_path, folds=(1, 2, 3, 10))
-    edit(folder / "metadata/UrbanSound8K.csv", without("siren"))
+    edit(folder / URBAN_TABLE, without("siren"))
     manifest = load("urbansound8k", folder, protocol="two_folds", fold=2)
     assert folds_of(manifest) == {"train": [3, 10], "validation": [1], "test": [2]}
     assert manifest.protocol["folds"] == [1, 2, 3, 10]
@@ -228,26 +212,18 @@ def test_a_fold_that_the_table_lacks_is_refused(tmp_path):
     assert message == "dataset.fold = 4: the table has the folds: 1, 2, 3, 10"
 
 
-@pytest.mark.parametrize(
-    ("row", "wanted"),
-    [
-        ("1-1-0-0.wav,1,0,4,1,two,1,car_horn", "fold 'two' is not a whole number"),
-        ("1-1-0-0.wav,1,0,4,1,2,1,siren", "classID 1 with class 'siren' is no class"),
-        ("1-1-0-0.wav,1,0,4,1,2,10,siren", "classID 10 with class 'siren' is no"),
-        ("1-1-0-0.wav,1,0,4,1,2,,siren", "no classID"),
-        ("1-1-0-0.wav,1,0,4,1,2,1", "no class"),
-        (",1,0,4,1,2,1,car_horn", "no slice_file_name"),
-        ("1-1-0-0.wav,,0,4,1,2,1,car_horn", "no fsID"),
-        ("../../x.wav,1,0,4,1,2,1,car_horn", "is not in the corpus folder"),
-        ("100-0-0-1.wav,100,0,4,1,1,0,air_conditioner", "is there already, "),
-    ],
-)
-def test_a_bad_row_of_urbansound8k_is_named(tmp_path, row, wanted):
-    table = make_urban(tmp_path) / "metadata/UrbanSound8K.csv"
-    edit(table, lambda text: text + row + "\n")
-    message = refusal(UserError, "urbansound8k", tmp_path)
-    assert message.startswith(f"{table}: line ")
-    assert wanted in message
+URBAN_TABLE = "metadata/UrbanSound8K.csv"
+URBAN_ROWS = [
+    ("1-1-0-0.wav,1,0,4,1,two,1,car_horn", "fold 'two' is not a whole number"),
+    ("1-1-0-0.wav,1,0,4,1,2,1,siren", "classID 1 with class 'siren' is no class"),
+    ("1-1-0-0.wav,1,0,4,1,2,10,siren", "classID 10 with class 'siren' is no"),
+    ("1-1-0-0.wav,1,0,4,1,2,,siren", "no classID"),
+    ("1-1-0-0.wav,1,0,4,1,2,1", "no class"),
+    (",1,0,4,1,2,1,car_horn", "no slice_file_name"),
+    ("1-1-0-0.wav,,0,4,1,2,1,car_horn", "no fsID"),
+    ("../../x.wav,1,0,4,1,2,1,car_horn", "is not in the corpus folder"),
+    ("100-0-0-1.wav,100,0,4,1,1,0,air_conditioner", "is there already, "),
+]
 
 
 # --- DCASE
@@ -272,12 +248,8 @@ def test_a_development_set_is_read_from_its_official_files(tmp_path, name):
         assert (clip.split == "test") == (split == "test")
     labels = tuple(sorted(GROUPS)) if name == "tau2020_3class" else SCENES
     assert manifest.labels == labels
-    assert manifest.protocol == {
-        "corpus": name,
-        "protocol": "official",
-        "fold": 1,
-        "leaky": False,
-    } | ({"subset": 100} if name == "tau2022_mobile" else {})
+    subset = {"subset": 100} if name == "tau2022_mobile" else {}
+    assert manifest.protocol == protocol(name, fold=1, **subset)
 
 
 @pytest.mark.parametrize("name", DCASE)
@@ -379,33 +351,24 @@ def test_a_missing_list_is_named_with_the_layout(tmp_path):
     assert "expected evaluation_setup/fold1_train" in message
 
 
-@pytest.mark.parametrize(
-    ("row", "wanted"),
-    [
-        ("audio/bus-oslo-900-0-a.wav\tferry", "scene_label 'ferry' is none of tau2019"),
-        ("audio/bus-oslo-900-0-a.wav\tindoor", "scene_label 'indoor' is none of"),
-        ("audio/bus-oslo-900-0-a.wav", "scene_label '' is none of tau2019"),
-        (
-            "audio/bus-oslo-900-0-a.wav\ttram",
-            "scene_label says tram of bus-oslo-900-0-a",
-        ),
-        ("audio/ferry-oslo-900-0-a.wav\ttram", "the list says no scene"),
-        ("audio/bus900.wav\tbus", "audio/bus900.wav does not say its location"),
-        ("audio/bus-oslo-9-0-0-a.wav\tbus", "does not say its location"),
-        ("../bus-oslo-900-0-a.wav\tbus", "is not in the corpus folder"),
-        ("/x/bus-oslo-900-0-a.wav\tbus", "is not in the corpus folder"),
-        ("C:\\x\\bus-oslo-900-0-a.wav\tbus", "is not in the corpus folder"),
-        ("audio/bus-lyon-6-0-a.wav\tbus", "is there already, "),
-        ("audio/bus-lyon-10-0-a.wav\tbus", "is there already, "),
-        ("\tbus", "no filename"),
-    ],
-)
-def test_a_bad_row_of_a_list_is_named(tmp_path, row, wanted):
-    table = train_list(make_dcase(tmp_path, "tau2019"))
-    edit(table, lambda text: text + row + "\n")
-    message = refusal(UserError, "tau2019", tmp_path)
-    assert wanted in message
-    assert f"{table}: line 162" in message or "fold1_evaluate.csv: line " in message
+DCASE_ROWS = [
+    ("audio/bus-oslo-900-0-a.wav\tferry", "scene_label 'ferry' is none of tau2019"),
+    ("audio/bus-oslo-900-0-a.wav\tindoor", "scene_label 'indoor' is none of"),
+    ("audio/bus-oslo-900-0-a.wav", "scene_label '' is none of tau2019"),
+    (
+        "audio/bus-oslo-900-0-a.wav\ttram",
+        "scene_label says tram of bus-oslo-900-0-a",
+    ),
+    ("audio/ferry-oslo-900-0-a.wav\ttram", "the list says no scene"),
+    ("audio/bus900.wav\tbus", "audio/bus900.wav does not say its location"),
+    ("audio/bus-oslo-9-0-0-a.wav\tbus", "does not say its location"),
+    ("../bus-oslo-900-0-a.wav\tbus", "is not in the corpus folder"),
+    ("/x/bus-oslo-900-0-a.wav\tbus", "is not in the corpus folder"),
+    ("C:\\x\\bus-oslo-900-0-a.wav\tbus", "is not in the corpus folder"),
+    ("audio/bus-lyon-6-0-a.wav\tbus", "is there already, "),
+    ("audio/bus-lyon-10-0-a.wav\tbus", "is there already, "),
+    ("\tbus", "no filename"),
+]
 
 
 @pytest.mark.parametrize(
@@ -471,13 +434,8 @@ def test_fsdkaggle2018_is_read_from_each_of_its_layouts(tmp_path, layout):
         assert (clip.verified, clip.usage, clip.split) == ("", usage, "test")
     # 15 % of 20 recordings of each of three labels.
     assert len(manifest.clips_in("validation")) == 9
-    assert manifest.protocol == {
-        "corpus": "fsdkaggle2018",
-        "protocol": "official",
-        "fold": None,
-        "leaky": False,
-        "ignored": 0 if layout == "zenodo" else 3,
-    }
+    ignored = 0 if layout == "zenodo" else 3
+    assert manifest.protocol == protocol("fsdkaggle2018", ignored=ignored)
 
 
 def test_tables_of_zenodo_may_be_beside_the_folders_of_kaggle(tmp_path):
@@ -618,24 +576,17 @@ def test_clips_without_labels_may_not_be_drawn_for_training(tmp_path):
         load("fsdkaggle2018", folder, **settings).check()
 
 
-@pytest.mark.parametrize(
-    ("table", "row", "wanted"),
-    [
-        (0, "x.wav,Bark,yes,1", "manually_verified 'yes' is not 0 or 1"),
-        (0, "x.wav,Bark,,1", "no manually_verified"),
-        (0, "x.wav,,1,1", "no label"),
-        (0, "../../x.wav,Bark,1,1", "is not in the corpus folder"),
-        (0, "000003e8.wav,Bark,1,1", "is there already, "),
-        (1, "x.wav,Meow,Public,1", "label 'Meow' is not among the 3 of the training"),
-        (1, "x.wav,Bark,,1", "no usage"),
-    ],
-)
-def test_a_bad_row_of_fsdkaggle2018_is_named(tmp_path, table, row, wanted):
-    path = make_fsd(tmp_path) / FSD_LAYOUTS["zenodo"][table]
-    edit(path, lambda text: text + row + "\n")
-    message = refusal(UserError, "fsdkaggle2018", tmp_path)
-    assert message.startswith(f"{path}: line ")
-    assert wanted in message
+FSD_TRAIN_ROWS = [
+    ("x.wav,Bark,yes,1", "manually_verified 'yes' is not 0 or 1"),
+    ("x.wav,Bark,,1", "no manually_verified"),
+    ("x.wav,,1,1", "no label"),
+    ("../../x.wav,Bark,1,1", "is not in the corpus folder"),
+    ("000003e8.wav,Bark,1,1", "is there already, "),
+]
+FSD_TEST_ROWS = [
+    ("x.wav,Meow,Public,1", "label 'Meow' is not among the 3 of the training"),
+    ("x.wav,Bark,,1", "no usage"),
+]
 
 
 # --- all of them
@@ -647,17 +598,34 @@ MAKERS = {
 }
 
 
+BAD_ROWS = {
+    ("urbansound8k", URBAN_TABLE): URBAN_ROWS,
+    ("tau2019", "evaluation_setup/fold1_train.csv"): DCASE_ROWS,
+    ("fsdkaggle2018", FSD_LAYOUTS["zenodo"][0]): FSD_TRAIN_ROWS,
+    ("fsdkaggle2018", FSD_LAYOUTS["zenodo"][1]): FSD_TEST_ROWS,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "row", "wanted"),
+    [(*table, *row) for table, rows in BAD_ROWS.items() for row in rows],
+)
+def test_a_bad_row_of_a_table_is_named(tmp_path, name, table, row, wanted):
+    path = MAKERS[name](tmp_path) / table
+    edit(path, lambda text: text + row + "\n")
+    message = refusal(UserError, name, tmp_path)
+    assert wanted in message
+    # A clip that is in both lists is named in the second one.
+    second = str(path).replace("train", "evaluate")
+    assert message.startswith((f"{path}: line ", f"{second}: line "))
+
+
 @pytest.mark.parametrize("name", [*MAKERS, "asc_mini"])
 def test_every_corpus_has_the_leaky_protocol_where_it_is_allowed(tmp_path, name):
     folder = (MAKERS | {"asc_mini": make_mini})[name](tmp_path)
     manifest = load(name, folder, protocol="random", allow_leaky=True)
     manifest.check()
-    assert manifest.protocol == {
-        "corpus": name,
-        "protocol": "random",
-        "fold": None,
-        "leaky": True,
-    }
+    assert manifest.protocol == protocol(name, "random", leaky=True)
     share = len(manifest.clips_in("test")) / len(manifest.clips)
     assert share == pytest.approx(0.2, abs=0.05)
     assert len(manifest.clips) == len(load(name, folder).clips)
@@ -692,7 +660,7 @@ def test_a_file_that_is_no_table_is_refused_by_name(tmp_path, name, content, wan
 @pytest.mark.parametrize(
     ("name", "table", "column"),
     [
-        ("urbansound8k", "metadata/UrbanSound8K.csv", "fsID"),
+        ("urbansound8k", URBAN_TABLE, "fsID"),
         ("fsdkaggle2018", FSD_LAYOUTS["zenodo"][0], "manually_verified"),
         ("fsdkaggle2018", FSD_LAYOUTS["zenodo"][1], "usage"),
         ("tau2019", "meta.csv", "source_label"),

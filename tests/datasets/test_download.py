@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import io
+import json
 import os
 import random
 import signal
@@ -32,7 +33,7 @@ from asc_tf.datasets.download import (
     unpacking,
 )
 from asc_tf.datasets.download.fetching import Archive
-from asc_tf.datasets.download.progress import show_progress
+from asc_tf.datasets.download.progress import Progress
 from asc_tf.datasets.download.unpacking import BrokenArchiveError
 
 CONTENT = random.Random(1).randbytes(300_000)
@@ -279,27 +280,17 @@ def test_without_etag_and_checksum_nothing_is_continued(site, tmp_path, pauses):
     assert [asked for _, asked in site.asked] == ["", ""]
 
 
-def test_a_part_that_is_longer_than_the_file_is_begun_again(site, tmp_path):
+@pytest.mark.parametrize(("part", "requests"), [(OTHER * 2, 1), (CONTENT, 0)])
+def test_a_part_that_is_too_long_is_begun_again_and_a_whole_one_is_not_asked_for(
+    site, tmp_path, part, requests
+):
     url = site.put("a.zip", CONTENT)
-    (tmp_path / "a.zip.part").write_bytes(OTHER * 2)
-    (tmp_path / "a.zip.part.json").write_text(
-        f'{{"url": "{url}", "etag": "\\"one\\"", "validator": "\\"one\\"", '
-        '"total": 300000}'
-    )
-    get(Archive("a.zip", url), tmp_path)
-    assert tree(tmp_path) == {"a.zip": CONTENT}
-
-
-def test_a_file_of_which_all_has_arrived_is_not_asked_for_again(site, tmp_path):
-    url = site.put("a.zip", CONTENT)
-    (tmp_path / "a.zip.part").write_bytes(CONTENT)
-    (tmp_path / "a.zip.part.json").write_text(
-        f'{{"url": "{url}", "etag": "\\"one\\"", "validator": "\\"one\\"", '
-        '"total": 300000}'
-    )
+    (tmp_path / "a.zip.part").write_bytes(part)
+    notes = {"url": url, "etag": '"one"', "validator": '"one"', "total": 300_000}
+    (tmp_path / "a.zip.part.json").write_text(json.dumps(notes))
     get(Archive("a.zip", url, md5(CONTENT)), tmp_path)
     assert tree(tmp_path) == {"a.zip": CONTENT}
-    assert site.asked == []
+    assert len(site.asked) == requests
 
 
 @pytest.mark.parametrize("notes", ["", "{", '{"url": "elsewhere"}', "[]", "null"])
@@ -385,33 +376,28 @@ def test_a_wrong_checksum_names_both_and_removes_the_file(site, tmp_path):
     assert tree(tmp_path) == {}
 
 
-def test_another_size_than_the_published_one_is_refused_before_the_download(
-    site, tmp_path
+@pytest.mark.parametrize(("is_told", "verb"), [(True, "has"), (False, "received")])
+def test_another_size_is_refused_before_the_download_if_the_server_tells_it(
+    site, tmp_path, is_told, verb
 ):
-    url = site.put("a.zip", CONTENT)
-    with pytest.raises(UserError, match="has 300,000 bytes, expected 299,999"):
+    url = site.put("a.zip", CONTENT, has_length=is_told)
+    with pytest.raises(UserError, match=f"{verb} 300,000 bytes, expected 299,999"):
         get(Archive("a.zip", url, size=299_999), tmp_path)
     assert tree(tmp_path) == {}
 
 
-def test_another_size_is_seen_even_if_the_server_does_not_tell(site, tmp_path):
-    url = site.put("a.zip", CONTENT, has_length=False)
-    with pytest.raises(UserError, match="received 300,000 bytes, expected 299,999"):
-        get(Archive("a.zip", url, size=299_999), tmp_path)
-    assert tree(tmp_path) == {}
+def leave_free(monkeypatch, size):
+    """Make every disk look as if it had so many bytes left."""
+    usage = SimpleNamespace(free=size)
+    monkeypatch.setattr(unpacking.shutil, "disk_usage", lambda _: usage)
 
 
 def test_a_full_disk_is_seen_before_the_download(site, tmp_path, monkeypatch):
     url = site.put("a.zip", CONTENT)
-    usage = (10**9, 10**9 - 200_000, 200_000)
-    monkeypatch.setattr(unpacking.shutil, "disk_usage", lambda _: shutil_usage(*usage))
+    leave_free(monkeypatch, 200_000)
     with pytest.raises(UserError, match=r"0\.0 GB are free"):
         get(Archive("a.zip", url), tmp_path)
     assert not (tmp_path / "a.zip").exists()
-
-
-def shutil_usage(total, used, free):
-    return SimpleNamespace(total=total, used=used, free=free)
 
 
 # Unpacking
@@ -569,30 +555,23 @@ def test_archives_become_one_folder_and_nothing_else_is_left(site, tmp_path):
     assert said == [f"{name}: fetched, checked and unpacked" for name in PARTS]
 
 
-def test_an_empty_folder_is_filled(site, tmp_path):
+def test_the_folder_around_everything_may_stay_and_an_empty_one_is_filled(
+    site, tmp_path
+):
     (tmp_path / "D").mkdir()
-    run(plan(site, PARTS), tmp_path / "D")
-    assert tree(tmp_path / "D") == WHOLE
-
-
-def test_the_folder_around_everything_may_stay(site, tmp_path):
     run(plan(site, {"meta.zip": PARTS["meta.zip"]}, strip=False), tmp_path / "D")
     assert tree(tmp_path / "D") == {"corpus/meta.csv": b"names\n"}
 
 
-def test_a_folder_with_something_in_it_is_not_touched(site, tmp_path):
+def test_a_file_or_a_folder_with_something_in_it_is_not_touched(site, tmp_path):
     (tmp_path / "D").mkdir()
     (tmp_path / "D" / "mine").write_text("mine")
     with pytest.raises(UsageError, match="D is not empty; name a new folder"):
         run(plan(site, PARTS), tmp_path / "D")
+    with pytest.raises(UsageError, match="mine is a file, not a folder"):
+        run(plan(site, PARTS), tmp_path / "D" / "mine")
     assert tree(tmp_path) == {"D/mine": b"mine"}
     assert site.asked == []
-
-
-def test_a_file_is_no_folder(site, tmp_path):
-    (tmp_path / "D").write_text("mine")
-    with pytest.raises(UsageError, match="D is a file, not a folder"):
-        run(plan(site, PARTS), tmp_path / "D")
 
 
 def test_an_archive_that_is_missing_leaves_no_folder_and_the_rest_is_kept(
@@ -679,9 +658,7 @@ def test_room_for_the_content_and_one_archive_is_needed(
     parts = {name: zipped({name: b""}) for name in ("a.zip", "b.zip")}
     archives = [Archive(name, site.put(name, each)) for name, each in parts.items()]
     the_plan = Plan(archives, unpacked_bytes=10**6, download_bytes=10**6)
-    monkeypatch.setattr(
-        unpacking.shutil, "disk_usage", lambda _: shutil_usage(10**9, 0, free)
-    )
+    leave_free(monkeypatch, free)
     if fits:
         run(the_plan, tmp_path / "D")
         return
@@ -753,7 +730,7 @@ class Terminal(io.StringIO):
 
 def test_on_a_terminal_a_bar_shows_the_file_its_size_and_lines_of_text(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with show_progress() as progress:
+    with contextlib.closing(Progress()) as progress:
         progress.report("a.zip", 1_000_000, 4_000_000)
         progress.report("a.zip", 3_000_000, 4_000_000)
         progress.say("a.zip: fetched")
@@ -770,13 +747,13 @@ def test_bars_may_be_switched_off(monkeypatch):
     switched_off = functools.partial(tqdm.tqdm, disable=True)
     monkeypatch.setattr(tqdm, "tqdm", switched_off)
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with show_progress() as progress:
+    with contextlib.closing(Progress()) as progress:
         progress.report("a.zip", 1_000_000, 4_000_000)
         progress.report("b.zip", 1_000_000, 4_000_000)
 
 
 def test_elsewhere_there_is_a_line_for_every_tenth(capsys):
-    with show_progress() as progress:
+    with contextlib.closing(Progress()) as progress:
         for done in range(0, 2001):
             progress.report("a.zip", done, 2000)
         for done in range(0, 300_000_000, 10_000_000):

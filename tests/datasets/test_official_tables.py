@@ -6,6 +6,7 @@ import functools
 import shutil
 from collections import Counter
 
+import corpora
 import numpy as np
 import pytest
 import soundfile
@@ -13,7 +14,7 @@ from sklearn.model_selection import KFold
 
 from asc_tf import datasets
 from asc_tf.audio.scan import scan
-from asc_tf.config import Config, Dataset
+from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.datasets.dcase import SCENES
 from asc_tf.datasets.esc import ESC10_TARGETS
@@ -36,9 +37,7 @@ URBAN_SHARED = {1: (122, 4, 31), 6: (0, 0, 0), 9: (102, 2, 83)}
 URBAN_SHARED_TWO_FOLDS = {1: (102, 2), 3: (0, 0), 4: (20, 2)}
 
 
-@functools.cache
-def load(name, folder, **settings):
-    return datasets.load(Dataset(name=name, dir=str(folder), **settings))
+load = functools.cache(corpora.load)
 
 
 def counts(manifest):

@@ -409,11 +409,11 @@ def test_a_fold_is_named_by_the_flag_of_the_command(
 def test_the_reason_is_that_of_the_last_attempt(three_folds, tmp_path, behave, capsys):
     root = tmp_path / "study"
     behave(fold1_seed0="fail")
-    assert run(three_folds, root, folds=[1]).failures == {
+    assert run(three_folds, root, folds=[1])[1] == {
         "fold1_seed0": "train.x = 1: too small"
     }
     behave(fold1_seed0="end")
-    assert run(three_folds, root, folds=[1]).failures == {"fold1_seed0": "exit code 3"}
+    assert run(three_folds, root, folds=[1])[1] == {"fold1_seed0": "exit code 3"}
 
 
 def test_a_run_that_cannot_be_started_is_named_and_the_rest_goes_on(
@@ -427,8 +427,8 @@ def test_a_run_that_cannot_be_started_is_named_and_the_rest_goes_on(
         return start(run, *arguments)
 
     monkeypatch.setattr(runner, "_start", start_some)
-    outcome = run(three_folds, tmp_path / "study", jobs=2)
-    (reason,) = outcome.failures.values()
+    _, failures = run(three_folds, tmp_path / "study", jobs=2)
+    (reason,) = failures.values()
     assert reason.startswith("cannot be started: [Errno 13] Permission denied")
     assert "[1/3] fold1_seed0: failed: cannot be started" in capsys.readouterr().out
     assert begun(tmp_path / "study") == ["fold2_seed0", "fold3_seed0"]

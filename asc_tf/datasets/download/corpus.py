@@ -1,5 +1,6 @@
 """Download a corpus of the catalog, and check that a folder holds all of it."""
 
+import contextlib
 import shutil
 import sys
 from pathlib import Path
@@ -11,16 +12,14 @@ from asc_tf.datasets.archives import ARCHIVES, SOUNDATA, find_archives
 from asc_tf.datasets.catalog import Entry
 from asc_tf.datasets.description import format_download_size
 from asc_tf.datasets.download import Plan, check_free, install, name_staging_folder
-from asc_tf.datasets.download.progress import show_progress
+from asc_tf.datasets.download.progress import Progress
 from asc_tf.manifest import Manifest
 
 
 def download_corpus(entry: Entry, folder: Path) -> Manifest:
     """Fetch and unpack a corpus; progress goes to stderr.
 
-    Args:
-        entry: The corpus.
-        folder: The folder to make; a complete corpus in it is left as it is.
+    A complete corpus that is in the folder is left as it is.
 
     Returns:
         The manifest of the corpus, all files of which are there.
@@ -48,18 +47,14 @@ def download_corpus(entry: Entry, folder: Path) -> Manifest:
 
 def _install(entry: Entry, folder: Path) -> None:
     check_free(folder)
-    plan = Plan(
-        find_archives(entry.name),
-        entry.unpacked_bytes,
-        entry.download_bytes,
-        entry.strip,
-    )
+    archives = find_archives(entry.name)
+    plan = Plan(archives, entry.unpacked_bytes, entry.download_bytes, entry.strip)
     print(
         f"{entry.name}: {format_download_size(entry)}. An interrupted download "
         "continues when the command is given again.",
         file=sys.stderr,
     )
-    with show_progress() as progress:
+    with contextlib.closing(Progress()) as progress:
         install(
             plan,
             folder,

@@ -63,11 +63,7 @@ def fetch(
 ) -> Path:
     """Fetch one file, continuing an earlier attempt in the same folder.
 
-    Args:
-        archive: File to fetch.
-        folder: Folder to write it to.
-        report: Callback for the progress.
-        say: Callback for a line on each failed attempt.
+    `report` is told the progress, and `say` gets a line on each failed attempt.
 
     Returns:
         Path of the file; a file of this name is always complete and checked.

@@ -1,9 +1,9 @@
 """Progress of a download: a bar on a terminal, plain lines elsewhere."""
 
-import contextlib
-import importlib.util
 import sys
 from typing import Any
+
+from asc_tf.core.packages import is_installed
 
 STEP = 10
 """Percentage between two plain lines; 100 MB if the size is not known."""
@@ -13,8 +13,7 @@ class Progress:
     """Progress of a download on stderr, as a bar if it is a terminal."""
 
     def __init__(self) -> None:
-        has_tqdm = importlib.util.find_spec("tqdm") is not None
-        self._has_bar = sys.stderr.isatty() and has_tqdm
+        self._has_bar = sys.stderr.isatty() and is_installed("tqdm")
         self._bar: Any = None
         self._name = ""
         self._last: tuple[str, int] = ("", 0)
@@ -58,8 +57,3 @@ class Progress:
                 leave=False,
             )
         self._bar.update(done - self._bar.n)
-
-
-def show_progress() -> contextlib.closing[Progress]:
-    """Show progress on stderr until the block ends."""
-    return contextlib.closing(Progress())

@@ -108,11 +108,7 @@ def _check_size(archive: Path, size: int, max_bytes: int) -> None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Refuse work for which the disk has no room.
-
-    Args:
-        folder: Folder on the disk.
-        needed: Bytes to be written.
+    """Refuse to write `needed` bytes to a disk that has no room for them.
 
     Raises:
         UserError: If there is no room, saying how much is needed and how much is free.

@@ -10,8 +10,6 @@ than the training split. The same settings give the same corpus, as far as platf
 agree in the last bits of sines and Fourier transforms.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import wave
@@ -22,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from asc_tf.core.files import lock_file, write_atomically, write_csv, write_text
-from asc_tf.datasets.synthetic import scenes as scenes
+from asc_tf.datasets.synthetic import scenes
 from asc_tf.datasets.synthetic.sounds import RATE, Wave
 
 SCENES: tuple[str, ...] = tuple(scenes.SCENES)
@@ -151,11 +149,9 @@ def _list_clips(settings: _Settings) -> Iterator[_Clip]:
     for scene in range(len(SCENES)):
         for location in range(settings.locations):
             test = location >= settings.locations - held_out
-            split, devices = (
-                ("test", TEST_DEVICES) if test else ("train", TRAIN_DEVICES)
-            )
+            split = "test" if test else "train"
             for take in range(settings.takes):
-                for device in devices:
+                for device in TEST_DEVICES if test else TRAIN_DEVICES:
                     yield _Clip(scene, location, take, device, split)
 
 

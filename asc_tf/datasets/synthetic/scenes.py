@@ -7,15 +7,13 @@ inverse transform. Both treat the clip as periodic: it begins in the middle of a
 with earlier events still ringing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asc_tf.datasets.synthetic import sounds as sounds
+from asc_tf.datasets.synthetic import sounds
 from asc_tf.datasets.synthetic.sounds import RATE, Sound, Wave
 
 Spectrum = NDArray[np.complex128]

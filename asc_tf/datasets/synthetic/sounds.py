@@ -6,8 +6,6 @@ event, float64 `[samples]` at `RATE`, with a peak of about 1: 2 for steps, which
 very short, and 0.4 for hiss, which fills the spectrum.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
