@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from asc_tf.core.files import hash_bytes, replace_file
+from asc_tf.core.files import hash_bytes
+from asc_tf.core.replacing import replace_file
 
 
 class FileCache:

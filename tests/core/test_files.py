@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asc_tf.core import files
+from asc_tf.core import replacing
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import (
     DiskFullError,
@@ -149,10 +149,12 @@ with write_atomically(pathlib.Path({str(tmp_path)!r}, "export")) as temporary:
     os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", write])
-    assert [files.PARTIAL.match(name)["stem"] for name in names(tmp_path)] == ["export"]
+    assert [replacing.PARTIAL.match(name)["stem"] for name in names(tmp_path)] == [
+        "export"
+    ]
     with write_atomically(tmp_path / "labels.txt") as own:
         own.touch()
-        files._remove_abandoned.cache_clear()
+        replacing._remove_abandoned.cache_clear()
         (tmp_path / ".export.old").mkdir()
         (tmp_path / "export").mkdir()
         with write_atomically(tmp_path / "export") as temporary:
@@ -167,7 +169,7 @@ def test_what_processes_of_another_machine_left_is_removed_when_it_is_old(tmp_pa
     foreign = ".mine.partial.keras"
     for name in (old, fresh, foreign):
         (tmp_path / name).touch()
-        past = time.time() - (name != fresh) * (files.ABANDONED_SECONDS + 60)
+        past = time.time() - (name != fresh) * (replacing.ABANDONED_SECONDS + 60)
         os.utime(tmp_path / name, (past, past))
     write_text(tmp_path / "labels.txt", "bus\n")
     assert names(tmp_path) == [foreign, fresh, "labels.txt"]

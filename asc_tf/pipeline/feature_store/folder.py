@@ -19,7 +19,8 @@ from typing import Any
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError, UserError
-from asc_tf.core.files import PARTIAL, hash_path, lock_file, write_text
+from asc_tf.core.files import hash_path, lock_file, write_text
+from asc_tf.core.replacing import PARTIAL
 from asc_tf.core.version import __version__
 from asc_tf.manifest import SPLITS, Manifest, read_clips
 
