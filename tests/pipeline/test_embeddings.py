@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from asc_tf import models
+from asc_tf import cli, models
 from asc_tf.augment import fold_in
 from asc_tf.config import Augment, Config, Model
 from asc_tf.config.augment import SWITCHES
@@ -460,6 +460,16 @@ def test_embeddings_of_stored_features_are_trained_on(
     assert ("val_loss" in rows[0]) == (validation == "split")
 
 
+CHILD = """
+import sys
+import keras
+from test_embeddings import small
+keras.applications.MobileNetV2 = small
+from asc_tf import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.slow
 def test_killed_with_9_and_started_again_it_ends_with_the_same_weights(
     audio_config, tmp_path
@@ -469,22 +479,21 @@ def test_killed_with_9_and_started_again_it_ends_with_the_same_weights(
     toml = tmp_path / "config.toml"
     toml.write_text(config.to_toml())
     whole, killed = (Workdir(tmp_path / name / "run") for name in ("whole", "killed"))
-    command = [sys.executable, "-m", "asc_tf.train", f"--config={toml}"]
-
-    def start(workdir):
-        return subprocess.Popen(
-            [*command, f"--workdir={workdir.path}"], stdout=subprocess.DEVNULL
-        )
-
-    assert start(whole).wait() == 0
-    process = start(killed)
+    train(config, whole)
+    words = ["train", f"--config={toml}", f"--workdir={killed.path}"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, *words],
+        stdout=subprocess.DEVNULL,
+        env=environment,
+    )
     while len(tiny.history(killed)) < 2:
         assert process.poll() is None
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert len(tiny.history(killed)) < 4
-    assert start(killed).wait() == 0
+    assert cli.main(words) == 0
     assert whole.history_file.read_text() == killed.history_file.read_text()
     for one, other in zip(weights_of(whole), weights_of(killed), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -19,6 +19,7 @@ import tiny
 from processes import start_interruptible
 from test_train import assert_same_run
 
+from asc_tf import cli
 from asc_tf.config import Config
 from asc_tf.core import files
 from asc_tf.core.errors import UserError
@@ -258,7 +259,7 @@ def long(tmp_path_factory) -> tuple[Path, Workdir]:
     "number", tiny.cases([signal.SIGINT, signal.SIGTERM], signal.SIGINT)
 )
 def test_an_interrupted_run_says_how_to_go_on_and_ends_as_if_it_never_was(
-    long, tmp_path, number
+    long, tmp_path, capsys, number
 ):
     config_file, other = long
     workdir = Workdir(tmp_path / "stopped")
@@ -282,9 +283,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_as_if_it_never_was(
     assert hidden_files(workdir) == []
     words = shlex.split(errors.strip().splitlines()[-1])
     assert words[:2] == ["asc-tf", "train"]
-    resumed = subprocess.run(
-        [*command, *words[2:]], capture_output=True, text=True, timeout=300
-    )
-    assert resumed.returncode == 0, resumed.stderr
-    assert f"resuming after epoch {done} of 15" in resumed.stdout
+    capsys.readouterr()
+    assert cli.main(words[1:]) == 0
+    assert f"resuming after epoch {done} of 15" in capsys.readouterr().out
     assert_same_run(other, workdir)
