@@ -179,7 +179,8 @@ def test_a_mistyped_setting_of_the_command_is_refused_with_the_one_that_is_meant
 
 STATEFUL = {
     "as shipped": {},
-    "plateau and averages": {
+    "float16 with plateau and averages": {
+        "train.precision": "mixed_float16",
         "train.schedule": "plateau",
         "train.plateau_patience": 1,
         # So high that the loss rises, and the rate falls.
@@ -187,12 +188,9 @@ STATEFUL = {
         "train.optimizer": "sgd",
         "train.ema": 0.9,
     },
-    "float16": {"train.precision": "mixed_float16"},
-    "last epoch without validation": {
+    "last epoch of a recurrent one without validation": {
         "train.keep": "last",
         "dataset.validation": "none",
-    },
-    "recurrent": {
         "model.name": "esa3_crnn",
         "model.filters": (4, 4, 4),
         "model.units": 4,
