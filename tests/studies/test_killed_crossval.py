@@ -1,24 +1,16 @@
 """A crossval that is killed again and again ends with the report of one that is not."""
 
 import json
-import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny
 from study_runs import is_ended
-
-KILLS = 10
-
-MAX_EVENTS = 2
-"""Number of epochs and reports after which a start is killed, drawn up to this."""
-
-MAX_SECONDS = 1.0
-"""Time from there to the kill, drawn up to this."""
 
 
 def count_events(study: Path) -> int:
@@ -26,6 +18,15 @@ def count_events(study: Path) -> int:
     rows = [path.read_text().count("\n") for path in study.glob("*/history.csv")]
     files = [*study.glob("*/report/report.json"), *study.glob("*/result.json")]
     return sum(rows) + len(files)
+
+
+MOMENTS: dict[str, Callable[[Path], bool]] = {
+    "before the first epoch": lambda study: any(study.glob("*/config.toml")),
+    "after a first epoch": lambda study: count_events(study) >= 1,
+    "in the middle of training": lambda study: count_events(study) >= 9,
+    "after a first report": lambda study: any(study.glob("*/report/report.json")),
+}
+"""Conditions from which on a start is killed."""
 
 
 def start(config: Path, workdir: Path) -> subprocess.Popen:
@@ -39,32 +40,29 @@ def start(config: Path, workdir: Path) -> subprocess.Popen:
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_a_crossval_that_was_killed_ten_times_has_the_report_of_one_that_was_not(
+def test_a_crossval_that_was_killed_at_four_moments_has_the_report_of_one_that_was_not(
     tmp_path,
 ):
     corpus = tiny.write_corpus(tmp_path / "corpus")
     changes = {"dataset__protocol": "grouped_kfold", "dataset__folds": 2}
     config = tmp_path / "study.toml"
-    config.write_text(tiny.config(corpus, **changes, train__epochs=20).to_toml())
+    config.write_text(tiny.config(corpus, **changes, train__epochs=12).to_toml())
     whole, killed = tmp_path / "whole" / "study", tmp_path / "killed" / "study"
     process = start(config, whole)
     assert process.wait() == 0, process.stderr.read()
-    generator = random.Random(0)
     places = []
-    for _ in range(KILLS):
+    for is_reached in MOMENTS.values():
         process = start(config, killed)
-        # Anywhere in a run: while it imports, scans, trains or evaluates.
-        wanted = count_events(killed) + generator.randint(0, MAX_EVENTS)
-        while count_events(killed) < wanted and process.poll() is None:
+        while not is_reached(killed) and process.poll() is None:
             time.sleep(0.05)
-        time.sleep(generator.uniform(0, MAX_SECONDS))
+        # The file that shows a moment is only its beginning.
+        time.sleep(0.2)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert is_ended(killed)
         places.append(count_events(killed))
     process = start(config, killed)
     assert process.wait() == 0, process.stderr.read()
-    print(f"killed {KILLS} times, after {places} epochs and reports")
     assert places[0] < places[-1]
 
     def read(folder):
