@@ -39,19 +39,6 @@ def list_directions(layer: Any) -> list[Any]:
     return [layer]
 
 
-def list_layers(model: Any) -> list[Any]:
-    """List the layers of a model, of the models and `Bidirectional` layers in it too.
-
-    Args:
-        model: A functional model of Keras or tf_keras.
-    """
-    layers: list[Any] = []
-    for layer in model.layers:
-        is_model = hasattr(layer, "layers")
-        layers += list_layers(layer) if is_model else list_directions(layer)
-    return layers
-
-
 def compute_costs(model: Any) -> list[LayerCost]:
     """Compute the cost of each layer, also of models inside the model.
 

@@ -31,7 +31,8 @@ from asc_tf.exporting.saved_model import (
     write_one_segment,
 )
 from asc_tf.frontend import FrontendLayer
-from asc_tf.models.cost import list_layers
+from asc_tf.models.cost import list_directions
+from asc_tf.models.precision import list_layers
 
 # LiteRT warns of the memory of the activations.
 pytestmark = pytest.mark.filterwarnings("ignore:Warning. Enabling")
@@ -296,7 +297,7 @@ def test_a_saved_model_written_beside_a_gpu_has_no_operation_of_cudnn(
         assert "While" in operations or "StatelessWhile" in operations
         assert not any("cudnn" in each.lower() for each in operations)
     # The model itself still runs as Keras chooses.
-    layers = list_layers(model)
+    layers = [part for each in list_layers(model) for part in list_directions(each)]
     chosen = [each.use_cudnn for each in layers if hasattr(each, "use_cudnn")]
     assert chosen == ["auto"] * 2
     assert not any(getattr(each, "portable", False) for each in layers)
