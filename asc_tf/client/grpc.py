@@ -187,7 +187,7 @@ class GrpcClient(BaseClient):
                 raise RetryableError(failure) from error
             raise failure from error
         except ValueError as error:
-            # Of a channel that `close` has closed.
+            # `close` has closed the channel.
             raise ServerError(f"{self._target}: {error}", is_final=True) from error
 
 

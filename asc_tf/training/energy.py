@@ -87,12 +87,10 @@ class EnergyReport(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start to measure."""
-        del logs
         self._begin(f"epoch {epoch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the energy of the epoch, with its validation, to the file."""
-        del epoch, logs
         self._add(epochs=1)
 
     @contextlib.contextmanager

@@ -79,12 +79,10 @@ class HParamsSummary(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Write the settings."""
-        del logs
         write_hparams(self._folder, self._values, {}, is_finished=False)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Write the settings and the scores."""
-        del logs
         row = self._find_saved_row() or {}
         names = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
         scores = {f"model/{name}": row[name] for name in names if name in row}

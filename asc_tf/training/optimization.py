@@ -257,10 +257,8 @@ class ValidatedAverages(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Put the averages into the model."""
-        del logs
         swap_averages(self.model)
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Put the weights and statistics back."""
-        del logs
         swap_averages(self.model)

@@ -68,18 +68,15 @@ class ExampleSummaries(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Open the event file."""
-        del logs
         self._writer = tf.summary.create_file_writer(str(self._folder / "train"))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Request the first batch of an epoch that is shown."""
-        del logs
         if self._is_shown(epoch):
             self.model.first_batch = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the pictures and the clips."""
-        del logs
         with self._writer.as_default():
             if epoch == 0:
                 self._write_clips()
@@ -89,7 +86,6 @@ class ExampleSummaries(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Close the file."""
-        del logs
         self._writer.close()
 
     def _is_shown(self, epoch: int) -> bool:
@@ -153,7 +149,6 @@ class ConfusionSummaries(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Reset the confusion matrix, which has counted training examples."""
-        del logs
         if self._writer is None:
             folder = str(self._folder / "validation")
             self._writer = tf.summary.create_file_writer(folder)
@@ -161,14 +156,12 @@ class ConfusionSummaries(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Draw the matrix of an epoch that is shown."""
-        del logs
         self._ended = epoch
         if self._every and epoch % self._every == 0:
             self._draw()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Draw the matrix of the last epoch, and close the file."""
-        del logs
         if self._drawn < self._ended:
             self._draw()
         if self._writer is not None:

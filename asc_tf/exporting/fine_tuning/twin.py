@@ -57,7 +57,6 @@ class Twin:
 
     def is_complete(self, steps: int) -> bool:
         """Tell whether the weights after so many steps may be exported."""
-        del steps
         return True
 
     def weights(self) -> list[np.ndarray]:
@@ -111,7 +110,6 @@ class FixedStatisticsNorm(tf_keras.layers.BatchNormalization):
         self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None
     ) -> tf.Tensor:
         """Scale and shift each channel."""
-        del training, mask
         scale = tf.math.rsqrt(self.moving_variance + self.epsilon)
         if self.gamma is not None:
             scale = scale * self.gamma
