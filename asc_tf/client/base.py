@@ -180,9 +180,6 @@ class BaseClient(abc.ABC):
         If the server cannot be reached, refuses the token or does not have the model,
         no further file is sent, and the rest has this error.
 
-        Args:
-            paths: Paths of files or folders.
-
         Returns:
             For each file `file`, `label`, `probability` and `probabilities` (by label);
             or `file` and `error`. Labels and probabilities of a file are always from

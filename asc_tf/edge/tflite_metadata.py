@@ -137,9 +137,6 @@ def _format_labels(labels: Sequence[str]) -> bytes:
 def read_metadata(path: str | Path) -> Metadata:
     """Read and check the metadata of a .tflite.
 
-    Args:
-        path: The .tflite.
-
     Raises:
         UserError: If asc-tf did not export the file, it is damaged, or its format is
             newer than this version reads.

@@ -24,9 +24,6 @@ def say(text: str) -> None:
 class SplitPredictor:
     """Model of a run that classifies its splits; it is loaded once.
 
-    Args:
-        run: The run.
-
     Raises:
         UserError: If the model is missing or damaged.
     """

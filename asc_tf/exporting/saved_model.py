@@ -88,9 +88,6 @@ def write_saved_model(
 def expose_parts(model: keras.Model) -> keras.Model:
     """Make a model of the same layers that gives its intermediate results too.
 
-    Args:
-        model: Model from waveform to probabilities.
-
     Returns:
         A model with the outputs `probabilities`, `features` (of the front-end) and
         `embedding` (the input of the last dense layer).

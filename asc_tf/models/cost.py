@@ -44,9 +44,6 @@ def compute_costs(model: Any) -> list[LayerCost]:
 
     Additions, activations and batch norms count no multiply-accumulates (a batch norm
     folds into its convolution when the model is exported), nor does a front-end.
-
-    Args:
-        model: A functional model of Keras or tf_keras.
     """
     costs: list[LayerCost] = []
     for layer in model.layers:

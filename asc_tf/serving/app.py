@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from fastapi import FastAPI
@@ -26,16 +26,9 @@ from asc_tf.serving.work import WorkThreads
 
 LOGGER = logging.getLogger("asc_tf.serving")
 
-Handler = Callable[[Request], Awaitable[Response]]
-
 
 class Server:
     """Handlers of the requests to one model.
-
-    Args:
-        settings: Settings of the server.
-        versions: The loaded model.
-        metrics: Counters.
 
     Attributes:
         is_ending: True if the server ends after the requests that it has.
@@ -65,34 +58,25 @@ class Server:
             self._versions.stop()
             self._work.stop()
 
-        model = "/v1/models/{name}"
+        guard, post, model = self._guard, ["POST"], "/v1/models/{name}"
+        predict = guard("predict", self.predict)
+        classify = guard("classify", self.classify)
+        metrics = guard("other", self.show_metrics)
+        index, description = guard("other", self.index), guard("other", self.describe)
         routes: list[BaseRoute] = [
-            *page.make_routes(
-                self._guard("other", self.index), self._guard("other", self.describe)
-            ),
-            Route("/healthz", self._guard("other", self.health)),
-            Route("/readyz", self._guard("other", self.ready)),
-            Route("/metrics", self._guard("other", self.show_metrics)),
+            *page.make_routes(index, description),
+            Route("/healthz", guard("other", self.health)),
+            Route("/readyz", guard("other", self.ready)),
+            Route("/metrics", metrics),
             # TensorFlow Serving's address, unless it is configured otherwise.
-            Route(
-                "/monitoring/prometheus/metrics",
-                self._guard("other", self.show_metrics),
-            ),
+            Route("/monitoring/prometheus/metrics", metrics),
         ]
         for address in (model, model + "/versions/{version}"):
             routes += [
-                Route(
-                    f"{address}:predict",
-                    self._guard("predict", self.predict),
-                    methods=["POST"],
-                ),
-                Route(
-                    f"{address}:classify",
-                    self._guard("classify", self.classify),
-                    methods=["POST"],
-                ),
-                Route(f"{address}/metadata", self._guard("metadata", self.metadata)),
-                Route(address, self._guard("status", self.status)),
+                Route(f"{address}:predict", predict, methods=post),
+                Route(f"{address}:classify", classify, methods=post),
+                Route(f"{address}/metadata", guard("metadata", self.metadata)),
+                Route(address, guard("status", self.status)),
             ]
         # FastAPI's own pages load scripts from elsewhere.
         return FastAPI(
@@ -195,7 +179,7 @@ class Server:
             ) from error
         return Response(content, media_type="application/json")
 
-    def _guard(self, method: str, handler: Handler) -> Handler:
+    def _guard(self, method: str, handler: page.Handler) -> page.Handler:
         """Check the token, turn errors into answers, count and log every request."""
 
         async def guarded(request: Request) -> Response:

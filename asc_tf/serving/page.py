@@ -125,10 +125,6 @@ def list_addresses(name: str) -> dict[str, str]:
 def describe_for_page(backend: Backend, settings: Settings) -> dict[str, Any]:
     """Describe a model and the limits of the server for the page.
 
-    Args:
-        backend: The loaded model.
-        settings: Settings of the server.
-
     Returns:
         Name, version, labels, names of signatures, `audio` (sample rate in Hz, segment
         and hop in samples ...), `frontend` (FFT and mel bands; what the model's

@@ -25,11 +25,7 @@ DROP_BYTES = 2**28
 
 
 class BodyReader:
-    """Reads bodies, whose sum in memory is bounded.
-
-    Args:
-        settings: Limits of one body, and of all bodies together.
-    """
+    """Reads bodies, whose sum in memory is bounded."""
 
     def __init__(self, settings: Settings) -> None:
         self._limit = round(settings.max_request_mb * 1e6)
@@ -150,11 +146,6 @@ def parse_upload(
     headers: Headers, body: bytes, max_files: int
 ) -> tuple[list[tuple[str, bytes]], dict[str, str]]:
     """Parse a body of type multipart/form-data.
-
-    Args:
-        headers: Headers of the request.
-        body: The body.
-        max_files: Maximum number of files in a request.
 
     Returns:
         Name and content of each file, and the values of the other fields.

@@ -38,11 +38,6 @@ class SavedModelBackend:
     `tf.nondifferentiable_batch_function`, which also merges them into batches. Those of
     the other signatures wait until a worker is free.
 
-    Args:
-        path: Folder of the SavedModel.
-        version: Version of the model.
-        settings: Settings of queue and batches.
-
     Raises:
         UserError: If it is damaged, or not of `asc-tf export`.
     """

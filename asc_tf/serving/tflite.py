@@ -2,10 +2,9 @@
 
 import contextlib
 import dataclasses
-import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from asc_tf.core.errors import UserError
 from asc_tf.core.tensorflow_log import suppress_notes
 from asc_tf.dsp import segments, wav_reader
 from asc_tf.dsp.preprocessing import check_floats
-from asc_tf.dsp.recordings import choose_batch_size
 from asc_tf.dsp.segments import Segment
 from asc_tf.edge.runtime import EdgeModel
 from asc_tf.serving.backends import (
@@ -33,11 +31,6 @@ from asc_tf.serving.settings import QueueFullError, Settings
 
 class TfliteBackend:
     """Exported .tflite with the signatures of a SavedModel, but without embeddings.
-
-    Args:
-        path: The .tflite.
-        version: Version of the model.
-        settings: Number of interpreters and of waiting requests.
 
     Raises:
         UserError: If the file is no such model, or LiteRT is not installed.
@@ -126,12 +119,8 @@ class TfliteBackend:
             check_cancelled(is_cancelled)
             try:
                 views = self._cut(clip, self._preprocessing.segments)
-                rows = _run_blocks(
-                    model.predict_segments,
-                    (view.waveform for segment in views for view in segment),
-                    choose_batch_size(self._preprocessing.segment_samples),
-                )
-                probabilities[row] = self._preprocessing.pool(rows)
+                waveforms = (view.waveform for segment in views for view in segment)
+                probabilities[row], _ = model.predict_clip(waveforms)
                 labels[row] = self.labels[int(probabilities[row].argmax())].encode()
             except UserError as error:
                 errors[row] = str(error).encode()
@@ -190,17 +179,6 @@ class TfliteBackend:
             preprocessing.last_segment,
         ):
             yield [segment]
-
-
-def _run_blocks(
-    predict: Callable[[np.ndarray], np.ndarray],
-    waveforms: Iterator[np.ndarray],
-    size: int,
-) -> np.ndarray:
-    rows = []
-    while batch := list(itertools.islice(waveforms, size)):
-        rows.append(predict(np.stack(batch)))
-    return np.concatenate(rows)
 
 
 def _read_max_seconds(model: EdgeModel) -> float:

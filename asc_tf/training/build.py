@@ -106,11 +106,6 @@ def build_training(
 
     Call it in the scope of the distribution strategy. If the examples are embeddings,
     only the layers behind the backbone are trained.
-
-    Args:
-        run: The run.
-        frontend: Front-end layer.
-        steps: Number of training steps in an epoch.
     """
     config, train = run.config, run.config.train
     replicas = tf.distribute.get_strategy().num_replicas_in_sync

@@ -31,9 +31,6 @@ from asc_tf.training.trainer import Trainer, prepare_batch
 def check_disk(folder: Path) -> Iterator[None]:
     """Turn the error of event files on a full disk into a message of one line.
 
-    Args:
-        folder: Folder of the event files.
-
     Raises:
         UserError: If the disk is full.
     """

@@ -1,6 +1,5 @@
 """Windows of a stream and their probabilities, equal to `classify --segments`."""
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,14 +42,6 @@ class Window:
     ms: float
 
 
-def choose_hop(preprocessing: Preprocessing, hop_seconds: float) -> Preprocessing:
-    """Give all windows of a stream, with another hop if it is not 0 (in seconds)."""
-    hop = max(round(hop_seconds * preprocessing.sample_rate), 1)
-    if not hop_seconds:
-        hop = preprocessing.hop_samples
-    return dataclasses.replace(preprocessing, segments="all", hop_samples=hop)
-
-
 def classify_windows(
     reader: Reader, preprocessing: Preprocessing, predict: Predict
 ) -> Iterator[Window]:
@@ -61,7 +52,7 @@ def classify_windows(
 
     Args:
         reader: Reader, which knows the format of the samples that come.
-        preprocessing: Preprocessing, as from `choose_hop`.
+        preprocessing: Preprocessing, as from `recordings.choose_hop`.
         predict: Function of the model.
 
     Yields:

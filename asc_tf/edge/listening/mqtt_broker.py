@@ -117,11 +117,6 @@ def choose_client_id(name: str, topic: str, machine_id: Path = MACHINE_ID) -> st
 def make_client(broker: Broker, name: str, topic: str) -> Any:
     """Make a client of paho-mqtt.
 
-    Args:
-        broker: The broker.
-        name: Name of this device.
-        topic: Topic of the messages.
-
     Raises:
         UserError: If the package is missing or older than 2.0.
     """

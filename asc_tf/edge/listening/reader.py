@@ -155,9 +155,6 @@ class Reader:
         It counts back from the arrival of the last bytes, so that neither the drift of
         the sound card's clock nor a jump of the time of day lasts.
 
-        Args:
-            position: Sample of the stream.
-
         Returns:
             Unix seconds.
         """

@@ -129,11 +129,7 @@ def _write_segments(path: Path, segments: np.ndarray) -> tuple[str, tuple[int, .
 
 
 class _Progress:
-    """Steps of a task that child processes have done, and what remains.
-
-    Args:
-        formats: Formats to convert.
-    """
+    """Steps of a task that child processes have done, and what remains."""
 
     def __init__(self, formats: Sequence[str]) -> None:
         self._formats, self._result = formats, Converted()

@@ -186,13 +186,7 @@ def _compare_layers(
 def _cut_clips(
     run: Run, split: str, preprocessing: Preprocessing
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the segments of a split in batches, and the position of the clip of each.
-
-    Args:
-        run: The run, with the clips of the split scanned.
-        split: Split to decode.
-        preprocessing: Settings of segments.
-    """
+    """Yield the segments of a scanned split in batches, and the clip of each."""
     from asc_tf.pipeline.segments import make_segment_batches
     from asc_tf.pipeline.waveforms import explain_read_errors
 

@@ -41,7 +41,6 @@ class ExaminedFile:
     """
 
     def __init__(self, name: str, path: Path) -> None:
-        """Describe the file; nothing is loaded yet."""
         self.name, self.path = name, path
         self.findings: list[Finding] = []
         self.labels: tuple[str, ...] = ()
@@ -66,12 +65,7 @@ class ExaminedFile:
         """Free what the file holds."""
 
     def open(self, labels: Sequence[str], preprocessing: Preprocessing) -> None:
-        """Load the file, and check that it fits the run.
-
-        Args:
-            labels: Labels of the run.
-            preprocessing: Preprocessing of the run.
-        """
+        """Load the file, and check that it fits the run."""
         self.attempt("file", lambda: self._read(labels, preprocessing))
         if self.is_usable:
             self.attempt("file", self._measure_compression)

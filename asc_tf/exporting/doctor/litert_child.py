@@ -58,12 +58,6 @@ class ChildModel:
     """The .tflite that this process examines."""
 
     def __init__(self, path: Path, report_progress: Callable[[], None]) -> None:
-        """Examine a file.
-
-        Args:
-            path: The .tflite.
-            report_progress: Function that reports progress to the parent process.
-        """
         self._path = path
         self._report_progress = report_progress
         self._model: Any = None

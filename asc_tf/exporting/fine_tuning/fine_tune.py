@@ -87,10 +87,6 @@ class FineTuned:
 def check_fine_tuning(config: Config, formats: Collection[str]) -> None:
     """Refuse formats that cannot be trained, before any work.
 
-    Args:
-        config: Configuration of the run.
-        formats: Formats to write.
-
     Raises:
         ModuleNotFoundError: If a package is missing.
         UsageError: If the network of the run cannot be trained like this.

@@ -38,9 +38,13 @@ from statistics_model import (
 
 from asc_tf.core.errors import UserError
 from asc_tf.edge import cli, tflite_metadata
-from asc_tf.edge.listening.background import ThreadTask
 from asc_tf.edge.listening.listener import Settings
-from asc_tf.edge.listening.model_file import CHECK_SECONDS, RETRY_SECONDS, ModelFile
+from asc_tf.edge.listening.model_file import (
+    CHECK_SECONDS,
+    RETRY_SECONDS,
+    ModelFile,
+    start_in_thread,
+)
 from asc_tf.edge.listening.status import Status
 from asc_tf.edge.listening.systemd import Notifier
 from asc_tf.edge.runtime import EdgeModel
@@ -362,16 +366,16 @@ def test_a_new_model_of_the_same_windows_and_labels_takes_over_without_a_pause(
 
 def test_a_call_in_the_background_gives_its_result_or_its_error():
     gate = threading.Event()
-    task = ThreadTask(lambda: gate.wait(60) and "model")
-    assert not task.is_done()
+    task = start_in_thread(lambda: gate.wait(60) and "model")
+    assert not task.done()
     gate.set()
-    assert task.get_result() == "model" and task.is_done()
+    assert task.result() == "model" and task.done()
 
     def fail():
         raise UserError("damaged")
 
     with pytest.raises(UserError, match="damaged"):
-        ThreadTask(fail).get_result()
+        start_in_thread(fail).result()
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
