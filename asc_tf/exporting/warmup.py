@@ -40,12 +40,7 @@ WARMED: Mapping[str, str] = {
 
 
 def write_warmup(path: Path, preprocessing: Preprocessing) -> None:
-    """Write the warm-up requests of TensorFlow Serving.
-
-    Args:
-        path: The file `tf_serving_warmup_requests`.
-        preprocessing: Preprocessing of the model.
-    """
+    """Write the warm-up requests of TensorFlow Serving."""
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     inputs = make_warmup_inputs(preprocessing)

@@ -117,9 +117,6 @@ def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) 
 def split(body: Any) -> tuple[Any, Any]:
     """Split a model into the backbone with the average of its maps, and the rest.
 
-    Args:
-        body: Model from `build`, in Keras.
-
     Returns:
         A model from images to embeddings `[batch, units]`, and one from these to
         probabilities. Both have the layers of `body` itself: to train one trains it.

@@ -72,7 +72,6 @@ class ExaminedFile:
             self.attempt("run", self._load)
 
     def _measure_compression(self) -> None:
-        """Measure the size after compression, of a file that could be read."""
         self.row["compressed_bytes"] = _count_compressed_bytes(self.path)
 
     def predict(self, segments: SegmentFile, split: str, is_gate: bool) -> None:

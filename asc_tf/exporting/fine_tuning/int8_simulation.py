@@ -77,9 +77,6 @@ class ChannelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 class RangeQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     """Asymmetric int8 activations within a measured range.
 
-    Args:
-        shares: Name of the layer whose range is used instead of an own one.
-
     Attributes:
         low: Variable of the smallest value, float32 `[]`.
         high: Variable of the largest value.

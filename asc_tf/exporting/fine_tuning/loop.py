@@ -4,7 +4,7 @@ import dataclasses
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -303,16 +303,10 @@ def describe_result(result: Result) -> dict[str, np.ndarray]:
 
 def read_result(saved: dict[str, np.ndarray]) -> Result:
     """Read what `describe_result` has written, and the history beside it."""
-
-    def weights() -> Iterator[np.ndarray]:
-        index = 0
-        while f"weight_{index}" in saved:
-            yield saved[f"weight_{index}"]
-            index += 1
-
+    count = sum(name.startswith("weight_") for name in saved)
     ranges: dict[str, Any] = json.loads(str(saved["ranges"]))
     return Result(
-        list(weights()),
+        [saved[f"weight_{index}"] for index in range(count)],
         {name: (low, high) for name, (low, high) in ranges.items()},
         json.loads(str(saved["history"])),
         int(saved["epoch"]),

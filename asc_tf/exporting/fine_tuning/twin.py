@@ -131,12 +131,6 @@ def build_twin(
 ) -> tf_keras.Model:
     """Build the network in tf_keras; its weights are not those of `body` yet.
 
-    Args:
-        body: Trained model from features to probabilities.
-        settings: Model settings of its run.
-        momentum: Momentum of the statistics of batch norms.
-        path: File of the trained model, for the message.
-
     Raises:
         UserError: If the network of the run had other layers.
     """
@@ -181,10 +175,6 @@ def clone_twin(
 
 def list_weights(twin: tf_keras.Model, body: keras.Model) -> list[tf.Variable]:
     """List the variables of a twin that are the weights of the network.
-
-    Args:
-        twin: Twin, whose layers may be wrapped.
-        body: The network in Keras.
 
     Returns:
         Variables in the order of `body.weights`.
