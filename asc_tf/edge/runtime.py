@@ -92,9 +92,6 @@ class EdgeModel:
     def embed_segments(self, waveforms: np.ndarray) -> np.ndarray:
         """Compute the embedding of each segment: the input of the last dense layer.
 
-        Args:
-            waveforms: Segments, as `predict_segments` takes them.
-
         Returns:
             float32 `[n, units]`.
 

@@ -184,10 +184,6 @@ def _check_size(size: int) -> None:
 def _read_archive(file: BinaryIO, size: int) -> tuple[bytes, bytes | None, int]:
     """Read the archive behind a flatbuffer, and not the flatbuffer.
 
-    Args:
-        file: The open file.
-        size: Its size in bytes.
-
     Returns:
         The text of `model.json`, that of `labels.txt` (None in a file of an earlier
         version), and the offset at which the archive begins.

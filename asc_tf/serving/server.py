@@ -82,10 +82,6 @@ class _Uvicorn(uvicorn.Server):
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve a model until SIGTERM or Ctrl-C.
 
-    Args:
-        settings: Settings of the server.
-        announce: Function that is told the address when requests are answered.
-
     Raises:
         UserError: If the model cannot be loaded, or the port is not free.
     """

@@ -50,11 +50,6 @@ def classify_windows(
     Window n begins at sample `n * hop` of the stream at the model's rate. At the end of
     the stream the last samples are padded, aligned or dropped as in a file.
 
-    Args:
-        reader: Reader, which knows the format of the samples that come.
-        preprocessing: Preprocessing, as from `recordings.choose_hop`.
-        predict: Function of the model.
-
     Yields:
         The windows.
 

@@ -59,17 +59,7 @@ class Settings:
 
 
 class Listener:
-    """Listener on one source.
-
-    Args:
-        source: The source.
-        model_file: The model.
-        make_decider: Function that makes the decider for the labels of a model.
-        outputs: Outputs of the results.
-        settings: Settings.
-        status: State, with the clock.
-        generator: Source of chance for the pauses between attempts.
-    """
+    """Listener on one source."""
 
     def __init__(
         self,

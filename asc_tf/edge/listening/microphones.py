@@ -53,9 +53,6 @@ class Microphone:
 def list_microphones(root: Path = ROOT) -> list[Microphone]:
     """List the sound cards that can record, in the order of their numbers.
 
-    Args:
-        root: Folder that holds `proc` and `sys`.
-
     Returns:
         The first recording device of each card; none where there is no sound system.
     """

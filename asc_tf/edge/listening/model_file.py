@@ -44,12 +44,6 @@ class ModelFile:
     A new file is loaded in the background, because it is tried before in another
     process, which may hang for a minute and a half.
 
-    Args:
-        path: The .tflite.
-        load: Function that loads and checks a model.
-        status: State of the listener.
-        start: Function that starts a call in the background.
-
     Attributes:
         model: The model in use.
 

@@ -14,12 +14,6 @@ def make_discovery(
 ) -> dict[str, dict[str, Any]]:
     """Make the messages by which Home Assistant learns of this device.
 
-    Args:
-        prefix: Topic under which it looks for them.
-        topic: Topic of this device.
-        name: Name of this device.
-        metadata: Metadata of the model.
-
     Returns:
         Configuration by topic.
     """

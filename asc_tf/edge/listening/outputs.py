@@ -100,11 +100,6 @@ class Printer(Output):
     Lines that do not fit a full disk are lost and counted; none is cut. They do not
     pass through Python's buffer, from which a line that counts as lost would come
     later. The rest of a line that was begun is written when there is room.
-
-    Args:
-        is_json: True to print JSON.
-        top_k: Number of labels to show.
-        status: State of the listener.
     """
 
     def __init__(self, is_json: bool, top_k: int, status: Status) -> None:
