@@ -98,10 +98,6 @@ def summarize_unlabelled(
 ) -> dict[str, Any]:
     """Summarize the predictions of clips whose true labels are unknown.
 
-    Args:
-        labels: Labels, as for `compute_metrics`.
-        probabilities: Probabilities, as for `compute_metrics`.
-
     Returns:
         The keys of `compute_metrics`, with None for scores and confusion matrix, empty
         lists for the tables, `has_labels` False, and `n_predicted`: the number of clips

@@ -137,12 +137,9 @@ class RunState(keras.callbacks.Callback):
         return True
 
     def rate_jump(self, model: keras.Model) -> tuple[float, float] | None:
-        """Compare the schedule with the one of the epochs so far.
+        """Compare the schedule with the one of the epochs so far, after `resume`.
 
         They differ if `train.epochs` has changed and the schedule depends on it.
-
-        Args:
-            model: Compiled model, after `resume`.
 
         Returns:
             Learning rates of the last step and of the next one; None if the schedule is

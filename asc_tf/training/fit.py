@@ -42,10 +42,6 @@ from asc_tf.workdir import Workdir
 def fit(run: Run, interactive: bool) -> Path:
     """Train the epochs that are left of a run whose corpus is prepared.
 
-    Args:
-        run: The run.
-        interactive: Whether to draw a progress bar beside the line per epoch.
-
     Returns:
         File of the model.
     """

@@ -60,11 +60,6 @@ class HParamsSummary(keras.callbacks.Callback):
 
     The scores are those of the epoch whose model is saved, `model/val_loss` for
     example. TensorBoard shows the curves of a run beside them.
-
-    Args:
-        folder: Folder of the event files.
-        config: Configuration of the run.
-        find_saved_row: Function that gives the history of the saved model's epoch.
     """
 
     def __init__(

@@ -17,11 +17,6 @@ class EpochReport(keras.callbacks.Callback):
     """Callback that prints a line at the end of each epoch.
 
     It comes after `WaitReport` in the list of callbacks, whose value it prints.
-
-    Args:
-        epochs: Number of epochs.
-        steps: Number of steps in an epoch.
-        has_bar: Whether to draw a progress bar of the steps on stderr.
     """
 
     def __init__(self, epochs: int, steps: int, *, has_bar: bool) -> None:

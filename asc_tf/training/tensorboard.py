@@ -7,7 +7,6 @@ show a batch that was trained on, and the counts of a validation that took place
 import contextlib
 import dataclasses
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 from asc_tf.audio import sndfile
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import FULL
+from asc_tf.core.files import is_disk_full
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import Clip
 from asc_tf.pipeline.run import Run
@@ -37,7 +36,7 @@ def check_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        if not any(os.strerror(number) in error.message for number in FULL):
+        if not is_disk_full(error.message):
             raise
         raise UserError(
             f"{folder}: the disk is full; checkpoint and best model are as they were. "
@@ -50,11 +49,6 @@ class ExampleSummaries(keras.callbacks.Callback):
 
     The pictures are those of the first epoch and, with `tensorboard.examples_every`, of
     later ones; the clips come once, when a new run begins.
-
-    Args:
-        folder: Folder of the event files; a resumed run adds files to it.
-        labels: Class order.
-        run: The run.
     """
 
     def __init__(self, folder: Path, labels: Sequence[str], run: Run) -> None:
