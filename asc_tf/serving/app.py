@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -21,10 +22,8 @@ from asc_tf.serving.backends import Backend
 from asc_tf.serving.metrics import CONTENT_TYPE, Metrics
 from asc_tf.serving.requests import BodyReader, drop_body, is_upload
 from asc_tf.serving.settings import QueueFullError, RequestError, Settings
-from asc_tf.serving.versions import Versions
+from asc_tf.serving.versions import LOGGER, Versions
 from asc_tf.serving.work import WorkThreads
-
-LOGGER = logging.getLogger("asc_tf.serving")
 
 
 class Server:
@@ -210,8 +209,8 @@ class Server:
         if response.status_code == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         if response.status_code in (429, 503):
-            seconds = descriptions.choose_retry_seconds(self._metrics.mean_seconds)
-            response.headers["Retry-After"] = str(seconds)
+            seconds = math.ceil(self._metrics.mean_seconds)
+            response.headers["Retry-After"] = str(min(max(seconds, 1), 30))
 
     def _finish(
         self, request: Request, response: Response, method: str, seconds: float

@@ -115,9 +115,12 @@ async def drop_body(request: Request) -> bool:
     Returns:
         True if the whole body was read.
     """
-    if not has_body(request) or getattr(request.state, "is_read", False):
+    headers = request.headers
+    length = headers.get("content-length", "0")
+    has_body = "transfer-encoding" in headers or length != "0"
+    if not has_body or getattr(request.state, "is_read", False):
         return True
-    if request.headers.get("expect", "").lower() == "100-continue":
+    if headers.get("expect", "").lower() == "100-continue":
         return False  # it waits for the answer before it sends
     size = 0
     with contextlib.suppress(TimeoutError, ClientDisconnect):
@@ -128,12 +131,6 @@ async def drop_body(request: Request) -> bool:
                 if not message.get("more_body", False):
                     return message["type"] == "http.request"
     return False
-
-
-def has_body(request: Request) -> bool:
-    """Check whether a request has a body."""
-    headers = request.headers
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 class _MemoryParser(MultiPartParser):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from asc_tf.config import Audio
 from asc_tf.core.errors import UserError
 from asc_tf.core.tensorflow_log import suppress_notes
 from asc_tf.dsp import segments, wav_reader
@@ -26,6 +25,7 @@ from asc_tf.serving.backends import (
     check_cancelled,
     never,
 )
+from asc_tf.serving.descriptions import read_max_seconds
 from asc_tf.serving.settings import QueueFullError, Settings
 
 
@@ -48,7 +48,7 @@ class TfliteBackend:
         metadata = dataclasses.asdict(model.metadata)
         self.description: dict[str, Any] = metadata | dict(model.metadata.extra)
         self._preprocessing = model.metadata.preprocessing
-        self._max_seconds = _read_max_seconds(model)
+        self._max_seconds = read_max_seconds(self.description)
         self.signatures = self._describe()
 
     def _describe(self) -> dict[str, Signature]:
@@ -179,11 +179,3 @@ class TfliteBackend:
             preprocessing.last_segment,
         ):
             yield [segment]
-
-
-def _read_max_seconds(model: EdgeModel) -> float:
-    """Read the longest duration of a file that the model's configuration accepts."""
-    config = model.metadata.extra.get("config", {})
-    audio = config.get("audio", {}) if isinstance(config, dict) else {}
-    value = audio.get("max_seconds") if isinstance(audio, dict) else None
-    return float(value) if isinstance(value, int | float) else Audio().max_seconds

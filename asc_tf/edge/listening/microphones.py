@@ -104,11 +104,6 @@ def _read_product(card: Path) -> str:
     return ""
 
 
-def is_alsa_name(name: str) -> bool:
-    """Check whether a name is for ALSA itself, like `plughw:1,0` or `alsa:pipewire`."""
-    return ":" in name
-
-
 class MicrophoneFinder:
     """Search for one microphone among those that are plugged in now.
 
@@ -141,7 +136,8 @@ class MicrophoneFinder:
         Raises:
             UserError: If it is not plugged in; the message lists those that are.
         """
-        if is_alsa_name(self._wanted):
+        # A name for ALSA itself, like `plughw:1,0` or `alsa:pipewire`.
+        if ":" in self._wanted:
             return self._wanted.removeprefix("alsa:")
         microphones = list_microphones(self._root)
         chosen = self._find_known(microphones) or self._find_wanted(microphones)

@@ -14,7 +14,7 @@ from asc_tf.config.export import FORMATS
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError, count_bytes, hash_path, is_disk_full
 from asc_tf.dsp.preprocessing import Preprocessing
-from asc_tf.edge.tflite_metadata import check_temperature, read_metadata
+from asc_tf.edge.tflite_metadata import UNKNOWN, check_temperature, read_metadata
 from asc_tf.evaluation.load import METADATA, REJECTED, load
 from asc_tf.exporting.doctor import gates
 from asc_tf.exporting.doctor.gates import Finding
@@ -224,14 +224,14 @@ def read_format(path: Path) -> str:
     """Read the format of an exported file; its name where it cannot be read.
 
     Returns:
-        One of `FORMATS`, or `gates.UNKNOWN`: the text in a file may be anything.
+        One of `FORMATS`, or `UNKNOWN`: the text in a file may be anything.
     """
     if path.is_dir():
         return "saved_model"
     name = path.name.removesuffix(REJECTED).removesuffix(".tflite")
     with contextlib.suppress(UserError, OSError):
         name = read_metadata(path).precision
-    return name if name in FORMATS else gates.UNKNOWN
+    return name if name in FORMATS else UNKNOWN
 
 
 def read_temperature(path: Path) -> float:

@@ -170,12 +170,6 @@ class FineTuner:
             )
         return self._best
 
-    def _compute_features(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Return the features of a batch, which may hold waveforms."""
-        if "features" in inputs:
-            return inputs["features"]
-        return self._frontend(inputs["waveform"])
-
     def _run_epoch(
         self,
         step_function: Callable[[tuple], tuple],
@@ -229,7 +223,10 @@ class FineTuner:
         self, inputs: dict[str, tf.Tensor], targets: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Validate one batch; return the sums of loss, right answers and examples."""
-        probabilities = self._twin(self._compute_features(inputs), training=False)
+        features = inputs.get("features")
+        if features is None:
+            features = self._frontend(inputs["waveform"])
+        probabilities = self._twin(features, training=False)
         return self._count(targets, probabilities, self._loss(targets, probabilities))
 
     def _count(
