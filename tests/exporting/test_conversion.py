@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import randomize, spread_answers
 from tensorflow.python.saved_model import loader_impl
 
 import asc_tf
@@ -55,16 +56,8 @@ def make_network(body: keras.Model, segments: np.ndarray) -> keras.Model:
     layer = FrontendLayer(8000, settings)
     features = layer(segments).numpy()
     layer.set_statistics(np.float32(features.mean()), np.float32(features.std()))
-    head = body.get_layer("logits")
-    generator = np.random.default_rng(1)
-    for each in body.layers:
-        each.set_weights(
-            [w + generator.normal(0, 0.1, w.shape) for w in each.get_weights()]
-        )
-    before = keras.Model(body.input, head.input)(layer(segments)).numpy()
-    kernel, _ = head.get_weights()
-    kernel /= (before @ kernel).std(axis=0)
-    head.set_weights([kernel, -(before @ kernel).mean(axis=0)])
+    randomize(body, seed=1)
+    spread_answers(body, layer(segments))
     return models.attach_frontend(layer, body, segments.shape[1:])
 
 

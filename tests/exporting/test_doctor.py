@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 import tflite_faults
 import tiny
+from clip_cuts import cut_clips
 from tflite_faults import change_bias, make_custom, rewrite
 
 from asc_tf import cli
@@ -31,16 +31,6 @@ from asc_tf.report.doctor_text import format_examination
 @pytest.fixture(scope="module")
 def quick():
     """Cut clips without a graph, and spare the repetitions of latency."""
-
-    def cut_clips(run, split, preprocessing):
-        waveforms, ids = [], []
-        for number, clip in enumerate(run.manifest.clips_in(split)):
-            path = f"{run.config.dataset.dir}/{clip.path}"
-            own = [*preprocessing.cut(*soundfile.read(path, dtype="float32"))]
-            waveforms += own
-            ids += [number] * len(own)
-        yield np.stack(waveforms), np.array(ids)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "_cut_clips", cut_clips)
         yield
