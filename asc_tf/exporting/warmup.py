@@ -15,11 +15,7 @@ from asc_tf.dsp.wav_format import pack_wav
 
 
 def make_warmup_inputs(preprocessing: Preprocessing) -> dict[str, Any]:
-    """Make the inputs of the warm-up requests: one segment of silence, in both forms.
-
-    Returns:
-        Tensor of the input `waveform` and of the input `encoded`, by name.
-    """
+    """Make the inputs by name: one segment of silence, as waveform and as file."""
     shape = [1, *preprocessing.segment_shape]
     silence = bytes(2 * preprocessing.segment_samples)
     return {

@@ -10,15 +10,7 @@ from asc_tf.core.text_table import align_columns
 
 @dataclass(frozen=True)
 class LayerCost:
-    """Cost of a layer for one segment.
-
-    Attributes:
-        name: Name of the layer.
-        kind: Class of the layer.
-        shape: Shape of its output, without the batch.
-        parameters: Number of its parameters, trained or not.
-        macs: Number of its multiply-accumulates.
-    """
+    """Cost of a layer for one segment; its output has the `shape` without the batch."""
 
     name: str
     kind: str

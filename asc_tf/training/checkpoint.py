@@ -98,10 +98,7 @@ class RunState(keras.callbacks.Callback):
         return self.epochs_done - self.best["epoch"] >= self._patience
 
     def resume(self, model: keras.Model) -> bool:
-        """Restore the checkpoint into a model.
-
-        Returns:
-            Whether there is a checkpoint.
+        """Restore the checkpoint into a model; return whether there is one.
 
         Raises:
             UserError: If the checkpoint is damaged or of another model.

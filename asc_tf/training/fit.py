@@ -40,11 +40,7 @@ from asc_tf.workdir import Workdir
 
 
 def fit(run: Run, interactive: bool) -> Path:
-    """Train the epochs that are left of a run whose corpus is prepared.
-
-    Returns:
-        File of the model.
-    """
+    """Train the epochs that are left of a prepared run; return its model's file."""
     config = run.config
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
     keras.utils.set_random_seed(config.train.seed + 1)

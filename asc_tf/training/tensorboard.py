@@ -216,15 +216,7 @@ def read_first_segments(run: Run, count: int) -> Iterator[tuple[Clip, np.ndarray
 
 
 def draw_confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """Draw a confusion matrix of segments, with labels and numbers.
-
-    Args:
-        counts: Segments by true and predicted label, float32 `[labels, labels]`.
-        labels: Class order.
-
-    Returns:
-        Image, uint8 `[1, height, width, 3]`.
-    """
+    """Draw counts of segments `[labels, labels]`: uint8 `[1, height, width, 3]`."""
     png = figures.draw_confusion_matrix(
         labels, counts.tolist(), percent=False, counted="segments"
     )

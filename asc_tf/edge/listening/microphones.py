@@ -124,14 +124,11 @@ class MicrophoneFinder:
         self._last: Microphone | None = None
 
     def find(self) -> str:
-        """Find the microphone.
+        """Find the microphone: its name for ALSA.
 
         Once found, it is searched by its name: a USB microphone may come back with
         another number, and another card may have taken its number. While it is missing,
         `default` is another one, until that is lost too.
-
-        Returns:
-            Name for ALSA.
 
         Raises:
             UserError: If it is not plugged in; the message lists those that are.

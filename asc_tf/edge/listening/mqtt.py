@@ -120,11 +120,7 @@ class MqttOutput(Output):
             self._client.disconnect()
 
     def step(self) -> bool:
-        """Connect if it is time, or exchange messages; the thread calls it.
-
-        Returns:
-            True if anything was done.
-        """
+        """Connect if it is time, or exchange messages; return whether it did either."""
         if not self._is_connected:
             now = self._status.clock.read_monotonic()
             if now < self._next_attempt:

@@ -174,11 +174,7 @@ def clone_twin(
 
 
 def list_weights(twin: tf_keras.Model, body: keras.Model) -> list[tf.Variable]:
-    """List the variables of a twin that are the weights of the network.
-
-    Returns:
-        Variables in the order of `body.weights`.
-    """
+    """List the variables of a twin that are the weights of `body`, in their order."""
     wrappers = {_unwrap(layer).name: layer for layer in twin.layers}
     variables: list[tf.Variable] = []
     for layer in body.layers:
