@@ -5,8 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
@@ -15,6 +13,7 @@ import pytest
 import tflite_faults
 import tiny
 from clip_cuts import cut_clips
+from processes import run_python
 from tflite_faults import change_bias, make_custom, rewrite
 
 from asc_tf import cli
@@ -201,12 +200,11 @@ def test_a_child_ends_with_its_parent_also_while_the_model_hangs(
 
 def test_the_child_needs_no_tensorflow():
     code = (
-        "import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None\n"
         "from asc_tf.exporting.doctor import litert_child, litert_measurements\n"
         "from asc_tf.exporting.doctor import layer_errors\n"
         "from asc_tf.exporting.conversion import flatbuffer, flatbuffer_parts\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = run_python(code, without=("tensorflow", "keras"))
     assert done.returncode == 0, done.stderr
 
 
