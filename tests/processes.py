@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,3 +26,12 @@ def start_interruptible(command: Sequence[str], **options: Any) -> subprocess.Po
         return subprocess.Popen(command, **options)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def run_python(
+    code: str, *arguments: object, without: Sequence[str] = (), **options: Any
+) -> subprocess.CompletedProcess:
+    """Run code in a new process, in which some packages cannot be imported."""
+    block = f"import sys\nsys.modules |= dict.fromkeys({list(without)!r})\n"
+    command = [sys.executable, "-c", block + code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)

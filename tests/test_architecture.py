@@ -1,8 +1,8 @@
 import ast
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
+
+from processes import run_python
 
 from asc_tf.cli import MODULES
 
@@ -35,22 +35,17 @@ def test_light_modules_import_without_tensorflow():
     ]
     assert {name.split(".")[1] for name in light} == set(LIGHT)
     code = (
-        "import importlib, sys\n"
-        "sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+        "import importlib\n"
         "for name in sys.argv[1:]:\n"
         "    importlib.import_module(name)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *light], capture_output=True, text=True, timeout=60
-    )
+    done = run_python(code, *light, without=("tensorflow", "keras"), timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_package_itself_imports_nothing_heavy():
     code = "import sys, asc_tf; print(sorted({'numpy', 'keras'} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
-    )
+    done = run_python(code, timeout=60)
     assert done.stdout == "[]\n"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from asc_tf.client.results import Row
 from asc_tf.client.retries import ServerError
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.untrusted_files import open_file
@@ -23,7 +24,6 @@ BATCH_FILES = 8
 REFUSED = ("400", "413", "INVALID_ARGUMENT", "FAILED_PRECONDITION")
 """Status of a request that may be accepted if its files are sent one by one."""
 
-Row = dict[str, Any]
 Send = Callable[[list[bytes]], list[Row]]
 
 

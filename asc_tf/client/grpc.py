@@ -32,11 +32,7 @@ class GrpcClient(BaseClient):
     Args:
         target: Host and port of the server, such as `127.0.0.1:8500`.
         model: Name of the model there.
-        version: Version of the model; 0: the newest.
-        timeout: Longest time of a request in seconds.
-        retries: Number of further attempts after a temporary failure.
-        connections: Number of requests at a time when files are sent.
-        max_file_mb: Largest file that is sent, in MB of 10^6 bytes.
+        version, timeout, retries, connections, max_file_mb: As in `Client`.
         credentials: Credentials of TLS from `grpc.ssl_channel_credentials`; None: no
             encryption.
 
@@ -187,7 +183,7 @@ class GrpcClient(BaseClient):
                 raise RetryableError(failure) from error
             raise failure from error
         except ValueError as error:
-            # Of a channel that `close` has closed.
+            # `close` has closed the channel.
             raise ServerError(f"{self._target}: {error}", is_final=True) from error
 
 

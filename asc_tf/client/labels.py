@@ -35,11 +35,7 @@ class Answer:
 
 
 class LabelCache:
-    """Labels of each version of a model, read once; for several threads.
-
-    Args:
-        run: Function that runs a signature with inputs by name on a version.
-    """
+    """Labels of each version of a model, read once; for several threads."""
 
     def __init__(self, run: Callable[[str, dict[str, Any], int], Answer]) -> None:
         self._run = run

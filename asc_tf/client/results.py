@@ -13,10 +13,6 @@ Row = dict[str, Any]
 def check_rows(outputs: Any, rows: int) -> tuple[np.ndarray, list[str], list[str]]:
     """Check the outputs of the signature `encoded`.
 
-    Args:
-        outputs: Outputs by name.
-        rows: Number of clips of the request.
-
     Returns:
         Probabilities float32 `[rows, labels]`; for each row the label, or an empty
         string if the server does not give it; for each row the error, or an empty

@@ -83,11 +83,7 @@ class Transport:
             raise self._convert_failure(error, url) from error
         if status != 200:
             raise _convert_answer(status, reason, headers, data, url)
-        try:
-            parsed = json.loads(data)
-        except (ValueError, RecursionError):
-            parsed = None
-        if not isinstance(parsed, dict):
+        if (parsed := _parse_object(data)) is None:
             raise ServerError(
                 f"{url}: the answer is no JSON object; is it that server?", "200"
             )
@@ -207,6 +203,15 @@ def _read(response: http.client.HTTPResponse) -> bytes:
     return data
 
 
+def _parse_object(data: bytes) -> dict[str, Any] | None:
+    """Parse a JSON object; None if it is none."""
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
 def _convert_answer(
     status: int,
     reason: str,
@@ -215,15 +220,11 @@ def _convert_answer(
     url: str,
 ) -> Exception:
     """Convert an answer without results to an error."""
-    try:
-        answer = json.loads(data)
-    except (ValueError, RecursionError):
-        answer = None
-    errors: Any = ()
-    if isinstance(answer, dict) and "error" in answer:
-        reason, errors = str(answer["error"]), answer.get("errors", ())
-    if not isinstance(errors, list):
-        errors = ()
+    answer = _parse_object(data) or {}
+    errors = answer.get("errors")
+    if "error" not in answer or not isinstance(errors, list):
+        errors = []
+    reason = str(answer.get("error", reason))
     wait = _read_wait(headers.get("Retry-After", ""))
     asked = f" (it asks to wait {wait:g} s)" if wait else ""
     failure = ServerError(

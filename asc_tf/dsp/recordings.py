@@ -76,14 +76,8 @@ class Recording:
                 f"hop_seconds is {hop_seconds}; give seconds from 0 to "
                 f"{MAX_HOP_SECONDS:.0f}"
             )
-        rate = preprocessing.sample_rate
-        hop = max(round(hop_seconds * rate), 1)
-        if not hop_seconds:
-            hop = preprocessing.hop_samples
-        self._path, self._rate = path, rate
-        self._preprocessing = dataclasses.replace(
-            preprocessing, segments="all", hop_samples=hop
-        )
+        self._path, self._rate = path, preprocessing.sample_rate
+        self._preprocessing = choose_hop(preprocessing, hop_seconds)
         self._stream, self._predict_segments = stream, predict_segments
         self._meter = meter_levels(stream, preprocessing)
         self.sample_rate = stream.sample_rate
@@ -128,6 +122,14 @@ class Recording:
                 self._preprocessing.pool(probabilities),
                 not any(view.waveform.any() for view in views),
             )
+
+
+def choose_hop(preprocessing: Preprocessing, hop_seconds: float) -> Preprocessing:
+    """Give all segments of a recording, with a hop in seconds if it is not 0."""
+    hop = max(round(hop_seconds * preprocessing.sample_rate), 1)
+    if not hop_seconds:
+        hop = preprocessing.hop_samples
+    return dataclasses.replace(preprocessing, segments="all", hop_samples=hop)
 
 
 def meter_levels(stream: AudioStream, preprocessing: Preprocessing) -> LevelMeter:

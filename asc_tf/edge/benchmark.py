@@ -60,9 +60,6 @@ print(json.dumps({
 class Times:
     """Durations: all are counted, and a random sample of at most `limit` is kept.
 
-    Args:
-        limit: Largest size of the sample.
-
     Attributes:
         count: Number of durations.
         total: Their sum in seconds.
@@ -142,10 +139,6 @@ def measure_latency(
 
 def measure_start(path: Path, threads: int) -> dict[str, Any]:
     """Start new processes that classify a window as the listener does.
-
-    Args:
-        path: The .tflite.
-        threads: CPU threads of one inference.
 
     Returns:
         Medians: `first_answer_seconds` from the start of the process,

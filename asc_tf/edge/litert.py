@@ -77,14 +77,7 @@ def infer(runner: Any, waveform: np.ndarray, output: str = OUTPUT) -> np.ndarray
 
 
 def load_runner(flatbuffer: bytes, threads: int) -> Any:
-    """Load a model.
-
-    Args:
-        flatbuffer: The model, without metadata.
-        threads: CPU threads of one inference.
-
-    Returns:
-        Signature runner of LiteRT.
+    """Load a model as a signature runner of LiteRT.
 
     Raises:
         UserError: If LiteRT refuses it, or is not installed.

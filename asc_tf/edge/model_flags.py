@@ -58,10 +58,6 @@ def load_model(values: flags.FlagValues, path: Path) -> EdgeModel:
     a background thread, where stderr is not redirected: all threads share it, and the
     messages of the others would wait until the model is loaded.
 
-    Args:
-        values: The parsed flags.
-        path: The .tflite.
-
     Raises:
         UsageError: If there is no such file.
         UserError: If the file is refused.

@@ -70,7 +70,7 @@ class EdgeModel:
                 another shape or type, or the rate is out of range.
         """
         segments = self.metadata.preprocessing.cut(waveform, sample_rate)
-        return self._predict_clip(segments)[0]
+        return self.predict_clip(segments)[0]
 
     def predict_segments(self, waveforms: np.ndarray) -> np.ndarray:
         """Classify each segment on its own.
@@ -92,9 +92,6 @@ class EdgeModel:
     def embed_segments(self, waveforms: np.ndarray) -> np.ndarray:
         """Compute the embedding of each segment: the input of the last dense layer.
 
-        Args:
-            waveforms: Segments, as `predict_segments` takes them.
-
         Returns:
             float32 `[n, units]`.
 
@@ -108,9 +105,6 @@ class EdgeModel:
 
     def predict_files(self, paths: Iterable[str | Path]) -> list[dict[str, Any]]:
         """Classify WAV files of any length; a bad one does not stop the others.
-
-        Args:
-            paths: The files.
 
         Returns:
             For each file a dict that JSON can hold: `file`, `label` (the most probable)
@@ -126,7 +120,7 @@ class EdgeModel:
                 stream = wav_reader.open_stream(path)
                 meter = meter_levels(stream, self.metadata.preprocessing)
                 segments = self.metadata.preprocessing.cut_stream(meter.stream)
-                probabilities, ms = self._predict_clip(segments)
+                probabilities, ms = self.predict_clip(segments)
         except UserError as error:
             return {"file": str(path), "error": str(error)}
         best = int(np.argmax(probabilities))
@@ -168,8 +162,12 @@ class EdgeModel:
             hop_seconds,
         )
 
-    def _predict_clip(self, segments: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
-        """Compute the probabilities of a clip, and milliseconds per segment."""
+    def predict_clip(self, segments: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
+        """Classify a clip by its checked segments, which come one at a time.
+
+        Returns:
+            Probabilities, float32 `[labels]`, and milliseconds per segment.
+        """
         probabilities, seconds = self._run(segments)
         pooled = self.metadata.preprocessing.pool(probabilities)
         return pooled, 1000 * seconds / len(probabilities)

@@ -137,9 +137,6 @@ def _format_labels(labels: Sequence[str]) -> bytes:
 def read_metadata(path: str | Path) -> Metadata:
     """Read and check the metadata of a .tflite.
 
-    Args:
-        path: The .tflite.
-
     Raises:
         UserError: If asc-tf did not export the file, it is damaged, or its format is
             newer than this version reads.
@@ -186,10 +183,6 @@ def _check_size(size: int) -> None:
 
 def _read_archive(file: BinaryIO, size: int) -> tuple[bytes, bytes | None, int]:
     """Read the archive behind a flatbuffer, and not the flatbuffer.
-
-    Args:
-        file: The open file.
-        size: Its size in bytes.
 
     Returns:
         The text of `model.json`, that of `labels.txt` (None in a file of an earlier

@@ -78,10 +78,10 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
     Returns:
         Probabilities, float64 `[segments, labels]`.
     """
+    from scipy.special import softmax
+
     logits = np.log(np.maximum(probabilities, _SMALLEST, dtype=np.float64))
-    logits /= temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return np.asarray(softmax(logits / temperature, axis=1))
 
 
 def fit_temperature(

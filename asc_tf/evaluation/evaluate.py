@@ -161,12 +161,6 @@ def _fit_validation(
 ) -> tuple[ValidationFit | None, list[str]]:
     """Fit temperature and threshold to the validation split, if there is one.
 
-    Args:
-        predictor: Model of the run.
-        run: The run, with the manifest of the predictions.
-        splits: Splits that have been predicted.
-        predictions: Their predictions, used again if validation is among them.
-
     Returns:
         The fit, and notes on it; None and a note if it cannot be computed.
     """

@@ -4,7 +4,7 @@ The rows of the arrays are clips, whose probabilities have been pooled from segm
 the segments themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,12 @@ from asc_tf.evaluation.arrays import (
     check_truth,
 )
 from asc_tf.evaluation.calibration import N_BINS, measure_calibration
-from asc_tf.evaluation.groups import compute_log_loss, score_groups, score_overall
+from asc_tf.evaluation.groups import (
+    Row,
+    compute_log_loss,
+    score_groups,
+    score_overall,
+)
 from asc_tf.evaluation.intervals import bootstrap_intervals
 from asc_tf.evaluation.rankings import score_rankings
 
@@ -69,11 +74,7 @@ def compute_metrics(
     labels = check_labels(labels)
     truth = check_truth(truth, len(labels))
     probabilities = check_probabilities(probabilities, len(truth), len(labels))
-    groups = (
-        ("device", "devices", devices, None),
-        ("device_group", "device_groups", device_groups, DEVICE_GROUPS),
-        ("city", "cities", cities, None),
-    )
+    named = {"devices": devices, "device_groups": device_groups, "cities": cities}
     intervals = None
     if recordings is not None:
         intervals = bootstrap_intervals(labels, truth, probabilities, recordings)
@@ -86,12 +87,7 @@ def compute_metrics(
         "calibration": measure_calibration(truth, probabilities) | NOT_CALIBRATED,
         "unknown": None,
         "per_class": _score_classes(labels, truth, probabilities),
-        **{
-            f"per_{key}": score_groups(
-                key, check_names(name, given, len(truth)), truth, probabilities, order
-            )
-            for key, name, given, order in groups
-        },
+        **_score_tables(named, truth, probabilities),
         "confusion_matrix": _count_confusions(truth, probabilities),
         "labels": labels,
     }
@@ -101,10 +97,6 @@ def summarize_unlabelled(
     labels: Sequence[str], probabilities: np.ndarray
 ) -> dict[str, Any]:
     """Summarize the predictions of clips whose true labels are unknown.
-
-    Args:
-        labels: Labels, as for `compute_metrics`.
-        probabilities: Probabilities, as for `compute_metrics`.
 
     Returns:
         The keys of `compute_metrics`, with None for scores and confusion matrix, empty
@@ -131,6 +123,23 @@ def summarize_unlabelled(
         "n_predicted": dict(zip(labels, counts, strict=True)),
         "labels": labels,
     }
+
+
+def _score_tables(
+    named: Mapping[str, Sequence[str] | None],
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+) -> dict[str, list[Row]]:
+    """Compute the main scores of each device, group of devices and city."""
+    tables = {}
+    for parameter, key, order in (
+        ("devices", "device", None),
+        ("device_groups", "device_group", DEVICE_GROUPS),
+        ("cities", "city", None),
+    ):
+        names = check_names(parameter, named[parameter], len(truth))
+        tables[f"per_{key}"] = score_groups(key, names, truth, probabilities, order)
+    return tables
 
 
 def _score_classes(

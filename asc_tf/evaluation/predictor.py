@@ -186,12 +186,7 @@ class Predictor:
         return self.predict_clips(load_waveforms(run, split), run.config)
 
     def predict_clips(self, waveforms: "Waveforms", config: Config) -> ClipPredictions:
-        """Classify clips that the graph decodes.
-
-        Args:
-            waveforms: Clips of a split.
-            config: Configuration with the settings of segments, pooling and batches.
-        """
+        """Classify clips that the graph decodes."""
         from asc_tf.pipeline.segments import make_segment_batches
         from asc_tf.pipeline.waveforms import explain_read_errors
         from asc_tf.training.device_memory import explain_full_memory
@@ -219,12 +214,6 @@ def predict_stored(
     model: "keras.Model", stored: StoredFeatures, split: str, config: Config
 ) -> ClipPredictions:
     """Run the model of a run folder on stored features.
-
-    Args:
-        model: Model of a run, waveform in.
-        stored: Stored features.
-        split: Split to classify.
-        config: Configuration with the settings of pooling and batches.
 
     Raises:
         UsageError: If the split is not stored.

@@ -65,10 +65,6 @@ def _name_groups(manifest: Manifest, clips: Sequence[Clip]) -> dict[str, list[st
 def group_devices(manifest: Manifest, devices: Sequence[str]) -> list[str]:
     """Name the group of the device of each clip, as the DCASE tasks do.
 
-    Args:
-        manifest: The corpus.
-        devices: Device of each clip.
-
     Returns:
         `real`, `seen` or `unseen`; all empty where the corpus has other devices, or
         the training split does not have the seen ones and not the unseen ones.

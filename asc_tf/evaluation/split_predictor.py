@@ -13,7 +13,7 @@ from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.run import Run
 
 if TYPE_CHECKING:
-    from asc_tf.evaluation.predictor import ClipPredictions, Predictor
+    from asc_tf.evaluation.predictor import ClipPredictions
 
 
 def say(text: str) -> None:
@@ -24,9 +24,6 @@ def say(text: str) -> None:
 class SplitPredictor:
     """Model of a run that classifies its splits; it is loaded once.
 
-    Args:
-        run: The run.
-
     Raises:
         UserError: If the model is missing or damaged.
     """
@@ -34,9 +31,11 @@ class SplitPredictor:
     def __init__(self, run: Run) -> None:
         self._run = run
         run.workdir.require_model()
-        self._predictor: Predictor | None = None
         if not run.config.dataset.features:
-            self._predictor = _load_predictor(run)
+            from asc_tf.evaluation.load import load_workdir
+
+            say("loading the model ...")
+            self._predictor = load_workdir(run.workdir.path)
 
     def predict(
         self, splits: Sequence[str], max_left_out: float
@@ -60,7 +59,6 @@ class SplitPredictor:
         predictions = []
         for split in splits:
             say(f"predicting {len(run.manifest.clips_in(split))} clips of {split} ...")
-            assert self._predictor is not None
             predictions.append(self._predictor.predict_split(run, split))
         return run, predictions
 
@@ -94,13 +92,6 @@ class SplitPredictor:
         say("loading the model ...")
         allow_tensor_float_32(False)
         return load_whole(self._run.workdir.model_file)
-
-
-def _load_predictor(run: Run) -> "Predictor":
-    from asc_tf.evaluation.load import load_workdir
-
-    say("loading the model ...")
-    return load_workdir(run.workdir.path)
 
 
 def _check_same_corpus(stored: StoredFeatures, manifest: Manifest, split: str) -> None:

@@ -38,11 +38,6 @@ def choose_threshold(
     return float(np.nextafter(wrong[allowed], 2))
 
 
-def is_unknown(probabilities: np.ndarray, threshold: float) -> np.ndarray:
-    """Decide for each clip whether its top probability is below the threshold."""
-    return np.asarray(probabilities.max(axis=1) < threshold)
-
-
 def measure_acceptance(
     truth: np.ndarray | None, probabilities: np.ndarray, threshold: float
 ) -> dict[str, Any]:
@@ -59,7 +54,7 @@ def measure_acceptance(
         share of the accepted clips whose answer is wrong, None if none is accepted. The
         last two are None without labels.
     """
-    accepted = ~is_unknown(probabilities, threshold)
+    accepted = probabilities.max(axis=1) >= threshold
     shares: dict[str, Any] = {"accepted": float(accepted.mean())}
     if truth is None:
         return shares | {"false_accepted": None, "wrong_of_accepted": None}

@@ -66,20 +66,11 @@ def accept_files(
     }
     for name in formats:
         reason = converted.reasons.get(name, "was not converted")
-        row = _judge(name, rows[name], folder) if name in rows else _lack(reason)
+        row, file = rows.get(name, {"file": "", "reason": reason}), FILES[name]
+        if name in rows and "reason" in row:
+            (folder / file).rename(folder / f"{file}{REJECTED}")
+            file += REJECTED
+        if name in rows:
+            row["file"] = file
         content["rejected" if "reason" in row else "formats"][name] = row
     return content
-
-
-def _judge(name: str, row: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Add its file to the row of a format; a file that has failed is renamed."""
-    file = FILES[name]
-    if "reason" in row:
-        (folder / file).rename(folder / f"{file}{REJECTED}")
-        file += REJECTED
-    return row | {"file": file}
-
-
-def _lack(reason: str) -> dict[str, Any]:
-    """Make the row of a format that has no file."""
-    return {"file": "", "reason": reason}

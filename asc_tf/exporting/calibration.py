@@ -27,10 +27,6 @@ CHECK_SEGMENTS = 128
 def draw_calibration_segments(run: Run, count: int) -> np.ndarray:
     """Draw segments of the training split, evenly over its classes and devices.
 
-    Args:
-        run: The run.
-        count: Number of segments.
-
     Returns:
         float32 `[n, segment_samples]`, or `[n, segment_samples, 2]`.
     """
@@ -49,11 +45,6 @@ def draw_segments(run: Run, split: str, count: int) -> list[np.ndarray]:
 
     A cell that has fewer segments leaves its share to the others. The same clips give
     the same segments.
-
-    Args:
-        run: The run, with the clips of the split scanned.
-        split: Split to draw from.
-        count: Number of segments; a small split has fewer.
 
     Returns:
         Segments, float32 `[segment_samples]` or `[segment_samples, 2]`.
@@ -81,11 +72,6 @@ def share_evenly(
     clips: Sequence[Clip], count: int, preprocessing: Preprocessing
 ) -> dict[int, int]:
     """Choose how many segments each clip gives, the same for all classes and devices.
-
-    Args:
-        clips: Scanned clips.
-        count: Number of segments in all.
-        preprocessing: Settings of segments.
 
     Returns:
         Number of segments by the position of the clip, in the order of the clips and

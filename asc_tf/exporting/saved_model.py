@@ -17,7 +17,8 @@ from asc_tf.exporting.signatures import Signatures
 from asc_tf.exporting.warmup import write_warmup
 from asc_tf.models import get_body
 from asc_tf.models.blocks import HEAD
-from asc_tf.models.cost import list_layers
+from asc_tf.models.cost import list_directions
+from asc_tf.models.precision import list_layers
 
 LABELS = "labels.txt"
 """Asset of the SavedModel with one label per line, in their order."""
@@ -86,9 +87,6 @@ def write_saved_model(
 
 def expose_parts(model: keras.Model) -> keras.Model:
     """Make a model of the same layers that gives its intermediate results too.
-
-    Args:
-        model: Model from waveform to probabilities.
 
     Returns:
         A model with the outputs `probabilities`, `features` (of the front-end) and
@@ -159,7 +157,8 @@ def use_portable_operations(
     changes = {"use_cudnn": False, **({"portable": True} if for_litert else {})}
     earlier = [
         (layer, name, getattr(layer, name))
-        for layer in list_layers(model)
+        for each in list_layers(model)
+        for layer in list_directions(each)
         for name in changes
         if hasattr(layer, name)
     ]

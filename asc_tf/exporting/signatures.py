@@ -20,14 +20,7 @@ Outputs = dict[str, tf.Tensor]
 
 
 class Signatures:
-    """Functions of the signatures.
-
-    Args:
-        model: Model of one segment, with the outputs `probabilities` and `embedding`.
-        audio: Audio settings.
-        evaluate: Settings of segments and pooling.
-        labels: Class order.
-    """
+    """Functions of the signatures."""
 
     def __init__(
         self,

@@ -71,8 +71,10 @@ def fold_temperature(model: keras.Model, temperature: float) -> keras.Model:
         temperature: Divisor of the logits, above 0.
 
     Returns:
-        A model with another last layer, which shares all others.
+        A model with another last layer, which shares all others; with 1 `model`.
     """
+    if temperature == 1:
+        return model
     body: Any = get_body(model)
     old, softmax = body.get_layer(HEAD), body.layers[-1]
     new = keras.layers.Dense.from_config(old.get_config())

@@ -15,11 +15,7 @@ from asc_tf.dsp.wav_format import pack_wav
 
 
 def make_warmup_inputs(preprocessing: Preprocessing) -> dict[str, Any]:
-    """Make the inputs of the warm-up requests: one segment of silence, in both forms.
-
-    Returns:
-        Tensor of the input `waveform` and of the input `encoded`, by name.
-    """
+    """Make the inputs by name: one segment of silence, as waveform and as file."""
     shape = [1, *preprocessing.segment_shape]
     silence = bytes(2 * preprocessing.segment_samples)
     return {
@@ -40,12 +36,7 @@ WARMED: Mapping[str, str] = {
 
 
 def write_warmup(path: Path, preprocessing: Preprocessing) -> None:
-    """Write the warm-up requests of TensorFlow Serving.
-
-    Args:
-        path: The file `tf_serving_warmup_requests`.
-        preprocessing: Preprocessing of the model.
-    """
+    """Write the warm-up requests of TensorFlow Serving."""
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     inputs = make_warmup_inputs(preprocessing)

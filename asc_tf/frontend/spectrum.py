@@ -106,7 +106,7 @@ def _make_linear(settings: Frontend, sample_rate: int, window: np.ndarray) -> Sp
     above = settings.n_fft // 2 + 1 - bins.stop
 
     def compute(waveform: tf.Tensor, portable: bool) -> tf.Tensor:
-        del portable  # LiteRT has all of these operations.
+        # `portable` changes nothing: LiteRT has all of these operations.
         stft = _compute_stft(waveform, window, settings)
         magnitudes = _compute_magnitudes(stft, settings)
         # The converter to LiteRT would move a slice before the magnitudes, and LiteRT

@@ -14,12 +14,7 @@ Tensor = Any
 
 
 class Blocks:
-    """Layers of one library, with one momentum of batch norms.
-
-    Args:
-        library: `keras` or `tf_keras`.
-        momentum: Momentum of the running statistics of batch norms.
-    """
+    """Layers of one library, with one momentum of batch norms."""
 
     def __init__(self, library: ModuleType, momentum: float) -> None:
         self.library, self.layers, self.momentum = library, library.layers, momentum

@@ -10,15 +10,7 @@ from asc_tf.core.text_table import align_columns
 
 @dataclass(frozen=True)
 class LayerCost:
-    """Cost of a layer for one segment.
-
-    Attributes:
-        name: Name of the layer.
-        kind: Class of the layer.
-        shape: Shape of its output, without the batch.
-        parameters: Number of its parameters, trained or not.
-        macs: Number of its multiply-accumulates.
-    """
+    """Cost of a layer for one segment; its output has the `shape` without the batch."""
 
     name: str
     kind: str
@@ -39,27 +31,11 @@ def list_directions(layer: Any) -> list[Any]:
     return [layer]
 
 
-def list_layers(model: Any) -> list[Any]:
-    """List the layers of a model, of the models and `Bidirectional` layers in it too.
-
-    Args:
-        model: A functional model of Keras or tf_keras.
-    """
-    layers: list[Any] = []
-    for layer in model.layers:
-        is_model = hasattr(layer, "layers")
-        layers += list_layers(layer) if is_model else list_directions(layer)
-    return layers
-
-
 def compute_costs(model: Any) -> list[LayerCost]:
     """Compute the cost of each layer, also of models inside the model.
 
     Additions, activations and batch norms count no multiply-accumulates (a batch norm
     folds into its convolution when the model is exported), nor does a front-end.
-
-    Args:
-        model: A functional model of Keras or tf_keras.
     """
     costs: list[LayerCost] = []
     for layer in model.layers:

@@ -34,7 +34,7 @@ class Backbone:
         folder: Folder of the weights, below `ADDRESS`.
         file: File name of the weights.
         checksum: MD5 of the weights as in Keras; empty where Keras has none.
-        scales: Whether it scales pixels of 0 to 255 itself; others take -1 to 1.
+        scales: True if it scales pixels of 0 to 255 itself; others take -1 to 1.
     """
 
     application: str
@@ -116,9 +116,6 @@ def build(blocks: Blocks, settings: Model, shape: tuple[int, ...], labels: int) 
 
 def split(body: Any) -> tuple[Any, Any]:
     """Split a model into the backbone with the average of its maps, and the rest.
-
-    Args:
-        body: Model from `build`, in Keras.
 
     Returns:
         A model from images to embeddings `[batch, units]`, and one from these to

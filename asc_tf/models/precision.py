@@ -13,9 +13,6 @@ TENSOR_CORES = (7, 0)
 def choose_precision(wanted: str) -> str:
     """Choose the dtype policy of the body that `train.precision` asks for.
 
-    Args:
-        wanted: Value of `train.precision`: `auto`, or the policy itself.
-
     Returns:
         `float32`, `mixed_float16` or `mixed_bfloat16`.
     """
@@ -44,9 +41,6 @@ def allow_tensor_float_32(is_allowed: bool) -> None:
     Where a GPU computes features it may not: a log-mel would lose digits that training
     and the exported files have. So this is switched off for every model that takes
     waveforms; a body that trains on features from the pipeline may use it.
-
-    Args:
-        is_allowed: Whether a GPU may do so in this process, from now on.
     """
     tf.config.experimental.enable_tensor_float_32_execution(is_allowed)
 

@@ -19,11 +19,7 @@ MAX_NAMED = 8
 
 
 def get_body(whole: keras.Model) -> keras.Model:
-    """Get the model from features to probabilities inside one that takes waveforms.
-
-    Args:
-        whole: Model from `asc_tf.models.attach_frontend`, or a `model.keras` loaded.
-    """
+    """Get the model from features to probabilities inside one that takes waveforms."""
     return next(layer for layer in whole.layers if isinstance(layer, keras.Model))
 
 

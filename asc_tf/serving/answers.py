@@ -21,12 +21,7 @@ ten times the memory of the body, for a short time."""
 
 
 class Answers:
-    """Answers of a model to bodies; each runs in the thread of its request.
-
-    Args:
-        settings: Limits of clips and audio.
-        metrics: Counters of clips.
-    """
+    """Answers of a model to bodies; each runs in the thread of its request."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
@@ -61,8 +56,7 @@ class Answers:
         if set(signature.inputs) != {"encoded"}:
             raise RequestError(400, f"the signature {name} takes no files")
         rest_json.check_clips("encoded", signature, len(files), limit)
-        contents = np.empty(len(files), object)
-        contents[:] = [content for _, content in files]
+        contents = np.array([content for _, content in files], object)
         parsed = rest_json.PredictRequest(name, {"encoded": contents}, True)
         outputs = self._compute(request, backend, parsed, is_over)
         answer = rest_json.format_predict(outputs, True)

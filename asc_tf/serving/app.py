@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from fastapi import FastAPI
@@ -21,21 +22,12 @@ from asc_tf.serving.backends import Backend
 from asc_tf.serving.metrics import CONTENT_TYPE, Metrics
 from asc_tf.serving.requests import BodyReader, drop_body, is_upload
 from asc_tf.serving.settings import QueueFullError, RequestError, Settings
-from asc_tf.serving.versions import Versions
+from asc_tf.serving.versions import LOGGER, Versions
 from asc_tf.serving.work import WorkThreads
-
-LOGGER = logging.getLogger("asc_tf.serving")
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Server:
     """Handlers of the requests to one model.
-
-    Args:
-        settings: Settings of the server.
-        versions: The loaded model.
-        metrics: Counters.
 
     Attributes:
         is_ending: True if the server ends after the requests that it has.
@@ -65,34 +57,25 @@ class Server:
             self._versions.stop()
             self._work.stop()
 
-        model = "/v1/models/{name}"
+        guard, post, model = self._guard, ["POST"], "/v1/models/{name}"
+        predict = guard("predict", self.predict)
+        classify = guard("classify", self.classify)
+        metrics = guard("other", self.show_metrics)
+        index, description = guard("other", self.index), guard("other", self.describe)
         routes: list[BaseRoute] = [
-            *page.make_routes(
-                self._guard("other", self.index), self._guard("other", self.describe)
-            ),
-            Route("/healthz", self._guard("other", self.health)),
-            Route("/readyz", self._guard("other", self.ready)),
-            Route("/metrics", self._guard("other", self.show_metrics)),
+            *page.make_routes(index, description),
+            Route("/healthz", guard("other", self.health)),
+            Route("/readyz", guard("other", self.ready)),
+            Route("/metrics", metrics),
             # TensorFlow Serving's address, unless it is configured otherwise.
-            Route(
-                "/monitoring/prometheus/metrics",
-                self._guard("other", self.show_metrics),
-            ),
+            Route("/monitoring/prometheus/metrics", metrics),
         ]
         for address in (model, model + "/versions/{version}"):
             routes += [
-                Route(
-                    f"{address}:predict",
-                    self._guard("predict", self.predict),
-                    methods=["POST"],
-                ),
-                Route(
-                    f"{address}:classify",
-                    self._guard("classify", self.classify),
-                    methods=["POST"],
-                ),
-                Route(f"{address}/metadata", self._guard("metadata", self.metadata)),
-                Route(address, self._guard("status", self.status)),
+                Route(f"{address}:predict", predict, methods=post),
+                Route(f"{address}:classify", classify, methods=post),
+                Route(f"{address}/metadata", guard("metadata", self.metadata)),
+                Route(address, guard("status", self.status)),
             ]
         # FastAPI's own pages load scripts from elsewhere.
         return FastAPI(
@@ -195,7 +178,7 @@ class Server:
             ) from error
         return Response(content, media_type="application/json")
 
-    def _guard(self, method: str, handler: Handler) -> Handler:
+    def _guard(self, method: str, handler: page.Handler) -> page.Handler:
         """Check the token, turn errors into answers, count and log every request."""
 
         async def guarded(request: Request) -> Response:
@@ -226,8 +209,8 @@ class Server:
         if response.status_code == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         if response.status_code in (429, 503):
-            seconds = descriptions.choose_retry_seconds(self._metrics.mean_seconds)
-            response.headers["Retry-After"] = str(seconds)
+            seconds = math.ceil(self._metrics.mean_seconds)
+            response.headers["Retry-After"] = str(min(max(seconds, 1), 30))
 
     def _finish(
         self, request: Request, response: Response, method: str, seconds: float

@@ -75,11 +75,6 @@ class Backend(Protocol):
     ) -> dict[str, np.ndarray]:
         """Run a signature on checked inputs; for several threads at once.
 
-        Args:
-            signature: Name of the signature.
-            inputs: Checked arrays by name.
-            is_cancelled: Function that is asked between parts of a large request.
-
         Raises:
             RequestError: If the model refuses the inputs, or it was cancelled.
             QueueFullError: If too many requests wait.

@@ -1,9 +1,9 @@
-"""Answers of TensorFlow Serving's status and metadata addresses."""
+"""Descriptions of a model: TensorFlow Serving's status and metadata, settings."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from asc_tf.config import Audio
 from asc_tf.serving.backends import Signature, TensorSpec
 
 
@@ -50,6 +50,14 @@ def describe_status(version: int) -> dict[str, Any]:
     }
 
 
-def choose_retry_seconds(mean_seconds: float) -> int:
-    """Choose the seconds after which a refused client should try again."""
-    return min(max(math.ceil(mean_seconds), 1), 30)
+def get_settings(description: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Get a section of the model's configuration; empty where a file has none."""
+    config = description.get("config")
+    found = config.get(section) if isinstance(config, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def read_max_seconds(description: Mapping[str, Any]) -> float:
+    """Read the longest duration of a file that the model accepts, in seconds."""
+    value = get_settings(description, "audio").get("max_seconds")
+    return value if isinstance(value, int | float) else Audio().max_seconds

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from asc_tf.config import Audio
 from asc_tf.core.version import __version__
 from asc_tf.serving.backends import Backend
+from asc_tf.serving.descriptions import get_settings, read_max_seconds
 from asc_tf.serving.settings import Settings
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -125,21 +125,13 @@ def list_addresses(name: str) -> dict[str, str]:
 def describe_for_page(backend: Backend, settings: Settings) -> dict[str, Any]:
     """Describe a model and the limits of the server for the page.
 
-    Args:
-        backend: The loaded model.
-        settings: Settings of the server.
-
     Returns:
         Name, version, labels, names of signatures, `audio` (sample rate in Hz, segment
         and hop in samples ...), `frontend` (FFT and mel bands; what the model's
         description lacks is left out) and `limits` (bytes, seconds).
     """
     described = backend.description
-    config = _get_dict(described, "config")
-    audio = _get_dict(config, "audio")
-    seconds = audio.get("max_seconds")
-    longest = seconds if isinstance(seconds, int | float) else Audio().max_seconds
-    frontend = _get_dict(config, "frontend")
+    frontend = get_settings(described, "frontend")
     return {
         "server": f"asc-tf {__version__}",
         "name": settings.name,
@@ -150,12 +142,6 @@ def describe_for_page(backend: Backend, settings: Settings) -> dict[str, Any]:
         "frontend": {key: frontend[key] for key in FRONTEND_KEYS if key in frontend},
         "limits": {
             "request_bytes": round(settings.max_request_mb * 1e6),
-            "seconds": min(longest, settings.max_audio_seconds),
+            "seconds": min(read_max_seconds(described), settings.max_audio_seconds),
         },
     }
-
-
-def _get_dict(parent: Any, key: str) -> dict[str, Any]:
-    """Get a table of the model's description, which a file may have in another form."""
-    found = parent.get(key) if isinstance(parent, dict) else None
-    return found if isinstance(found, dict) else {}

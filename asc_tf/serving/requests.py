@@ -25,11 +25,7 @@ DROP_BYTES = 2**28
 
 
 class BodyReader:
-    """Reads bodies, whose sum in memory is bounded.
-
-    Args:
-        settings: Limits of one body, and of all bodies together.
-    """
+    """Reads bodies, whose sum in memory is bounded."""
 
     def __init__(self, settings: Settings) -> None:
         self._limit = round(settings.max_request_mb * 1e6)
@@ -119,9 +115,12 @@ async def drop_body(request: Request) -> bool:
     Returns:
         True if the whole body was read.
     """
-    if not has_body(request) or getattr(request.state, "is_read", False):
+    headers = request.headers
+    length = headers.get("content-length", "0")
+    has_body = "transfer-encoding" in headers or length != "0"
+    if not has_body or getattr(request.state, "is_read", False):
         return True
-    if request.headers.get("expect", "").lower() == "100-continue":
+    if headers.get("expect", "").lower() == "100-continue":
         return False  # it waits for the answer before it sends
     size = 0
     with contextlib.suppress(TimeoutError, ClientDisconnect):
@@ -134,12 +133,6 @@ async def drop_body(request: Request) -> bool:
     return False
 
 
-def has_body(request: Request) -> bool:
-    """Check whether a request has a body."""
-    headers = request.headers
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-
-
 class _MemoryParser(MultiPartParser):
     """Keeps uploads in memory, where the body is already, and not in files."""
 
@@ -150,11 +143,6 @@ def parse_upload(
     headers: Headers, body: bytes, max_files: int
 ) -> tuple[list[tuple[str, bytes]], dict[str, str]]:
     """Parse a body of type multipart/form-data.
-
-    Args:
-        headers: Headers of the request.
-        body: The body.
-        max_files: Maximum number of files in a request.
 
     Returns:
         Name and content of each file, and the values of the other fields.

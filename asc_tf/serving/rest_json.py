@@ -47,11 +47,6 @@ def parse_predict(
 ) -> PredictRequest:
     """Parse the body of `:predict` in row or column format.
 
-    Args:
-        body: The parsed body.
-        signatures: Signatures of the model.
-        max_clips: Maximum number of clips in a request.
-
     Raises:
         RequestError: If the body does not fit the signature.
     """
@@ -155,9 +150,7 @@ def parse_array(name: str, values: Any, spec: TensorSpec) -> np.ndarray:
         if not isinstance(values, list):
             raise RequestError(400, f"{name}: give a list with the bytes of each file")
         decoded = [parse_bytes(f"{name}[{n}]", v) for n, v in enumerate(values)]
-        array = np.empty(len(decoded), object)
-        array[:] = decoded
-        return array
+        return np.array(decoded, object)
     try:
         array = np.asarray(values)
     except (ValueError, OverflowError) as error:
@@ -236,17 +229,21 @@ def _check_size(outputs: Arrays) -> None:
         )
 
 
-def check_errors(outputs: Arrays) -> None:
+def check_errors(outputs: Arrays) -> list[str]:
     """Refuse a request none of whose clips can be classified.
+
+    Returns:
+        For each clip an empty text, or why it cannot; none if the model does not say.
 
     Raises:
         RequestError: With the reason of each clip.
     """
-    errors = to_json(outputs["error"]) if "error" in outputs else []
+    errors: list[str] = to_json(outputs["error"]) if "error" in outputs else []
     if errors and all(errors):
         text = "; ".join(f"row {n}: {error}" for n, error in enumerate(errors[:8]))
         more = f"; and {len(errors) - 8} more" if len(errors) > 8 else ""
         raise RequestError(400, text + more, errors=errors)
+    return errors
 
 
 def to_json(array: np.ndarray) -> Any:
@@ -298,9 +295,8 @@ def format_classify(outputs: Arrays, labels: Sequence[str]) -> dict[str, Any]:
     Raises:
         RequestError: If there are clips, and none can be classified.
     """
-    check_errors(outputs)
+    errors = check_errors(outputs)
     rows = to_json(outputs["probabilities"])
     result = [list(map(list, zip(labels, row, strict=True))) for row in rows]
     # TensorFlow Serving's pages say `result`; the server itself answers `results`.
-    errors = to_json(outputs["error"]) if "error" in outputs else []
     return {"result": result, "results": result, "errors": errors}

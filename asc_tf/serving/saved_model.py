@@ -38,11 +38,6 @@ class SavedModelBackend:
     `tf.nondifferentiable_batch_function`, which also merges them into batches. Those of
     the other signatures wait until a worker is free.
 
-    Args:
-        path: Folder of the SavedModel.
-        version: Version of the model.
-        settings: Settings of queue and batches.
-
     Raises:
         UserError: If it is damaged, or not of `asc-tf export`.
     """
@@ -148,8 +143,8 @@ class SavedModelBackend:
         """Run a signature without a queue; the server bounds who waits."""
         function = self._model.signatures[signature]
         ((key, spec),) = function.structured_input_signature[1].items()
-        outputs = function(**{key: tf.constant(value, spec.dtype)})
-        return [outputs[name] for name in self.signatures[signature].outputs]
+        run = _make_run(function, key, self.signatures[signature])
+        return run(tf.constant(value, spec.dtype))
 
     def _run_queue(
         self, signature: str, value: np.ndarray, is_cancelled: IsCancelled
@@ -189,6 +184,16 @@ def _describe(tensors: dict[str, tf.TensorSpec]) -> dict[str, TensorSpec]:
     }
 
 
+def _make_run(function: Callable, key: str, described: Signature) -> Callable:
+    """Make a function from the tensor of an input to a list of the outputs."""
+
+    def run(value: tf.Tensor) -> list[tf.Tensor]:
+        outputs = function(**{key: value})
+        return [outputs[name] for name in described.outputs]
+
+    return run
+
+
 def _make_batched(
     run: Callable, spec: tf.TensorSpec, settings: Settings, max_batch_size: int
 ) -> Callable:
@@ -218,12 +223,11 @@ def _make_single_queue(
     function: Callable, key: str, described: Signature, settings: Settings
 ) -> Callable[[np.ndarray], list[tf.Tensor]]:
     """Queue whole requests; they are not merged, as their clips may differ."""
-    names = list(described.outputs)
+    run_one = _make_run(function, key, described)
     tensor = function.structured_input_signature[1][key]  # type: ignore[attr-defined]
 
     def run(requests: tf.Tensor) -> list[tf.Tensor]:
-        outputs = function(**{key: requests[0]})
-        return [outputs[name][tf.newaxis] for name in names]
+        return [output[tf.newaxis] for output in run_one(requests[0])]
 
     spec = tf.TensorSpec([None, *tensor.shape], tensor.dtype)
     batched = _make_batched(run, spec, settings, 1)
@@ -236,12 +240,7 @@ def _make_file_queue(
     function: Callable, key: str, described: Signature, settings: Settings
 ) -> Callable[[np.ndarray], list[tf.Tensor]]:
     """Queue files, and classify those that wait together."""
-    names = list(described.outputs)
-
-    def run(files: tf.Tensor) -> list[tf.Tensor]:
-        outputs = function(**{key: files})
-        return [outputs[name] for name in names]
-
+    run = _make_run(function, key, described)
     spec = tf.TensorSpec([None], tf.string)
     batched = _make_batched(run, spec, settings, settings.max_batch_size)
     return lambda value: batched(tf.constant(value, tf.string))
@@ -251,16 +250,14 @@ def _make_waveform_queue(
     function: Callable, key: str, described: Signature, settings: Settings
 ) -> Callable[[np.ndarray], list[tf.Tensor]]:
     """Queue waveforms as bytes, so that those of different lengths can be merged."""
-    outputs = described.outputs
+    run_all = _make_run(function, key, described)
     shape = described.inputs[key].shape or ()
 
     def classify(rows: tf.Tensor) -> list[tf.Tensor]:
         samples = tf.io.decode_raw(rows, tf.float32)
         # The number of samples may be 0, which TensorFlow does not infer.
         length = tf.shape(samples)[1] // math.prod(shape[2:])
-        waveforms = tf.reshape(samples, [tf.size(rows), length, *shape[2:]])
-        found = function(**{key: waveforms})
-        return [found[name] for name in outputs]
+        return run_all(tf.reshape(samples, [tf.size(rows), length, *shape[2:]]))
 
     def run(rows: tf.Tensor) -> list[tf.Tensor]:
         lengths = tf.strings.length(rows)
@@ -273,7 +270,7 @@ def _make_waveform_queue(
                     rows,
                     fn_output_signature=[
                         tf.TensorSpec([1, *(spec.shape or ())[1:]], _find_dtype(spec))
-                        for spec in outputs.values()
+                        for spec in described.outputs.values()
                     ],
                 )
             ]

@@ -14,12 +14,12 @@ from types import FrameType
 import uvicorn
 
 from asc_tf.core.errors import UserError
-from asc_tf.serving.app import LOGGER, Server
+from asc_tf.serving.app import Server
 from asc_tf.serving.connections import Limits, find_max_connections, make_protocol
 from asc_tf.serving.metrics import Metrics
 from asc_tf.serving.requests import DROP_SECONDS
 from asc_tf.serving.settings import Settings
-from asc_tf.serving.versions import Versions, find_backend, find_candidate
+from asc_tf.serving.versions import LOGGER, Versions, find_backend, find_candidate
 
 BACKLOG = 2048
 """Connections that the system accepts before the server does."""
@@ -81,10 +81,6 @@ class _Uvicorn(uvicorn.Server):
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve a model until SIGTERM or Ctrl-C.
-
-    Args:
-        settings: Settings of the server.
-        announce: Function that is told the address when requests are answered.
 
     Raises:
         UserError: If the model cannot be loaded, or the port is not free.

@@ -2,21 +2,18 @@
 
 import contextlib
 import dataclasses
-import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asc_tf.config import Audio
 from asc_tf.core.errors import UserError
 from asc_tf.core.tensorflow_log import suppress_notes
 from asc_tf.dsp import segments, wav_reader
 from asc_tf.dsp.preprocessing import check_floats
-from asc_tf.dsp.recordings import choose_batch_size
 from asc_tf.dsp.segments import Segment
 from asc_tf.edge.runtime import EdgeModel
 from asc_tf.serving.backends import (
@@ -28,16 +25,12 @@ from asc_tf.serving.backends import (
     check_cancelled,
     never,
 )
+from asc_tf.serving.descriptions import read_max_seconds
 from asc_tf.serving.settings import QueueFullError, Settings
 
 
 class TfliteBackend:
     """Exported .tflite with the signatures of a SavedModel, but without embeddings.
-
-    Args:
-        path: The .tflite.
-        version: Version of the model.
-        settings: Number of interpreters and of waiting requests.
 
     Raises:
         UserError: If the file is no such model, or LiteRT is not installed.
@@ -55,7 +48,7 @@ class TfliteBackend:
         metadata = dataclasses.asdict(model.metadata)
         self.description: dict[str, Any] = metadata | dict(model.metadata.extra)
         self._preprocessing = model.metadata.preprocessing
-        self._max_seconds = _read_max_seconds(model)
+        self._max_seconds = read_max_seconds(self.description)
         self.signatures = self._describe()
 
     def _describe(self) -> dict[str, Signature]:
@@ -126,12 +119,8 @@ class TfliteBackend:
             check_cancelled(is_cancelled)
             try:
                 views = self._cut(clip, self._preprocessing.segments)
-                rows = _run_blocks(
-                    model.predict_segments,
-                    (view.waveform for segment in views for view in segment),
-                    choose_batch_size(self._preprocessing.segment_samples),
-                )
-                probabilities[row] = self._preprocessing.pool(rows)
+                waveforms = (view.waveform for segment in views for view in segment)
+                probabilities[row], _ = model.predict_clip(waveforms)
                 labels[row] = self.labels[int(probabilities[row].argmax())].encode()
             except UserError as error:
                 errors[row] = str(error).encode()
@@ -190,22 +179,3 @@ class TfliteBackend:
             preprocessing.last_segment,
         ):
             yield [segment]
-
-
-def _run_blocks(
-    predict: Callable[[np.ndarray], np.ndarray],
-    waveforms: Iterator[np.ndarray],
-    size: int,
-) -> np.ndarray:
-    rows = []
-    while batch := list(itertools.islice(waveforms, size)):
-        rows.append(predict(np.stack(batch)))
-    return np.concatenate(rows)
-
-
-def _read_max_seconds(model: EdgeModel) -> float:
-    """Read the longest duration of a file that the model's configuration accepts."""
-    config = model.metadata.extra.get("config", {})
-    audio = config.get("audio", {}) if isinstance(config, dict) else {}
-    value = audio.get("max_seconds") if isinstance(audio, dict) else None
-    return float(value) if isinstance(value, int | float) else Audio().max_seconds

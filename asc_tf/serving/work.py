@@ -17,9 +17,6 @@ Work = Callable[[IsCancelled], bytes]
 class WorkThreads:
     """A thread for each request that is worked on or waits in the model's queue.
 
-    Args:
-        limit: Most requests at a time.
-
     Attributes:
         busy: Requests that have a thread, also those that nobody waits for any more.
     """

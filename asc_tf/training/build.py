@@ -32,11 +32,6 @@ def build_body(run: Run, frontend: FrontendLayer, steps: int) -> keras.Model:
     A new run takes the weights of `model.init_from`. The configured layers are frozen
     in new and resumed runs.
 
-    Args:
-        run: The run.
-        frontend: Front-end layer, which gives the shape of the features.
-        steps: Number of training steps in an epoch.
-
     Raises:
         UsageError: If the run of `model.init_from` is missing, if `model.keep_head` is
             true and the labels differ, if no layer has a name of `model.freeze`, or if
@@ -106,11 +101,6 @@ def build_training(
 
     Call it in the scope of the distribution strategy. If the examples are embeddings,
     only the layers behind the backbone are trained.
-
-    Args:
-        run: The run.
-        frontend: Front-end layer.
-        steps: Number of training steps in an epoch.
     """
     config, train = run.config, run.config.train
     replicas = tf.distribute.get_strategy().num_replicas_in_sync

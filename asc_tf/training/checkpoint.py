@@ -98,10 +98,7 @@ class RunState(keras.callbacks.Callback):
         return self.epochs_done - self.best["epoch"] >= self._patience
 
     def resume(self, model: keras.Model) -> bool:
-        """Restore the checkpoint into a model.
-
-        Returns:
-            Whether there is a checkpoint.
+        """Restore the checkpoint into a model; return whether there is one.
 
         Raises:
             UserError: If the checkpoint is damaged or of another model.
@@ -137,12 +134,9 @@ class RunState(keras.callbacks.Callback):
         return True
 
     def rate_jump(self, model: keras.Model) -> tuple[float, float] | None:
-        """Compare the schedule with the one of the epochs so far.
+        """Compare the schedule with the one of the epochs so far, after `resume`.
 
         They differ if `train.epochs` has changed and the schedule depends on it.
-
-        Args:
-            model: Compiled model, after `resume`.
 
         Returns:
             Learning rates of the last step and of the next one; None if the schedule is

@@ -22,7 +22,7 @@ def explain_full_memory(
     Args:
         config: Configuration of the run.
         sections: Sections whose `batch_size` the command takes: `train`, `evaluate`.
-        remark: What else helps, to end the message with.
+        remark: Other advice, at the end of the message.
 
     Raises:
         UserError: If the memory of a device is full.

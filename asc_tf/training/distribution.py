@@ -11,10 +11,6 @@ from asc_tf.models.precision import list_layers
 def choose_strategy(config: Config, examples: int) -> tf.distribute.Strategy:
     """Choose the distribution strategy of a run, by `train.strategy`.
 
-    Args:
-        config: Configuration of the run.
-        examples: Number of training examples in an epoch.
-
     Returns:
         A `MirroredStrategy` over all GPUs (or logical CPUs, where there is no GPU), or
         the default strategy, which is one device.

@@ -58,10 +58,6 @@ class EnergyReport(keras.callbacks.Callback):
     A resumed run continues the sum; an interrupted epoch is not in it. Embeddings that
     another run has computed cost this one nothing.
 
-    Args:
-        workdir: Run folder.
-        country: Country code, as for `look_up_emissions`.
-
     Raises:
         UsageError: If codecarbon does not know the country.
         ModuleNotFoundError: If codecarbon is not installed.
@@ -87,12 +83,10 @@ class EnergyReport(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start to measure."""
-        del logs
         self._begin(f"epoch {epoch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the energy of the epoch, with its validation, to the file."""
-        del epoch, logs
         self._add(epochs=1)
 
     @contextlib.contextmanager

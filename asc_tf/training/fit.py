@@ -40,15 +40,7 @@ from asc_tf.workdir import Workdir
 
 
 def fit(run: Run, interactive: bool) -> Path:
-    """Train the epochs that are left of a run whose corpus is prepared.
-
-    Args:
-        run: The run.
-        interactive: Whether to draw a progress bar beside the line per epoch.
-
-    Returns:
-        File of the model.
-    """
+    """Train the epochs that are left of a prepared run; return its model's file."""
     config = run.config
     # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
     keras.utils.set_random_seed(config.train.seed + 1)
@@ -78,7 +70,9 @@ def fit(run: Run, interactive: bool) -> Path:
         memory = explain_full_memory(config, "train", "evaluate", remark=remark)
         interrupt = explain_interrupt(lambda: describe_interrupt(run, state))
         with explain_read_errors(), memory, interrupt:
-            energy = make_energy_report(run)
+            energy = None
+            if config.train.energy:
+                energy = EnergyReport(run.workdir, config.train.energy_country)
             examples: Examples = source
             if cache:
                 with energy.measure("embed") if energy else contextlib.nullcontext():
@@ -103,12 +97,6 @@ def set_statistics(run: Run, frontend: FrontendLayer, source: SegmentExamples) -
         frontend.set_statistics(
             *compute_statistics(frontend, source.training_features())
         )
-
-
-def make_energy_report(run: Run) -> EnergyReport | None:
-    """Make the callback that measures energy, if the run is configured to."""
-    train = run.config.train
-    return EnergyReport(run.workdir, train.energy_country) if train.energy else None
 
 
 def print_resumed(config: Config, state: RunState, trainer: Trainer) -> None:

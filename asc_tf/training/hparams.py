@@ -60,11 +60,6 @@ class HParamsSummary(keras.callbacks.Callback):
 
     The scores are those of the epoch whose model is saved, `model/val_loss` for
     example. TensorBoard shows the curves of a run beside them.
-
-    Args:
-        folder: Folder of the event files.
-        config: Configuration of the run.
-        find_saved_row: Function that gives the history of the saved model's epoch.
     """
 
     def __init__(
@@ -79,12 +74,10 @@ class HParamsSummary(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Write the settings."""
-        del logs
         write_hparams(self._folder, self._values, {}, is_finished=False)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Write the settings and the scores."""
-        del logs
         row = self._find_saved_row() or {}
         names = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
         scores = {f"model/{name}": row[name] for name in names if name in row}

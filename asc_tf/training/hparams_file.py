@@ -12,7 +12,7 @@ from typing import Any
 
 from asc_tf.core.files import write_atomically
 
-SUFFIX = ".asc_tf.hparams"
+SUFFIX = ".hparams"
 """End of the name of the event file, in which TensorBoard looks for `tfevents`."""
 
 

@@ -16,11 +16,7 @@ from asc_tf.workdir import Workdir
 def select_row(
     history: Sequence[dict[str, float]], keep: str
 ) -> dict[str, float] | None:
-    """Return the row of the epoch whose model is `model.keras`.
-
-    Args:
-        history: One row per epoch.
-        keep: `train.keep`: best (lowest validation loss) or last.
+    """Return the row of the best epoch (lowest validation loss), or of the last.
 
     Returns:
         The row, or None where no epoch qualifies.

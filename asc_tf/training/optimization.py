@@ -29,10 +29,6 @@ def make_learning_rate_schedule(
 ) -> schedules.LearningRateSchedule:
     """Make the learning-rate schedule: linear warm-up from zero, then `train.schedule`.
 
-    Args:
-        train: Training settings.
-        steps_per_epoch: Number of batches in an epoch.
-
     Returns:
         Schedule by step; a `PlateauSchedule` for `train.schedule = plateau`.
     """
@@ -237,9 +233,6 @@ def swap_averages(model: Any) -> None:
 
     Keras's `SwapEMAWeights` adds and subtracts them, which rounds. Without `train.ema`
     nothing is swapped.
-
-    Args:
-        model: Trainer of the run.
     """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not optimizer.use_ema:
@@ -257,10 +250,8 @@ class ValidatedAverages(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Put the averages into the model."""
-        del logs
         swap_averages(self.model)
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Put the weights and statistics back."""
-        del logs
         swap_averages(self.model)

@@ -17,11 +17,6 @@ class EpochReport(keras.callbacks.Callback):
     """Callback that prints a line at the end of each epoch.
 
     It comes after `WaitReport` in the list of callbacks, whose value it prints.
-
-    Args:
-        epochs: Number of epochs.
-        steps: Number of steps in an epoch.
-        has_bar: Whether to draw a progress bar of the steps on stderr.
     """
 
     def __init__(self, epochs: int, steps: int, *, has_bar: bool) -> None:
@@ -30,13 +25,11 @@ class EpochReport(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Print what the numbers mean, and why the first epoch takes longer."""
-        del logs
         print(EXPLANATION)
         print("compiling the training step, in the first epoch ...", flush=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the bar."""
-        del logs
         self._began = time.monotonic()
         self._bar = tqdm(
             total=self._steps,
@@ -50,14 +43,12 @@ class EpochReport(keras.callbacks.Callback):
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
         """Advance the bar by a step."""
-        del batch
         if logs and self._has_bar:
             self._bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
         self._bar.update()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Show that the steps are done and validation has begun."""
-        del logs
         self._bar.set_postfix_str("validating")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -7,7 +7,6 @@ show a batch that was trained on, and the counts of a validation that took place
 import contextlib
 import dataclasses
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 from asc_tf.audio import sndfile
 from asc_tf.core.errors import UserError
-from asc_tf.core.files import FULL
+from asc_tf.core.files import is_disk_full
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.manifest import Clip
 from asc_tf.pipeline.run import Run
@@ -31,16 +30,13 @@ from asc_tf.training.trainer import Trainer, prepare_batch
 def check_disk(folder: Path) -> Iterator[None]:
     """Turn the error of event files on a full disk into a message of one line.
 
-    Args:
-        folder: Folder of the event files.
-
     Raises:
         UserError: If the disk is full.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        if not any(os.strerror(number) in error.message for number in FULL):
+        if not is_disk_full(error.message):
             raise
         raise UserError(
             f"{folder}: the disk is full; checkpoint and best model are as they were. "
@@ -53,11 +49,6 @@ class ExampleSummaries(keras.callbacks.Callback):
 
     The pictures are those of the first epoch and, with `tensorboard.examples_every`, of
     later ones; the clips come once, when a new run begins.
-
-    Args:
-        folder: Folder of the event files; a resumed run adds files to it.
-        labels: Class order.
-        run: The run.
     """
 
     def __init__(self, folder: Path, labels: Sequence[str], run: Run) -> None:
@@ -68,18 +59,15 @@ class ExampleSummaries(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Open the event file."""
-        del logs
         self._writer = tf.summary.create_file_writer(str(self._folder / "train"))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Request the first batch of an epoch that is shown."""
-        del logs
         if self._is_shown(epoch):
             self.model.first_batch = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the pictures and the clips."""
-        del logs
         with self._writer.as_default():
             if epoch == 0:
                 self._write_clips()
@@ -89,7 +77,6 @@ class ExampleSummaries(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Close the file."""
-        del logs
         self._writer.close()
 
     def _is_shown(self, epoch: int) -> bool:
@@ -153,7 +140,6 @@ class ConfusionSummaries(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Reset the confusion matrix, which has counted training examples."""
-        del logs
         if self._writer is None:
             folder = str(self._folder / "validation")
             self._writer = tf.summary.create_file_writer(folder)
@@ -161,14 +147,12 @@ class ConfusionSummaries(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Draw the matrix of an epoch that is shown."""
-        del logs
         self._ended = epoch
         if self._every and epoch % self._every == 0:
             self._draw()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Draw the matrix of the last epoch, and close the file."""
-        del logs
         if self._drawn < self._ended:
             self._draw()
         if self._writer is not None:
@@ -232,15 +216,7 @@ def read_first_segments(run: Run, count: int) -> Iterator[tuple[Clip, np.ndarray
 
 
 def draw_confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """Draw a confusion matrix of segments, with labels and numbers.
-
-    Args:
-        counts: Segments by true and predicted label, float32 `[labels, labels]`.
-        labels: Class order.
-
-    Returns:
-        Image, uint8 `[1, height, width, 3]`.
-    """
+    """Draw counts of segments `[labels, labels]`: uint8 `[1, height, width, 3]`."""
     png = figures.draw_confusion_matrix(
         labels, counts.tolist(), percent=False, counted="segments"
     )

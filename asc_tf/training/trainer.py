@@ -168,18 +168,15 @@ class WaitReport(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""
-        del epoch, logs
         self._share: float | None = None
         self.model.wait.begin()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Stop the clock, because validation is not training time."""
-        del logs
         self._share = self.model.wait.share()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add `waiting` to the logs, which the epoch's line and TensorBoard show."""
-        del epoch
         if logs is not None:
             is_validated = self._share is not None
             logs["waiting"] = self._share if is_validated else self.model.wait.share()

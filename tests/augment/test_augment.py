@@ -3,21 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from draws import normal, seed
 
 from asc_tf import augment
 from asc_tf.augment import NoiseBanks, mixing
 from asc_tf.augment import features as feature_ops
 from asc_tf.config import Augment
-
-
-def seed(number: int) -> tf.Tensor:
-    return tf.constant([number, 7], tf.int64)
-
-
-def normal(*shape: int, number: int = 0) -> np.ndarray:
-    values = np.random.default_rng(number).standard_normal(shape)
-    return values.astype(np.float32)
-
 
 BANKS = NoiseBanks(normal(2, 640), normal(3, 20))
 ALL_FOR_WAVEFORMS = Augment(

@@ -3,19 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from draws import normal, seed
 from scipy import stats
 
 from asc_tf import augment
 from asc_tf.augment import mixing
-
-
-def seed(number: int) -> tf.Tensor:
-    return tf.constant([number, 7], tf.int64)
-
-
-def normal(*shape: int, number: int = 0) -> np.ndarray:
-    values = np.random.default_rng(number).standard_normal(shape)
-    return values.astype(np.float32)
 
 
 @pytest.mark.parametrize("per", ["sample", "batch"])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from draws import normal, seed
 from scipy import stats
 from scipy.signal import fftconvolve
 
@@ -10,15 +11,6 @@ from asc_tf import augment
 from asc_tf.augment import NoiseBanks
 from asc_tf.augment import waveforms as waveform_ops
 from asc_tf.config import Augment
-
-
-def seed(number: int) -> tf.Tensor:
-    return tf.constant([number, 7], tf.int64)
-
-
-def normal(*shape: int, number: int = 0) -> np.ndarray:
-    values = np.random.default_rng(number).standard_normal(shape)
-    return values.astype(np.float32)
 
 
 def decibels(power: np.ndarray) -> np.ndarray:

@@ -4,13 +4,13 @@ import builtins
 import importlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 
 import pytest
 import trial_runs
+from processes import run_python
 
 from asc_tf.core.errors import UserError
 from asc_tf.edge import trial, trial_child
@@ -126,10 +126,5 @@ def test_modules_of_the_working_directory_are_not_imported(tmp_path):
         "run_trial(trial_runs.print_text, b'model')"
     )
     folders = [os.path.dirname(trial_runs.__file__), *sys.path]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *folders],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(code, *folders, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import soundfile
 import tensorflow as tf
 import tflite_faults
 import tiny
+from clip_cuts import cut_clips
 
 import asc_tf
 from asc_tf import cli, report
@@ -65,16 +65,6 @@ def quick_conversion(tiny_export, nothing_to_convert, monkeypatch):
 @pytest.fixture
 def quick_clips(monkeypatch):
     """Cut the clips of a split without the graph that decodes them."""
-
-    def cut_clips(run, split, preprocessing):
-        waveforms, ids = [], []
-        for number, clip in enumerate(run.manifest.clips_in(split)):
-            path = Path(run.config.dataset.dir) / clip.path
-            own = [*preprocessing.cut(*soundfile.read(path, dtype="float32"))]
-            waveforms += own
-            ids += [number] * len(own)
-        yield np.stack(waveforms), np.array(ids)
-
     monkeypatch.setattr(doctor, "_cut_clips", cut_clips)
 
 

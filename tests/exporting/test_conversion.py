@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import randomize, spread_answers
 from tensorflow.python.saved_model import loader_impl
 
 import asc_tf
@@ -31,7 +32,8 @@ from asc_tf.exporting.saved_model import (
     write_one_segment,
 )
 from asc_tf.frontend import FrontendLayer
-from asc_tf.models.cost import list_layers
+from asc_tf.models.cost import list_directions
+from asc_tf.models.precision import list_layers
 
 # LiteRT warns of the memory of the activations.
 pytestmark = pytest.mark.filterwarnings("ignore:Warning. Enabling")
@@ -54,16 +56,8 @@ def make_network(body: keras.Model, segments: np.ndarray) -> keras.Model:
     layer = FrontendLayer(8000, settings)
     features = layer(segments).numpy()
     layer.set_statistics(np.float32(features.mean()), np.float32(features.std()))
-    head = body.get_layer("logits")
-    generator = np.random.default_rng(1)
-    for each in body.layers:
-        each.set_weights(
-            [w + generator.normal(0, 0.1, w.shape) for w in each.get_weights()]
-        )
-    before = keras.Model(body.input, head.input)(layer(segments)).numpy()
-    kernel, _ = head.get_weights()
-    kernel /= (before @ kernel).std(axis=0)
-    head.set_weights([kernel, -(before @ kernel).mean(axis=0)])
+    randomize(body, seed=1)
+    spread_answers(body, layer(segments))
     return models.attach_frontend(layer, body, segments.shape[1:])
 
 
@@ -296,7 +290,7 @@ def test_a_saved_model_written_beside_a_gpu_has_no_operation_of_cudnn(
         assert "While" in operations or "StatelessWhile" in operations
         assert not any("cudnn" in each.lower() for each in operations)
     # The model itself still runs as Keras chooses.
-    layers = list_layers(model)
+    layers = [part for each in list_layers(model) for part in list_directions(each)]
     chosen = [each.use_cudnn for each in layers if hasattr(each, "use_cudnn")]
     assert chosen == ["auto"] * 2
     assert not any(getattr(each, "portable", False) for each in layers)

@@ -5,16 +5,15 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 import tflite_faults
 import tiny
+from clip_cuts import cut_clips
+from processes import run_python
 from tflite_faults import change_bias, make_custom, rewrite
 
 from asc_tf import cli
@@ -31,16 +30,6 @@ from asc_tf.report.doctor_text import format_examination
 @pytest.fixture(scope="module")
 def quick():
     """Cut clips without a graph, and spare the repetitions of latency."""
-
-    def cut_clips(run, split, preprocessing):
-        waveforms, ids = [], []
-        for number, clip in enumerate(run.manifest.clips_in(split)):
-            path = f"{run.config.dataset.dir}/{clip.path}"
-            own = [*preprocessing.cut(*soundfile.read(path, dtype="float32"))]
-            waveforms += own
-            ids += [number] * len(own)
-        yield np.stack(waveforms), np.array(ids)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "_cut_clips", cut_clips)
         yield
@@ -211,12 +200,11 @@ def test_a_child_ends_with_its_parent_also_while_the_model_hangs(
 
 def test_the_child_needs_no_tensorflow():
     code = (
-        "import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None\n"
         "from asc_tf.exporting.doctor import litert_child, litert_measurements\n"
         "from asc_tf.exporting.doctor import layer_errors\n"
         "from asc_tf.exporting.conversion import flatbuffer, flatbuffer_parts\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = run_python(code, without=("tensorflow", "keras"))
     assert done.returncode == 0, done.stderr
 
 

@@ -103,7 +103,8 @@ def test_a_temperature_that_breaks_keras_is_the_fault_of_its_file(
     monkeypatch.setattr(by_hand, "read_temperature", values.get)
     monkeypatch.setattr(by_hand, "scan_splits", lambda run, split, **named: run)
     monkeypatch.setattr(by_hand, "choose_clips", lambda run, split: {})
-    monkeypatch.setattr(by_hand, "_divide_logits", lambda model, value: value)
+    fold = "asc_tf.exporting.temperature.fold_temperature"
+    monkeypatch.setattr(fold, lambda model, value: value)
 
     def examine_group(group, temperature, runs):
         if temperature != 1:

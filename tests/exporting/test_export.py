@@ -5,8 +5,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +13,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 import tiny
+from processes import run_python
 from tensorflow.core.protobuf import saved_model_pb2
 
 import asc_tf
@@ -253,9 +252,6 @@ def test_every_warm_up_request_can_be_answered(exported, signatures):
 @pytest.mark.slow
 def test_the_saved_model_loads_with_tensorflow_alone(exported, tmp_path):
     code = (
-        "import sys\n"
-        "for name in ('asc_tf', 'keras', 'tensorflow_io', 'soundfile'):\n"
-        "    sys.modules[name] = None\n"
         "import tensorflow as tf\n"
         "model = tf.saved_model.load(sys.argv[1])\n"
         "data = tf.constant([open(sys.argv[2], 'rb').read()])\n"
@@ -264,9 +260,8 @@ def test_the_saved_model_loads_with_tensorflow_alone(exported, tmp_path):
     path = tmp_path / "hum.wav"
     path.write_bytes(wav_bytes(tiny.clip("hum", 7)))
     model = exported / "saved_model" / "1"
-    done = subprocess.run(
-        [sys.executable, "-c", code, model, path], capture_output=True, text=True
-    )
+    blocked = ("asc_tf", "keras", "tensorflow_io", "soundfile")
+    done = run_python(code, model, path, without=blocked)
     assert done.stdout == "hum\n", done.stderr
 
 
@@ -406,17 +401,10 @@ def test_wrong_usage_of_predict_is_exit_code_2(arguments, message, capsys):
 def test_the_edge_classifies_without_tensorflow(predictor, exported, tmp_path):
     path = tmp_path / "whistle.wav"
     soundfile.write(path, tiny.clip("whistle", 5), 8000)
-    blocked = "for name in ('tensorflow', 'keras', 'soundfile', 'scipy'):\n"
-    code = (
-        f"import sys\n{blocked}    sys.modules[name] = None\n"
-        "from asc_tf.edge.cli import main\nsys.exit(main(sys.argv[1:]))"
-    )
-    command = [f"--model={exported / 'int8.tflite'}", "--json", str(path)]
-    done = subprocess.run(
-        [sys.executable, "-c", code, "classify", *command],
-        capture_output=True,
-        text=True,
-    )
+    code = "from asc_tf.edge.cli import main\nsys.exit(main(sys.argv[1:]))"
+    command = ("classify", f"--model={exported / 'int8.tflite'}", "--json", path)
+    blocked = ("tensorflow", "keras", "soundfile", "scipy")
+    done = run_python(code, *command, without=blocked)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     record = json.loads(done.stdout)

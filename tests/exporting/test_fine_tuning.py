@@ -243,7 +243,7 @@ def test_without_tensorflow_model_optimization_only_these_formats_are_refused(
 def test_a_temperature_divides_the_logits_and_their_range(tiny_run):
     whole = load_whole(tiny_run.model_file)
     tuned = FineTuned(whole, {"mean": (0.0, 2.0), "logits": (-4.0, 6.0)})
-    assert tuned.fold(1.0) is tuned
+    assert tuned.fold(1.0) == tuned
     folded = tuned.fold(2.0)
     assert folded.ranges == {"mean": (0, 2), "logits": (-2, 3)}
     heads = [

@@ -1,7 +1,6 @@
 """The code that export.html prints runs the files of a real export."""
 
 import dataclasses
-import subprocess
 import sys
 import wave
 
@@ -10,6 +9,7 @@ import pytest
 import soundfile
 import tiny
 from pages import Page
+from processes import run_python
 
 import asc_tf
 from asc_tf.dsp.channels import select_view
@@ -32,13 +32,7 @@ def test_the_code_for_litert_needs_numpy_and_litert_alone(codes, tiny_export, tm
     path = tmp_path / "clip.wav"
     soundfile.write(path, tiny.clip("whistle", 3, 1.25), tiny.RATE)
     blocked = ("asc_tf", "tensorflow", "keras", "soundfile", "scipy")
-    start = f"import sys\nfor name in {blocked}:\n    sys.modules[name] = None\n"
-    done = subprocess.run(
-        [sys.executable, "-c", start + code, "int8.tflite", str(path)],
-        cwd=tiny_export,
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(code, "int8.tflite", path, without=blocked, cwd=tiny_export)
     assert done.returncode == 0, done.stderr
     label, probability = done.stdout.split()
     model = asc_tf.load(tiny_export / "int8.tflite")

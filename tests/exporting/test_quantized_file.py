@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from networks import SMALL, spread_answers
 
 from asc_tf import models
 from asc_tf.config import Frontend, Model
@@ -25,13 +26,9 @@ pytest.importorskip("tensorflow_model_optimization")
 pytestmark = pytest.mark.filterwarnings("ignore:Warning. Enabling")
 
 NETWORKS = {
+    **SMALL,
     "separable_cnn": Model(filters=(8, 12)),
-    "esa3_cnn": Model(name="esa3_cnn", filters=(4, 6, 8), units=8),
-    "us8k_cnn": Model(name="us8k_cnn", filters=(4, 6), units=8),
-    "dcase2018_cnn": Model(name="dcase2018_cnn", filters=(4, 6)),
-    "fsdkaggle2018_cnn": Model(name="fsdkaggle2018_cnn", filters=(4, 4, 6, 6), units=8),
     "cp_mobile": Model(name="cp_mobile", filters=(8, 12, 16)),
-    "esa3_crnn": Model(name="esa3_crnn", filters=(4, 6, 8), units=8),
 }
 LABELS = 3
 
@@ -52,11 +49,7 @@ def make_network(settings: Model) -> keras.Model:
     # Without momentum, they have the statistics of one batch.
     body = models.build(settings, features.shape[1:], LABELS, momentum=0.0)
     body(features, training=True)
-    head = body.get_layer("logits")
-    before = keras.Model(body.input, head.input)(features).numpy()
-    kernel, _ = head.get_weights()
-    kernel *= 2 / (before @ kernel).std(axis=0)
-    head.set_weights([kernel, -(before @ kernel).mean(axis=0)])
+    spread_answers(body, features, deviation=2.0)
     return models.attach_frontend(frontend, body, waveforms.shape[1:])
 
 

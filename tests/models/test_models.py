@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from keras import layers
+from networks import SMALL, randomize, spread_answers
 
 import asc_tf
 from asc_tf import models
@@ -33,15 +34,6 @@ from asc_tf.models.cost import compute_costs, count_macs, format_table
 from asc_tf.training.model_file import load_whole
 
 NETWORKS = [name for name in FAMILIES if name != "imagenet"]
-SMALL = {
-    "esa3_cnn": Model(name="esa3_cnn", filters=(4, 6, 8), units=8),
-    "esa3_crnn": Model(name="esa3_crnn", filters=(4, 6, 8), units=8),
-    "us8k_cnn": Model(name="us8k_cnn", filters=(4, 6), units=8),
-    "dcase2018_cnn": Model(name="dcase2018_cnn", filters=(4, 6)),
-    "fsdkaggle2018_cnn": Model(name="fsdkaggle2018_cnn", filters=(4, 4, 6, 6), units=8),
-    "cp_mobile": Model(name="cp_mobile", filters=(4, 6, 8)),
-    "separable_cnn": Model(filters=(4, 6, 8)),
-}
 
 
 def lively(settings, shape, labels, features):
@@ -50,17 +42,9 @@ def lively(settings, shape, labels, features):
     Without momentum, batch norms have the statistics of `features` after one step.
     """
     model = models.build(settings, shape, labels, momentum=0.0)
-    generator = np.random.default_rng(0)
-    for layer in model.layers:
-        layer.set_weights(
-            [w + generator.normal(0, 0.1, w.shape) for w in layer.get_weights()]
-        )
+    randomize(model)
     model(features, training=True)
-    head = model.get_layer("logits")
-    before = keras.Model(model.inputs[0], head.input)(features).numpy()
-    kernel, _ = head.get_weights()
-    kernel /= (before @ kernel).std(axis=0)
-    head.set_weights([kernel, -(before @ kernel).mean(axis=0)])
+    spread_answers(model, features)
     return model
 
 

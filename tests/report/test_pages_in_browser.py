@@ -1,14 +1,13 @@
 """The pages in a real browser: nothing fails, nothing is fetched, everything works."""
 
 import functools
-import os
 import re
-import shutil
 from types import SimpleNamespace
 
 import exports
 import numpy as np
 import pytest
+from browsers import NEEDS_BROWSER, api, launch
 
 from asc_tf.audio.encode import encode_excerpt
 from asc_tf.config import Config
@@ -23,19 +22,7 @@ from asc_tf.report.explore_page import render as render_explore_page
 from asc_tf.report.mistakes import Mistake, Timeline
 from asc_tf.report.sweep_page import write_sweep_page
 
-api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    None,
-)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not BROWSER,
-        reason="no Chromium is installed (Debian: apt-get install chromium)",
-    ),
-]
+pytestmark = NEEDS_BROWSER
 
 NASTY = (
     "<script>document.title = 'run by a label'</script>",
@@ -282,11 +269,8 @@ PAGES = {
 @pytest.fixture(scope="module")
 def browser():
     """The browser of all tests."""
-    flags = ["--autoplay-policy=no-user-gesture-required", "--mute-audio"]
-    if os.geteuid() == 0:
-        flags.append("--no-sandbox")
     with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        launched = launch(playwright)
         yield launched
         launched.close()
 

@@ -4,9 +4,7 @@ import contextlib
 import csv
 import io
 import json
-import os
 import re
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
+from browsers import NEEDS_BROWSER, api, launch
 from colours import compute_contrast
 from servers import FakeBackend, run_server
 
@@ -23,29 +22,13 @@ from asc_tf.dsp import segments
 from asc_tf.serving.settings import Settings
 from asc_tf.serving.versions import find_candidate, load_backend
 
-api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    None,
-)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not BROWSER,
-        reason="no Chromium is installed (Debian: apt-get install chromium)",
-    ),
-]
+pytestmark = NEEDS_BROWSER
 
 PREDICT = "**/v1/models/asc:predict"
 INSECURE = "scenes.test"
 """A name for this computer that browsers do not take for this computer."""
 
-FLAGS = (
-    "--autoplay-policy=no-user-gesture-required",
-    "--mute-audio",
-    f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1",
-)
+ELSEWHERE = f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1"
 
 
 def wait_for(page, expression: str, seconds: float = 120) -> None:
@@ -107,9 +90,8 @@ def write_sound(folder, labels, seconds=0.5, rate=tiny.RATE, name="scene.wav"):
 
 @pytest.fixture(scope="module")
 def browser():
-    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else list(FLAGS)
     with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        launched = launch(playwright, ELSEWHERE)
         yield launched
         launched.close()
 
@@ -640,13 +622,9 @@ def test_fifty_labels_are_eight_rows_and_a_rest_and_no_label_is_run(visit, tmp_p
 
 
 def launch_with_microphone(playwright, sound, *flags):
-    given = [
-        *("--use-fake-device-for-media-stream", *flags, *FLAGS),
-        f"--use-file-for-fake-audio-capture={sound}",
-    ]
-    if os.geteuid() == 0:
-        given.append("--no-sandbox")
-    return playwright.chromium.launch(executable_path=BROWSER, args=given)
+    device = "--use-fake-device-for-media-stream"
+    source = f"--use-file-for-fake-audio-capture={sound}"
+    return launch(playwright, device, source, *flags, ELSEWHERE)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,9 @@
 """Training on several devices: here two logical CPUs, in a process of their own."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tiny
+from processes import run_python
 
 from asc_tf.config import Config
 from asc_tf.core.errors import UsageError
@@ -55,8 +53,7 @@ def test_two_devices_train_as_one_with_the_same_batches(case, tmp_path):
         corpus, train__batch_size=16, model__dropout=0.0, **CASES[case]
     )
     (tmp_path / "config.toml").write_text(config.to_toml())
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = run_python(SCRIPT, tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "on 2 devices" in done.stdout
     assert "resuming after epoch 3 of 3" in done.stdout

@@ -23,10 +23,11 @@ def test_tensorboard_reads_settings_and_scores_of_several_runs(tmp_path):
     assert table["b"].status == api_pb2.STATUS_UNKNOWN
 
 
-def test_a_second_call_replaces_the_first_and_leaves_other_event_files(tmp_path):
+def test_a_call_replaces_those_of_all_versions_and_leaves_other_event_files(tmp_path):
     other = tmp_path / "run" / "events.out.tfevents.1.host"
     other.parent.mkdir()
-    other.write_bytes(b"")
+    for suffix in ("", ".2.hparams", ".asc_tf.hparams"):
+        other.with_name(other.name + suffix).write_bytes(b"")
     names = []
     for epochs, loss in ((3, 2.0), (5, 1.0)):
         write_hparams(other.parent, {"epochs": epochs}, {"loss": loss})

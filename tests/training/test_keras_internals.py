@@ -1,7 +1,5 @@
 """Each use of Keras's internals works, and is still needed, on both pinned versions."""
 
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -10,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import run_python
 
 from asc_tf.pipeline.options import set_options
 from asc_tf.training import keras_internals
@@ -123,8 +122,7 @@ model.fit(x, y, batch_size=4, validation_data=(x[:5], y[:5]), validation_batch_s
 
 @pytest.mark.slow
 def test_keras_alone_cannot_validate_on_batches_that_two_devices_share_unevenly():
-    command = [sys.executable, "-c", UNEVEN_VALIDATION]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = run_python(UNEVEN_VALIDATION, timeout=120)
     assert "same size and shape" in done.stderr, (
         "Keras builds once now: _maybe_symbolic_build in keras_internals can go"
     )

@@ -195,11 +195,17 @@ def test_pictures_change_nothing_in_a_run(tmp_path):
     assert texts[0] == texts[1]
 
 
-def test_a_confusion_matrix_has_labels_and_the_numbers_of_segments(monkeypatch):
-    drawn, draw = [], Figure.draw
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are drawn."""
+    figures, draw = [], Figure.draw
     monkeypatch.setattr(
-        Figure, "draw", lambda self, *a: drawn.append(self) or draw(self, *a)
+        Figure, "draw", lambda self, *a: figures.append(self) or draw(self, *a)
     )
+    return figures
+
+
+def test_a_confusion_matrix_has_labels_and_the_numbers_of_segments(drawn):
     counts = np.array([[31, 0, 0], [1, 12, 0], [0, 0, 0]], "f")
     shown = tensorboard.draw_confusion_matrix(counts, ("bus", "metro station", "tram"))
     assert shown.dtype == np.uint8
@@ -214,11 +220,7 @@ def test_a_confusion_matrix_has_labels_and_the_numbers_of_segments(monkeypatch):
     assert "segments" in axes.get_title(loc="left")
 
 
-def test_an_example_shows_low_bands_below_and_time_to_the_right(monkeypatch):
-    drawn, draw = [], Figure.draw
-    monkeypatch.setattr(
-        Figure, "draw", lambda self, *a: drawn.append(self) or draw(self, *a)
-    )
+def test_an_example_shows_low_bands_below_and_time_to_the_right(drawn):
     features = np.zeros((3, 40, 5, 2), np.float32)
     features[0, 39, 0, 0] = 7.0  # Loudest: the lowest band of the last frame.
     shown = tensorboard.decode_png(draw_examples(features, ["hum", "bus", "tram"]))

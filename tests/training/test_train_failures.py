@@ -51,35 +51,44 @@ def hidden_files(workdir: Workdir) -> list[str]:
     ]
 
 
-def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
-    config, whole, tmp_path, monkeypatch
-):
-    workdir = Workdir(tmp_path / "run")
+def break_weight(monkeypatch, find, step, is_behind=False):
+    """Make a weight NaN before a step, counted from 0, or behind it."""
     made = Trainer.make_train_function
 
     def broken(self, force=False):
         function, count = made(self, force), iter(range(10**6))
 
         def train_function(iterator):
-            # An epoch has 3 steps: this is the second of the second one.
-            if next(count) == 4:
-                kernel = self.body.get_layer("logits").kernel
-                kernel.assign(np.nan * kernel)
-            return function(iterator)
+            factor = np.nan if next(count) == step else 1.0
+            logs = function(iterator) if is_behind else None
+            find(self.body).assign(factor * find(self.body))
+            return logs or function(iterator)
 
         self.train_function = train_function
         return train_function
 
     monkeypatch.setattr(Trainer, "make_train_function", broken)
+
+
+def assert_first_epoch_is_kept(workdir):
+    assert [row["epoch"] for row in tiny.history(workdir)] == [1]
+    for variable in load_whole(workdir.model_file).variables:
+        assert np.isfinite(variable.numpy()).all()
+
+
+def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
+    config, whole, tmp_path, monkeypatch
+):
+    workdir = Workdir(tmp_path / "run")
+    # An epoch has 3 steps: it is in the second of the second one.
+    break_weight(monkeypatch, lambda body: body.get_layer("logits").kernel, 4)
     with pytest.raises(UserError) as caught:
         train(config, workdir)
     message = str(caught.value)
     assert "not finite in step 2 of epoch 2, at learning rate 0.0" in message
     assert f"{workdir.checkpoint_file} holds epoch 1" in message
     assert "train.clip_norm" in message
-    assert [row["epoch"] for row in tiny.history(workdir)] == [1]
-    for variable in load_whole(workdir.model_file).variables:
-        assert np.isfinite(variable.numpy()).all()
+    assert_first_epoch_is_kept(workdir)
     monkeypatch.undo()
     train(config, workdir)
     assert_same_run(whole, workdir)
@@ -92,27 +101,11 @@ def test_weights_that_are_not_finite_are_never_kept_where_pooling_hides_them(
     network = {"model.name": "esa3_cnn", "model.filters": (2, 2, 2), "model.units": 2}
     config = config.replace(network)
     workdir = Workdir(tmp_path / "run")
-    made = Trainer.make_train_function
-
-    def broken(self, force=False):
-        function, count = made(self, force), iter(range(10**6))
-
-        def train_function(iterator):
-            logs = function(iterator)
-            if next(count) == 5:  # The last step of the second epoch.
-                kernel = self.trainable_variables[0]
-                kernel.assign(np.nan * kernel)
-            return logs
-
-        self.train_function = train_function
-        return train_function
-
-    monkeypatch.setattr(Trainer, "make_train_function", broken)
+    # Behind the last step of the second epoch.
+    break_weight(monkeypatch, lambda body: body.trainable_variables[0], 5, True)
     with pytest.raises(UserError, match="a weight is not finite at the end of epoch 2"):
         train(config, workdir)
-    assert [row["epoch"] for row in tiny.history(workdir)] == [1]
-    for variable in load_whole(workdir.model_file).variables:
-        assert np.isfinite(variable.numpy()).all()
+    assert_first_epoch_is_kept(workdir)
     monkeypatch.undo()
     train(config, workdir)
     assert [row["epoch"] for row in tiny.history(workdir)] == [1, 2, 3]

@@ -1,6 +1,5 @@
 """Windows of a stream and their probabilities, equal to `classify --segments`."""
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,14 +42,6 @@ class Window:
     ms: float
 
 
-def choose_hop(preprocessing: Preprocessing, hop_seconds: float) -> Preprocessing:
-    """Give all windows of a stream, with another hop if it is not 0 (in seconds)."""
-    hop = max(round(hop_seconds * preprocessing.sample_rate), 1)
-    if not hop_seconds:
-        hop = preprocessing.hop_samples
-    return dataclasses.replace(preprocessing, segments="all", hop_samples=hop)
-
-
 def classify_windows(
     reader: Reader, preprocessing: Preprocessing, predict: Predict
 ) -> Iterator[Window]:
@@ -58,11 +49,6 @@ def classify_windows(
 
     Window n begins at sample `n * hop` of the stream at the model's rate. At the end of
     the stream the last samples are padded, aligned or dropped as in a file.
-
-    Args:
-        reader: Reader, which knows the format of the samples that come.
-        preprocessing: Preprocessing, as from `choose_hop`.
-        predict: Function of the model.
 
     Yields:
         The windows.

@@ -9,6 +9,10 @@ FIRST_VALID = datetime.fromisoformat("2024-01-01T00:00:00+00:00").timestamp()
 1970, or where it was switched off."""
 
 
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Pauses between attempts in seconds."""
+
+
 class Clock:
     """Clocks of the machine."""
 
@@ -44,22 +48,14 @@ class Backoff:
 
     Chance keeps many devices from coming back in the same second after a power cut
     (M. Brooker, "Exponential Backoff and Jitter", 2015).
-
-    Args:
-        generator: Source of chance.
-        first: First pause in seconds.
-        longest: Longest pause in seconds.
     """
 
-    def __init__(
-        self, generator: random.Random, first: float = 1.0, longest: float = 30.0
-    ) -> None:
-        self._generator, self._first, self._longest = generator, first, longest
-        self._attempts = 0
+    def __init__(self, generator: random.Random) -> None:
+        self._generator, self._attempts = generator, 0
 
     def choose_pause(self) -> float:
         """Choose the next pause, half of it by chance, in seconds."""
-        pause = min(self._first * 2 ** min(self._attempts, 30), self._longest)
+        pause = min(FIRST_PAUSE * 2 ** min(self._attempts, 30), LONGEST_PAUSE)
         self._attempts += 1
         return float(pause * self._generator.uniform(0.5, 1))
 

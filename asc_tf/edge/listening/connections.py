@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from asc_tf.core.child_process import remove_secrets
 from asc_tf.core.errors import UserError
@@ -22,14 +21,26 @@ PIPE_BYTES = 2**20
 _OVERRUN = re.compile(rb"overrun|xrun", re.IGNORECASE)
 
 
-class Connection(Protocol):
-    """Open source of bytes."""
+class Connection:
+    """Connection to a file, a pipe or standard input.
 
-    overruns: int
+    Args:
+        descriptor: File descriptor; it is closed with the connection if it is not 0.
+
+    Attributes:
+        overruns: Times that the recorder says that it lost audio.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+        self.overruns = 0
 
     @property
     def is_recording(self) -> bool:
         """True if a URL turns out to be a recording, which has an end."""
+        return False
 
     def read(self, seconds: float) -> bytes | None:
         """Read the next bytes.
@@ -40,37 +51,6 @@ class Connection(Protocol):
         Returns:
             The bytes; none at the end; None if the wait was in vain.
         """
-
-    def explain_end(self) -> str:
-        """Say why there is nothing more to read."""
-
-    def is_complete(self) -> bool:
-        """Check, after the end of a recording, that it was read to its end."""
-
-    def close(self) -> None:
-        """Close it, and end its process."""
-
-
-class FileConnection:
-    """Connection to a file, a pipe or standard input.
-
-    Args:
-        descriptor: File descriptor; it is closed with the connection if it is not 0.
-
-    Attributes:
-        overruns: Times that the recorder says that it lost audio.
-    """
-
-    is_recording = False
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLIN)
-        self.overruns = 0
-
-    def read(self, seconds: float) -> bytes | None:
-        """Read as `Connection.read`."""
         if not self._poll.poll(max(seconds, 0) * 1000):
             return None
         return os.read(self._descriptor, READ_BYTES)
@@ -80,7 +60,7 @@ class FileConnection:
         return "the writer closed it"
 
     def is_complete(self) -> bool:
-        """Implement `Connection.is_complete`."""
+        """Check, after the end of a recording, that it was read to its end."""
         return True
 
     def close(self) -> None:
@@ -93,9 +73,6 @@ class FifoOpener:
     """Opener of a FIFO, which it keeps open from one writer to the next.
 
     If it was closed in between, a new writer might write to nobody and be killed.
-
-    Args:
-        path: Path of the FIFO.
     """
 
     def __init__(self, path: Path) -> None:
@@ -110,7 +87,7 @@ class FifoOpener:
         return FifoConnection(self._descriptor)
 
 
-class FifoConnection(FileConnection):
+class FifoConnection(Connection):
     """Connection to one writer of a FIFO."""
 
     def __init__(self, descriptor: int) -> None:
@@ -134,15 +111,12 @@ class FifoConnection(FileConnection):
         """Leave the FIFO open."""
 
 
-class ChildConnection:
+class ChildConnection(Connection):
     """Connection to the standard output of a child process.
 
     Args:
         command: Program and its arguments.
         install: Advice if the program is missing.
-
-    Attributes:
-        overruns: Times that the recorder says that it lost audio.
 
     Raises:
         UserError: If the program is missing or cannot be started.
@@ -167,25 +141,20 @@ class ChildConnection:
         except OSError as error:
             raise UserError(f"{command[0]} cannot be started: {error}") from error
         assert self._process.stdout and self._process.stderr
-        self._out = self._process.stdout.fileno()
+        super().__init__(self._process.stdout.fileno())
         self._err = self._process.stderr.fileno()
         os.set_blocking(self._err, False)
         # Only Linux has pipes of a chosen size, and Windows has no such module.
         with contextlib.suppress(OSError, AttributeError, ModuleNotFoundError):
             import fcntl
 
-            fcntl.fcntl(self._out, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        self._poll = select.poll()
-        self._poll.register(self._out, select.POLLIN)
+            fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._messages = b""
-        self.overruns = 0
 
     def read(self, seconds: float) -> bytes | None:
         """Read as `Connection.read`."""
         self._read_messages()
-        if not self._poll.poll(max(seconds, 0) * 1000):
-            return None
-        return os.read(self._out, READ_BYTES)
+        return super().read(seconds)
 
     def explain_end(self) -> str:
         """Say what the process said last."""
@@ -198,11 +167,6 @@ class ChildConnection:
         said = f": {hide_secrets(lines[-1].strip())}" if lines else ""
         code = self._process.poll()
         return f"{name} ended" + (f" with {code}" if code else "") + said
-
-    @property
-    def is_recording(self) -> bool:
-        """Implement `Connection.is_recording`."""
-        return False
 
     def is_complete(self) -> bool:
         """Implement `Connection.is_complete`."""

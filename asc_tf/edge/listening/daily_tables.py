@@ -12,7 +12,7 @@ from asc_tf.core.errors import UserError
 from asc_tf.core.files import is_disk_full
 from asc_tf.edge.listening.clock import FIRST_VALID
 from asc_tf.edge.listening.folder_lock import FolderLock
-from asc_tf.edge.listening.outputs import Report
+from asc_tf.edge.listening.outputs import Output, Report
 from asc_tf.edge.listening.status import Status
 from asc_tf.edge.tflite_metadata import Metadata
 
@@ -32,7 +32,7 @@ COLUMNS = (
 """Columns before the probabilities."""
 
 
-class DailyTables:
+class DailyTables(Output):
     """Output to `listen_YYYY-MM-DD.csv` in a folder, by the local day of a window.
 
     Each line is one write to a file opened for appending. Whatever the clock does, a
@@ -89,9 +89,6 @@ class DailyTables:
         while self._waiting_bytes > MAX_WAITING_BYTES:
             self._forget_first()
             self._lost += 1
-
-    def interrupt(self) -> None:
-        """Implement `Output.interrupt`."""
 
     def close(self) -> None:
         """Implement `Output.close`."""

@@ -17,9 +17,6 @@ class FfmpegConnection(ChildConnection):
     A recording is known by its duration, which ffmpeg writes before its first sample;
     a live stream has none (`Duration: N/A`).
 
-    Args:
-        url: The URL.
-
     Raises:
         UserError: If ffmpeg is missing or cannot be started.
     """

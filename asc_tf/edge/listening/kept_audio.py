@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import wave
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,10 @@ import numpy as np
 from asc_tf.command_line.prediction_rows import UNKNOWN
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import SAYS_FULL, DiskFullError, is_disk_full, write_atomically
+from asc_tf.dsp.wav_format import pack_wav
 from asc_tf.edge.listening.clock import FIRST_VALID
 from asc_tf.edge.listening.folder_lock import FolderLock
-from asc_tf.edge.listening.outputs import Report, Row
+from asc_tf.edge.listening.outputs import Output, Report, Row
 from asc_tf.edge.listening.status import Status
 from asc_tf.edge.tflite_metadata import Metadata
 
@@ -45,7 +45,7 @@ class _Candidate:
     samples: np.ndarray
 
 
-class KeptAudio:
+class KeptAudio(Output):
     """Output of the audio of windows as WAV files.
 
     Where windows overlap, one is kept only when no private window can overlap it any
@@ -171,7 +171,9 @@ class KeptAudio:
             self._make_room(size)
             path = self._choose_path(item)
             with write_atomically(path) as temporary:
-                self._write(temporary, item.samples)
+                channels = 1 if item.samples.ndim == 1 else item.samples.shape[1]
+                contents = item.samples.tobytes()
+                temporary.write_bytes(pack_wav(contents, self._rate, channels, False))
                 newest = self._date(temporary)
         except (OSError, ValueError, DiskFullError, UserError) as error:
             self._failed += 1
@@ -199,13 +201,6 @@ class KeptAudio:
             number += 1
             path = self._folder / f"{name}_{number}.wav"
         return path
-
-    def _write(self, path: Path, samples: np.ndarray) -> None:
-        with wave.open(str(path), "wb") as file:
-            file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
-            file.setsampwidth(2)
-            file.setframerate(self._rate)
-            file.writeframes(samples.tobytes())
 
     def _name(self, item: _Candidate) -> str:
         day = "clock-not-set"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.edge.listening.analysis import Window, choose_hop, classify_windows
+from asc_tf.dsp.recordings import choose_hop
+from asc_tf.edge.listening.analysis import Window, classify_windows
 from asc_tf.edge.listening.clock import Backoff
 from asc_tf.edge.listening.connections import Connection, MissingProgramError
 from asc_tf.edge.listening.decisions import Decider
@@ -58,17 +59,7 @@ class Settings:
 
 
 class Listener:
-    """Listener on one source.
-
-    Args:
-        source: The source.
-        model_file: The model.
-        make_decider: Function that makes the decider for the labels of a model.
-        outputs: Outputs of the results.
-        settings: Settings.
-        status: State, with the clock.
-        generator: Source of chance for the pauses between attempts.
-    """
+    """Listener on one source."""
 
     def __init__(
         self,

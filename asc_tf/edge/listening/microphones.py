@@ -53,9 +53,6 @@ class Microphone:
 def list_microphones(root: Path = ROOT) -> list[Microphone]:
     """List the sound cards that can record, in the order of their numbers.
 
-    Args:
-        root: Folder that holds `proc` and `sys`.
-
     Returns:
         The first recording device of each card; none where there is no sound system.
     """
@@ -107,11 +104,6 @@ def _read_product(card: Path) -> str:
     return ""
 
 
-def is_alsa_name(name: str) -> bool:
-    """Check whether a name is for ALSA itself, like `plughw:1,0` or `alsa:pipewire`."""
-    return ":" in name
-
-
 class MicrophoneFinder:
     """Search for one microphone among those that are plugged in now.
 
@@ -132,19 +124,17 @@ class MicrophoneFinder:
         self._last: Microphone | None = None
 
     def find(self) -> str:
-        """Find the microphone.
+        """Find the microphone: its name for ALSA.
 
         Once found, it is searched by its name: a USB microphone may come back with
         another number, and another card may have taken its number. While it is missing,
         `default` is another one, until that is lost too.
 
-        Returns:
-            Name for ALSA.
-
         Raises:
             UserError: If it is not plugged in; the message lists those that are.
         """
-        if is_alsa_name(self._wanted):
+        # A name for ALSA itself, like `plughw:1,0` or `alsa:pipewire`.
+        if ":" in self._wanted:
             return self._wanted.removeprefix("alsa:")
         microphones = list_microphones(self._root)
         chosen = self._find_known(microphones) or self._find_wanted(microphones)

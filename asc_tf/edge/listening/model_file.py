@@ -1,11 +1,12 @@
 """Model file that may be replaced while the listener runs."""
 
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 from asc_tf.core.errors import UserError
-from asc_tf.edge.listening.background import Task, ThreadTask
 from asc_tf.edge.listening.status import Status
 from asc_tf.edge.runtime import EdgeModel
 
@@ -19,6 +20,20 @@ Stamp = tuple[int, int, int] | None
 """Inode, size and time of change; None if there is no file."""
 
 
+def start_in_thread(run: Callable[[], EdgeModel]) -> "Future[EdgeModel]":
+    """Call a function in a thread, which does not keep the process from ending."""
+    future: Future[EdgeModel] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(run())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
+
+
 class ModelFile:
     """Model file and the model that was loaded from it last.
 
@@ -28,12 +43,6 @@ class ModelFile:
 
     A new file is loaded in the background, because it is tried before in another
     process, which may hang for a minute and a half.
-
-    Args:
-        path: The .tflite.
-        load: Function that loads and checks a model.
-        status: State of the listener.
-        start: Function that starts a call in the background.
 
     Attributes:
         model: The model in use.
@@ -47,11 +56,13 @@ class ModelFile:
         path: Path,
         load: Callable[[Path], EdgeModel],
         status: Status,
-        start: Callable[[Callable[[], EdgeModel]], Task[EdgeModel]] = ThreadTask,
+        start: Callable[
+            [Callable[[], EdgeModel]], "Future[EdgeModel]"
+        ] = start_in_thread,
     ) -> None:
         self._path, self._load, self._status = path, load, status
         self._start = start
-        self._task: Task[EdgeModel] | None = None
+        self._task: Future[EdgeModel] | None = None
         self._loaded = self._seen = self._read_stamp()
         self.model = load(path)
         self._candidate: EdgeModel | None = None
@@ -91,7 +102,7 @@ class ModelFile:
 
     def _check(self) -> None:
         if self._task is not None:
-            if self._task.is_done():
+            if self._task.done():
                 task, self._task = self._task, None
                 self._finish(task)
             return
@@ -110,10 +121,10 @@ class ModelFile:
         except (RuntimeError, MemoryError) as error:  # no more threads
             self._postpone(error)
 
-    def _finish(self, task: Task[EdgeModel]) -> None:
+    def _finish(self, task: "Future[EdgeModel]") -> None:
         """Take the model that was loaded, or say why it was refused."""
         try:
-            self._candidate = task.get_result()
+            self._candidate = task.result()
         except (OSError, MemoryError) as error:
             self._postpone(error)
         except Exception as error:  # whatever the file does, listening goes on

@@ -15,7 +15,7 @@ from asc_tf.command_line.prediction_rows import format_json
 from asc_tf.edge.listening.clock import Backoff
 from asc_tf.edge.listening.mqtt_broker import Broker
 from asc_tf.edge.listening.mqtt_discovery import make_discovery
-from asc_tf.edge.listening.outputs import Report
+from asc_tf.edge.listening.outputs import Output, Report
 from asc_tf.edge.listening.status import Status
 from asc_tf.edge.tflite_metadata import Metadata
 
@@ -33,7 +33,7 @@ STEADY_SECONDS = 30.0
 """Seconds after which a connection counts as good: the pauses begin anew."""
 
 
-class MqttOutput:
+class MqttOutput(Output):
     """Output to a broker.
 
     Under the topic: `window` (each window), `decision` (each new decision, retained),
@@ -109,9 +109,6 @@ class MqttOutput:
         if report.row["changed"]:
             self._send(f"{self._topic}/decision", row, is_retained=True)
 
-    def interrupt(self) -> None:
-        """Implement `Output.interrupt`."""
-
     def close(self) -> None:
         """Implement `Output.close`: give the broker 3 seconds for what waits."""
         self._send_status()
@@ -123,11 +120,7 @@ class MqttOutput:
             self._client.disconnect()
 
     def step(self) -> bool:
-        """Connect if it is time, or exchange messages; the thread calls it.
-
-        Returns:
-            True if anything was done.
-        """
+        """Connect if it is time, or exchange messages; return whether it did either."""
         if not self._is_connected:
             now = self._status.clock.read_monotonic()
             if now < self._next_attempt:

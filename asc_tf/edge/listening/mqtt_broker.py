@@ -22,15 +22,7 @@ PASSWORD_VARIABLE = "ASC_TF_MQTT_PASSWORD"
 
 @dataclass(frozen=True)
 class Broker:
-    """Address of a broker.
-
-    Attributes:
-        host: Host name or address.
-        port: TCP port.
-        user: User name, or empty.
-        password: Password, or empty.
-        is_encrypted: True if the connection uses TLS.
-    """
+    """Address of a broker; user and password may be empty, encryption is TLS."""
 
     host: str
     port: int
@@ -99,13 +91,7 @@ def check_topic(flag: str, topic: str) -> None:
 
 
 def choose_client_id(name: str, topic: str, machine_id: Path = MACHINE_ID) -> str:
-    """Choose a name that no other listener has: a broker throws out the older of two.
-
-    Args:
-        name: Name of this device, which another one may have too.
-        topic: Topic of the messages.
-        machine_id: File with the identifier of this machine.
-    """
+    """Choose a name of its own: of two with one name a broker throws out the older."""
     try:
         machine = machine_id.read_text().strip()
     except (OSError, ValueError):
@@ -116,11 +102,6 @@ def choose_client_id(name: str, topic: str, machine_id: Path = MACHINE_ID) -> st
 
 def make_client(broker: Broker, name: str, topic: str) -> Any:
     """Make a client of paho-mqtt.
-
-    Args:
-        broker: The broker.
-        name: Name of this device.
-        topic: Topic of the messages.
 
     Raises:
         UserError: If the package is missing or older than 2.0.

@@ -12,17 +12,7 @@ from asc_tf.edge.tflite_metadata import Metadata
 def make_discovery(
     prefix: str, topic: str, name: str, metadata: Metadata
 ) -> dict[str, dict[str, Any]]:
-    """Make the messages by which Home Assistant learns of this device.
-
-    Args:
-        prefix: Topic under which it looks for them.
-        topic: Topic of this device.
-        name: Name of this device.
-        metadata: Metadata of the model.
-
-    Returns:
-        Configuration by topic.
-    """
+    """Make the messages, by topic, by which Home Assistant learns of this device."""
     node = _choose_node(name)
     shared = {
         "availability_topic": f"{topic}/availability",

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from asc_tf.command_line.prediction_rows import format_json, make_segment_row, rank
 from asc_tf.core.files import SAYS_FULL, is_disk_full
@@ -37,7 +37,7 @@ class Report:
     is_private: bool
 
 
-class Output(Protocol):
+class Output:
     """Output of results. Its problems are alarms, not errors."""
 
     def begin(self, metadata: Metadata) -> None:
@@ -94,17 +94,12 @@ def make_row(
     }
 
 
-class Printer:
+class Printer(Output):
     """Output to stdout: JSON lines, or text for a person.
 
     Lines that do not fit a full disk are lost and counted; none is cut. They do not
     pass through Python's buffer, from which a line that counts as lost would come
     later. The rest of a line that was begun is written when there is room.
-
-    Args:
-        is_json: True to print JSON.
-        top_k: Number of labels to show.
-        status: State of the listener.
     """
 
     def __init__(self, is_json: bool, top_k: int, status: Status) -> None:
@@ -112,9 +107,6 @@ class Printer:
         self._lost = 0
         self._rest = b""
         status.reports["stdout"] = lambda: {"lost": self._lost}
-
-    def begin(self, metadata: Metadata) -> None:
-        """Implement `Output.begin`."""
 
     def write(self, report: Report) -> None:
         """Implement `Output.write`."""
@@ -133,9 +125,6 @@ class Printer:
             self._status.raise_alarm("stdout", SAYS_FULL[0])
         else:
             self._status.clear_alarm("stdout")
-
-    def interrupt(self) -> None:
-        """Implement `Output.interrupt`."""
 
     def close(self) -> None:
         """Implement `Output.close`."""

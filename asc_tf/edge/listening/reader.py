@@ -150,16 +150,10 @@ class Reader:
         return self._source.is_live and not self._connection.is_recording
 
     def date(self, position: float) -> float:
-        """Compute the time of day at which a sample was recorded.
+        """Compute the time of day of a sample in Unix seconds.
 
         It counts back from the arrival of the last bytes, so that neither the drift of
         the sound card's clock nor a jump of the time of day lasts.
-
-        Args:
-            position: Sample of the stream.
-
-        Returns:
-            Unix seconds.
         """
         assert self.form
         behind = self.position + self._queued - position

@@ -13,7 +13,6 @@ from asc_tf.edge.listening.connections import (
     ChildConnection,
     Connection,
     FifoOpener,
-    FileConnection,
     hide_secrets,
 )
 from asc_tf.edge.listening.ffmpeg import FfmpegConnection
@@ -94,7 +93,7 @@ def make_source(
     if channels and not sample_rate and _needs_rate(name):
         raise UsageError("--channels: give --sample_rate too; WAV has its own channels")
     if name == "-":
-        return Source("standard input", "stdin", raw, lambda: FileConnection(0))
+        return Source("standard input", "stdin", raw, lambda: Connection(0))
     if name.startswith("file://"):
         path = name.removeprefix("file://")
         return make_source(path, sample_rate, channels, root, say)
@@ -131,12 +130,7 @@ def _is_path(name: str) -> bool:
 
 
 def add_password(url: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Add the password of `ASC_TF_SOURCE_PASSWORD` to a URL that has a user only.
-
-    Args:
-        url: URL.
-        environment: Environment variables.
-    """
+    """Add the password of `ASC_TF_SOURCE_PASSWORD` to a URL that has a user only."""
     scheme, _, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     user, at, host = place.rpartition("@")
@@ -163,5 +157,5 @@ def _make_file(path: Path, raw: Format | None) -> Source:
     if stat.S_ISFIFO(mode):
         return Source(str(path), "fifo", raw, FifoOpener(path))
     return Source(
-        str(path), "file", raw, lambda: FileConnection(os.open(path, os.O_RDONLY))
+        str(path), "file", raw, lambda: Connection(os.open(path, os.O_RDONLY))
     )

@@ -26,9 +26,6 @@ def strip_names(content: bytes) -> tuple[bytes, list[str]]:
     Inputs and outputs keep their names, as do `features` and `embedding`: a tensor
     whose name ends with `/embedding` gets the short name.
 
-    Args:
-        content: The flatbuffer.
-
     Returns:
         The smaller flatbuffer, which computes the same, and the name that each tensor
         of subgraph 0 had, in the order of their indices.

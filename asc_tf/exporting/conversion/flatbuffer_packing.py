@@ -22,14 +22,7 @@ def read_model(content: bytes) -> Any:
 
 
 def write_model(model: Any) -> bytes:
-    """Write a model compactly; tensors and operators keep their order.
-
-    Args:
-        model: Model from `read_model`; it is changed.
-
-    Returns:
-        The flatbuffer.
-    """
+    """Write a model, which is changed, as a compact flatbuffer of the same order."""
     from ai_edge_litert.tools import flatbuffer_utils
 
     model.metadata = [
@@ -54,11 +47,7 @@ def read_constant(model: Any, tensor: Any) -> bytes | None:
 
 
 def find_bad_scale(content: bytes) -> str:
-    """Find a quantized tensor whose scale is no positive number; empty if none has.
-
-    Returns:
-        Index and shape of the tensor.
-    """
+    """Find a tensor whose scale is no positive number: index and shape, or empty."""
     for graph in read_model(content).subgraphs:
         for index, tensor in enumerate(graph.tensors):
             scale = tensor.quantization and tensor.quantization.scale

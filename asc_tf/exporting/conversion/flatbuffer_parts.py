@@ -14,10 +14,6 @@ PARTS = (
 def measure_parts(content: bytes, metadata_bytes: int) -> dict[str, int]:
     """Measure the parts of a .tflite in bytes; vectors that are shared count once.
 
-    Args:
-        content: The flatbuffer.
-        metadata_bytes: Size of the metadata behind it.
-
     Returns:
         `weights` (constants of the body: weights, biases, shapes), `mel_matrix` (the
         filters of the front-end, as blocks of their non-zero part), `frontend` (its

@@ -8,16 +8,13 @@ weights are quantized, and they compute in float.
 
 import contextlib
 import io
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from asc_tf.exporting.conversion.flatbuffer import LOOP, has_loops
+from asc_tf.exporting.conversion.learned_ranges import Ranges
 from asc_tf.exporting.formats import ACTIVATION_BITS
-
-Ranges = Mapping[str, tuple[float, float]]
-"""Smallest and largest value of each activation, by the name of its tensor."""
 
 
 def quantize(content: bytes, name: str, body: str, ranges: Ranges) -> bytes:

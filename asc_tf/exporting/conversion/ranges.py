@@ -28,9 +28,6 @@ almost always zero would have a range of zero."""
 class RangeMeter:
     """Minimum, maximum and histogram of values, in bounded memory.
 
-    Args:
-        has_histogram: Whether values are counted, for `clip`.
-
     Attributes:
         minimum: Smallest value.
         maximum: Largest value.

@@ -29,6 +29,11 @@ COMMAND = (sys.executable, "-m", "asc_tf.exporting.conversion.worker")
 BASE, RANGES = "float model", "ranges"
 """Steps of the child process before the formats."""
 
+DOING = {
+    BASE: "converting the network to TensorFlow Lite ...",
+    RANGES: "measuring the ranges of activations ...",
+}
+
 BASE_FILE = "base.flatbuffer"
 """File of the float model, whose tensors have names, beside the converted ones."""
 
@@ -129,11 +134,7 @@ def _write_segments(path: Path, segments: np.ndarray) -> tuple[str, tuple[int, .
 
 
 class _Progress:
-    """Steps of a task that child processes have done, and what remains.
-
-    Args:
-        formats: Formats to convert.
-    """
+    """Steps of a task that child processes have done, and what remains."""
 
     def __init__(self, formats: Sequence[str]) -> None:
         self._formats, self._result = formats, Converted()
@@ -213,7 +214,7 @@ class _Progress:
         step, state = report["step"], report["state"]
         if state == "begins":
             self._began = time.monotonic()
-            print(_describe_step(step), flush=True)
+            print(DOING.get(step, f"writing {step} ..."), flush=True)
             return str(step)
         if step in steps:
             steps.remove(step)
@@ -247,12 +248,3 @@ def _pass_lines(stream: IO[str], lines: "queue.SimpleQueue[str]") -> None:
     for line in stream:
         lines.put(line)
     lines.put("")
-
-
-def _describe_step(step: str) -> str:
-    """Describe a step as it begins."""
-    if step == BASE:
-        return "converting the network to TensorFlow Lite ..."
-    if step == RANGES:
-        return "measuring the ranges of activations ..."
-    return f"writing {step} ..."

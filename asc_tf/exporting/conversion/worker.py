@@ -41,12 +41,7 @@ Report = Callable[..., None]
 
 
 class Conversion:
-    """Steps of a conversion.
-
-    Args:
-        task: See `asc_tf.exporting.conversion.tflite.convert`.
-        report_progress: Function that reports progress to the parent process.
-    """
+    """Steps of a conversion."""
 
     def __init__(
         self, task: dict[str, Any], report_progress: Callable[[], None] = lambda: None
@@ -178,11 +173,6 @@ def run(
     """Run the steps of a task; one that fails is reported, and the next one runs.
 
     Steps that need the result of one that failed are left out.
-
-    Args:
-        task: Task with its `steps`.
-        report: Function that takes the fields of a report.
-        report_progress: Function that reports progress to the parent process.
     """
     conversion, failed = Conversion(task, report_progress), set()
     for step in task["steps"]:

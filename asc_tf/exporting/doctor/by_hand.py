@@ -69,11 +69,6 @@ def examine_by_hand(
 ) -> Iterator[dict[str, Any]]:
     """Examine exported files of a run.
 
-    Args:
-        paths: .tflite files and SavedModels.
-        workdir: Run folder.
-        changes: Configuration keys to use instead of the run's.
-
     Yields:
         For each file a row as in export.json, with `file` (its path), `format`,
         `passed`, and `macs` of the body for one segment.
@@ -82,6 +77,7 @@ def examine_by_hand(
         UserError: If a file of the run is missing or damaged, or a clip cannot be read.
         DiskFullError: If there is no space for temporary files.
     """
+    from asc_tf.exporting.temperature import fold_temperature
     from asc_tf.models.cost import count_macs
     from asc_tf.training.model_file import load_whole
 
@@ -93,7 +89,7 @@ def examine_by_hand(
     macs = count_macs(model)
     for group in _group(paths):
         temperature = read_temperature(next(iter(group.values())))
-        own = _divide_logits(model, temperature)
+        own = fold_temperature(model, temperature)
         try:
             rows = _examine_group(group, own, runs)
         except NotFiniteError as error:
@@ -165,15 +161,6 @@ def _refuse_temperature(
         examined.findings.append(make_finding("file", False, text))
         rows[name] = complete_row(examined)
     return rows
-
-
-def _divide_logits(model: Any, temperature: float) -> Any:
-    """Return the model that gives the probabilities of files with a temperature."""
-    if temperature == 1:
-        return model
-    from asc_tf.exporting.temperature import fold_temperature
-
-    return fold_temperature(model, temperature)
 
 
 def _read_tensor_names(path: Path) -> dict[str, list[str]]:

@@ -143,14 +143,7 @@ def _make_predictor(run: Run, model: Any) -> Predictor:
 def _check_and_measure(
     file: ExaminedFile, run: Run, split: str, accuracy: float | None
 ) -> None:
-    """Check the agreement of a file with Keras, and measure memory and latency.
-
-    Args:
-        file: A file that has classified the clips.
-        run: The run.
-        split: Split that decides.
-        accuracy: Accuracy of Keras on it; None without labels.
-    """
+    """Check the agreement with Keras on a split, and measure memory and latency."""
     if split in file.row:
         file.findings += gates.check_agreement(
             file.name, file.row[split], accuracy, split, run.config.export
@@ -165,34 +158,17 @@ def _compare_layers(
     names: Mapping[str, Sequence[str]],
     segments: SegmentFile,
 ) -> None:
-    """Compare the layers of a quantized .tflite with those of a float32 file.
-
-    Args:
-        file: Any file; others have no such layers.
-        reference: The float32 file.
-        names: Names of the tensors of a format by index, as in `examine`.
-        segments: Segments to compare the layers on.
-    """
-    if not file.is_usable or file.name not in QUANTIZED:
-        return
-    if isinstance(file, ExaminedTflite):
-        file.compare_layers(
-            reference,
-            [names.get(key, ()) for key in (file.name, "float32")],
-            segments,
-        )
+    """Compare the layers with those of a float32 file, if it is a quantized .tflite."""
+    is_quantized = file.is_usable and file.name in QUANTIZED
+    if is_quantized and isinstance(file, ExaminedTflite):
+        both = [names.get(key, ()) for key in (file.name, "float32")]
+        file.compare_layers(reference, both, segments)
 
 
 def _cut_clips(
     run: Run, split: str, preprocessing: Preprocessing
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the segments of a split in batches, and the position of the clip of each.
-
-    Args:
-        run: The run, with the clips of the split scanned.
-        split: Split to decode.
-        preprocessing: Settings of segments.
-    """
+    """Yield the segments of a scanned split in batches, and the clip of each."""
     from asc_tf.pipeline.segments import make_segment_batches
     from asc_tf.pipeline.waveforms import explain_read_errors
 
@@ -246,8 +222,8 @@ class _Answers:
             if finding not in each.findings:
                 each.findings.append(finding)
             if finding["passed"]:
-                own = _order_columns(probabilities, each.labels, self._keras.labels)
-                pooled = _pool(own, ids, len(clips), how)
+                order = [each.labels.index(label) for label in self._keras.labels]
+                pooled = _pool(probabilities[:, order], ids, len(clips), how)
                 each.row[split] = compare(run.manifest, split, pooled, reference)
         return {"n_clips": len(clips), **_score(run.manifest, split, reference)}
 
@@ -301,13 +277,6 @@ def _pool(
     scaled = probabilities.astype(np.float64)
     scaled /= scaled.sum(axis=1, keepdims=True)
     return segments.pool(scaled, clip_ids, n_clips, how)
-
-
-def _order_columns(
-    probabilities: np.ndarray, labels: Sequence[str], wanted: Sequence[str]
-) -> np.ndarray:
-    """Put the columns of probabilities in the order of the labels of the run."""
-    return probabilities[:, [labels.index(label) for label in wanted]]
 
 
 def _score(

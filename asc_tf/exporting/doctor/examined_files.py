@@ -14,7 +14,7 @@ from asc_tf.config.export import FORMATS
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import DiskFullError, count_bytes, hash_path, is_disk_full
 from asc_tf.dsp.preprocessing import Preprocessing
-from asc_tf.edge.tflite_metadata import check_temperature, read_metadata
+from asc_tf.edge.tflite_metadata import UNKNOWN, check_temperature, read_metadata
 from asc_tf.evaluation.load import METADATA, REJECTED, load
 from asc_tf.exporting.doctor import gates
 from asc_tf.exporting.doctor.gates import Finding
@@ -41,7 +41,6 @@ class ExaminedFile:
     """
 
     def __init__(self, name: str, path: Path) -> None:
-        """Describe the file; nothing is loaded yet."""
         self.name, self.path = name, path
         self.findings: list[Finding] = []
         self.labels: tuple[str, ...] = ()
@@ -66,19 +65,13 @@ class ExaminedFile:
         """Free what the file holds."""
 
     def open(self, labels: Sequence[str], preprocessing: Preprocessing) -> None:
-        """Load the file, and check that it fits the run.
-
-        Args:
-            labels: Labels of the run.
-            preprocessing: Preprocessing of the run.
-        """
+        """Load the file, and check that it fits the run."""
         self.attempt("file", lambda: self._read(labels, preprocessing))
         if self.is_usable:
             self.attempt("file", self._measure_compression)
             self.attempt("run", self._load)
 
     def _measure_compression(self) -> None:
-        """Measure the size after compression, of a file that could be read."""
         self.row["compressed_bytes"] = _count_compressed_bytes(self.path)
 
     def predict(self, segments: SegmentFile, split: str, is_gate: bool) -> None:
@@ -231,14 +224,14 @@ def read_format(path: Path) -> str:
     """Read the format of an exported file; its name where it cannot be read.
 
     Returns:
-        One of `FORMATS`, or `gates.UNKNOWN`: the text in a file may be anything.
+        One of `FORMATS`, or `UNKNOWN`: the text in a file may be anything.
     """
     if path.is_dir():
         return "saved_model"
     name = path.name.removesuffix(REJECTED).removesuffix(".tflite")
     with contextlib.suppress(UserError, OSError):
         name = read_metadata(path).precision
-    return name if name in FORMATS else gates.UNKNOWN
+    return name if name in FORMATS else UNKNOWN
 
 
 def read_temperature(path: Path) -> float:

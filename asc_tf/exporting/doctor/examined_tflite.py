@@ -23,16 +23,9 @@ _NUMBERS = itertools.count()
 
 
 class ExaminedTflite(ExaminedFile):
-    """A .tflite, which a child process runs on LiteRT."""
+    """A .tflite, which a child process runs on LiteRT; its answers are in `folder`."""
 
     def __init__(self, name: str, path: Path, folder: Path) -> None:
-        """Describe the file.
-
-        Args:
-            name: Format of the file.
-            path: The file.
-            folder: Folder for the answers of the child process.
-        """
         super().__init__(name, path)
         self._answer = folder / f"answer{next(_NUMBERS)}.float32"
         self._child: LiteRtProcess | None = None

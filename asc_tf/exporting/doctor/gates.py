@@ -7,6 +7,7 @@ import numpy as np
 
 from asc_tf.config import Export
 from asc_tf.dsp.preprocessing import Preprocessing
+from asc_tf.edge.tflite_metadata import UNKNOWN
 from asc_tf.exporting.formats import FLOAT
 
 Finding = dict[str, Any]
@@ -17,9 +18,6 @@ MAX_FLOAT_DIFFERENCE = 1e-3
 
 MAX_SUM_ERROR = 1e-3
 """Largest accepted difference between the sum of probabilities and 1."""
-
-UNKNOWN = "unknown"
-"""Format of a file that names none of asc-tf; the strictest gates apply to it."""
 
 
 def make_finding(check: str, passed: bool | None, text: str) -> Finding:
@@ -114,6 +112,7 @@ def check_agreement(
         export: Settings, with the limits.
     """
     findings = []
+    # The strictest gates apply to a file of an unknown format.
     if name in (*FLOAT, UNKNOWN):
         findings.append(_check_difference(row, split))
     findings.append(_check_labels_agree(row, split, export))

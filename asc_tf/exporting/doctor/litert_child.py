@@ -21,6 +21,9 @@ import numpy as np
 
 from asc_tf.core.child_process import lower_limits, take_standard_output
 from asc_tf.core.errors import NotFiniteError
+from asc_tf.edge import tflite_metadata
+from asc_tf.exporting.conversion import flatbuffer_parts
+from asc_tf.exporting.doctor import layer_errors, litert_measurements
 
 ALIVE_SECONDS = 1.0
 """Time between the lines that say that the process works."""
@@ -58,26 +61,17 @@ class ChildModel:
     """The .tflite that this process examines."""
 
     def __init__(self, path: Path, report_progress: Callable[[], None]) -> None:
-        """Examine a file.
-
-        Args:
-            path: The .tflite.
-            report_progress: Function that reports progress to the parent process.
-        """
         self._path = path
         self._report_progress = report_progress
         self._model: Any = None
 
     def inspect(self) -> dict[str, Any]:
         """List the operations of the file, and the bytes of its parts."""
-        from asc_tf.edge import tflite_metadata
-        from asc_tf.exporting.conversion.flatbuffer_parts import measure_parts
-        from asc_tf.exporting.doctor.litert_measurements import list_custom_operations
-
         flatbuffer = tflite_metadata.load(self._path)[1]
-        custom = list_custom_operations(flatbuffer)
+        custom = litert_measurements.list_custom_operations(flatbuffer)
         metadata_bytes = self._path.stat().st_size - len(flatbuffer)
-        return {"custom": custom, "parts": measure_parts(flatbuffer, metadata_bytes)}
+        parts = flatbuffer_parts.measure_parts(flatbuffer, metadata_bytes)
+        return {"custom": custom, "parts": parts}
 
     def load(self) -> dict[str, Any]:
         """Load the model, run it once, and measure by how much the process grew."""
@@ -85,14 +79,13 @@ class ChildModel:
         import ai_edge_litert.interpreter  # noqa: F401
 
         from asc_tf.edge.runtime import EdgeModel
-        from asc_tf.exporting.doctor.litert_measurements import read_resident_bytes
 
-        before = read_resident_bytes()
+        before = litert_measurements.read_resident_bytes()
         self._model = EdgeModel(self._path)
         silence = np.zeros(self._model.metadata.preprocessing.segment_shape, np.float32)
         with contextlib.suppress(ValueError):
             self._model.predict_segments(silence[np.newaxis])
-        after = read_resident_bytes()
+        after = litert_measurements.read_resident_bytes()
         if before is None or after is None:
             return {}
         return {"resident_bytes": max(after - before, 0)}
@@ -120,19 +113,16 @@ class ChildModel:
 
     def measure_memory(self) -> dict[str, Any]:
         """Measure the memory of the arena."""
-        from asc_tf.edge import tflite_metadata
-        from asc_tf.exporting.doctor.litert_measurements import measure_arena
-
-        return {"bytes": measure_arena(tflite_metadata.load(self._path)[1])}
+        flatbuffer = tflite_metadata.load(self._path)[1]
+        return {"bytes": litert_measurements.measure_arena(flatbuffer)}
 
     def measure_latency(self) -> dict[str, Any]:
         """Measure the latency of a segment."""
-        from asc_tf.edge import tflite_metadata
-        from asc_tf.exporting.doctor.litert_measurements import measure_latency
-
         metadata, flatbuffer = tflite_metadata.load(self._path)
         shape = (1, *metadata.preprocessing.segment_shape)
-        rows, note = measure_latency(flatbuffer, shape, self._report_progress)
+        rows, note = litert_measurements.measure_latency(
+            flatbuffer, shape, self._report_progress
+        )
         return {"latency": rows, "note": note}
 
     def compare_layers(
@@ -151,9 +141,6 @@ class ChildModel:
             segments: File of the segments, raw float32.
             shape: Their shape.
         """
-        from asc_tf.edge import tflite_metadata
-        from asc_tf.exporting.doctor.layer_errors import compare_layers
-
         models = [tflite_metadata.load(self._path)[1]]
         if zipfile.is_zipfile(reference):
             models.append(tflite_metadata.load(reference)[1])
@@ -161,7 +148,8 @@ class ChildModel:
             models.append(Path(reference).read_bytes())
             names = [names[0], []]
         rows = _map_segments(segments, shape)
-        return {"layers": compare_layers(models, names, rows, self._report_progress)}
+        layers = layer_errors.compare_layers(models, names, rows, self._report_progress)
+        return {"layers": layers}
 
 
 def _map_segments(path: str, shape: list[int]) -> np.ndarray:

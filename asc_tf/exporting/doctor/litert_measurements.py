@@ -109,11 +109,6 @@ def measure_latency(
 ) -> tuple[list[dict[str, Any]], str]:
     """Measure the latency of one segment, with LiteRT's default kernels.
 
-    Args:
-        flatbuffer: The whole model.
-        shape: Shape of its input.
-        report_progress: Function to call between measurements.
-
     Returns:
         For each number of threads and each of `whole`, `frontend` and `body` a row with
         `threads`, `part`, `p50` and `p95` in ms; and the reason why front-end and body

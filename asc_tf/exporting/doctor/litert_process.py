@@ -34,18 +34,9 @@ class ChildFailedError(UserError):
 
 
 class LiteRtProcess:
-    """A .tflite that is loaded in a child process.
-
-    Attributes:
-        path: The .tflite.
-    """
+    """A .tflite in a child process, until `close` is called or this process ends."""
 
     def __init__(self, path: Path) -> None:
-        """Start the process; it ends when `close` is called or this process ends.
-
-        Args:
-            path: The .tflite.
-        """
         self.path = path
         settings = {
             "path": str(path),
@@ -69,10 +60,6 @@ class LiteRtProcess:
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
         """Ask for the result of a command of `asc_tf.exporting.doctor.litert_child`.
-
-        Args:
-            command: Name of the command.
-            arguments: Its arguments.
 
         Raises:
             ChildFailedError: If it fails, the process ends, hangs, or needs too much

@@ -15,12 +15,6 @@ class SegmentFile:
     """
 
     def __init__(self, path: Path, segment_shape: Sequence[int]) -> None:
-        """Begin an empty file.
-
-        Args:
-            path: File to write.
-            segment_shape: Shape of one segment.
-        """
         self.path, self.count = path, 0
         self._segment_shape = tuple(segment_shape)
         path.write_bytes(b"")

@@ -75,8 +75,6 @@ class FineTuned:
         Args:
             temperature: Divisor of the logits, above 0.
         """
-        if temperature == 1:
-            return self
         ranges = dict(self.ranges)
         if HEAD in ranges:
             low, high = ranges[HEAD]
@@ -86,10 +84,6 @@ class FineTuned:
 
 def check_fine_tuning(config: Config, formats: Collection[str]) -> None:
     """Refuse formats that cannot be trained, before any work.
-
-    Args:
-        config: Configuration of the run.
-        formats: Formats to write.
 
     Raises:
         ModuleNotFoundError: If a package is missing.
@@ -107,23 +101,16 @@ def check_fine_tuning(config: Config, formats: Collection[str]) -> None:
         )
     for package in PACKAGES:
         require_package(package)
-        _import(package, ", ".join(wanted))
-
-
-def _import(package: str, wanted: str) -> None:
-    """Import a package, whose errors on another TensorFlow are of many types.
-
-    Raises:
-        UserError: If that fails.
-    """
-    try:
-        importlib.import_module(package)
-    except Exception as error:
-        raise UserError(
-            f"--formats: {wanted}: the package {package} cannot be imported beside "
-            f"TensorFlow {tf.__version__} ({type(error).__name__}: {error}); install "
-            "one that fits (pip install '.[train]'), or leave these formats out"
-        ) from error
+        try:
+            importlib.import_module(package)
+        # On another TensorFlow its errors are of many types.
+        except Exception as error:
+            raise UserError(
+                f"--formats: {', '.join(wanted)}: the package {package} cannot be "
+                f"imported beside TensorFlow {tf.__version__} ({type(error).__name__}: "
+                f"{error}); install one that fits (pip install '.[train]'), or leave "
+                "these formats out"
+            ) from error
 
 
 def fine_tune(run: Run, model: keras.Model, name: str, folder: Path) -> FineTuned:
@@ -226,10 +213,8 @@ def _make_tuner(
 
     config, path = run.config, run.workdir.model_file
     examples = make_examples(run, frontend)
-    steps, epochs = (
-        count_steps(examples.count(), config.train.batch_size),
-        config.export.qat_epochs,
-    )
+    steps = count_steps(examples.count(), config.train.batch_size)
+    epochs = config.export.qat_epochs
     momentum, seed = models.choose_momentum(steps), config.train.seed
     rate = RATE_SHARES[name] * config.train.learning_rate
     if name == "int8_qat":
@@ -274,11 +259,7 @@ def _make_tuner(
 
 
 def _draw_features(run: Run, frontend: FrontendLayer) -> list[tf.Tensor]:
-    """Draw the training segments on which int8 is calibrated, and batch their features.
-
-    Returns:
-        Batches of features, float32 `[batch, frames, ...]`.
-    """
+    """Batch the features of calibration segments: float32 `[batch, frames, ...]`."""
     config = run.config
     segments = draw_calibration_segments(run, config.export.calibration_segments)
     size = config.train.batch_size

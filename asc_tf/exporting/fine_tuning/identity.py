@@ -45,17 +45,12 @@ def identify(
         if key in keys
         or (key.split(".")[0] in SECTIONS and key not in (*PLACES, *NO_EFFECT))
     }
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
     described: dict[str, Any] = {
         "format": name,
         "learning_rate_share": RATE_SHARES[name],
         "model_sha256": digest.hexdigest(),
         "settings": values,
-        "versions": _list_versions(),
+        "versions": {"asc_tf": __version__, "tensorflow": tf.__version__, **packages},
     }
     return json.dumps(described, sort_keys=True)
-
-
-def _list_versions() -> dict[str, str]:
-    """List the versions of the packages that compute a fine-tuning."""
-    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"asc_tf": __version__, "tensorflow": tf.__version__, **packages}

@@ -13,9 +13,8 @@ import tf_keras
 
 from asc_tf.exporting.formats import FEATURES
 
-# mypy follows neither package, and takes an alias for a variable.
+# mypy does not follow the package, and takes an alias for a variable.
 layers: Any = tf_keras.layers
-quantization: Any = tfmot.quantization.keras
 
 SMALLEST_BOUND = 1e-9
 """Largest magnitude that is assumed of weights that are all zero."""
@@ -53,14 +52,12 @@ class ChannelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         """Create no variables."""
-        del tensor_shape, name, layer
         return {}
 
     def __call__(
         self, inputs: tf.Tensor, training: Any, weights: Any, **kwargs: Any
     ) -> tf.Tensor:
         """Round weights; gradients pass unchanged, because nothing is clipped."""
-        del training, weights, kwargs
         kernel = tf.convert_to_tensor(inputs)
         is_depthwise = "depthwise" in inputs.name
         channels = np.prod(kernel.shape[-2:]) if is_depthwise else kernel.shape[-1]
@@ -80,9 +77,6 @@ class ChannelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 class RangeQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     """Asymmetric int8 activations within a measured range.
 
-    Args:
-        shares: Name of the layer whose range is used instead of an own one.
-
     Attributes:
         low: Variable of the smallest value, float32 `[]`.
         high: Variable of the largest value.
@@ -98,7 +92,6 @@ class RangeQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         """Create the variables of the range."""
-        del tensor_shape
         if self.shares:
             return {}
         zero, one = tf_keras.initializers.Zeros(), tf_keras.initializers.Ones()
@@ -110,7 +103,6 @@ class RangeQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
         self, inputs: tf.Tensor, training: Any, weights: Any, **kwargs: Any
     ) -> tf.Tensor:
         """Round activations, or note their range."""
-        del training, weights, kwargs
         owner = self.source if self.shares else self
         if owner is None or owner.observed is not None:
             if self.observed is not None:
@@ -149,7 +141,6 @@ class DeployedConfig(tfmot.quantization.keras.QuantizeConfig):
 
     def get_activations_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
         """Return nothing: outputs are quantized, behind the activation."""
-        del layer
         return []
 
     def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
@@ -161,11 +152,9 @@ class DeployedConfig(tfmot.quantization.keras.QuantizeConfig):
         self, layer: Any, quantize_activations: list[Any]
     ) -> None:
         """Change nothing."""
-        del layer, quantize_activations
 
     def get_output_quantizers(self, layer: Any) -> list[Any]:
         """Return the quantizer of the output, or none."""
-        del layer
         return [self.quantizer] if self.quantizer else []
 
     def get_config(self) -> dict[str, Any]:
@@ -185,11 +174,10 @@ class _NoTransforms(tfmot.quantization.keras.QuantizeLayoutTransform):
 
 class _NoDefaults(tfmot.quantization.keras.QuantizeRegistry):
     def supports(self, layer: Any) -> bool:
-        del layer
         return False
 
     def get_quantize_config(self, layer: Any) -> Any:
-        del layer
+        return None
 
 
 class AnnotatedScheme(tfmot.quantization.keras.QuantizeScheme):

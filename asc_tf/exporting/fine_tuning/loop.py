@@ -4,7 +4,7 @@ import dataclasses
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,12 +170,6 @@ class FineTuner:
             )
         return self._best
 
-    def _compute_features(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Return the features of a batch, which may hold waveforms."""
-        if "features" in inputs:
-            return inputs["features"]
-        return self._frontend(inputs["waveform"])
-
     def _run_epoch(
         self,
         step_function: Callable[[tuple], tuple],
@@ -229,7 +223,10 @@ class FineTuner:
         self, inputs: dict[str, tf.Tensor], targets: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Validate one batch; return the sums of loss, right answers and examples."""
-        probabilities = self._twin(self._compute_features(inputs), training=False)
+        features = inputs.get("features")
+        if features is None:
+            features = self._frontend(inputs["waveform"])
+        probabilities = self._twin(features, training=False)
         return self._count(targets, probabilities, self._loss(targets, probabilities))
 
     def _count(
@@ -303,16 +300,10 @@ def describe_result(result: Result) -> dict[str, np.ndarray]:
 
 def read_result(saved: dict[str, np.ndarray]) -> Result:
     """Read what `describe_result` has written, and the history beside it."""
-
-    def weights() -> Iterator[np.ndarray]:
-        index = 0
-        while f"weight_{index}" in saved:
-            yield saved[f"weight_{index}"]
-            index += 1
-
+    count = sum(name.startswith("weight_") for name in saved)
     ranges: dict[str, Any] = json.loads(str(saved["ranges"]))
     return Result(
-        list(weights()),
+        [saved[f"weight_{index}"] for index in range(count)],
         {name: (low, high) for name, (low, high) in ranges.items()},
         json.loads(str(saved["history"])),
         int(saved["epoch"]),

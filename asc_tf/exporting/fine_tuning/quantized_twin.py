@@ -73,9 +73,6 @@ RECURRENT = (layers.Bidirectional, layers.GRU, layers.LSTM)
 def find_ranges(twin: tf_keras.Model) -> dict[str, str]:
     """Find the layers whose output LiteRT stores with a scale of its own.
 
-    Args:
-        twin: The network in tf_keras.
-
     Returns:
         Name of each such layer, with the name of the layer whose range it shares, or
         an empty text where the range is its own.
@@ -110,14 +107,7 @@ def find_ranges(twin: tf_keras.Model) -> dict[str, str]:
 
 
 class QuantizedTwin(Twin):
-    """Network that computes with simulated int8; see `Twin`.
-
-    Args:
-        body: Trained model from features to probabilities.
-        settings: Model settings of its run.
-        seed: Seed of dropout.
-        path: File of the trained model, for messages.
-    """
+    """Network that computes with simulated int8; see `Twin`."""
 
     has_ranges = True
 

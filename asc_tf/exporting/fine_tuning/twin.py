@@ -57,7 +57,6 @@ class Twin:
 
     def is_complete(self, steps: int) -> bool:
         """Tell whether the weights after so many steps may be exported."""
-        del steps
         return True
 
     def weights(self) -> list[np.ndarray]:
@@ -111,7 +110,6 @@ class FixedStatisticsNorm(tf_keras.layers.BatchNormalization):
         self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None
     ) -> tf.Tensor:
         """Scale and shift each channel."""
-        del training, mask
         scale = tf.math.rsqrt(self.moving_variance + self.epsilon)
         if self.gamma is not None:
             scale = scale * self.gamma
@@ -132,12 +130,6 @@ def build_twin(
     body: keras.Model, settings: Model, momentum: float, path: Any
 ) -> tf_keras.Model:
     """Build the network in tf_keras; its weights are not those of `body` yet.
-
-    Args:
-        body: Trained model from features to probabilities.
-        settings: Model settings of its run.
-        momentum: Momentum of the statistics of batch norms.
-        path: File of the trained model, for the message.
 
     Raises:
         UserError: If the network of the run had other layers.
@@ -182,15 +174,7 @@ def clone_twin(
 
 
 def list_weights(twin: tf_keras.Model, body: keras.Model) -> list[tf.Variable]:
-    """List the variables of a twin that are the weights of the network.
-
-    Args:
-        twin: Twin, whose layers may be wrapped.
-        body: The network in Keras.
-
-    Returns:
-        Variables in the order of `body.weights`.
-    """
+    """List the variables of a twin that are the weights of `body`, in their order."""
     wrappers = {_unwrap(layer).name: layer for layer in twin.layers}
     variables: list[tf.Variable] = []
     for layer in body.layers:

@@ -137,9 +137,9 @@ class ImmediateTask:
     """Call in the background that has ended at once."""
 
     def __init__(self, run):
-        self.get_result = run
+        self.result = run
 
-    def is_done(self):
+    def done(self):
         return True
 
 
@@ -155,11 +155,11 @@ class SlowTask:
     def __init__(self, clock, seconds, run):
         self._clock, self._end, self._run = clock, clock.now + seconds, run
 
-    def is_done(self):
+    def done(self):
         return self._clock.now >= self._end
 
-    def get_result(self):
-        assert self.is_done()
+    def result(self):
+        assert self.done()
         return self._run()
 
 

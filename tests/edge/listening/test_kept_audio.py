@@ -98,15 +98,16 @@ def test_unfinished_files_of_a_power_cut_are_removed(tmp_path):
 
 
 def test_a_full_disk_is_an_alarm_and_leaves_no_half_file(tmp_path, monkeypatch):
-    real, alarms = wave.Wave_write.writeframes, []
+    real, alarms = Path.write_bytes, []
     state = {"full": False}
 
-    def writeframes(self, data):
-        real(self, data[:100] if state["full"] else data)
+    def write_bytes(self, data):
+        written = real(self, data[:100] if state["full"] else data)
         if state["full"]:
             raise OSError(errno.ENOSPC, "No space left on device")
+        return written
 
-    monkeypatch.setattr(wave.Wave_write, "writeframes", writeframes)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
 
     def fill(connection):
         state["full"] = True

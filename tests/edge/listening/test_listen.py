@@ -38,9 +38,13 @@ from statistics_model import (
 
 from asc_tf.core.errors import UserError
 from asc_tf.edge import cli, tflite_metadata
-from asc_tf.edge.listening.background import ThreadTask
 from asc_tf.edge.listening.listener import Settings
-from asc_tf.edge.listening.model_file import CHECK_SECONDS, RETRY_SECONDS, ModelFile
+from asc_tf.edge.listening.model_file import (
+    CHECK_SECONDS,
+    RETRY_SECONDS,
+    ModelFile,
+    start_in_thread,
+)
 from asc_tf.edge.listening.status import Status
 from asc_tf.edge.listening.systemd import Notifier
 from asc_tf.edge.runtime import EdgeModel
@@ -360,18 +364,24 @@ def test_a_new_model_of_the_same_windows_and_labels_takes_over_without_a_pause(
     assert world.recorder.interruptions == 1  # the end of the source
 
 
+def look_at_file(clock, status):
+    for _ in range(3):
+        clock.now += CHECK_SECONDS
+        status.tick()
+
+
 def test_a_call_in_the_background_gives_its_result_or_its_error():
     gate = threading.Event()
-    task = ThreadTask(lambda: gate.wait(60) and "model")
-    assert not task.is_done()
+    task = start_in_thread(lambda: gate.wait(60) and "model")
+    assert not task.done()
     gate.set()
-    assert task.get_result() == "model" and task.is_done()
+    assert task.result() == "model" and task.done()
 
     def fail():
         raise UserError("damaged")
 
     with pytest.raises(UserError, match="damaged"):
-        ThreadTask(fail).get_result()
+        start_in_thread(fail).result()
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
@@ -389,17 +399,13 @@ def test_a_new_model_that_the_system_cannot_load_is_tried_again(tmp_path, error)
     status = Status(clock, lambda text: None)
     file = ModelFile(path, load, status, ImmediateTask)
     path.write_bytes(b"22")
-    for _ in range(3):
-        clock.now += CHECK_SECONDS
-        status.tick()
+    look_at_file(clock, status)
     assert file.model == "the first" and not file.take_new()
     expected = "Input/output error" if error.args else "not enough memory"
     assert status.alarms["model"].startswith("the new file cannot be tried now")
     assert expected in status.alarms["model"]
     clock.now += RETRY_SECONDS
-    for _ in range(3):
-        clock.now += CHECK_SECONDS
-        status.tick()
+    look_at_file(clock, status)
     assert file._candidate == "the second" and "model" not in status.alarms
 
 
@@ -421,9 +427,7 @@ def test_no_error_of_a_new_model_ends_the_listener(tmp_path, place):
     status = Status(clock, lambda text: None)
     file = ModelFile(path, load, status, start)
     path.write_bytes(b"22")
-    for _ in range(3):
-        clock.now += CHECK_SECONDS
-        status.tick()
+    look_at_file(clock, status)
     wanted = {"start": "can't start new thread", "end": "refused, .*: KeyError"}[place]
     assert re.search(wanted, status.alarms["model"])
     assert file.model == "the first" and not file.take_new()
