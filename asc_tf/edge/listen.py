@@ -63,7 +63,7 @@ def _run(values: flags.FlagValues) -> int:
     )
     if values["buffer_seconds"].present and not source.may_drop:
         raise UsageError(
-            f"--buffer_seconds: has no effect with --source={values.source}; only "
+            f"--buffer_seconds: has no effect with --source={source.name}; only "
             "audio of a microphone or a camera is dropped"
         )
     make_decider = listen_flags.read_decider(values)

@@ -100,8 +100,6 @@ class SavedModelBackend:
             if not len(value) or signature == "labels":
                 # There is nothing to wait for.
                 outputs = self._run_signature(signature, value)
-            elif signature in self._merged:
-                outputs = self._run_merged(signature, value, is_cancelled)
             elif signature in self._queues:
                 outputs = self._run_queue(signature, value, is_cancelled)
             else:
@@ -116,20 +114,6 @@ class SavedModelBackend:
         return {
             name: tensor.numpy() for name, tensor in zip(names, outputs, strict=True)
         }
-
-    def _run_merged(
-        self, signature: str, value: np.ndarray, is_cancelled: IsCancelled
-    ) -> list[tf.Tensor]:
-        """Run rows together with those of other requests, or alone if that fails.
-
-        A batch fails as a whole, and a row of another request may be the reason.
-        """
-        try:
-            return self._run_queue(signature, value, is_cancelled)
-        except tf.errors.UnavailableError:
-            raise
-        except tf.errors.OpError:
-            return self._run_alone(signature, value, is_cancelled)
 
     def _run_alone(
         self, signature: str, value: np.ndarray, is_cancelled: IsCancelled
@@ -153,14 +137,17 @@ class SavedModelBackend:
 
         A request of many clips thus does not fill the queue for all others.
         """
-        queue = self._queues[signature]
-        if len(value) <= self._max_batch_size:
-            return queue(value)
-        firsts = range(0, len(value), self._max_batch_size)
         parts = []
-        for n in firsts:
+        for n in range(0, len(value), self._max_batch_size):
             check_cancelled(is_cancelled)
-            parts.append(queue(value[n : n + self._max_batch_size]))
+            rows = value[n : n + self._max_batch_size]
+            try:
+                parts.append(self._queues[signature](rows))
+            except tf.errors.InvalidArgumentError:
+                if signature not in self._merged:
+                    raise
+                # A row of another request in the batch may be the reason.
+                parts.append(self._run_alone(signature, rows, is_cancelled))
         return [tf.concat(tensors, axis=0) for tensors in zip(*parts, strict=True)]
 
 

@@ -224,6 +224,15 @@ def test_wrong_usage_exits_with_2(model_file, tmp_path, capsys, flags, message):
     assert message in capsys.readouterr().err
 
 
+def test_a_refused_setting_of_a_source_does_not_show_its_password(model_file, capsys):
+    source = "--source=http://user:secret@camera.local/audio"
+    words = ["listen", f"--model={model_file}", source, "--buffer_seconds=5"]
+    assert cli.main(words) == 2
+    message = capsys.readouterr().err
+    assert "has no effect with --source=http://" in message
+    assert "secret" not in message
+
+
 def test_a_replaced_model_is_taken_over_when_it_is_whole(
     model_file, flatbuffer, tmp_path
 ):
