@@ -72,6 +72,16 @@ def test_a_kept_last_layer_goes_on_from_what_it_has_learned(
     assert np.array_equal(now, weights(earlier, "logits")[0]) == keep_head
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.99])
+def test_statistics_are_averaged_like_the_weights(config, tmp_path, momentum):
+    changed = config.replace({"train.ema": momentum})
+    trainer = tiny.begin(changed, Workdir(tmp_path / "run")).trainer
+    layers = [each for each in trainer.body.layers if hasattr(each, "moving_mean")]
+    averages = trainer.statistics
+    assert len(averages.pairs) == 2 * len(layers) * bool(momentum)
+    assert {both[1] for both in averages._momenta} <= {max(momentum, 0.99)}
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
