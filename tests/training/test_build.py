@@ -72,6 +72,21 @@ def test_a_kept_last_layer_goes_on_from_what_it_has_learned(
     assert np.array_equal(now, weights(earlier, "logits")[0]) == keep_head
 
 
+def test_the_seed_decides_the_first_weights(config, tmp_path, monkeypatch):
+    drawn = {}
+
+    def keep_weights(run, examples, trainer, *others):
+        drawn[run.workdir.path.name] = trainer.body.get_layer("conv").get_weights()[0]
+        raise StopIteration
+
+    monkeypatch.setattr("asc_tf.training.fit.fit_epochs", keep_weights)
+    for name, seed in (("first", 0), ("same", 0), ("other", 1)):
+        with pytest.raises(StopIteration):
+            train(config.replace({"train.seed": seed}), Workdir(tmp_path / name))
+    np.testing.assert_array_equal(drawn["first"], drawn["same"])
+    assert not np.array_equal(drawn["first"], drawn["other"])
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.99])
 def test_statistics_are_averaged_like_the_weights(config, tmp_path, momentum):
     changed = config.replace({"train.ema": momentum})
