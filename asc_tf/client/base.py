@@ -33,6 +33,13 @@ MODEL_CHANGES = 3
 class BaseClient(abc.ABC):
     """Client of a served model; for several threads.
 
+    Args:
+        version: Version of the model; 0: the newest.
+        timeout: Longest time of a request in seconds.
+        retries: Number of further attempts after a temporary failure.
+        connections: Number of requests at a time when files are sent.
+        max_file_mb: Largest file that is sent, in MB of 10^6 bytes.
+
     Raises:
         UsageError: If a value is out of its range.
     """

@@ -32,7 +32,11 @@ class GrpcClient(BaseClient):
     Args:
         target: Host and port of the server, such as `127.0.0.1:8500`.
         model: Name of the model there.
-        version, timeout, retries, connections, max_file_mb: As in `Client`.
+        version: Version of the model; 0: the newest.
+        timeout: Longest time of a request in seconds.
+        retries: Number of further attempts after a temporary failure.
+        connections: Number of requests at a time when files are sent.
+        max_file_mb: Largest file that is sent, in MB of 10^6 bytes.
         credentials: Credentials of TLS from `grpc.ssl_channel_credentials`; None: no
             encryption.
 

@@ -140,6 +140,10 @@ def measure_latency(
 def measure_start(path: Path, threads: int) -> dict[str, Any]:
     """Start new processes that classify a window as the listener does.
 
+    Args:
+        path: Path of the .tflite.
+        threads: CPU threads of one inference.
+
     Returns:
         Medians: `first_answer_seconds` from the start of the process,
         `first_answer_cpu_seconds` without the time in which other programs had the

@@ -79,6 +79,10 @@ def infer(runner: Any, waveform: np.ndarray, output: str = OUTPUT) -> np.ndarray
 def load_runner(flatbuffer: bytes, threads: int) -> Any:
     """Load a model as a signature runner of LiteRT.
 
+    Args:
+        flatbuffer: The model, without metadata.
+        threads: CPU threads of one inference.
+
     Raises:
         UserError: If LiteRT refuses it, or is not installed.
     """

@@ -163,10 +163,19 @@ class EdgeModel:
         )
 
     def predict_clip(self, segments: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
-        """Classify a clip by its checked segments, which come one at a time.
+        """Classify a clip by its segments, which come one at a time.
+
+        Args:
+            segments: One or more segments, float32 `[segment_samples]` or
+                `[segment_samples, 2]`, as `Preprocessing.check_segments` gives them;
+                they are not checked again.
 
         Returns:
             Probabilities, float32 `[labels]`, and milliseconds per segment.
+
+        Raises:
+            UserError: If LiteRT fails, or the iteration over `segments` does.
+            NotFiniteError: If the model gives an output that is not finite.
         """
         probabilities, seconds = self._run(segments)
         pooled = self.metadata.preprocessing.pool(probabilities)

@@ -65,12 +65,15 @@ def accept_files(
         "rejected": {},
     }
     for name in formats:
-        reason = converted.reasons.get(name, "was not converted")
-        row, file = rows.get(name, {"file": "", "reason": reason}), FILES[name]
-        if name in rows and "reason" in row:
-            (folder / file).rename(folder / f"{file}{REJECTED}")
-            file += REJECTED
-        if name in rows:
-            row["file"] = file
-        content["rejected" if "reason" in row else "formats"][name] = row
+        if name not in rows:
+            reason = converted.reasons.get(name, "was not converted")
+            content["rejected"][name] = {"file": "", "reason": reason}
+            continue
+        row, file = rows[name], FILES[name]
+        if "reason" not in row:
+            content["formats"][name] = row | {"file": file}
+            continue
+        renamed = f"{file}{REJECTED}"
+        (folder / file).rename(folder / renamed)
+        content["rejected"][name] = row | {"file": renamed}
     return content

@@ -46,6 +46,11 @@ def draw_segments(run: Run, split: str, count: int) -> list[np.ndarray]:
     A cell that has fewer segments leaves its share to the others. The same clips give
     the same segments.
 
+    Args:
+        run: The run, with the clips of the split scanned.
+        split: Split to draw from.
+        count: Number of segments; a small split gives fewer.
+
     Returns:
         Segments, float32 `[segment_samples]` or `[segment_samples, 2]`.
     """

@@ -201,7 +201,14 @@ class Source:
 def _make_sources(
     trained: Any, model: Any, run: Run, temperature: float
 ) -> list[Source]:
-    """Make the models to convert; those of `TRAINED` formats are trained further."""
+    """Make the models to convert; those of `TRAINED` formats are trained further.
+
+    Args:
+        trained: Model of the run, from waveform to probabilities.
+        model: The same with the temperature folded into it.
+        run: The run, with the clips of the split of the checks scanned.
+        temperature: The temperature; 1 for none.
+    """
     from asc_tf.exporting.fine_tuning.fine_tune import FINE_TUNING, fine_tune
 
     formats = run.config.export.formats
@@ -222,7 +229,10 @@ def _write_formats(
     metadata: dict[str, Any],
     folder: Path,
 ) -> Converted:
-    """Write the model files of an export folder."""
+    """Write the model files of an export folder.
+
+    The clips of `split`, on which the files are checked, are scanned already.
+    """
     from asc_tf.exporting import saved_model
 
     config = run.config
@@ -302,6 +312,7 @@ def list_files(name: str, folder: Path) -> list[tuple[dict[str, str], Path]]:
     Returns:
         The whole file, and with `export.separate` front-end and body.
     """
-    files = {f"{name}_{part}.tflite": {"part": part} for part in PARTS}
-    files = {f"{name}.tflite": {}} | files
-    return [(part, folder / f) for f, part in files.items() if (folder / f).is_file()]
+    files: list[tuple[dict[str, str], Path]] = [({}, folder / f"{name}.tflite")]
+    for part in PARTS:
+        files.append(({"part": part}, folder / f"{name}_{part}.tflite"))
+    return [(part, path) for part, path in files if path.is_file()]

@@ -20,7 +20,10 @@ Outputs = dict[str, tf.Tensor]
 
 
 class Signatures:
-    """Functions of the signatures."""
+    """Functions of the signatures.
+
+    The model has the outputs `probabilities` and `embedding` for one segment.
+    """
 
     def __init__(
         self,

@@ -189,6 +189,10 @@ def compute_statistics(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the mean and the deviation of the features of the training split.
 
+    Args:
+        layer: The front-end.
+        batches: Features as `extract` gives them.
+
     Returns:
         Mean and deviation, float64. Their shape depends on `standardize`: `[frames,
         bands, ...]` where it is per_position, else `[bands, ...]`, with one band where

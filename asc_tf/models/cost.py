@@ -10,7 +10,11 @@ from asc_tf.core.text_table import align_columns
 
 @dataclass(frozen=True)
 class LayerCost:
-    """Cost of a layer for one segment; its output has the `shape` without the batch."""
+    """Cost of a layer for one segment.
+
+    `shape` is that of its output without the batch. `parameters` counts all of them,
+    trained or not, and `macs` the multiply-accumulates.
+    """
 
     name: str
     kind: str

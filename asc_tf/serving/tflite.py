@@ -119,7 +119,14 @@ class TfliteBackend:
             check_cancelled(is_cancelled)
             try:
                 views = self._cut(clip, self._preprocessing.segments)
-                waveforms = (view.waveform for segment in views for view in segment)
+                # Checked again, because resampling can lift a peak beyond `MAX_PEAK`.
+                waveforms = (
+                    waveform
+                    for segment in views
+                    for waveform in self._preprocessing.check_segments(
+                        np.stack([view.waveform for view in segment])
+                    )
+                )
                 probabilities[row], _ = model.predict_clip(waveforms)
                 labels[row] = self.labels[int(probabilities[row].argmax())].encode()
             except UserError as error:

@@ -58,6 +58,10 @@ class EnergyReport(keras.callbacks.Callback):
     A resumed run continues the sum; an interrupted epoch is not in it. Embeddings that
     another run has computed cost this one nothing.
 
+    Args:
+        workdir: Run folder.
+        country: Country code, as for `look_up_emissions`.
+
     Raises:
         UsageError: If codecarbon does not know the country.
         ModuleNotFoundError: If codecarbon is not installed.

@@ -16,7 +16,11 @@ from asc_tf.workdir import Workdir
 def select_row(
     history: Sequence[dict[str, float]], keep: str
 ) -> dict[str, float] | None:
-    """Return the row of the best epoch (lowest validation loss), or of the last.
+    """Return the row of the best epoch, or of the last.
+
+    Args:
+        history: One row per epoch.
+        keep: `best` (lowest validation loss) or `last`.
 
     Returns:
         The row, or None where no epoch qualifies.

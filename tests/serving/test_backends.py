@@ -11,6 +11,7 @@ import tiny
 
 import asc_tf
 from asc_tf.core.errors import UserError
+from asc_tf.dsp.streaming import MAX_PEAK
 from asc_tf.dsp.wav_format import pack_wav
 from asc_tf.serving.settings import QueueFullError, Settings
 from asc_tf.serving.tflite import TfliteBackend
@@ -94,6 +95,21 @@ def test_labels_bad_rows_and_no_rows(backend):
         ("encoded_segments", files()),
     ):
         assert len(backend.run(name, inputs)["probabilities"]) == 0
+
+
+def test_a_row_that_resampling_lifts_too_high_is_refused_alone(tiny_export):
+    settings = Settings(tiny_export / "float32.tflite", workers=1)
+    backend = TfliteBackend(settings.model, 1, settings)
+    # At the edges of a square wave a low-pass filter overshoots.
+    square = np.where(np.arange(8000) // 100 % 2, MAX_PEAK, -MAX_PEAK).astype("<f4")
+    contents = [
+        pack_wav((level * square).tobytes(), 2 * tiny.RATE, 1, True)
+        for level in np.float32([1.0, 0.5])
+    ]
+    found = backend.run("encoded", files(*contents))
+    assert found["error"][0].startswith(b"waveforms holds samples that are not finite")
+    assert np.isnan(found["probabilities"][0]).all() and found["label"][0] == b""
+    assert found["error"][1] == b"" and found["label"][1] != b""
 
 
 def test_the_signatures_of_both_kinds_of_file_agree(tiny_export, backend):

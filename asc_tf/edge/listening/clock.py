@@ -8,9 +8,11 @@ FIRST_VALID = datetime.fromisoformat("2024-01-01T00:00:00+00:00").timestamp()
 """Unix time before which a clock is not set: a Raspberry Pi without a battery begins in
 1970, or where it was switched off."""
 
+FIRST_PAUSE = 1.0
+"""Pause after the first attempt, before chance shortens it, in seconds."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Pauses between attempts in seconds."""
+LONGEST_PAUSE = 30.0
+"""Longest pause between two attempts in seconds."""
 
 
 class Clock:

@@ -22,7 +22,11 @@ PASSWORD_VARIABLE = "ASC_TF_MQTT_PASSWORD"
 
 @dataclass(frozen=True)
 class Broker:
-    """Address of a broker; user and password may be empty, encryption is TLS."""
+    """Address of a broker.
+
+    `user` and `password` may be empty; `is_encrypted` is true if the connection uses
+    TLS.
+    """
 
     host: str
     port: int
@@ -91,7 +95,15 @@ def check_topic(flag: str, topic: str) -> None:
 
 
 def choose_client_id(name: str, topic: str, machine_id: Path = MACHINE_ID) -> str:
-    """Choose a name of its own: of two with one name a broker throws out the older."""
+    """Choose a client identifier that no other listener has.
+
+    A broker disconnects the older of two clients with the same identifier.
+
+    Args:
+        name: Name of this device, which another one may have too.
+        topic: Topic of the messages.
+        machine_id: File with the identifier of this machine.
+    """
     try:
         machine = machine_id.read_text().strip()
     except (OSError, ValueError):

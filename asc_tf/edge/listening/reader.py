@@ -154,6 +154,9 @@ class Reader:
 
         It counts back from the arrival of the last bytes, so that neither the drift of
         the sound card's clock nor a jump of the time of day lasts.
+
+        Args:
+            position: Sample of the stream.
         """
         assert self.form
         behind = self.position + self._queued - position
