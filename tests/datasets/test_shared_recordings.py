@@ -169,7 +169,7 @@ def test_stored_features_and_training_leave_shared_clips_out(corpus, tmp_path, c
         clip.path for clip in stored.manifest.clips_in("train")
     } == {"hum/hum0-1.wav", "hum/hum1-1.wav"}
     assert stored.n_clips("validation") == len(whole.clips_in("validation"))
-    with pytest.raises(UserError, match="drop_shared_recordings is True there"):
+    with pytest.raises(UserError, match="drop_shared_recordings is True in the folder"):
         stored.check(settings(corpus))
     stored.check(config)
 
