@@ -161,6 +161,7 @@ class Manifest:
                 )
         for split in self.splits:
             if not self.clips_in(split):
+                # All of them, since the split has no usable clip.
                 left_out = sum(clip.split == split for clip in self.excluded)
                 raise UserError(
                     f"the {split} split has no usable clips ({left_out} clips, "
@@ -287,7 +288,7 @@ def split_off(
 
     Recordings (identifiers) move whole, about `share` of them for each label, at least
     one where a label has two. A recording with several labels counts for its most
-    frequent one.
+    frequent one. The same seed moves the same ones. All rows are returned, in order.
     """
     generator = np.random.default_rng(seed)
     moved = set()

@@ -24,7 +24,7 @@ _ROUTE = "wav:"
 
 
 class WavLayout(NamedTuple):
-    """Sample format that a graph is built for; the tag is that of PCM or of floats."""
+    """Sample format that a graph is built for; its tag says PCM or float."""
 
     tag: int
     sample_bytes: int

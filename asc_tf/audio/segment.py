@@ -46,7 +46,8 @@ def find_starts(
 ) -> tf.Tensor:
     """Find the first sample of each segment of a clip, int32 `[segments]`, rising.
 
-    `samples` is that of the clip, int32 `[]`; the rest is as in `cut_segments`.
+    `samples` is the number of samples in the clip, int32 `[]`; the others are those of
+    `cut_segments`.
     """
     last = tf.maximum(samples - length, 0)
     if which == "centre":

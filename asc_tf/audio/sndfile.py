@@ -57,8 +57,16 @@ def measure(path: Path, max_seconds: float) -> Measured:
         if not samples:
             raise RefusedError("no samples: the file is empty or cut off")
         rms = (squares / (samples * stream.channels)) ** 0.5
-        form = (stream.format, stream.subtype, stream.samplerate, stream.channels)
-        return Measured(*form, samples, stream.frames, peak, rms)
+        return Measured(
+            container=stream.format,
+            encoding=stream.subtype,
+            sample_rate=stream.samplerate,
+            channels=stream.channels,
+            samples=samples,
+            promised=stream.frames,
+            peak=peak,
+            rms=rms,
+        )
 
 
 def read(

@@ -92,8 +92,17 @@ def parse_header(contents: tf.Tensor, max_seconds: float) -> WavHeader:
     )
     samples = tf.where(problem == "", samples, _ZERO)
     promised = parts.data_claimed // tf.maximum(channels * sample_bytes, 1)
-    form = (problem, tag, channels, sample_rate, sample_bytes)
-    return WavHeader(*form, parts.data_start, samples, promised, bits)
+    return WavHeader(
+        problem=problem,
+        tag=tag,
+        channels=channels,
+        sample_rate=sample_rate,
+        sample_bytes=sample_bytes,
+        data_start=parts.data_start,
+        samples=samples,
+        promised=promised,
+        bits=bits,
+    )
 
 
 def _list_container_problems(

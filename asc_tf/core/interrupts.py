@@ -30,7 +30,7 @@ def interrupt_on_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def explain_interrupt(describe: Callable[[], str]) -> Iterator[None]:
-    """Turn Ctrl-C or SIGTERM in the block into an error, which `describe` words.
+    """Turn Ctrl-C or SIGTERM in the block into an error with the text of `describe`.
 
     Raises:
         UserError: If one of them stopped the block.

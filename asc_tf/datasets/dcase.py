@@ -95,9 +95,15 @@ class _Corpus:
 _TEN = {scene: scene for scene in SCENES}
 _THREE = {scene: label for label, scenes in GROUPS.items() for scene in scenes}
 _CORPORA = (
-    *(_Corpus(name, _TEN) for name in ("tut2018", "tau2019", "tau2020_mobile")),
+    # 8640 clips of 10 s, ten scenes in six cities, one device.
+    _Corpus("tut2018", _TEN),
+    # Ten cities, one device.
+    _Corpus("tau2019", _TEN),
+    # Nine devices, three of them only in the test split.
+    _Corpus("tau2020_mobile", _TEN),
+    # Indoor, outdoor, transportation.
     _Corpus("tau2020_3class", _THREE),
-    # The clips of 2020, cut to 1 s.
+    # The clips of 2020 Mobile, cut to 1 s.
     _Corpus("tau2022_mobile", _TEN, segments=True),
 )
 CORPORA = {corpus.name: corpus for corpus in _CORPORA}
@@ -106,7 +112,7 @@ CORPORA = {corpus.name: corpus for corpus in _CORPORA}
 def read_dcase(dataset: Dataset, directory: Path) -> Corpus:
     """Read one of `CORPORA`, the one that `dataset.name` names.
 
-    Of tau2022_mobile `dataset.subset` chooses one of the training lists of DCASE 2024.
+    For tau2022_mobile, `dataset.subset` chooses a training list of DCASE 2024.
     """
     corpus = CORPORA[dataset.name]
     train: tuple[str, ...] = _TRAIN

@@ -23,8 +23,15 @@ from asc_tf.datasets.corpus import (
 )
 from asc_tf.manifest import SPLITS, Clip
 
-FIELDS = (
-    *("path", "label", "identifier", "city", "device", "fold", "split", "start"),
+CLIP_FIELDS = (
+    "path",
+    "label",
+    "identifier",
+    "city",
+    "device",
+    "fold",
+    "split",
+    "start",
     "duration",
 )
 """Fields of a clip; `dataset.path_column` names the column of its path, and so on."""
@@ -118,7 +125,7 @@ def read_synthetic(dataset: Dataset, directory: Path) -> Corpus:
 
 
 def _read_clips(dataset: Dataset, path: Path) -> tuple[Clip, ...]:
-    columns = {field: getattr(dataset, f"{field}_column") for field in FIELDS}
+    columns = {field: getattr(dataset, f"{field}_column") for field in CLIP_FIELDS}
     used = {field: column for field, column in columns.items() if column}
     rows = read_rows(path, (), delimiter="")
     for field, column in used.items():

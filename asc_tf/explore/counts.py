@@ -90,8 +90,11 @@ def count_examples(
 ) -> Counts:
     """Count training examples of an epoch, before and after augmentation makes copies.
 
-    `examples` gives the number for a clip, 0 for one that cannot be used, and `note`
-    explains what an example is.
+    Args:
+        manifest: The corpus.
+        examples: Function from a clip to its number of examples (0: cannot be used).
+        copies: `augment.copies`.
+        note: Explanation of an example.
     """
     groups = ("before augmentation", "added by copies")
     numbers = Counter[tuple[str, str]]()

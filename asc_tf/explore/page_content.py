@@ -38,7 +38,11 @@ CALIBRATION_CLIPS = 48
 
 
 def explore(config: Config, manifest: Manifest) -> Exploration:
-    """Make the content of the page; see `Corpus`.
+    """Make the content of the page.
+
+    Args:
+        config: Configuration with absolute folders.
+        manifest: The corpus, split; it need not be scanned.
 
     Raises:
         UserError: If no training clip can be used.

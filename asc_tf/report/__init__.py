@@ -80,7 +80,9 @@ def _draw_pictures(
 ) -> tuple[dict[str, bytes], page.Pictures]:
     """Draw the figures: files by name, and the pictures of the page."""
     best_epoch = (report.get("model_epoch") or {}).get("epoch")
-    drawn, history, reliability = _draw(report, LIGHT), {}, ""
+    drawn = _draw(report, LIGHT)
+    history: dict[str, str] = {}
+    reliability = ""
     # A matrix of few labels is a table on the page.
     dark = _draw(report, DARK) if len(report["labels"]) > MAX_LABELS else {}
     if curves:
@@ -92,7 +94,10 @@ def _draw_pictures(
         reliability = figures.draw_reliability(bins, after)
     if report["has_labels"]:
         drawn["per_class.png"] = figures.draw_per_class(report["per_class"])
-    return drawn, page.Pictures(history, reliability, drawn, dark)
+    pictures = page.Pictures(
+        history=history, reliability=reliability, light=drawn, dark=dark
+    )
+    return drawn, pictures
 
 
 def _draw(report: Mapping[str, Any], theme: Theme) -> dict[str, bytes]:

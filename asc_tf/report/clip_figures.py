@@ -133,8 +133,10 @@ def draw(
 ) -> Picture:
     """Draw panels below each other.
 
-    The images come after the waveform; `seconds` is the length of the time axis, and
-    `limits` are the values of the darkest and of the brightest colour of the images.
+    Args:
+        panels: The waveform and then the images.
+        seconds: Length of the time axis in s.
+        limits: Values of the darkest and of the brightest colour of the images.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image as Pixels

@@ -19,16 +19,17 @@ def write_compare_page(
 ) -> Path:
     """Write compare.html and its figures; return its path.
 
-    `content` is that of compare.json, see `asc_tf.studies.compare`; `curves` are as in
-    `study_figures.draw_curves`.
+    Args:
+        folder: Folder to write to.
+        content: Content of compare.json, see `asc_tf.studies.compare`.
+        curves: Curves as for `study_figures.draw_curves`; none: a figure of them that
+            is there is removed.
     """
     runs = content["runs"]
     figures = {SCORES: partial(draw_scores, [_make_point(row) for row in runs])}
     if curves:
         figures[CURVES] = partial(draw_curves, curves)
-    else:
-        (folder / CURVES).unlink(missing_ok=True)
-    return html.write_page(
+    path = html.write_page(
         folder / "compare.html",
         "compare.html",
         figures,
@@ -48,6 +49,9 @@ def write_compare_page(
         leaky=[row["name"] for row in runs if row["leaky"]],
         partial=[row["name"] for row in runs if row["missing"] or row["partial"]],
     )
+    if not curves:
+        (folder / CURVES).unlink(missing_ok=True)
+    return path
 
 
 def _make_point(row: Mapping[str, Any]) -> dict[str, Any]:

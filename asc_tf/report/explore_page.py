@@ -21,8 +21,13 @@ SIZE = "{the size of this page}"
 class Card:
     """A clip, or what augmentation makes of it.
 
-    The picture is a `clip_figures.Picture`, and `alt` describes it. The sound is a WAV
-    file, empty where there is nothing to hear. The targets are the shares of labels.
+    Attributes:
+        title: Line above the picture.
+        note: Muted line below the title.
+        picture: `clip_figures.Picture`: two PNG files of one size.
+        alt: Description of the picture for those who do not see it.
+        sound: WAV file to play; empty where there is nothing to hear.
+        targets: Labels with their shares, where these are to be shown.
     """
 
     title: str
@@ -61,8 +66,16 @@ class Augmentation:
 class Exploration:
     """Content of explore.html; all its texts are escaped there.
 
-    The charts are of `asc_tf.explore.counts.Counts`, and `left_out` has file and reason
-    of the clips that could not be used.
+    Attributes:
+        title: Title of the page.
+        facts: Names and values for the line below the title.
+        counts: Charts, of `asc_tf.explore.counts.Counts`.
+        examples_note: Text above the examples.
+        examples: Examples of each label.
+        augmentations: Examples of augmentation.
+        left_out: Files that could not be used, each with the reason.
+        is_leaky: Whether the protocol is leaky.
+        notes: More to know of the corpus.
     """
 
     title: str

@@ -14,7 +14,7 @@ from asc_tf.report.study_figures import draw_values
 def write_sweep_page(folder: Path, name: str, content: Mapping[str, Any]) -> Path:
     """Write leaderboard.html and its figure; return its path.
 
-    `content` is that of leaderboard.json; see `asc_tf.studies.sweep`.
+    `content` is the content of leaderboard.json; see `asc_tf.studies.sweep`.
     """
     rows: Sequence[Mapping[str, Any]] = content["points"]
     keys: Sequence[str] = content["keys"]

@@ -10,7 +10,13 @@ from asc_tf.training.hparams_file import write_hparams, write_summaries
 def write_experiment(
     folder: Path, values: Mapping[str, Sequence[Value]], metrics: Sequence[str]
 ) -> None:
-    """Write which hyperparameters a sweep varies, and by which scores it is judged."""
+    """Write which hyperparameters a sweep varies, and by which scores it is judged.
+
+    Args:
+        folder: Folder of the event file.
+        values: Values of each key that some point has.
+        metrics: Names of the validation scores.
+    """
     from tensorboard.plugins.hparams import summary_v2
 
     columns = [

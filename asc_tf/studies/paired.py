@@ -104,6 +104,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
     It is the binomial test, two-sided, that a clip which only one classifier has right
     is equally likely to be one of either (Q. McNemar, "Note on the sampling error of
     the difference between correlated proportions or percentages", 1947).
+
+    Args:
+        only_first: Number of clips that only the first classifier has right.
+        only_second: Number of clips that only the second one has right.
     """
     from scipy.stats import binomtest
 

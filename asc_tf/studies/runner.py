@@ -37,7 +37,7 @@ STOP_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A run of a study; its name is that on the screen and in tables."""
+    """A run of a study; its name is shown on the screen and in tables."""
 
     name: str
     workdir: Workdir
