@@ -44,7 +44,9 @@ def small(include_top, weights, input_shape=None, input_tensor=None):
     x = keras.layers.Conv2D(8, 3, 4, name="Conv1")(image)
     x = keras.layers.BatchNormalization(name="bn_Conv1")(x)
     x = keras.layers.Conv2D(1280, 1, name="Conv_1")(keras.layers.ReLU(name="relu")(x))
-    return keras.Model(image, x)
+    # As Keras's own networks do: a model that begins within another one would get an
+    # input layer with a number in its name.
+    return keras.Model(keras.utils.get_source_inputs(image), x)
 
 
 @pytest.fixture(scope="module", autouse=True)
