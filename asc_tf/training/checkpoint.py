@@ -52,8 +52,6 @@ class RunState(keras.callbacks.Callback):
     Attributes:
         whole: Model with its front-end.
         history: One row per epoch.
-        epochs_saved: Number of epochs in the checkpoint, from which a stopped run
-            resumes.
     """
 
     def __init__(
@@ -70,7 +68,6 @@ class RunState(keras.callbacks.Callback):
         self._workdir, self.whole, self._twin = workdir, whole, twin
         self._schedule, self._patience = schedule, patience
         self.history: list[dict[str, float]] = []
-        self.epochs_saved = 0
         # Whether model.keras is of this run, and the hash of its frozen.npz.
         self._has_model = False
         self._frozen_digest = ""
@@ -126,7 +123,7 @@ class RunState(keras.callbacks.Callback):
                 f"{path}: the checkpoint cannot be restored ({error}); remove the "
                 "folder checkpoints to start the run again"
             ) from error
-        self.history, self.epochs_saved = history, len(history)
+        self.history = history
         self._frozen_digest = digest
         self._has_model = self._workdir.model_file.is_file()
         self._follow_history()
@@ -168,8 +165,8 @@ class RunState(keras.callbacks.Callback):
 
     def _make_error(self, what: str, where: str) -> UserError:
         saved = "no epoch has ended, so nothing is saved"
-        if self.epochs_saved:
-            saved = f"{self._workdir.checkpoint_file} holds epoch {self.epochs_saved}"
+        if done := self._workdir.epochs_done():
+            saved = f"{self._workdir.checkpoint_file} holds epoch {done}"
         rate = self._last_learning_rate()
         return UserError(
             f"{what} not finite {where}, at learning rate {rate:.3g} ({saved}); use a "
@@ -270,7 +267,6 @@ class RunState(keras.callbacks.Callback):
             arrays["frozen"] = np.array(self._frozen_digest)
         with write_atomically(self._workdir.checkpoint_file) as temporary:
             write_npz(temporary, arrays)
-        self.epochs_saved = self.epochs_done
 
     def _read(self) -> tuple[dict[str, np.ndarray], str]:
         """Read the arrays of the checkpoint, frozen ones included, and their hash.

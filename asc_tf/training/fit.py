@@ -68,7 +68,7 @@ def fit(run: Run, interactive: bool) -> Path:
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
         remark = ", and a new --workdir: a run folder keeps its batch sizes"
         memory = explain_full_memory(config, "train", "evaluate", remark=remark)
-        interrupt = explain_interrupt(lambda: describe_interrupt(run, state))
+        interrupt = explain_interrupt(lambda: describe_interrupt(run))
         with explain_read_errors(), memory, interrupt:
             energy = None
             if config.train.energy:
@@ -164,12 +164,13 @@ def fit_epochs(
         )
 
 
-def describe_interrupt(run: Run, state: RunState) -> str:
+def describe_interrupt(run: Run) -> str:
     """Complete the model of an interrupted run, and say how to resume."""
     complete_model(run.workdir)
+    done = run.workdir.epochs_done()
     return (
-        f"interrupted; {state.epochs_saved} of {run.config.train.epochs} epochs are "
-        "saved. To resume from there:\n"
+        f"interrupted; {done} of {run.config.train.epochs} epochs are saved. To resume "
+        "from there:\n"
         f"  asc-tf train --workdir={shlex.quote(str(run.workdir.path))}"
     )
 

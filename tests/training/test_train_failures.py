@@ -95,6 +95,24 @@ def test_a_loss_that_is_not_finite_stops_in_that_step_and_keeps_what_was(
 
 
 @pytest.mark.slow
+def test_an_interrupt_just_after_a_checkpoint_counts_its_epoch(
+    config, whole, tmp_path, monkeypatch
+):
+    workdir, replace = Workdir(tmp_path / "run"), os.replace
+
+    def replace_and_interrupt(source, target):
+        replace(source, target)
+        if Path(target) == workdir.checkpoint_file and len(tiny.history(workdir)) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", replace_and_interrupt)
+    with pytest.raises(UserError, match="interrupted; 2 of 3 epochs are saved"):
+        train(config, workdir)
+    monkeypatch.undo()
+    train(config, workdir)
+    assert_same_run(whole, workdir)
+
+
 def test_weights_that_are_not_finite_are_never_kept_where_pooling_hides_them(
     config, tmp_path, monkeypatch
 ):
