@@ -68,12 +68,15 @@ def accept_files(
         if name not in rows:
             reason = converted.reasons.get(name, "was not converted")
             content["rejected"][name] = {"file": "", "reason": reason}
-            continue
-        row, file = rows[name], FILES[name]
-        if "reason" not in row:
-            content["formats"][name] = row | {"file": file}
-            continue
-        renamed = f"{file}{REJECTED}"
-        (folder / file).rename(folder / renamed)
-        content["rejected"][name] = row | {"file": renamed}
+        elif "reason" in rows[name]:
+            content["rejected"][name] = rows[name] | {"file": _reject(folder, name)}
+        else:
+            content["formats"][name] = rows[name] | {"file": FILES[name]}
     return content
+
+
+def _reject(folder: Path, name: str) -> str:
+    """Rename the file of a format that has failed; return its new name."""
+    renamed = FILES[name] + REJECTED
+    (folder / FILES[name]).rename(folder / renamed)
+    return renamed
