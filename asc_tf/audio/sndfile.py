@@ -160,7 +160,8 @@ def _open_soundfile(path: Path) -> Iterator[Any]:
     except (soundfile.SoundFileError, RuntimeError, MemoryError) as error:
         reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise RefusedError(
-            f"{UNREADABLE} ({reason}); convert it to WAV or FLAC"
+            f"{UNREADABLE} ({reason}); check that it is audio, or convert it to WAV or "
+            "FLAC"
         ) from error
 
 

@@ -74,7 +74,7 @@ def test_only_the_splits_that_are_named_are_read(folder, reads):
         ("silent.wav", "silent: every sample is 0"),
         (
             "text.wav",
-            "libsndfile cannot read this file (Format not recognised); convert",
+            "libsndfile cannot read this file (Format not recognised); check",
         ),
         ("cut.wav", "no data part: the file is damaged or cut off"),
         ("cut.flac", "libsndfile cannot read this file ("),

@@ -75,6 +75,10 @@ def test_a_clip_counts_the_segments_of_its_part_of_the_file():
     whole, part = make_clips({("park", ""): 2}, seconds=9.0)
     part = dataclasses.replace(part, start=2.0, duration=3.0)
     assert share_evenly([whole, part], 100, SEGMENTS) == {0: 9, 1: 3}
+    # Both channels of a stereo clip and their mean are examples, if these are split.
+    split = dataclasses.replace(SEGMENTS, channels="split")
+    stereo = dataclasses.replace(part, channels=2)
+    assert share_evenly([whole, stereo], 100, split) == {0: 9, 1: 9}
 
 
 def test_the_calibration_of_a_run_has_its_segments_of_each_class(tiny_run):
