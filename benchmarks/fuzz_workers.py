@@ -14,8 +14,9 @@ from typing import Any
 
 from absl import flags
 
-HUNG = 30.0
-"""Seconds after which a process is killed."""
+HUNG = 120.0
+"""Seconds after which a process is killed: many, because a busy disk or a paused
+machine may stop every process for some."""
 
 PROGRESS = 500
 """Files between two lines on stderr."""
