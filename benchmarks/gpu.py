@@ -96,10 +96,10 @@ def measure(
     run = prepare(config, Workdir(folder / "run"))
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     examples = training_data.make_examples(run, frontend)
-    per_epoch = count_steps(examples.count(), config.train.batch_size)
+    per_epoch = count_steps(run.count_examples(), config.train.batch_size)
     epochs = -(-steps // per_epoch)
     config = config.replace({"train.epochs": 1 + epochs})
-    trainer, _ = build.build_training(run, frontend, per_epoch)
+    trainer, _ = build.build_trainer(run, frontend, per_epoch)
     frontend.set_statistics(*compute_statistics(frontend, examples.training_features()))
     batches = iter(make_training_batches(examples, frontend, config))
     step = trainer.make_train_function()
@@ -112,7 +112,7 @@ def measure(
     # To read the loss waits for the last step.
     float(logs["loss"])
     row = {
-        "images / s": epochs * examples.count() / (time.perf_counter() - began),
+        "images / s": epochs * run.count_examples() / (time.perf_counter() - began),
         "waiting": trainer.wait.share(),
         "peak MB": read_peak_memory() / 1e6,
     }

@@ -99,8 +99,8 @@ def fit_ours(turns: Any, changes: dict[str, Any] | None = None) -> None:
     run = prepare(config, workdir)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
     examples = training_data.make_examples(run, frontend)
-    steps = count_steps(examples.count(), config.train.batch_size)
-    trainer, _ = build.build_training(run, frontend, steps)
+    steps = count_steps(run.count_examples(), config.train.batch_size)
+    trainer, _ = build.build_trainer(run, frontend, steps)
     frontend.set_statistics(*compute_statistics(frontend, examples.training_features()))
     trainer.fit(
         make_training_batches(examples, frontend, config),

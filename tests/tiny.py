@@ -146,7 +146,7 @@ def begin(config: Config, workdir: Workdir) -> SimpleNamespace:
     """Begin or resume a run up to its first epoch, which is not trained.
 
     Returns:
-        The `run`, its `examples`, the `trainer`, the `state` and the `energy`.
+        The `run`, its `trainer` and `state`, the `examples` and the `energy`.
     """
     from asc_tf.training import fit
     from asc_tf.training.train import train
@@ -159,8 +159,8 @@ def begin(config: Config, workdir: Workdir) -> SimpleNamespace:
 
     with mock.patch.object(fit, "fit_epochs", stop), pytest.raises(_BegunError):
         train(config, workdir)
-    names = ("run", "examples", "trainer", "state", "energy")
-    return SimpleNamespace(**dict(zip(names, given, strict=False)))
+    training, examples, energy, _ = given
+    return SimpleNamespace(**vars(training), examples=examples, energy=energy)
 
 
 def history(workdir: Workdir) -> list[dict[str, float]]:

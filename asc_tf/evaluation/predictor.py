@@ -205,7 +205,7 @@ class Predictor:
                     (self.predict_segments(row["waveform"].numpy()), row["clip"])
                     for row in batches
                 ),
-                len(waveforms.clips),
+                waveforms.n_clips,
                 evaluate,
             )
 

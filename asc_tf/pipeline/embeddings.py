@@ -39,7 +39,6 @@ from asc_tf.pipeline.feature_store.folder import FeaturesFolder, feature_setting
 from asc_tf.pipeline.options import AUTOTUNE, plain_python, set_options
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.segments import choose_shuffle_buffer
-from asc_tf.pipeline.waveforms import explain_read_errors
 
 PIECE = 10
 """Number of batches in a file; a killed run loses no more embeddings than these."""
@@ -61,34 +60,12 @@ def explain_missing_cache(config: Config) -> str:
     return ""
 
 
-def make_embedding_cache(
-    run: Run, examples: SegmentExamples
-) -> "EmbeddingCache | None":
-    """Make the embedding cache of a run, or print why a backbone cannot have one.
-
-    Raises:
-        UserError: If a clip cannot be read, or the cache cannot be written to.
-    """
-    reason = explain_missing_cache(run.config)
-    if not reason:
-        return EmbeddingCache(run, examples)
-    if run.config.model.name == "imagenet":
-        print(f"no embedding cache, the backbone runs in every step: {reason}")
-    return None
-
-
 class EmbeddingCache:
     """Cache of the embeddings of a run's segments.
-
-    The cache knows the number of segments before it has their embeddings, because the
-    learning-rate schedule of the model depends on it.
 
     Args:
         run: The run; `explain_missing_cache` is empty for its configuration.
         examples: Examples of the run, which the cache reads where a file is missing.
-
-    Raises:
-        UserError: If a clip cannot be read, or the folder cannot be written to.
     """
 
     def __init__(self, run: Run, examples: SegmentExamples) -> None:
@@ -97,12 +74,7 @@ class EmbeddingCache:
         self._batch_size = run.config.evaluate.batch_size
         splits = run.config.dataset.training_splits
         self._sources = {split: _hash_source(run, split) for split in splits}
-        self._segments = {split: self._describe_segments(split) for split in splits}
         self._n_computed = 0
-
-    def count(self) -> int:
-        """Return the number of training examples in an epoch."""
-        return self._config.augment.copies * len(self._segments["train"]["example"])
 
     def embed(self, whole: keras.Model) -> "EmbeddedExamples":
         """Read the embeddings of all segments, or compute and store them.
@@ -123,9 +95,11 @@ class EmbeddingCache:
             _hash_weights([*frontend.weights, *backbone.weights]),
         ]
         embedded = {}
-        for split, segments in self._segments.items():
-            total += len(segments["example"])
-            embeddings = self._embed_split(split, embedding, state)
+        for split in self._sources:
+            segments = self._describe_segments(split)
+            count = len(segments["example"])
+            total += count
+            embeddings = self._embed_split(split, count, embedding, state)
             embedded[split] = segments | {"embedding": embeddings}
         print(
             f"embeddings: {self._n_computed} computed, {total - self._n_computed} "
@@ -140,11 +114,10 @@ class EmbeddingCache:
         names = ("example", "target", "weight")
         arrays = _read(path, names)
         if arrays is None:
-            with explain_read_errors():
-                rows = [
-                    {name: row[name].numpy() for name in names}
-                    for row in self._examples.ordered_segments(split)
-                ]
+            rows = [
+                {name: row[name].numpy() for name in names}
+                for row in self._examples.ordered_segments(split)
+            ]
             arrays = {
                 name: np.concatenate([row[name] for row in rows]) for name in names
             }
@@ -152,12 +125,13 @@ class EmbeddingCache:
         return arrays
 
     def _embed_split(
-        self, split: str, embedding: Callable, state: list[str]
+        self, split: str, count: int, embedding: Callable, state: list[str]
     ) -> np.ndarray:
         """Return the embedding of each segment of a split.
 
         Args:
             split: Name of the split.
+            count: Number of its segments.
             embedding: Function of `_build_embedding`.
             state: Everything on which the function depends.
 
@@ -165,7 +139,7 @@ class EmbeddingCache:
             float32 `[segments, units]`.
         """
         size, pieces, rows = PIECE * self._batch_size, [], None
-        numbers = range(-(-len(self._segments[split]["example"]) // size))
+        numbers = range(-(-count // size))
         for number in tqdm(numbers, f"embed {split}", leave=False, disable=None):
             path = self._files.locate([self._sources[split], *state, size, number])
             arrays = _read(path, ("embedding",))
@@ -213,10 +187,6 @@ class EmbeddedExamples:
                 split: {name: tf.constant(values) for name, values in arrays.items()}
                 for split, arrays in segments.items()
             }
-
-    def count(self) -> int:
-        """Return the number of training examples in an epoch."""
-        return self._config.augment.copies * len(self._segments["train"]["example"])
 
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Make the training examples of an epoch, in the order of their segments."""

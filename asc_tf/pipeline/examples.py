@@ -20,7 +20,6 @@ from asc_tf.pipeline.feature_size import stored_bytes
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.options import AUTOTUNE, plain_python
 from asc_tf.pipeline.segments import (
-    count_training_segments,
     make_segment_batches,
     make_training_segments,
 )
@@ -38,9 +37,6 @@ class Examples(Protocol):
     """
 
     is_weighted: bool
-
-    def count(self) -> int:
-        """Return the number of training examples in an epoch."""
 
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Make the training examples of an epoch.
@@ -111,10 +107,6 @@ class ClipExamples:
         # Converted once, so that all graphs share the constants.
         self._banks = NoiseBanks(*(b if b is None else tf.constant(b) for b in banks))
         self.is_weighted = training.is_weighted
-
-    def count(self) -> int:
-        """Return the number of training segments in an epoch."""
-        return count_training_segments(self._training, self._config)
 
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Make the training segments of an epoch."""
@@ -208,11 +200,6 @@ class StoredExamples:
         if in_memory and takes_all and fits_memory(size):
             self._cached_rows = stored.dataset("train").cache()
 
-    def count(self) -> int:
-        """Return the number of training segments in an epoch."""
-        copies, which = self._config.augment.copies, self._config.train.segments
-        return self._stored.n_segments("train", which, copies)
-
     def epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Make the stored segments of an epoch."""
         copies, which = self._config.augment.copies, self._config.train.segments
@@ -220,7 +207,9 @@ class StoredExamples:
             rows = self._stored.shuffled("train", seed[0], copies, which)
         else:
             rows = self._cached_rows.repeat(copies).shuffle(
-                self.count(), seed=seed[0], reshuffle_each_iteration=False
+                copies * self._stored.n_segments("train"),
+                seed=seed[0],
+                reshuffle_each_iteration=False,
             )
         return rows.map(
             plain_python(lambda row: (row["features"], row["target"], row["weight"]))

@@ -6,7 +6,6 @@ from asc_tf.audio.segment import cut_segments, draw_segment
 from asc_tf.augment import fold_in
 from asc_tf.config import Config, Evaluate
 from asc_tf.dsp.preprocessing import Preprocessing
-from asc_tf.pipeline.feature_size import count_segments
 from asc_tf.pipeline.options import AUTOTUNE, plain_python
 from asc_tf.pipeline.waveforms import DESCRIPTION, Waveforms
 
@@ -60,15 +59,6 @@ def choose_shuffle_buffer(config: Config, width: int) -> int:
     """
     values = config.audio.segment_samples * width
     return max(SHUFFLED_VALUES // values, config.train.batch_size)
-
-
-def count_training_segments(waveforms: Waveforms, config: Config) -> int:
-    """Return the number of training segments in an epoch."""
-    copies = config.augment.copies
-    if config.train.segments == "random":
-        return copies * waveforms.count
-    all_of_clip = Preprocessing.from_config(waveforms.audio, Evaluate())
-    return copies * sum(count_segments(c, all_of_clip) for c in waveforms.clips)
 
 
 def make_segment_batches(

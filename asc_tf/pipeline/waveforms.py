@@ -65,8 +65,7 @@ class Waveforms:
 
     Attributes:
         count: Number of examples.
-        clips: The clips.
-        audio: Audio settings.
+        n_clips: Number of clips.
         channels: Number of channels of each waveform.
         is_weighted: Whether some clips have less weight than others.
 
@@ -98,7 +97,7 @@ class Waveforms:
             for clip, views_of_clip in zip(clips, views, strict=True)
             for view in views_of_clip
         ]
-        self.count, self.clips, self.audio = len(rows), tuple(clips), audio
+        self.count, self.n_clips, self._audio = len(rows), len(clips), audio
         self.channels = channels.count_channels(audio.channels)
         cache = WaveformCache(cache_dir, root, audio)
         caches_all = audio.cache == "disk"
@@ -159,7 +158,7 @@ class Waveforms:
         if "waveform" in rows.element_spec:
             return rows
         # The kind of cache changes nothing in the graph, which all splits can share.
-        audio = dataclasses.replace(self.audio, cache="none")
+        audio = dataclasses.replace(self._audio, cache="none")
         decoder = _build_decoder(audio, self._known)
 
         @plain_python

@@ -1,5 +1,6 @@
 """Build body, front-end, optimizer, loss and state of a run."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,17 +14,65 @@ from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.frontend import FrontendLayer
 from asc_tf.models import budget, imagenet
 from asc_tf.models.precision import (
+    allow_tensor_float_32,
     choose_precision,
     dtype_policy,
     list_layers,
     make_float32_twin,
 )
 from asc_tf.pipeline import embeddings
+from asc_tf.pipeline.batches import count_steps
 from asc_tf.pipeline.run import Run
 from asc_tf.training import checkpoint, distribution, optimization
 from asc_tf.training.model_file import load_whole
 from asc_tf.training.trainer import Trainer
 from asc_tf.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """All of a training that is built before the run folder is written to.
+
+    Attributes:
+        run: The run; its `train.epochs` is the number of epochs, also where
+            `train.steps` is configured.
+        frontend: Front-end layer; its statistics are not set yet.
+        trainer: Compiled model in training.
+        state: Callback that saves the run; it has restored nothing yet.
+        steps: Number of steps of an epoch.
+    """
+
+    run: Run
+    frontend: FrontendLayer
+    trainer: Trainer
+    state: checkpoint.RunState
+    steps: int
+
+
+def build_training(run: Run) -> Training:
+    """Set the seeds, and build the training of a prepared run; nothing is written.
+
+    Raises:
+        UserError: As `build_body` does, and if batches cannot be shared by the devices
+            as configured.
+    """
+    config = run.config
+    # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
+    keras.utils.set_random_seed(config.train.seed + 1)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    allow_tensor_float_32(config.frontend.placement != "model")
+    frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
+    count = run.count_examples()
+    steps = count_steps(count, config.train.batch_size)
+    epochs = config.train.count_epochs(steps)
+    if config.train.steps:
+        unit = "epoch" if epochs == 1 else "epochs"
+        print(f"train.steps = {config.train.steps}: {epochs} {unit} of {steps} steps")
+    run = dataclasses.replace(run, config=config.replace({"train.epochs": epochs}))
+    with distribution.choose_strategy(config, count).scope():
+        trainer, state = build_trainer(run, frontend, steps)
+    return Training(run, frontend, trainer, state, steps)
 
 
 def build_body(run: Run, frontend: FrontendLayer, steps: int) -> keras.Model:
@@ -94,7 +143,7 @@ def _find_earlier_model(settings: Model, labels: Sequence[str]) -> Path:
     return earlier.model_file
 
 
-def build_training(
+def build_trainer(
     run: Run, frontend: FrontendLayer, steps: int
 ) -> tuple[Trainer, checkpoint.RunState]:
     """Build and compile the trainer, and the callback that saves the run.

@@ -1,28 +1,24 @@
-"""Fit the model of a prepared run: build or resume it, and train its epochs."""
+"""Fit the model of a run: restore it where it was, and train its epochs."""
 
 import contextlib
-import dataclasses
 import math
 import shlex
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from asc_tf import models
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.core.interrupts import explain_interrupt
 from asc_tf.frontend import FrontendLayer, compute_statistics
-from asc_tf.models.precision import allow_tensor_float_32
-from asc_tf.pipeline.batches import count_steps, make_training_batches
-from asc_tf.pipeline.embeddings import make_embedding_cache
+from asc_tf.pipeline.batches import make_training_batches
+from asc_tf.pipeline.embeddings import EmbeddingCache, explain_missing_cache
 from asc_tf.pipeline.examples import Examples, SegmentExamples
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.training_data import make_examples
 from asc_tf.pipeline.waveforms import explain_read_errors
-from asc_tf.training import distribution
-from asc_tf.training.build import build_training
+from asc_tf.training.build import Training
 from asc_tf.training.checkpoint import RunState
 from asc_tf.training.device_memory import explain_full_memory
 from asc_tf.training.energy import EnergyReport
@@ -39,32 +35,25 @@ from asc_tf.training.trainer import Trainer, WaitReport
 from asc_tf.workdir import Workdir
 
 
-def fit(run: Run, interactive: bool) -> Path:
-    """Train the epochs that are left of a prepared run; return its model's file."""
+def fit(training: Training, interactive: bool) -> Path:
+    """Restore a training, and train the epochs that are left.
+
+    Args:
+        training: What is trained; its folder is locked, and describes the run.
+        interactive: Whether to draw a progress bar beside the line per epoch.
+
+    Returns:
+        File of the model.
+    """
+    run, trainer, state = training.run, training.trainer, training.state
     config = run.config
-    # Not 0: beside a global seed of 0, tf.data refuses seeds that are tensors.
-    keras.utils.set_random_seed(config.train.seed + 1)
-    if config.train.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    allow_tensor_float_32(config.frontend.placement != "model")
-    frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-    source = make_examples(run, frontend)
-    cache = make_embedding_cache(run, source)
-    count = (cache or source).count()
-    steps = count_steps(count, config.train.batch_size)
-    config = config.replace({"train.epochs": config.train.count_epochs(steps)})
-    run = dataclasses.replace(run, config=config)
-    if config.train.steps:
-        epochs = config.train.epochs
-        unit = "epoch" if epochs == 1 else "epochs"
-        print(f"train.steps = {config.train.steps}: {epochs} {unit} of {steps} steps")
-    with distribution.choose_strategy(config, count).scope():
-        trainer, state = build_training(run, frontend, steps)
+    source = make_examples(run, training.frontend)
+    with trainer.distribute_strategy.scope():
         is_resumed = state.resume(trainer)
     if is_resumed:
         print_resumed(config, state, trainer)
     else:
-        set_statistics(run, frontend, source)
+        set_statistics(run, training.frontend, source)
     if state.epochs_done < config.train.epochs and not state.is_exhausted:
         remark = ", and a new --workdir: a run folder keeps its batch sizes"
         memory = explain_full_memory(config, "train", "evaluate", remark=remark)
@@ -73,13 +62,10 @@ def fit(run: Run, interactive: bool) -> Path:
             energy = None
             if config.train.energy:
                 energy = EnergyReport(run.workdir, config.train.energy_country)
-            examples: Examples = source
-            if cache:
-                with energy.measure("embed") if energy else contextlib.nullcontext():
-                    examples = cache.embed(state.whole)
-                # Both hold decoded clips, which may fill half of the memory.
-                del source, cache
-            fit_epochs(run, examples, trainer, state, energy, interactive)
+            examples = embed_examples(run, source, state.whole, energy)
+            # It may hold decoded clips, which fill half of the memory.
+            del source
+            fit_epochs(training, examples, energy, interactive)
     complete_model(run.workdir)
     return conclude(state, run.workdir, config.train.epochs)
 
@@ -118,23 +104,36 @@ def print_resumed(config: Config, state: RunState, trainer: Trainer) -> None:
         )
 
 
-def fit_epochs(
+def embed_examples(
     run: Run,
+    examples: SegmentExamples,
+    whole: keras.Model,
+    energy: EnergyReport | None,
+) -> Examples:
+    """Return the embeddings of examples, or the examples where there cannot be any."""
+    if reason := explain_missing_cache(run.config):
+        if run.config.model.name == "imagenet":
+            print(f"no embedding cache, the backbone runs in every step: {reason}")
+        return examples
+    with energy.measure("embed") if energy else contextlib.nullcontext():
+        return EmbeddingCache(run, examples).embed(whole)
+
+
+def fit_epochs(
+    training: Training,
     examples: Examples,
-    trainer: Trainer,
-    state: RunState,
     energy: EnergyReport | None,
     interactive: bool,
 ) -> None:
     """Fit the trainer for the epochs that are left."""
+    run, trainer, state = training.run, training.trainer, training.state
     config, workdir = run.config, run.workdir
     folder = workdir.path / "tensorboard"
-    steps = count_steps(examples.count(), config.train.batch_size)
     parameters = models.get_body(state.whole).count_params()
     trained = sum(math.prod(each.shape) for each in trainer.trainable_variables)
     print(
         f"{trainer.name}: {parameters} parameters, {trained} of them trained, "
-        f"{steps} steps an epoch"
+        f"{training.steps} steps an epoch"
     )
     has_validation = "validation" in config.dataset.training_splits
     first = state.epochs_done
@@ -144,14 +143,14 @@ def fit_epochs(
             validation_data=examples.validation() if has_validation else None,
             initial_epoch=first,
             epochs=config.train.epochs,
-            steps_per_epoch=steps,
+            steps_per_epoch=training.steps,
             shuffle=False,
             callbacks=[
                 ValidatedAverages(),
                 # Before the state, whose writing of files is not training time.
                 WaitReport(),
                 state,
-                EpochReport(config.train.epochs, steps, has_bar=interactive),
+                EpochReport(config.train.epochs, training.steps, has_bar=interactive),
                 keras.callbacks.TensorBoard(folder),
                 HParamsSummary(folder, config, lambda: state.saved_row),
                 ExampleSummaries(folder, workdir.labels(), run),

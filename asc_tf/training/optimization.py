@@ -42,15 +42,15 @@ def make_learning_rate_schedule(
         return WarmUp(schedules.InverseTimeDecay(peak, 1, train.decay_rate), warmup)
     if train.schedule == "constant":
         return WarmUp(schedules.InverseTimeDecay(peak, 1, 0.0), warmup)
-    if not warmup:
-        return schedules.CosineDecay(peak, total)
-    return schedules.CosineDecay(
-        0.0, total - warmup, warmup_target=peak, warmup_steps=warmup
-    )
+    return WarmUp(schedules.CosineDecay(peak, total - warmup), warmup)
 
 
 class WarmUp(schedules.LearningRateSchedule):
     """Schedule with a linear warm-up from zero before another schedule.
+
+    It has no branches, unlike the warm-up of `keras.optimizers.schedules.CosineDecay`:
+    an optimizer with weight decay asks for the rate once for each variable, and each
+    branch is traced.
 
     Args:
         schedule: Schedule after the warm-up; it counts its steps from there.

@@ -48,15 +48,19 @@ def train(
     if "validation" not in manifest.splits:
         print("no validation split: the model of the last epoch is kept")
     print_notes(run)
+    if config.train.energy:
+        check_energy(config.train.energy_country)
     print("building the model ...", flush=True)
-    check_model(run)
+    from asc_tf.training.build import build_training
     from asc_tf.training.fit import fit
 
+    # A model that is refused leaves no folder behind.
+    training = build_training(run)
     with workdir.lock():
         # Another process may have trained here since the folder was checked.
         workdir.check_config(config)
         workdir.begin(config, manifest)
-        return fit(run, interactive)
+        return fit(training, interactive)
 
 
 def _describe_missing(run: Run) -> str:
@@ -87,23 +91,6 @@ def print_notes(run: Run) -> None:
         *find_unused_settings(config),
     ):
         print(note)
-
-
-def check_model(run: Run) -> None:
-    """Refuse a model that cannot be built as configured, before the run begins.
-
-    Raises:
-        UserError: As `build.build_body` and `check_energy` do.
-    """
-    config = run.config
-    if config.train.energy:
-        check_energy(config.train.energy_country)
-    if not run.workdir.checkpoint_file.is_file():
-        from asc_tf.frontend import FrontendLayer
-        from asc_tf.training.build import build_body
-
-        frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
-        build_body(run, frontend, steps=1)
 
 
 def check_energy(country: str) -> None:

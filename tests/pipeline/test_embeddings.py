@@ -359,13 +359,13 @@ def test_what_was_computed_before_a_stop_is_not_computed_again(
         stops.setattr(embeddings, "_write", stopped)
         with pytest.raises(KeyboardInterrupt):
             embedded(run)
-    # Two tables of the segments, and two pieces of four.
+    # A table of the training segments, and three of their five pieces.
     assert kept_files(run.workdir) == sorted(written)
     written[2].unlink()
     capsys.readouterr()
     examples, *_ = embedded(run)
     [line] = said(capsys.readouterr().out)
-    assert " 19 computed, 4 taken from" in line
+    assert " 15 computed, 8 taken from" in line
     assert_same_segments(examples, kept.examples, atol=1e-5)
 
 
@@ -404,12 +404,12 @@ def test_an_epoch_has_the_order_that_its_segments_would_have(
     examples, frontend, whole = embedded(run)
     backbone, _ = imagenet.split(models.get_body(whole))
     plain = ClipExamples(*training_data.make_waveforms(run), frontend, run.config)
-    assert examples.count() == plain.count() > 2 * len(run.manifest.clips_in("train"))
+    assert run.count_examples() > 2 * len(run.manifest.clips_in("train"))
     for epoch in tf.range(2, dtype=tf.int64):
         seed = fold_in(tf.constant([5, 0], tf.int64), epoch)
         ours = list(examples.epoch(seed).as_numpy_iterator())
         theirs = list(plain.epoch(seed).as_numpy_iterator())
-        assert len(ours) == len(theirs) == examples.count()
+        assert len(ours) == len(theirs) == run.count_examples()
         for (_, target, weight), wanted in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(target, wanted[1])
             assert weight == wanted[2] == 1
@@ -436,11 +436,12 @@ def test_stored_features_are_embedded_too(config, tmp_path):
 def test_without_a_validation_part_only_training_clips_are_embedded(config, tmp_path):
     config = config.replace({"dataset.validation": "none"})
     workdir = Workdir(tmp_path / "run")
-    examples, frontend, _ = embedded(run_of(config, workdir))
+    run = run_of(config, workdir)
+    examples, frontend, _ = embedded(run)
     # One file of the training segments, and one of their embeddings.
     assert len(kept_files(workdir)) == 2
     batches = make_training_batches(examples, frontend, config)
-    assert sum(len(targets) for _, targets in batches) == 2 * examples.count() == 34
+    assert sum(len(targets) for _, targets in batches) == 2 * run.count_examples() == 34
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def scanned(dataset: Dataset, audio: Audio) -> Manifest:
 
 
 def examples_of(config: Config, folder: Path) -> tuple:
-    """Examples, front-end and manifest of a corpus."""
+    """Examples, front-end and run of a corpus."""
     manifest = scanned(config.dataset, config.audio)
     layer = FrontendLayer(config.audio.sample_rate, config.frontend)
     layer.build(
@@ -81,7 +81,7 @@ def examples_of(config: Config, folder: Path) -> tuple:
         layer.set_statistics(-40.0, 20.0)
     run = Run(config, Workdir(folder / "run"), manifest)
     found = training_data.make_examples(run, layer)
-    return found, layer, manifest
+    return found, layer, run
 
 
 def rows_of(config: Config, folder: Path) -> tuple[list, FrontendLayer]:
@@ -143,7 +143,8 @@ def test_noise_is_another_for_another_seed(corpus, tmp_path):
 
 
 def test_clips_that_nobody_verified_weigh_what_is_configured(corpus, tmp_path):
-    _, layer, manifest = examples_of(tiny.config(corpus), tmp_path)
+    _, layer, found = examples_of(tiny.config(corpus), tmp_path)
+    manifest = found.manifest
     config = tiny.config(corpus, dataset__unverified_weight=0.5)
     clips = [dataclasses.replace(clip, verified="0") for clip in manifest.clips]
     manifest = dataclasses.replace(manifest, clips=tuple(clips))
@@ -159,9 +160,9 @@ def test_copies_put_each_clip_into_an_epoch_so_many_times_each_cut_anew(
 ):
     changes = PLAIN | {"augment__copies": 3, "train__epochs": 1}
     config = tiny.config(corpus, **changes)
-    examples, layer, manifest = examples_of(config, tmp_path)
-    clips = len(manifest.clips_in("train"))
-    assert examples.count() == 3 * clips
+    examples, layer, run = examples_of(config, tmp_path)
+    clips = len(run.manifest.clips_in("train"))
+    assert run.count_examples() == 3 * clips
     rows = list(make_training_batches(examples, layer, config))
     assert sum(len(targets) for _, targets in rows) == 3 * clips
     found = np.concatenate([inputs["features"] for inputs, _ in rows])
@@ -176,10 +177,10 @@ def test_copies_of_all_segments_are_counted_too(corpus, tmp_path):
         train__epochs=1,
         train__segments="all",
     )
-    examples, layer, manifest = examples_of(config, tmp_path)
-    assert examples.count() > 2 * len(manifest.clips_in("train"))
+    examples, layer, run = examples_of(config, tmp_path)
+    assert run.count_examples() > 2 * len(run.manifest.clips_in("train"))
     found = list(make_training_batches(examples, layer, config))
-    assert sum(len(targets) for _, targets in found) == examples.count()
+    assert sum(len(targets) for _, targets in found) == run.count_examples()
 
 
 def test_a_random_channel_is_left_right_or_their_mean(stereo, tmp_path):
@@ -437,8 +438,9 @@ def test_stored_features_give_the_batches_of_segments_of_whole_clips(stored, tmp
     layer.set_statistics(-40.0, 20.0)
     examples = StoredExamples(folder, layer, config)
     found = list(make_training_batches(examples, layer, config))
-    own, _, _ = examples_of(config.replace({"dataset.features": ""}), tmp_path)
-    assert sum(len(targets) for _, targets in found) == own.count() == examples.count()
+    own, _, run = examples_of(config.replace({"dataset.features": ""}), tmp_path)
+    n_stored = dataclasses.replace(run, features=folder).count_examples()
+    assert sum(len(targets) for _, targets in found) == run.count_examples() == n_stored
     some = np.concatenate([inputs["features"] for inputs, _ in found])
     wanted = np.concatenate(
         [layer.standardize(batch) for batch in own.training_features()]

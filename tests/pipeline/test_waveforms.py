@@ -22,12 +22,10 @@ from asc_tf.manifest import Manifest
 from asc_tf.pipeline import noise_banks
 from asc_tf.pipeline.batches import make_training_batches
 from asc_tf.pipeline.examples import ClipExamples
-from asc_tf.pipeline.segments import (
-    count_training_segments,
-    make_segment_batches,
-    make_training_segments,
-)
+from asc_tf.pipeline.run import Run
+from asc_tf.pipeline.segments import make_segment_batches, make_training_segments
 from asc_tf.pipeline.waveforms import Waveforms
+from asc_tf.workdir import Workdir
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +45,10 @@ def scanned(config) -> Manifest:
 @functools.cache
 def scan_once(dataset: Dataset, audio: Audio) -> Manifest:
     return scan(datasets.load(dataset), Path(dataset.dir), ("train",), audio)
+
+
+def count_examples(config) -> int:
+    return Run(config, Workdir(Path("unused")), scanned(config)).count_examples()
 
 
 def waveforms_of(config) -> Waveforms:
@@ -269,7 +271,7 @@ def test_split_channels_are_three_examples_of_a_stereo_clip_and_one_of_a_mono(tm
     waveforms = waveforms_of(config)
     clips = scanned(config).clips_in("train")
     examples = [1 if clip.channels == 1 else 3 for clip in clips]
-    assert (waveforms.count, len(waveforms.clips)) == (sum(examples), len(clips))
+    assert waveforms.count == count_examples(config) == sum(examples)
     rows = list(waveforms.in_order())
     ids = [int(row["clip"]) for row in rows]
     assert ids == list(np.repeat(range(len(clips)), examples))
@@ -316,13 +318,13 @@ def test_all_segments_of_all_clips_are_in_each_epoch_in_another_order(corpus):
         train__epochs=2,
         frontend__standardize="none",
     )
-    count = count_training_segments(waveforms_of(config), config)
+    count = count_examples(config)
     lengths = [clip.samples for clip in scanned(config).clips_in("train")]
     assert count == sum(len(segments.find_starts(n, 1600, 800)) for n in lengths)
     assert count > len(lengths)
     apart = {"audio.hop_seconds": 0.15, "audio.last_segment": "drop"}
     apart = config.replace(apart)
-    dropped = count_training_segments(waveforms_of(apart), apart)
+    dropped = count_examples(apart)
     starts = [segments.find_starts(n, 1600, 1200, last_segment="drop") for n in lengths]
     assert dropped == sum(map(len, starts))
     assert dropped < sum(len(segments.find_starts(n, 1600, 1200)) for n in lengths)

@@ -75,8 +75,9 @@ def test_a_kept_last_layer_goes_on_from_what_it_has_learned(
 def test_the_seed_decides_the_first_weights(config, tmp_path, monkeypatch):
     drawn = {}
 
-    def keep_weights(run, examples, trainer, *others):
-        drawn[run.workdir.path.name] = trainer.body.get_layer("conv").get_weights()[0]
+    def keep_weights(training, *others):
+        convolution = training.trainer.body.get_layer("conv")
+        drawn[training.run.workdir.path.name] = convolution.get_weights()[0]
         raise StopIteration
 
     monkeypatch.setattr("asc_tf.training.fit.fit_epochs", keep_weights)
@@ -203,7 +204,7 @@ def test_without_codecarbon_the_extra_is_named(config, tmp_path, monkeypatch):
         train(config.replace({"train.energy": True}), Workdir(tmp_path / "run"))
 
 
-def build_training(tmp_path, **changes):
+def build_trainer(tmp_path, **changes):
     """What is trained, for two clips of a and six of b, and others to validate with."""
     config = tiny.config(tmp_path, **changes)
     frontend = FrontendLayer(config.audio.sample_rate, config.frontend)
@@ -215,13 +216,13 @@ def build_training(tmp_path, **changes):
     ]
     manifest = Manifest(tuple(clips), ("a", "b"))
     workdir = Workdir(tmp_path / "run")
-    return build.build_training(Run(config, workdir, manifest), frontend, steps=2)[0]
+    return build.build_trainer(Run(config, workdir, manifest), frontend, steps=2)[0]
 
 
 def test_what_is_trained_has_the_class_weights_of_the_training_part_alone(tmp_path):
-    trainer = build_training(tmp_path, train__class_weights="balanced")
+    trainer = build_trainer(tmp_path, train__class_weights="balanced")
     np.testing.assert_allclose(trainer.class_weights, [8 / 4, 8 / 12])
-    assert build_training(tmp_path).class_weights is None
+    assert build_trainer(tmp_path).class_weights is None
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_what_is_trained_has_the_class_weights_of_the_training_part_alone(tmp_pa
     ],
 )
 def test_what_is_trained_minimizes_the_configured_loss(tmp_path, changes, wanted):
-    trainer = build_training(tmp_path, **changes)
+    trainer = build_trainer(tmp_path, **changes)
     target, probabilities = np.array([[1.0, 0.0]]), np.array([[0.7, 0.3]])
     found = trainer.compute_loss(None, target, probabilities)
     assert float(found) == pytest.approx(wanted, rel=1e-5)

@@ -132,7 +132,7 @@ def test_features_are_stored_of_the_parts_there_are_and_a_run_begins_with_them(
     assert list(contents.splits) == ["train", "test"]
     workdir = Workdir(tmp_path / "run")
     begun = tiny.begin(config.replace({"dataset.features": str(folder)}), workdir)
-    assert begun.examples.count() == len(run.manifest().clips_in("train"))
+    assert begun.run.count_examples() == len(run.manifest().clips_in("train"))
     assert json.loads(workdir.protocol_file.read_text())["validation"] == "none"
 
 

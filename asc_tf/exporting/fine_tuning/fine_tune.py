@@ -213,7 +213,7 @@ def _make_tuner(
 
     config, path = run.config, run.workdir.model_file
     examples = make_examples(run, frontend)
-    steps = count_steps(examples.count(), config.train.batch_size)
+    steps = count_steps(run.count_examples(), config.train.batch_size)
     epochs = config.export.qat_epochs
     momentum, seed = models.choose_momentum(steps), config.train.seed
     rate = RATE_SHARES[name] * config.train.learning_rate
@@ -236,6 +236,7 @@ def _make_tuner(
     tuner = FineTuner(
         twin,
         config.replace(changes),
+        steps,
         config.train.count_epochs(steps),
         examples,
         frontend,

@@ -17,7 +17,7 @@ from asc_tf.core.errors import UserError
 from asc_tf.core.files import write_atomically, write_csv, write_npz
 from asc_tf.exporting.fine_tuning.twin import Ranges, Twin
 from asc_tf.frontend import FrontendLayer
-from asc_tf.pipeline.batches import count_steps, make_training_batches
+from asc_tf.pipeline.batches import make_training_batches
 from asc_tf.pipeline.examples import Examples
 from asc_tf.training import optimization
 from asc_tf.training.keras_internals import InputWait, Prefetcher
@@ -52,6 +52,7 @@ class FineTuner:
         twin: Network in tf_keras.
         config: Configuration, whose `train` has the epochs, the learning rate and the
             warm-up of this training.
+        steps: Number of steps of an epoch.
         first_epoch: Number of epochs of the run, so that the examples of each epoch
             are new.
         examples: Examples of the run.
@@ -68,6 +69,7 @@ class FineTuner:
         self,
         twin: Twin,
         config: Config,
+        steps: int,
         first_epoch: int,
         examples: Examples,
         frontend: FrontendLayer,
@@ -81,9 +83,9 @@ class FineTuner:
         self._class_weights, self._segments = class_weights, segments
         self._folder, self._identity = folder, identity
         train = config.train
-        self._steps = count_steps(examples.count(), train.batch_size)
+        self._steps = steps
         self._loss = optimization.make_loss(train)
-        self._schedule = optimization.make_learning_rate_schedule(train, self._steps)
+        self._schedule = optimization.make_learning_rate_schedule(train, steps)
         without_averages = dataclasses.replace(train, ema=0.0)
         self._optimizer = optimization.make_optimizer(
             without_averages, train.learning_rate, library=tf_keras
