@@ -15,6 +15,7 @@ from asc_tf.command_line.flag_values import read_changes, read_required
 from asc_tf.config import Config, Dataset, section_keys, suggest
 from asc_tf.core.errors import UsageError
 from asc_tf.core.packages import require_package
+from asc_tf.core.suggestions import suggest_path
 from asc_tf.core.text_table import align_columns
 from asc_tf.datasets import description
 from asc_tf.datasets.catalog import CATALOG
@@ -92,7 +93,9 @@ def _find_folder(dataset: Dataset) -> Path:
         raise UsageError(f"--dataset.dir is missing: the folder of {dataset.name}")
     folder = Path(make_absolute(dataset.dir))
     if not folder.is_dir():
-        raise UsageError(f"--dataset.dir={dataset.dir}: no such folder")
+        raise UsageError(
+            f"--dataset.dir={dataset.dir}: no such folder{suggest_path(folder)}"
+        )
     if dataset.name == "synthetic" and not (folder / "meta.csv").is_file():
         note = CATALOG[dataset.name].note
         raise UsageError(f"--dataset.dir={dataset.dir}: no scenes in it; {note}")

@@ -1,7 +1,9 @@
 """Suggestions for an unknown name: the most similar one, or a known synonym."""
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "arch": ("model.name",),
@@ -79,6 +81,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 MAX_SUGGESTED = 3
 
+MAX_COMPARED = 1000
+"""Entries of a folder that a missing name is compared with."""
+
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Format the names that `find_nearest` finds as `; did you mean A or B?`."""
@@ -91,6 +96,28 @@ def format_suggestions(names: Iterable[str]) -> str:
     if not last:
         return ""
     return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+
+
+def suggest_path(path: Path) -> str:
+    """Format the existing paths that a missing one may stand for.
+
+    The first part of the path that is missing is compared with what is there, without
+    regard to upper and lower case.
+    """
+    path = path.absolute()
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    if not missing:
+        return ""
+    place = missing[-1]
+    try:
+        found = sorted(os.listdir(place.parent))[:MAX_COMPARED]
+    except OSError:
+        return ""
+    names = {name.lower(): name for name in found}
+    near = difflib.get_close_matches(place.name.lower(), names, n=MAX_SUGGESTED)
+    rest = path.relative_to(place)
+    paths = [place.parent / names[each] / rest for each in near]
+    return format_suggestions(str(each) for each in paths if each.exists())
 
 
 def find_nearest(word: str, known: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from asc_tf.config import Dataset
 from asc_tf.core.errors import UsageError, UserError
+from asc_tf.core.suggestions import suggest_path
 from asc_tf.datasets import (
     asc_mini,
     corpus_hints,
@@ -76,7 +77,9 @@ def load(dataset: Dataset) -> Manifest:
     directory = dataset.folder
     _check_settings(dataset)
     if dataset.dir and not directory.is_dir() and dataset.name != "synthetic":
-        raise UsageError(f"dataset.dir = {dataset.dir}: no such folder")
+        raise UsageError(
+            f"dataset.dir = {dataset.dir}: no such folder{suggest_path(directory)}"
+        )
     if not dataset.dir:
         raise UsageError(
             f"dataset.dir is missing: the folder of the {dataset.name} corpus"

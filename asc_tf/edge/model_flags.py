@@ -7,6 +7,7 @@ from absl import flags
 
 from asc_tf.command_line.flag_values import read_path
 from asc_tf.core.errors import UsageError
+from asc_tf.core.suggestions import format_suggestions, suggest_path
 from asc_tf.core.tensorflow_log import suppress_notes
 from asc_tf.edge.runtime import MAX_THREADS, EdgeModel
 
@@ -44,10 +45,13 @@ def check_model_path(path: Path) -> Path:
     """Return the path of a model.
 
     Raises:
-        UsageError: If there is no such file.
+        UsageError: If there is no such file, or it is a folder.
     """
+    if path.is_dir():
+        near = format_suggestions(map(str, sorted(path.glob("*.tflite"))))
+        raise UsageError(f"--model={path}: a folder, not a .tflite file{near}")
     if not path.exists():
-        raise UsageError(f"--model={path}: no such file")
+        raise UsageError(f"--model={path}: no such file{suggest_path(path)}")
     return path
 
 

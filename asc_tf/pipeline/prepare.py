@@ -9,6 +9,7 @@ from asc_tf.core.errors import UsageError
 from asc_tf.core.folders import list_audio
 from asc_tf.core.packages import require_package
 from asc_tf.core.progress_bar import make_bar
+from asc_tf.core.suggestions import suggest_path
 from asc_tf.manifest import Clip, Manifest, read_clips
 from asc_tf.pipeline.corpus_checks import (
     check_missing_files,
@@ -77,7 +78,9 @@ def check_sounds(config: Config) -> None:
         if not place:
             continue
         if not folder.is_dir():
-            raise UsageError(f"augment.{name} = {place!r}: no such folder")
+            raise UsageError(
+                f"augment.{name} = {place!r}: no such folder{suggest_path(folder)}"
+            )
         if not list_audio(folder):
             raise UsageError(
                 f"augment.{name} = {place!r}: holds no audio file (WAV, FLAC, Ogg, "
