@@ -1,5 +1,7 @@
 """Published corpora in miniature: tables and names as published, files empty."""
 
+from refusals import refusal
+
 from asc_tf import datasets
 from asc_tf.config import Dataset
 from asc_tf.datasets.dcase import GROUPS, SCENES
@@ -7,6 +9,8 @@ from asc_tf.datasets.urbansound8k import CLASSES
 
 DEVICES = ("a", "b", "s1")
 CITIES = ("lyon", "oslo")
+DCASE = ("tut2018", "tau2019", "tau2020_mobile", "tau2020_3class", "tau2022_mobile")
+URBAN_TABLE = "metadata/UrbanSound8K.csv"
 SOUNDS = ("Bark", "Cello", "Knock")
 
 
@@ -131,3 +135,51 @@ def make_fsd(folder, layout="zenodo"):
     for part in ("audio_train", "audio_test"):
         (folder / f"{home}{part}").mkdir(exist_ok=True)
     return folder
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def make_folders(folder, *names):
+    for name in names:
+        touch(folder / name)
+    return folder
+
+
+def make_table(folder, text, encoding="utf-8"):
+    (folder / "meta.csv").write_bytes(text.encode(encoding))
+    return folder
+
+
+def load_csv(folder, text, encoding="utf-8", **settings):
+    make_table(folder, text, encoding)
+    return load("csv", folder, csv_file="meta.csv", **settings)
+
+
+def like_a_spreadsheet(path):
+    """Save a table again with a byte order mark, CRLF and an empty last line."""
+    text = path.read_text(encoding="utf-8").replace("\n", "\r\n") + "\r\n"
+    path.write_bytes(text.encode("utf-8-sig"))
+
+
+def folds_of(manifest):
+    """The folds of each split."""
+    return {
+        split: sorted({clip.fold for clip in manifest.clips_in(split)})
+        for split in ("train", "validation", "test")
+    }
+
+
+def corpus_refusal(error, name, folder, **settings):
+    """The message with which a corpus is refused."""
+    return refusal(error, load, name, folder, **settings)
+
+
+def without(word):
+    def change(text):
+        return "\n".join(line for line in text.split("\n") if word not in line)
+
+    return change
