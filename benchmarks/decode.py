@@ -30,9 +30,9 @@ import numpy as np
 from absl import app, flags
 from noise_clips import write_clips
 
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 
-quiet_tensorflow()
+prepare_tensorflow()
 
 CLIPS = flags.DEFINE_integer("clips", 48, "number of clips per format", lower_bound=2)
 PASSES = flags.DEFINE_integer("passes", 21, "times that each clip is decoded")

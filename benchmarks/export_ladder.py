@@ -32,7 +32,7 @@ from absl import app, flags
 from asc_tf.config.export import FORMATS
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import hash_path, write_atomically, write_npz, write_text
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 from asc_tf.core.text_table import align_columns
 from asc_tf.workdir import Workdir
 
@@ -317,7 +317,7 @@ def _define_flags() -> None:
 
 
 def main(_: list[str]) -> None:
-    quiet_tensorflow()
+    prepare_tensorflow()
     values = flags.FLAGS
     folder = Path(values.workdir)
     output = Path(values.output) if values.output else folder / "ladder"

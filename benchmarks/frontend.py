@@ -36,9 +36,9 @@ import numpy as np
 from absl import app, flags, logging
 from frontend_race import Way, race
 
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 
-quiet_tensorflow()
+prepare_tensorflow()
 
 _CLIPS = flags.DEFINE_integer("clips", 32, "number of clips", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "seconds of a clip", lower_bound=0.1)
@@ -181,7 +181,7 @@ def measure_litert(name: str, rate: int, settings: dict, folder: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     from asc_tf.config import Frontend
-    from asc_tf.core.tensorflow_log import suppress_notes
+    from asc_tf.core.tensorflow_start import suppress_notes
     from asc_tf.exporting.conversion.tflite import Settings, convert
     from asc_tf.exporting.saved_model import write_one_segment
     from asc_tf.frontend import FrontendLayer

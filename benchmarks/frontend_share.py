@@ -20,7 +20,7 @@ import numpy as np
 from absl import app, flags
 from ai_edge_litert.interpreter import Interpreter
 
-from asc_tf.core.tensorflow_log import suppress_notes
+from asc_tf.core.tensorflow_start import suppress_notes
 from asc_tf.dsp.resampling import resample
 from asc_tf.edge import tflite_metadata
 from asc_tf.exporting.conversion.flatbuffer import split_at_features

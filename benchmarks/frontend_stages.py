@@ -19,9 +19,9 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from absl import app, flags
 
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 
-quiet_tensorflow()
+prepare_tensorflow()
 
 _CLIPS = flags.DEFINE_integer("clips", 32, "number of clips", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "seconds of a clip", lower_bound=0.1)

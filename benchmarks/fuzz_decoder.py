@@ -26,9 +26,9 @@ from damaged_files import KINDS, RATE, case, originals
 from fuzz_workers import Outcome, Worker, peak_kibibytes
 
 from asc_tf.audio.framing import MP3_FRAME
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 
-quiet_tensorflow()
+prepare_tensorflow()
 
 SLOW = 2.0
 """Seconds of processor time that a file may take; on a busy machine, the clock says

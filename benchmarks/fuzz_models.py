@@ -30,10 +30,10 @@ from absl import app, flags
 from damaged_models import DAMAGES, case
 from fuzz_workers import Outcome, Worker, peak_kibibytes
 
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 from asc_tf.edge.trial import MAX_MEMORY, TRIAL_SECONDS
 
-quiet_tensorflow()
+prepare_tensorflow()
 
 SLOW = 2 * TRIAL_SECONDS + 20
 """Seconds that a file may take: both users try it, load it and run it."""

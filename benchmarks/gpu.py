@@ -30,9 +30,9 @@ from typing import Any
 from absl import app, flags, logging
 from noise_clips import describe_corpus, write_clips, write_table
 
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 
-quiet_tensorflow()
+prepare_tensorflow()
 
 _CONFIG = flags.DEFINE_string("config", "esa3_cnn_both", "name of the configuration")
 _CLIPS = flags.DEFINE_integer("clips", 256, "number of training clips", lower_bound=10)

@@ -16,9 +16,9 @@ import numpy as np
 from absl import app, flags
 from sklearn.neighbors import NearestCentroid
 
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 
-quiet_tensorflow()
+prepare_tensorflow()
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "an evaluated run folder", required=True

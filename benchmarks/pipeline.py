@@ -38,9 +38,9 @@ import numpy as np
 from absl import app, flags, logging
 from noise_clips import write_clips, write_table
 
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 
-quiet_tensorflow()
+prepare_tensorflow()
 
 CLIPS = flags.DEFINE_integer("clips", 64, "number of clips per format", lower_bound=16)
 SECONDS = flags.DEFINE_float("seconds", 5.0, "seconds of a clip", lower_bound=0.5)

@@ -24,10 +24,10 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from absl import app, flags
 
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 from asc_tf.dsp import resampling
 
-quiet_tensorflow()
+prepare_tensorflow()
 
 _PAIRS = flags.DEFINE_list(
     "pairs",

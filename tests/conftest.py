@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 
 # Before any test module imports TensorFlow.
-quiet_tensorflow()
+prepare_tensorflow()
 
 
 REAL_RECORDINGS = (

@@ -11,7 +11,7 @@ from asc_tf.command_line.arguments import assign_word, parse
 from asc_tf.command_line.command import Command
 from asc_tf.command_line.help_text import HELP, find_topic, format_help
 from asc_tf.core.errors import UsageError, UserError, install_hint
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 from asc_tf.core.version import __version__
 
 
@@ -83,7 +83,7 @@ def _execute(command: Command, arguments: Sequence[str]) -> int:
 
 def _report_errors(name: str, execute: Callable[[], int]) -> int:
     """Import and run a command whose full name is `name`; return the exit code."""
-    quiet_tensorflow()
+    prepare_tensorflow()
     for stream in (sys.stdout, sys.stderr):
         # A file's name may hold bytes that no encoding takes.
         if isinstance(stream, io.TextIOWrapper):

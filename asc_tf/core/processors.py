@@ -23,12 +23,15 @@ def count_processors(root: Path = ROOT) -> int:
         The smallest of the processors on which the process may run and the quotas of
         its control groups; a part of a processor counts as a whole one.
     """
-    if hasattr(os, "sched_getaffinity"):
-        available = len(os.sched_getaffinity(0))
-    else:
-        available = os.cpu_count() or 1  # macOS, Windows
     quotas = [_read_quota(path) for path in find_limit_files(QUOTA_FILES, root)]
-    return math.ceil(min([available, *quotas]))
+    return math.ceil(min([count_schedulable(), *quotas]))
+
+
+def count_schedulable() -> int:
+    """Count the processors on which this process may run, whatever its quota."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS, Windows
 
 
 def _read_quota(path: Path) -> float:

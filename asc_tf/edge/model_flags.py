@@ -8,7 +8,7 @@ from absl import flags
 from asc_tf.command_line.flag_values import read_path
 from asc_tf.core.errors import UsageError
 from asc_tf.core.suggestions import format_suggestions, suggest_path
-from asc_tf.core.tensorflow_log import suppress_notes
+from asc_tf.core.tensorflow_start import suppress_notes
 from asc_tf.edge.runtime import MAX_THREADS, EdgeModel
 
 

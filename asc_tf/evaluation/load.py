@@ -10,7 +10,7 @@ from asc_tf.config import Audio, Evaluate
 from asc_tf.config.run_search import find_run, suggest_run
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.paths import expand_home
-from asc_tf.core.tensorflow_log import quiet_tensorflow, suppress_notes
+from asc_tf.core.tensorflow_start import prepare_tensorflow, suppress_notes
 from asc_tf.dsp.preprocessing import Preprocessing
 from asc_tf.edge.tflite_metadata import PARTS
 from asc_tf.evaluation.predictor import Predictor
@@ -33,7 +33,7 @@ def load(path: str | Path) -> Predictor:
         UsageError: If there is no such file, or it is none of these.
         UserError: If the model is damaged.
     """
-    quiet_tensorflow()
+    prepare_tensorflow()
     path = expand_home(path)
     path = find_run(path) or path
     if path.is_file() and path.suffix == ".tflite":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from asc_tf.core.errors import UserError
-from asc_tf.core.tensorflow_log import suppress_notes
+from asc_tf.core.tensorflow_start import suppress_notes
 from asc_tf.dsp import segments, wav_reader
 from asc_tf.dsp.preprocessing import check_floats
 from asc_tf.dsp.segments import Segment

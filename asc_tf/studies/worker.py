@@ -15,7 +15,7 @@ from asc_tf.config import Config
 from asc_tf.core.child_process import read_job
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import write_json
-from asc_tf.core.tensorflow_log import quiet_tensorflow
+from asc_tf.core.tensorflow_start import prepare_tensorflow
 from asc_tf.manifest import Clip, read_clips
 from asc_tf.workdir import Workdir
 
@@ -138,7 +138,7 @@ def share_scan(workdir: Workdir, known: list[Clip]) -> None:
 def main() -> int:
     """Run the job on the standard input; returns the exit code."""
     job = read_job()
-    quiet_tensorflow()
+    prepare_tensorflow()
     try:
         run_job(job)
     except UserError as error:

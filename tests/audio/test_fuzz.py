@@ -71,8 +71,8 @@ def test_random_bytes_are_refused_whatever_they_begin_with(tmp_path, count):
 
 MEASURE = """
 import ctypes, functools, json, sys
-from asc_tf.core.tensorflow_log import quiet_tensorflow
-quiet_tensorflow()
+from asc_tf.core.tensorflow_start import prepare_tensorflow
+prepare_tensorflow()
 import tensorflow as tf
 from asc_tf.audio.decode import Variants, decode_clip
 from asc_tf.audio.inspect import inspect

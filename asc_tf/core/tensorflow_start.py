@@ -1,4 +1,7 @@
-"""Suppression of the INFO lines of TensorFlow and LiteRT, and of nothing else."""
+"""Start of TensorFlow: settings that it reads at its import, and its INFO lines.
+
+Only INFO lines of TensorFlow and LiteRT are suppressed, nothing else.
+"""
 
 import contextlib
 import importlib.abc
@@ -12,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import IO
+
+from asc_tf.core.processors import count_processors, count_schedulable
 
 _NOTE = re.compile(rb"INFO:|I\d{4} |WARNING: All log messages before absl::Init")
 _redirection = threading.Lock()
@@ -50,8 +55,15 @@ def _open_notes() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
-def quiet_tensorflow() -> None:
-    """Suppress TensorFlow's start-up messages; call before its import."""
+def prepare_tensorflow() -> None:
+    """Suppress TensorFlow's start-up messages, and bound its threads.
+
+    Call it before the import. TensorFlow counts the processors without the quota of a
+    container, whose threads would then wait for each other.
+    """
+    if (processors := count_processors()) < count_schedulable():
+        for pool in ("INTRAOP", "INTEROP"):
+            os.environ.setdefault(f"TF_NUM_{pool}_THREADS", str(processors))
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
