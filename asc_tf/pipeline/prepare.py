@@ -17,6 +17,7 @@ from asc_tf.pipeline.corpus_checks import (
     check_weights,
     print_excluded,
 )
+from asc_tf.pipeline.earlier_scans import find_runs_beside, read_scanned_clips
 from asc_tf.pipeline.feature_store import StoredFeatures
 from asc_tf.pipeline.run import Run
 from asc_tf.workdir import Workdir
@@ -31,7 +32,7 @@ def prepare(config: Config, workdir: Workdir, known: Sequence[Clip] = ()) -> Run
         config: Configuration of the run.
         workdir: Run folder; nothing in it yet, or a run of the same configuration.
         known: Rows of scans by other runs on the same corpus, which are not repeated
-            for unchanged files.
+            for unchanged files; by default, of the runs in the same folder.
 
     Raises:
         UserError: If the corpus is refused, or the stored features were made with other
@@ -44,6 +45,8 @@ def prepare(config: Config, workdir: Workdir, known: Sequence[Clip] = ()) -> Run
     workdir.check_config(config)
     own = read_clips(workdir.manifest_file) if workdir.manifest_file.is_file() else ()
     splits = config.dataset.training_splits
+    if not known and not own:
+        known = read_scanned_clips(find_runs_beside(workdir, config))
     manifest = scan_corpus(config, splits, (*known, *own))
     check_weights(manifest, config)
     if workdir.checkpoint_file.is_file():

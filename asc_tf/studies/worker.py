@@ -16,7 +16,8 @@ from asc_tf.core.child_process import read_job
 from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import write_json
 from asc_tf.core.tensorflow_start import prepare_tensorflow
-from asc_tf.manifest import Clip, read_clips
+from asc_tf.manifest import Clip
+from asc_tf.pipeline.earlier_scans import read_scanned_clips
 from asc_tf.workdir import Workdir
 
 RESULT = "result.json"
@@ -42,7 +43,7 @@ def run_job(job: dict[str, Any]) -> None:
 
     began = time.monotonic()
     workdir = Workdir(Path(job["workdir"]))
-    known = read_known_clips([Path(folder) for folder in job["siblings"]])
+    known = read_scanned_clips(map(Path, job["siblings"]))
     train(Config().replace(job["config"]), workdir, known=known)
     if job["score"] == "test":
         from asc_tf.evaluation.evaluate import evaluate
@@ -101,23 +102,6 @@ def measure_peak() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def read_known_clips(folders: list[Path]) -> list[Clip]:
-    """Read the scanned clips of other runs; a run without a table has none yet.
-
-    No more tables are read when one says that every clip is known.
-    """
-    known: dict[tuple[str, float], Clip] = {}
-    for folder in folders:
-        try:
-            clips = read_clips(Workdir(folder).manifest_file)
-        except UserError:
-            continue
-        known |= {(clip.path, clip.start): clip for clip in clips if clip.size}
-        if all((clip.path, clip.start) in known for clip in clips):
-            break
-    return [*known.values()]
 
 
 def share_scan(workdir: Workdir, known: list[Clip]) -> None:

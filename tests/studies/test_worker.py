@@ -9,6 +9,7 @@ from asc_tf.audio import scan as scanning
 from asc_tf.core.errors import UserError
 from asc_tf.core.files import write_text
 from asc_tf.evaluation.evaluate import evaluate
+from asc_tf.pipeline.earlier_scans import read_scanned_clips
 from asc_tf.studies import worker
 from asc_tf.studies.runner import StudyRun
 from asc_tf.studies.worker import SCORES, score_validation
@@ -85,7 +86,7 @@ def test_the_scans_of_other_runs_are_used(own_run, tmp_path, monkeypatch):
     splits = ("train", "validation", "test")
     scanned = scanning.scan(manifest, root, splits, audio)
     own_run.write_manifest(scanned)
-    known = worker.read_known_clips([tmp_path / "none", own_run.path])
+    known = read_scanned_clips([tmp_path / "none", own_run.path])
     assert sorted(c.path for c in known) == sorted(c.path for c in scanned.clips)
     inspected = []
     inspect_all = scanning.inspect_all
