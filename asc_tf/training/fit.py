@@ -12,8 +12,8 @@ from asc_tf.config import Config
 from asc_tf.core.errors import UserError
 from asc_tf.core.interrupts import explain_interrupt
 from asc_tf.frontend import FrontendLayer, compute_statistics
+from asc_tf.pipeline import embeddings
 from asc_tf.pipeline.batches import make_training_batches
-from asc_tf.pipeline.embeddings import EmbeddingCache, explain_missing_cache
 from asc_tf.pipeline.examples import Examples, SegmentExamples
 from asc_tf.pipeline.run import Run
 from asc_tf.pipeline.training_data import make_examples
@@ -111,12 +111,12 @@ def embed_examples(
     energy: EnergyReport | None,
 ) -> Examples:
     """Return the embeddings of examples, or the examples where there cannot be any."""
-    if reason := explain_missing_cache(run.config):
+    if reason := embeddings.explain_missing_cache(run.config):
         if run.config.model.name == "imagenet":
             print(f"no embedding cache, the backbone runs in every step: {reason}")
         return examples
     with energy.measure("embed") if energy else contextlib.nullcontext():
-        return EmbeddingCache(run, examples).embed(whole)
+        return embeddings.EmbeddingCache(run, examples).embed(whole)
 
 
 def fit_epochs(
