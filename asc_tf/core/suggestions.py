@@ -105,7 +105,8 @@ def suggest_path(path: Path) -> str:
     regard to upper and lower case.
     """
     path = path.absolute()
-    missing = [each for each in (path, *path.parents) if not each.exists()]
+    # Not Path.exists, which raises an error where a folder may not be read.
+    missing = [each for each in (path, *path.parents) if not os.path.exists(each)]
     if not missing:
         return ""
     place = missing[-1]
@@ -117,7 +118,7 @@ def suggest_path(path: Path) -> str:
     near = difflib.get_close_matches(place.name.lower(), names, n=MAX_SUGGESTED)
     rest = path.relative_to(place)
     paths = [place.parent / names[each] / rest for each in near]
-    return format_suggestions(str(each) for each in paths if each.exists())
+    return format_suggestions(str(each) for each in paths if os.path.exists(each))
 
 
 def find_nearest(word: str, known: Iterable[str]) -> list[str]:

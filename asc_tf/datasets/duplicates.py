@@ -12,6 +12,7 @@ from pathlib import Path
 
 from asc_tf.core.files import hash_bytes, hash_path
 from asc_tf.core.processors import count_processors
+from asc_tf.core.wording import count
 from asc_tf.manifest import Clip
 
 PIECE_BYTES = 4096
@@ -61,15 +62,15 @@ def describe_duplicates(groups: Iterable[Group], splits: Sequence[str]) -> list[
             continue
         if len({clip.split for clip in group}) > 1:
             divided.append(group)
-        # Clips of a test split may have no labels.
-        if len({clip.label for clip in group if clip.label}) > 1:
-            contradicting.append(group)
-        if len({(clip.split, clip.label) for clip in group}) == 1:
+        if differing := _list_contradictions(group):
+            contradicting.append(differing)
+        elif len({clip.split for clip in group}) == 1:
             repeated.append(group)
     notes = []
     if divided:
         notes.append(
-            f"{len(divided)} files have an exact copy in another split "
+            f"{count(len(divided), 'file has', 'files have')} an exact copy in "
+            "another split "
             f"({_name_pairs(divided, splits, 'split')}): the result is too good; "
             "remove the copies, or give copies one recording "
             "(dataset.identifier_pattern or dataset.identifier_column), which keeps "
@@ -77,16 +78,28 @@ def describe_duplicates(groups: Iterable[Group], splits: Sequence[str]) -> list[
         )
     if contradicting:
         notes.append(
-            f"{len(contradicting)} files have an exact copy with another label "
+            f"{count(len(contradicting), 'file has', 'files have')} an exact copy with "
+            "another label "
             f"({_name_pairs(contradicting, splits, 'label')}): remove the wrong one"
         )
     if repeated:
         notes.append(
-            f"{len(repeated)} files have an exact copy in the same split "
-            f"({_name_pairs(repeated, splits, 'split')}), and so count more than once; "
+            f"{count(len(repeated), 'file has', 'files have')} an exact copy in the "
+            f"same split ({_name_pairs(repeated, splits, 'split')}), and so count more "
+            "than once; "
             "remove the copies if that is not meant"
         )
     return notes
+
+
+def _list_contradictions(group: Group) -> Group:
+    """List the clips of copies whose labels differ for the same span of time."""
+    labels: dict[tuple[float, float], set[str]] = defaultdict(set)
+    for clip in group:
+        # Clips of a test split may have no labels.
+        if clip.label:
+            labels[clip.start, clip.duration].add(clip.label)
+    return tuple(c for c in group if len(labels[c.start, c.duration]) > 1)
 
 
 def _divide(

@@ -9,6 +9,7 @@ from pathlib import Path
 from asc_tf import datasets
 from asc_tf.config import Config
 from asc_tf.core.errors import UserError
+from asc_tf.core.wording import count
 from asc_tf.datasets import corpus_hints
 from asc_tf.datasets.duplicates import describe_duplicates, find_duplicates
 from asc_tf.datasets.shared_recordings import format_shared
@@ -187,12 +188,14 @@ def describe_unusual_clips(clips: Sequence[Clip], config: Config) -> list[str]:
     if short := sum(clip.seconds < seconds for clip in clips):
         done = {"pad": "padded", "loop": "looped"}[audio.short_clips]
         notes.append(
-            f"{short} clips are shorter than a segment of {seconds:g} s: {done}"
+            f"{count(short, 'clip is', 'clips are')} shorter than a segment of "
+            f"{seconds:g} s: {done}"
         )
     if tiny := [clip for clip in clips if clip.seconds < VERY_SHORT]:
         shown = ", ".join(f"{c.path} ({1000 * c.seconds:.0f} ms)" for c in tiny[:3])
         notes.append(
-            f"{len(tiny)} clips are shorter than {VERY_SHORT:g} s, and so mostly "
+            f"{count(len(tiny), 'clip is', 'clips are')} shorter than "
+            f"{VERY_SHORT:g} s, and so mostly "
             f"{'padding' if audio.short_clips == 'pad' else 'repetition'}: "
             f"{shown}{' ...' * (len(tiny) > 3)}; listen to them, and remove those "
             "without a sound of their label"
@@ -200,14 +203,16 @@ def describe_unusual_clips(clips: Sequence[Clip], config: Config) -> list[str]:
     wide = [clip for clip in clips if clip.channels > 2]
     if wide and config.augment.random_channel:
         notes.append(
-            f"{len(wide)} clips have more than two channels, {wide[0].path} for one: "
+            f"{count(len(wide), 'clip has', 'clips have')} more than two channels, "
+            f"{wide[0].path} for one: "
             "training draws from the first two (augment.random_channel), validation "
             "and prediction take the mean of all; convert them to stereo, or use "
             "--augment.random_channel=false"
         )
     if odd := [clip for clip in clips if clip.note]:
         notes.append(
-            f"{len(odd)} files have defects and are used, {odd[0].path} for one "
+            f"{count(len(odd), 'file has', 'files have')} defects, and training uses "
+            f"them, {odd[0].path} for one "
             f"({odd[0].note}); manifest.csv notes them all"
         )
     return notes

@@ -1,5 +1,6 @@
 """Scans of a corpus by other runs, which are not repeated for unchanged files."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ MAX_RUNS = 3
 def read_scanned_clips(folders: Iterable[Path]) -> list[Clip]:
     """Read the scanned clips of runs; a run without a table has none yet.
 
-    No more tables are read when one says that every clip is known.
+    The first table that has a clip counts. No more tables are read when one says that
+    every clip is known.
     """
     known: dict[tuple[str, float], Clip] = {}
     for folder in folders:
@@ -24,7 +26,8 @@ def read_scanned_clips(folders: Iterable[Path]) -> list[Clip]:
             clips = read_clips(Workdir(folder).manifest_file)
         except UserError:
             continue
-        known |= {(clip.path, clip.start): clip for clip in clips if clip.size}
+        scanned = [clip for clip in clips if clip.size and not clip.reason]
+        known = {(clip.path, clip.start): clip for clip in scanned} | known
         if all((clip.path, clip.start) in known for clip in clips):
             break
     return [*known.values()]
@@ -33,6 +36,8 @@ def read_scanned_clips(folders: Iterable[Path]) -> list[Clip]:
 def find_runs_beside(workdir: Workdir, config: Config) -> list[Path]:
     """Find the newest runs on the same corpus in the folder that a run folder is in.
 
+    They have the same `audio.decoder`, by which a scan chooses the route of a file.
+
     Args:
         workdir: Run folder, which may not exist yet; it is left out.
         config: Configuration of the run.
@@ -40,15 +45,20 @@ def find_runs_beside(workdir: Workdir, config: Config) -> list[Path]:
     Returns:
         Run folders, at most `MAX_RUNS`, the newest first.
     """
-    corpus, own = os.path.realpath(config.dataset.folder), workdir.path.resolve()
+    source, own = _identify_source(config), workdir.path.resolve()
     times = dict(_list_runs(own.parent))
     found: list[Path] = []
     for folder in sorted(times, key=lambda each: (-times[each], each)):
         if len(found) == MAX_RUNS:
             break
-        if folder != own and _read_corpus(folder) == corpus:
-            found.append(folder)
+        with contextlib.suppress(UserError):
+            if folder != own and _identify_source(Workdir(folder).config()) == source:
+                found.append(folder)
     return found
+
+
+def _identify_source(config: Config) -> tuple[str, str]:
+    return os.path.realpath(config.dataset.folder), config.audio.decoder
 
 
 def _list_runs(place: Path) -> Iterator[tuple[Path, int]]:
@@ -60,11 +70,3 @@ def _list_runs(place: Path) -> Iterator[tuple[Path, int]]:
                 yield folder, table.stat().st_mtime_ns
     except OSError:
         return
-
-
-def _read_corpus(folder: Path) -> str:
-    """Read the corpus folder of a run; empty if its configuration cannot be read."""
-    try:
-        return os.path.realpath(Workdir(folder).config().dataset.folder)
-    except UserError:
-        return ""

@@ -83,7 +83,7 @@ class EmbeddingCache:
             whole: Model with its front-end, whose statistics and weights are set.
 
         Raises:
-            UserError: If a clip cannot be read, or the folder cannot be written to.
+            UserError: If the folder cannot be written to.
         """
         began, total = time.monotonic(), 0
         *_, frontend, body = whole.layers

@@ -29,7 +29,12 @@ NOT_SWEPT = {
         "has no effect in validation",
     ),
     **dict.fromkeys(
-        ("dataset.fold", "dataset.seed"),
+        (
+            *("dataset.dir", "dataset.fold", "dataset.folds", "dataset.seed"),
+            *("dataset.validation_share", "dataset.test_share"),
+            *("dataset.identifier_pattern", "dataset.identifier_column"),
+            "dataset.drop_shared_recordings",
+        ),
         "changes the validation clips, so that the points cannot be compared; asc-tf "
         "crossval trains all folds",
     ),
@@ -136,9 +141,11 @@ def parse_distribution(key: str, given: Any) -> Any:
     item = configuration.FIELDS[key]
     is_number = type(item.default) in (int, float)
     if not match or not is_number:
-        if isinstance(given, str) and (".." in given or given.startswith("log:")):
-            example = "a range LOW..HIGH or log:LOW..HIGH" if is_number else "values"
-            raise UsageError(f"{key} = {given}: must be {example}")
+        is_range = isinstance(given, str) and (".." in given or given[:4] == "log:")
+        if is_number and is_range:
+            raise UsageError(
+                f"{key} = {given}: must be a range LOW..HIGH or log:LOW..HIGH"
+            )
         return parse_values(key, given)
     low, high = (configuration.parse_text(key, item, match[n]) for n in ("low", "high"))
     assert isinstance(low, int | float) and isinstance(high, int | float)
@@ -184,12 +191,12 @@ def draw_points(space: Space, trials: int, seed: int) -> list[Point]:
 
 
 def _to_value(key: str, value: Any, values: Any) -> Value:
-    """Convert a value that was drawn from `values`; numbers have three digits."""
+    """Convert a value that was drawn from `values`; those of a range have 3 digits."""
     item = configuration.FIELDS[key]
+    if isinstance(values, list):
+        return coerce(key, item, value)
     if isinstance(value, float | np.floating):
-        value = float(f"{value:.3g}")
-        if not isinstance(values, list):
-            value = float(np.clip(value, *values.support()))
+        value = float(np.clip(float(f"{value:.3g}"), *values.support()))
     elif isinstance(value, np.integer):
         value = int(value)
     return coerce(key, item, value)

@@ -11,7 +11,7 @@ from asc_tf import datasets
 from asc_tf.config import Config
 from asc_tf.config.checks import check_training
 from asc_tf.config.options import Value, format_value
-from asc_tf.core.errors import UsageError
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.core.files import write_csv, write_json
 from asc_tf.report.history import read_history
 from asc_tf.report.sweep_page import write_sweep_page
@@ -86,10 +86,13 @@ def _order_keys(root: Path, points: Sequence[Point]) -> list[Point]:
 
     Raises:
         UsageError: If the folder holds something else than a sweep of these keys.
+        UserError: If study.json is damaged.
     """
     keys = list(points[0])
     if (content := check_folder(root, "sweep")) is None:
         return list(points)
+    if not {"keys", "base"} <= content.keys():
+        raise UserError(f"{root / FILE}: cannot be read (no keys or base); restore it")
     if sorted(content["keys"]) != sorted(keys):
         raise UsageError(
             f"--workdir={root}: holds a sweep of {', '.join(content['keys'])}, and "

@@ -31,7 +31,7 @@ from asc_tf.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """All of a training that is built before the run folder is written to.
+    """Training of a run, built but not begun: its folder is not written to.
 
     Attributes:
         run: The run; its `train.epochs` is the number of epochs, also where

@@ -118,7 +118,10 @@ class RunState(keras.callbacks.Callback):
             # Runs of earlier versions have no averages of statistics.
             for index, (statistic, average) in enumerate(model.statistics.pairs):
                 average.assign(saved.get(f"average_{index}", statistic.numpy()))
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (
+            *(OSError, KeyError, ValueError, EOFError),
+            zipfile.BadZipFile,
+        ) as error:
             raise UserError(
                 f"{path}: the checkpoint cannot be restored ({error}); remove the "
                 "folder checkpoints to start the run again"

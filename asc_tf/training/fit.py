@@ -39,7 +39,7 @@ def fit(training: Training, interactive: bool) -> Path:
     """Restore a training, and train the epochs that are left.
 
     Args:
-        training: What is trained; its folder is locked, and describes the run.
+        training: Training whose run folder is locked and begun.
         interactive: Whether to draw a progress bar beside the line per epoch.
 
     Returns:
@@ -47,18 +47,18 @@ def fit(training: Training, interactive: bool) -> Path:
     """
     run, trainer, state = training.run, training.trainer, training.state
     config = run.config
-    source = make_examples(run, training.frontend)
-    with trainer.distribute_strategy.scope():
-        is_resumed = state.resume(trainer)
-    if is_resumed:
-        print_resumed(config, state, trainer)
-    else:
-        set_statistics(run, training.frontend, source)
-    if state.epochs_done < config.train.epochs and not state.is_exhausted:
-        remark = ", and a new --workdir: a run folder keeps its batch sizes"
-        memory = explain_full_memory(config, "train", "evaluate", remark=remark)
-        interrupt = explain_interrupt(lambda: describe_interrupt(run))
-        with explain_read_errors(), memory, interrupt:
+    remark = ", and a new --workdir: a run folder keeps its batch sizes"
+    memory = explain_full_memory(config, "train", "evaluate", remark=remark)
+    interrupt = explain_interrupt(lambda: describe_interrupt(run))
+    with explain_read_errors(), memory, interrupt:
+        source = make_examples(run, training.frontend)
+        with trainer.distribute_strategy.scope():
+            is_resumed = state.resume(trainer)
+        if is_resumed:
+            print_resumed(config, state, trainer)
+        else:
+            set_statistics(run, training.frontend, source)
+        if state.epochs_done < config.train.epochs and not state.is_exhausted:
             energy = None
             if config.train.energy:
                 energy = EnergyReport(run.workdir, config.train.energy_country)
@@ -79,10 +79,7 @@ def set_statistics(run: Run, frontend: FrontendLayer, source: SegmentExamples) -
         f"{len(run.manifest.clips_in('train'))} training clips ...",
         flush=True,
     )
-    with explain_read_errors():
-        frontend.set_statistics(
-            *compute_statistics(frontend, source.training_features())
-        )
+    frontend.set_statistics(*compute_statistics(frontend, source.training_features()))
 
 
 def print_resumed(config: Config, state: RunState, trainer: Trainer) -> None:
@@ -110,7 +107,7 @@ def embed_examples(
     whole: keras.Model,
     energy: EnergyReport | None,
 ) -> Examples:
-    """Return the embeddings of examples, or the examples where there cannot be any."""
+    """Return the embeddings of examples, or the examples where no cache holds them."""
     if reason := embeddings.explain_missing_cache(run.config):
         if run.config.model.name == "imagenet":
             print(f"no embedding cache, the backbone runs in every step: {reason}")

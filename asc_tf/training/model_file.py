@@ -57,6 +57,8 @@ def load_whole(path: Path) -> keras.Model:
         )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = _suggest_newer_keras(path) or str(error).strip().split("\n")[0]
+        if path.is_file() and not zipfile.is_zipfile(path):
+            reason = "empty or damaged; train again, or copy the file again"
         raise UserError(f"{path}: the model cannot be loaded: {reason}") from error
     weights = model.weights
     try:

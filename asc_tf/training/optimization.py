@@ -67,10 +67,6 @@ class WarmUp(schedules.LearningRateSchedule):
         risen = keras.ops.minimum(1.0, step / self.steps) if self.steps else 1.0
         return risen * self.schedule(keras.ops.maximum(0.0, step - self.steps))
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return {"schedule": self.schedule, "steps": self.steps}
-
 
 class PlateauSchedule(WarmUp):
     """Schedule that lowers a constant rate when the validation loss stops falling.

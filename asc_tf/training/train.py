@@ -1,4 +1,4 @@
-"""Train or resume a run: prepare the corpus, check the model, lock the folder, fit."""
+"""Train or resume a run: prepare the corpus, build the model, lock the folder, fit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +50,10 @@ def train(
     print_notes(run)
     if config.train.energy:
         check_energy(config.train.energy_country)
+    if workdir.config_file.is_file():
+        # Before the model is built, for which the memory of a GPU may be lacking.
+        with workdir.lock():
+            pass
     print("building the model ...", flush=True)
     from asc_tf.training.build import build_training
     from asc_tf.training.fit import fit

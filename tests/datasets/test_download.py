@@ -267,6 +267,18 @@ def test_a_changed_size_is_seen_without_an_etag(site, tmp_path, monkeypatch):
     assert pauses == [1]
 
 
+def test_a_part_of_a_file_that_was_not_asked_for_is_refused(tmp_path, monkeypatch):
+    class Part:
+        status, headers = 206, {"Content-Range": "bytes 5-9/10"}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Part())
+    with pytest.raises(UserError, match="a part of the file, unasked"):
+        get(Archive("a.zip", "http://127.0.0.1/a.zip", md5(CONTENT)), tmp_path)
+
+
 def test_the_rest_of_a_file_is_not_taken_from_another_place(site, tmp_path, pauses):
     url = site.put("a.zip", CONTENT, cuts=[100_000], shift=7)
     get(Archive("a.zip", url), tmp_path)

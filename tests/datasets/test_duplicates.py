@@ -80,16 +80,16 @@ def test_a_file_that_is_gone_or_was_not_scanned_is_a_copy_of_nothing(tmp_path):
         (
             ("train", "validation"),
             (),
-            "1 files have an exact copy in another split (0.wav in train and 1.wav in "
+            "1 file has an exact copy in another split (0.wav in train and 1.wav in "
             "validation): the result is too good; ",
         ),
         (
             (),
             ("hum", "hiss"),
-            "1 files have an exact copy with another label (0.wav in hum and 1.wav in "
+            "1 file has an exact copy with another label (0.wav in hum and 1.wav in "
             "hiss): remove the wrong one",
         ),
-        ((), (), "1 files have an exact copy in the same split (0.wav in train and 1"),
+        ((), (), "1 file has an exact copy in the same split (0.wav in train and 1"),
     ],
 )
 def test_copies_are_named_by_what_they_spoil(tmp_path, splits, labels, said):
@@ -98,6 +98,20 @@ def test_copies_are_named_by_what_they_spoil(tmp_path, splits, labels, said):
     (note,) = describe_duplicates(groups, ("train", "validation"))
     assert note.startswith(said)
     assert describe_duplicates(groups, ("test",)) == []
+
+
+def test_copies_may_have_another_label_in_another_span(tmp_path):
+    first, second = rows(tmp_path, b"sound", b"sound")
+    spans = [
+        dataclasses.replace(clip, start=start, duration=1.0, label=label)
+        for clip in (first, second)
+        for start, label in ((0.0, "hum"), (1.0, "hiss"))
+    ]
+    (note,) = describe_duplicates(find_duplicates(spans, tmp_path), ("train",))
+    assert "in the same split" in note
+    spans[-1] = dataclasses.replace(spans[-1], label="whistle")
+    (note,) = describe_duplicates(find_duplicates(spans, tmp_path), ("train",))
+    assert "with another label (0.wav in hiss and 1.wav in whistle)" in note
 
 
 @pytest.fixture
@@ -121,7 +135,7 @@ def test_training_names_copies_short_clips_and_what_is_left_out(corpus, capsys):
     assert f"{first.path} in train and {held.path} in validation" in said.out
     # The test part is not read before it is evaluated.
     assert tested.path not in said.out
-    assert "1 clips are shorter than 0.1 s, and so mostly padding" in said.out
+    assert "1 clip is shorter than 0.1 s, and so mostly padding" in said.out
     assert "hum/tick0-0.wav (50 ms)" in said.out
     assert "left out: hum/tick1-0.wav: too short: 0.88 ms" in said.err
     notes = "".join(

@@ -437,9 +437,12 @@ def test_a_damaged_model_is_named(workdir, tmp_path):
     for path in workdir.path.iterdir():
         if path.is_file():
             (broken.path / path.name).write_bytes(path.read_bytes())
-    broken.model_file.write_bytes(b"PK\x03\x04 not a model")
-    with pytest.raises(UserError, match=r"model\.keras: the model cannot be loaded"):
-        evaluate(broken)
+    for content in (b"PK\x03\x04 not a model", b""):
+        broken.model_file.write_bytes(content)
+        with pytest.raises(
+            UserError, match=r"model\.keras: the model cannot be loaded: empty"
+        ):
+            evaluate(broken)
 
 
 @pytest.mark.parametrize(("wrote", "is_newer"), [("99.1.0", True), ("3.0.0", False)])

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import shutil
 
@@ -5,7 +6,11 @@ import pytest
 import tiny
 
 from asc_tf.audio import scan
-from asc_tf.pipeline.earlier_scans import MAX_RUNS, find_runs_beside
+from asc_tf.pipeline.earlier_scans import (
+    MAX_RUNS,
+    find_runs_beside,
+    read_scanned_clips,
+)
 from asc_tf.pipeline.prepare import prepare
 from asc_tf.workdir import Workdir
 
@@ -72,11 +77,26 @@ def test_runs_on_another_corpus_or_without_a_readable_table_do_not_count(
     begin(config, tmp_path / "foreign").workdir.config_file.write_text("nothing")
     copy = shutil.copytree(corpus, tmp_path / "copy")
     begin(tiny.config(copy), tmp_path / "other")
+    # Another decoder: files may have another route.
+    begin(config.replace({"audio.decoder": "graph"}), tmp_path / "decoder")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     inspected.clear()
     run = begin(config, tmp_path / "run")
     assert len(inspected) == len(run.manifest.clips_in("train", "validation"))
+
+
+def test_the_newest_table_that_has_a_clip_counts(corpus, tmp_path):
+    config = tiny.config(corpus)
+    first = begin(config, tmp_path / "first").manifest
+    # The newer run has scanned three clips, which had changed.
+    sizes = {clip.path: int(place < 3) for place, clip in enumerate(first.clips)}
+    clips = [dataclasses.replace(c, size=sizes[c.path]) for c in first.clips]
+    newer = Workdir(tmp_path / "newer")
+    newer.begin(config, dataclasses.replace(first, clips=tuple(clips)))
+    known = read_scanned_clips([newer.path, tmp_path / "first"])
+    wanted = {clip.path: sizes[clip.path] or clip.size for clip in first.clips}
+    assert {c.path: c.size for c in known} == {p: s for p, s in wanted.items() if s}
 
 
 def test_the_newest_runs_come_first_and_a_run_is_not_beside_itself(corpus, tmp_path):

@@ -59,7 +59,7 @@ def test_a_wrong_value_of_a_grid_is_refused(key, given, message):
         (RATE, "0.01..", r"must be a range LOW..HIGH or log:LOW..HIGH"),
         (RATE, "a..b", "train.learning_rate = 'a': must be a finite number"),
         ("augment.mixup_alpha", "log:0..1", "a log range must begin above 0"),
-        ("model.name", "a..b", "must be values"),
+        ("model.name", "a..b", "must be one of"),
         ("train.batch_size", "1.5..3", "train.batch_size = '1.5'"),
     ],
 )
@@ -112,6 +112,16 @@ def test_a_rounded_number_does_not_leave_its_range(given):
     assert all(low <= point[RATE] <= high for point in points)
 
 
+def test_listed_values_are_drawn_as_they_are():
+    space = {
+        RATE: parse_distribution(RATE, "0.0012345,0.0012349"),
+        "model.init_from": parse_distribution("model.init_from", "../runs/a,../b"),
+    }
+    points = draw_points(space, 4, seed=0)
+    assert {point[RATE] for point in points} == {0.0012345, 0.0012349}
+    assert {point["model.init_from"] for point in points} == {"../runs/a", "../b"}
+
+
 def test_a_point_is_named_by_its_values():
     point = {RATE: 0.005, "train.batch_size": 8, "augment.time_roll": True}
     assert name_point(point) == "learning_rate=0.005_batch_size=8_time_roll=true"
@@ -144,6 +154,7 @@ def test_a_point_is_named_by_its_values():
         ("evaluate.false_accept_rate=0.1", "has no effect in validation"),
         ("dataset.fold=1,2", "asc-tf crossval trains all folds"),
         ("dataset.seed=1,2", "changes the validation clips"),
+        ("dataset.validation_share=0.1,0.3", "changes the validation clips"),
     ],
 )
 def test_a_flag_that_is_no_assignment_is_refused(text, message):

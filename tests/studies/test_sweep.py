@@ -9,7 +9,7 @@ from pages import Page
 from study_runs import begun
 
 from asc_tf import cli
-from asc_tf.core.errors import UsageError
+from asc_tf.core.errors import UsageError, UserError
 from asc_tf.studies.search_space import make_grid
 from asc_tf.studies.sweep import sweep
 from asc_tf.workdir import Workdir
@@ -68,6 +68,16 @@ def test_points_are_ranked_by_the_validation_split(config_file, tmp_path, fake, 
     assert "4 of 4 runs are finished already" in capsys.readouterr().out
     accuracies = [float(row["accuracy"]) for row in read_rows(root)]
     assert accuracies == sorted(accuracies, reverse=True)
+
+
+def test_a_study_file_without_its_keys_is_named(config, tmp_path, fake):
+    root = tmp_path / "grid"
+    sweep(config, make_grid({RATE: [0.01]}), root)
+    content = json.loads((root / "study.json").read_text())
+    del content["keys"]
+    (root / "study.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"study\.json: cannot be read \(no keys"):
+        sweep(config, make_grid({RATE: [0.01]}), root)
 
 
 def test_more_values_extend_a_sweep_and_another_base_is_refused(config, tmp_path, fake):

@@ -450,9 +450,10 @@ def test_a_run_is_not_resumed_on_another_corpus(corpus, copied, tmp_path):
     assert copied.manifest_file.read_text() == kept
 
 
-def test_a_damaged_checkpoint_is_named(copied):
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_damaged_checkpoint_is_named(copied, share):
     whole = copied.checkpoint_file.read_bytes()
-    copied.checkpoint_file.write_bytes(whole[: len(whole) // 2])
+    copied.checkpoint_file.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(UserError, match=r"latest\.npz: the checkpoint cannot be"):
         train(copied.config(), copied)
 

@@ -204,6 +204,11 @@ def _open(url: str, offset: int, notes: dict[str, Any]) -> Any:
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise _CutError(getattr(error, "reason", error)) from error
+    if response.status == 206 and not offset:
+        response.close()
+        raise UserError(
+            f"{url}: the server sends a part of the file, unasked (HTTP 206)"
+        )
     if response.status == 206 and not _is_continuation(response, offset, notes):
         response.close()
         raise _ChangedError
