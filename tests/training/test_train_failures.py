@@ -255,14 +255,14 @@ def test_what_stops_a_run_while_it_writes_is_not_said_to_be_kept(
 
 
 def test_a_run_that_is_interrupted_before_its_first_epoch_says_how_to_go_on(
-    corpus, tmp_path, monkeypatch
+    config, tmp_path, monkeypatch
 ):
     def stop(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("asc_tf.training.fit.set_statistics", stop)
     with pytest.raises(UserError, match="interrupted; 0 of 3 epochs are saved"):
-        train(tiny.config(corpus), Workdir(tmp_path / "run"))
+        train(config, Workdir(tmp_path / "run"))
 
 
 @pytest.fixture(scope="module")
