@@ -220,13 +220,20 @@ def sort_clips(rows: Iterable[tuple[str, Clip]]) -> tuple[Clip, ...]:
     """Sort clips by path and start, each given with its place in a table.
 
     Raises:
-        UserError: Naming both places, if a clip of a file is in the tables twice.
+        UserError: Naming both places, if a clip of a file is in the tables twice, or
+            two clips begin at the same time of a file. Reports name a clip by its file
+            and its start.
     """
-    first: dict[tuple[str, float, float], tuple[str, Clip]] = {}
+    first: dict[tuple[str, float], tuple[str, Clip]] = {}
     for where, clip in rows:
-        place = clip.path, clip.start, clip.duration
-        if place in first:
-            raise UserError(f"{where}: {clip.path} is there already, {first[place][0]}")
-        first[place] = where, clip
+        earlier, other = first.setdefault((clip.path, clip.start), (where, clip))
+        if other is clip:
+            continue
+        if other.duration == clip.duration:
+            raise UserError(f"{where}: {clip.path} is there already, {earlier}")
+        raise UserError(
+            f"{where}: another clip of {clip.path} begins at {clip.start:g} s too, "
+            f"{earlier}; keep one of the two"
+        )
     clips = (clip for _, clip in first.values())
     return tuple(sorted(clips, key=lambda clip: (clip.path, clip.start)))

@@ -313,6 +313,14 @@ def test_a_row_that_is_there_twice_is_refused_with_its_lines(tmp_path):
     assert f"line 4: a.wav is there already, {tmp_path}/meta.csv: line 2" in message
 
 
+def test_two_clips_that_begin_at_the_same_time_of_a_file_are_refused(tmp_path):
+    text = "filename,label,start,duration\na.wav,bus,1,2\na.wav,tram,1,3\n"
+    columns = {"start_column": "start", "duration_column": "duration"}
+    message = refusal(UserError, load_csv, tmp_path, text, **columns)
+    assert "line 3: another clip of a.wav begins at 1 s too, " in message
+    assert message.endswith("line 2; keep one of the two")
+
+
 def test_a_recording_without_a_name_in_a_named_column_is_refused(tmp_path):
     text = "filename,label,place\na.wav,bus,x\nb.wav,tram,\n"
     message = refusal(UserError, load_csv, tmp_path, text, identifier_column="place")
