@@ -163,10 +163,10 @@ class Manifest:
             if not self.clips_in(split):
                 # All of them, since the split has no usable clip.
                 left_out = sum(clip.split == split for clip in self.excluded)
+                reason = f": all {left_out} were left out" if left_out else ""
                 raise UserError(
-                    f"the {split} split has no usable clips ({left_out} clips, "
-                    f"{left_out} of them left out); more clips or recordings are "
-                    "needed, or other shares"
+                    f"the {split} split has no usable clips{reason}; more clips or "
+                    "recordings are needed, or other shares"
                 )
         present = {clip.label for clip in self.clips_in("train")}
         if missing := [label for label in self.labels if label not in present]:

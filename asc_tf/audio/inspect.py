@@ -20,6 +20,7 @@ from asc_tf.audio import framing, length, sndfile, wav_graph
 from asc_tf.audio.tensorflow_io import load_tensorflow_io
 from asc_tf.core.processors import count_processors
 from asc_tf.core.progress_bar import Progress, show_nothing
+from asc_tf.dsp.levels import describe_shortness
 from asc_tf.dsp.streaming import MAX_PEAK, choose_block_size
 
 ROUTES = {
@@ -302,14 +303,13 @@ def _is_alike(path: Path, contents: bytes, inspection: Inspection) -> bool:
 def _note_shortness(inspection: Inspection, promised: int) -> str:
     """Describe a file that holds less than its header says; empty for others.
 
-    A length near 2 GB or beyond counts as unknown: it is that of a recorder that could
-    not go back to fill it in. Of an MP3 libsndfile may only guess the length.
+    Of an MP3 libsndfile may only guess the length.
     """
-    unknown = 2**31 // max(inspection.channels * 4, 4) - 2**10
-    if inspection.container == "MP3" or not inspection.samples < promised < unknown:
+    if inspection.container == "MP3" or not inspection.sample_rate:
         return ""
-    seconds = promised / inspection.sample_rate
-    return f"holds {inspection.seconds:.2f} s where its header says {seconds:.2f} s"
+    return describe_shortness(
+        inspection.samples, promised, inspection.sample_rate, inspection.channels
+    )
 
 
 def _note_cut(path: Path, inspection: Inspection) -> str:

@@ -12,6 +12,9 @@ from asc_tf.config.run_search import find_run, list_runs, suggest_run
 from asc_tf.core.errors import UsageError
 from asc_tf.core.paths import expand_home
 
+TEXT_BYTES = 4096
+"""Bytes at the start of a file that tell whether it is text."""
+
 
 def read_changes(values: flags.FlagValues) -> dict[str, Any]:
     """Read the configuration keys that were given as flags, with their values."""
@@ -65,6 +68,29 @@ def read_new_path(values: flags.FlagValues, name: str) -> Path:
     if not os.access(place, os.W_OK):
         raise UsageError(f"--{name}={target}: {place} may not be written to")
     return target
+
+
+def refuse_other_content(name: str, path: Path) -> None:
+    """Refuse to replace a file that is no text, like a recording or a model.
+
+    Args:
+        name: Name of the flag.
+        path: Path of an output that is text; it may exist.
+
+    Raises:
+        UsageError: If it is a folder, or a file with a NUL byte near its start.
+    """
+    # A name may be too long for `Path.is_dir`.
+    if os.path.isdir(path):
+        raise UsageError(f"--{name}={path}: a folder; give the name of a file")
+    if not os.path.isfile(path):
+        return
+    with open(path, "rb") as stream:
+        if b"\0" in stream.read(TEXT_BYTES):
+            raise UsageError(
+                f"--{name}={path}: a file that is no text, for example a recording or "
+                "a model; it is not replaced: give another name, or delete it"
+            )
 
 
 def read_run(values: flags.FlagValues) -> Path:

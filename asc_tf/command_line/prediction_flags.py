@@ -8,7 +8,12 @@ from pathlib import Path
 
 from absl import flags
 
-from asc_tf.command_line.flag_values import read_new_path, read_number, read_path
+from asc_tf.command_line.flag_values import (
+    read_new_path,
+    read_number,
+    read_path,
+    refuse_other_content,
+)
 from asc_tf.command_line.inputs import InputFile
 from asc_tf.command_line.label_tracks import FORMATS, plan_tracks
 from asc_tf.core.errors import UsageError
@@ -157,6 +162,9 @@ def read_options(values: flags.FlagValues, files: Sequence[InputFile]) -> Option
         for name in FORMATS
         if values[name].value
     }
+    for name, paths in {"csv": [table] if table else [], **tracks}.items():
+        for path in paths:
+            refuse_other_content(name, path)
     _check_outputs(table, tracks)
     has_segments = values.segments or bool(tracks)
     hop_seconds = read_number(values, "hop_seconds")

@@ -1,5 +1,6 @@
 """asc-tf evaluate: score a trained run and write its report."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from asc_tf.command_line.command import Command
 from asc_tf.command_line.flag_values import read_changes, read_run
 from asc_tf.commands.config_from_flags import make_places_absolute, parse_splits
 from asc_tf.config import section_keys
+from asc_tf.core.errors import UsageError
 from asc_tf.evaluation.evaluate import evaluate
 from asc_tf.manifest import SPLITS
 from asc_tf.report.headline import format_main_scores
@@ -42,6 +44,11 @@ def _define_flags(values: flags.FlagValues) -> None:
 def _run(values: flags.FlagValues) -> int:
     splits = parse_splits("split", values.split)
     workdir = Workdir(read_run(values))
+    if not os.access(workdir.path, os.W_OK):
+        raise UsageError(
+            f"--workdir={workdir.path}: may not be written to, and the report belongs "
+            "there; copy the run to another folder"
+        )
     changes = make_places_absolute(read_changes(values))
     report, page = evaluate(workdir, splits, changes)
     for line in _summarize(report, page.parent):

@@ -6,7 +6,7 @@ from asc_tf import config as configuration
 from asc_tf import datasets
 from asc_tf.command_line.arguments import define_config_file
 from asc_tf.command_line.command import Command
-from asc_tf.command_line.flag_values import read_path
+from asc_tf.command_line.flag_values import read_new_path
 from asc_tf.commands.config_from_flags import resolve
 from asc_tf.core.files import write_text
 from asc_tf.core.packages import require_package
@@ -33,7 +33,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    output = read_path(values, "output")
+    output = read_new_path(values, "output")
     check_output(output)
     config = resolve(values)
     require_package("tensorflow")

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from pathlib import Path
 
 from absl import flags
 
@@ -39,10 +40,15 @@ def _run(values: flags.FlagValues) -> int:
     workdir = Workdir(read_new_path(values, "workdir"))
     config = resolve(values, workdir)
     train(config, workdir, interactive=sys.stdout.isatty())
-    if (workdir.report / "report.json").is_file():
+    report = workdir.report / "report.json"
+    if report.is_file() and _is_newer(workdir.model_file, report):
         print(f"{workdir.report} is of the model before this training")
     print(f"\nNext: asc-tf evaluate {shlex.quote(f'--workdir={workdir.path}')}")
     return 0
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    return path.stat().st_mtime_ns > other.stat().st_mtime_ns
 
 
 COMMAND = Command(

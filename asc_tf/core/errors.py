@@ -15,6 +15,12 @@ class UnreadableFileError(UserError):
     """A file cannot be read or used; the message begins with its path."""
 
 
+class InterruptError(UserError):
+    """Ctrl-C or SIGTERM stopped the work; the message says how to resume."""
+
+    exit_code = 130
+
+
 class UsageError(UserError):
     """A wrong flag, key or value; exit code 2."""
 

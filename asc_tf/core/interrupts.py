@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-from asc_tf.core.errors import UserError
+from asc_tf.core.errors import InterruptError
 
 
 @contextlib.contextmanager
@@ -33,10 +33,10 @@ def explain_interrupt(describe: Callable[[], str]) -> Iterator[None]:
     """Turn Ctrl-C or SIGTERM in the block into an error with the text of `describe`.
 
     Raises:
-        UserError: If one of them stopped the block.
+        InterruptError: If one of them stopped the block.
     """
     with interrupt_on_sigterm():
         try:
             yield
         except KeyboardInterrupt:
-            raise UserError(describe()) from None
+            raise InterruptError(describe()) from None

@@ -18,6 +18,29 @@ MAX_CLIPPED = 0.001
 """Share of clipped samples from which a clip is called clipped."""
 
 
+def describe_shortness(
+    samples: int, promised: int, sample_rate: int, channels: int
+) -> str:
+    """Describe a file that holds less than its header says; empty for others.
+
+    A length near 2 GB or beyond counts as unknown: it is that of a recorder that could
+    not go back to fill it in.
+
+    Args:
+        samples: Samples per channel in the file.
+        promised: Samples per channel by its header.
+        sample_rate: Sample rate in Hz.
+        channels: Number of channels.
+    """
+    unknown = 2**31 // max(channels * 4, 4) - 2**10
+    if not samples < promised < unknown:
+        return ""
+    return (
+        f"holds {samples / sample_rate:.2f} s where its header says "
+        f"{promised / sample_rate:.2f} s"
+    )
+
+
 @dataclasses.dataclass
 class _Extreme:
     """Samples of each channel that lie at its highest level so far.
@@ -112,9 +135,11 @@ class LevelMeter:
         """Describe what is unusual about the clip; empty if nothing is.
 
         Returns:
-            Notes that it is silent, clipped or shorter than a segment.
+            Notes that it is cut short, silent, clipped or shorter than a segment.
         """
-        notes = []
+        rate, channels = self._stream.sample_rate, self._stream.channels
+        cut = describe_shortness(self.samples, self._stream.promised, rate, channels)
+        notes = [cut] if cut else []
         if self.samples and not self._has_sound:
             notes.append(SILENCE)
         if (share := self.clipped_share) > MAX_CLIPPED:

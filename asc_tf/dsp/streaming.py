@@ -39,6 +39,8 @@ class AudioStream:
         read: Function that reads the clip from its start and yields float32
             `[samples, channels]`, unchecked.
         max_seconds: Longest duration that is accepted, in seconds.
+        promised: Samples per channel by the header, which may be more than there are;
+            0 if it does not say.
     """
 
     sample_rate: int
@@ -46,6 +48,7 @@ class AudioStream:
     samples: int | None
     read: Callable[[], Iterator[np.ndarray]]
     max_seconds: float = math.inf
+    promised: int = 0
 
     @classmethod
     def from_waveform(cls, waveform: np.ndarray, sample_rate: int) -> "AudioStream":

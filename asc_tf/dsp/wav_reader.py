@@ -71,7 +71,7 @@ def open_stream(path: str | Path) -> AudioStream:
             is and what to do, but does not name the file.
         OSError: If it cannot be opened.
     """
-    form, start, samples = read_header(path)
+    form, start, samples, promised = _read_header(path)
     if not samples:
         raise UserError(NO_SAMPLES)
 
@@ -80,7 +80,9 @@ def open_stream(path: str | Path) -> AudioStream:
             file.seek(start)
             yield from _read_samples(file, form, samples)
 
-    return AudioStream(form.sample_rate, form.channels, samples, read)
+    return AudioStream(
+        form.sample_rate, form.channels, samples, read, promised=promised
+    )
 
 
 def open_contents(contents: bytes, max_seconds: float = math.inf) -> AudioStream:
@@ -96,9 +98,9 @@ def open_contents(contents: bytes, max_seconds: float = math.inf) -> AudioStream
     Raises:
         UserError: If it is another file, or has no samples.
     """
-    header, start, available = _find_parts(io.BytesIO(contents), len(contents))
+    header, start, available, claimed = _find_parts(io.BytesIO(contents), len(contents))
     form = parse_format(header)
-    samples = available // form.frame_bytes
+    samples, promised = available // form.frame_bytes, claimed // form.frame_bytes
     if not samples:
         raise UserError(NO_SAMPLES)
 
@@ -107,7 +109,9 @@ def open_contents(contents: bytes, max_seconds: float = math.inf) -> AudioStream
         file.seek(start)
         return _read_samples(file, form, samples)
 
-    return AudioStream(form.sample_rate, form.channels, samples, read, max_seconds)
+    return AudioStream(
+        form.sample_rate, form.channels, samples, read, max_seconds, promised
+    )
 
 
 def read_header(path: str | Path) -> tuple[Format, int, int]:
@@ -124,14 +128,19 @@ def read_header(path: str | Path) -> tuple[Format, int, int]:
         UserError: If it is another file; the message does not name it.
         OSError: If it cannot be opened.
     """
+    return _read_header(path)[:3]
+
+
+def _read_header(path: str | Path) -> tuple[Format, int, int, int]:
+    """Read a header as `read_header`, and the samples per channel that it promises."""
     with open_regular_file(Path(path)) as (file, size):
-        header, start, available = _find_parts(file, size)
+        header, start, available, claimed = _find_parts(file, size)
     form = parse_format(header)
-    return form, start, available // form.frame_bytes
+    return form, start, available // form.frame_bytes, claimed // form.frame_bytes
 
 
-def _find_parts(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
-    """Find the fmt part, and the start and size of the samples in bytes.
+def _find_parts(file: BinaryIO, size: int) -> tuple[bytes, int, int, int]:
+    """Find the fmt part, and start, size and claimed size of the samples in bytes.
 
     The two parts may come in either order, with others anywhere.
     """
@@ -150,8 +159,8 @@ def _find_parts(file: BinaryIO, size: int) -> tuple[bytes, int, int]:
             header = file.read(min(length, 40))
         elif name == b"data" and data is None:
             if length == 0 and riff_bytes in (0, 8):
-                length = size
-            data = start, min(length, size - start)
+                length = size - start
+            data = start, min(length, size - start), length
         # Parts begin at even offsets; the size does not count the pad byte.
         position = start + length + length % 2
     else:

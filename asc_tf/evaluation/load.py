@@ -47,7 +47,7 @@ def load(path: str | Path) -> Predictor:
         return _load_tflite(files[0])
     if rejected := _list_rejected(path):
         raise UsageError(_describe_rejected(path, rejected))
-    reason = "no such file" if not path.exists() else "none of these"
+    reason = "no such file" if not path.exists() else "no model"
     raise UsageError(
         f"{path}: {reason}; a model is a run folder, an export folder, a SavedModel or "
         f"a .tflite{_suggest_model(path)}"

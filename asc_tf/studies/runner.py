@@ -15,7 +15,7 @@ from typing import Any
 
 from asc_tf.config import Config
 from asc_tf.core.child_process import describe_end
-from asc_tf.core.errors import UserError
+from asc_tf.core.errors import InterruptError, UserError
 from asc_tf.core.files import is_disk_full
 from asc_tf.core.interrupts import interrupt_on_sigterm
 from asc_tf.core.memory import find_free_memory
@@ -229,7 +229,7 @@ def _end_children(children: list[_Child]) -> Iterator[None]:
     """End the children however the block ends; Ctrl-C and SIGTERM let them save.
 
     Raises:
-        UserError: If Ctrl-C or SIGTERM ended the block.
+        InterruptError: If Ctrl-C or SIGTERM ended the block.
     """
     with interrupt_on_sigterm():
         try:
@@ -241,7 +241,7 @@ def _end_children(children: list[_Child]) -> Iterator[None]:
             for child in children:
                 with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                     child.process.wait(max(deadline - time.monotonic(), 0))
-            raise UserError(
+            raise InterruptError(
                 "interrupted; finished epochs and runs are saved, and the same command "
                 "resumes"
             ) from None

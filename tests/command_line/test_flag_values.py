@@ -35,6 +35,23 @@ def test_an_output_where_nothing_may_be_written_is_refused_at_once(
     assert not target.parent.exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "is_refused"),
+    [(b"file,label\n", False), (b"", False), (b"RIFF\x24\0\0\0WAVE", True)],
+)
+def test_only_text_is_replaced_by_a_table(tmp_path, content, is_refused):
+    path = tmp_path / "table.csv"
+    flag_values.refuse_other_content("csv", path)
+    path.write_bytes(content)
+    if not is_refused:
+        flag_values.refuse_other_content("csv", path)
+        return
+    with pytest.raises(UsageError, match="a file that is no text, for example a rec"):
+        flag_values.refuse_other_content("csv", path)
+    with pytest.raises(UsageError, match="a folder; give the name of a file"):
+        flag_values.refuse_other_content("csv", tmp_path)
+
+
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     """A working folder with the runs a, deep/b and deep/down/c."""

@@ -120,3 +120,22 @@ def test_reading_a_clip_again_measures_it_anew():
 def test_several_notes_are_joined():
     found = measure(np.ones(50)).describe()
     assert found.startswith("clipped: 100.0%") and "; short: " in found
+
+
+@pytest.mark.parametrize(
+    ("promised", "note"),
+    [
+        (0, ""),
+        (RATE, ""),
+        (3 * RATE // 2, "holds 1.00 s where its header says 1.50 s"),
+        # The length in a header that a recorder could not complete.
+        (2**31 // 4 - 1, ""),
+    ],
+)
+def test_a_clip_shorter_than_its_header_says_is_cut_short(promised, note):
+    waveform = tone(0.5)[:, np.newaxis]
+    stream = AudioStream(RATE, 1, RATE, lambda: iter([waveform]), promised=promised)
+    meter = LevelMeter(stream, RATE, segment_samples=100, short_clips="pad")
+    for _ in meter.stream.blocks():
+        pass
+    assert meter.describe() == note

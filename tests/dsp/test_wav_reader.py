@@ -113,6 +113,15 @@ def test_a_data_size_beyond_the_file_stands_for_what_is_there(
     np.testing.assert_array_equal(read_bytes(tmp_path, content)[0], AS_FLOAT)
 
 
+@pytest.mark.parametrize(("size", "promised"), [(None, 4), (400, 200)])
+def test_a_stream_has_the_samples_that_its_header_promises(tmp_path, size, promised):
+    content = riff(fmt(), part(b"data", bytes(8), size=size))
+    path = tmp_path / "cut.wav"
+    path.write_bytes(content)
+    for stream in (wav_reader.open_stream(path), wav_reader.open_contents(content)):
+        assert (stream.samples, stream.promised) == (4, promised)
+
+
 def test_a_closed_file_without_samples_is_empty_not_broken(tmp_path):
     content = riff(fmt(channels=2), part(b"data", b""))
     with pytest.raises(UserError, match="no samples: the file is empty or cut"):

@@ -422,6 +422,15 @@ def test_a_corpus_that_has_moved_is_found_by_its_flag(workdir, tmp_path, capsys)
         moved.rename(corpus)
 
 
+def test_a_run_folder_that_may_not_be_written_to_is_refused_at_once(
+    workdir, monkeypatch, capsys
+):
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != workdir.path)
+    assert cli.main(["evaluate", f"--workdir={workdir.path}"]) == 2
+    message = f"--workdir={workdir.path}: may not be written to, and the report"
+    assert message in capsys.readouterr().err
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     assert cli.main(["evaluate", f"--workdir={tmp_path}"]) == 2
     assert "no run here" in capsys.readouterr().err

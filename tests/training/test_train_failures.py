@@ -5,6 +5,7 @@ import gc
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from asc_tf import cli
 from asc_tf.config import Config
 from asc_tf.core import files
 from asc_tf.core.errors import UserError
+from asc_tf.core.files import write_text
 from asc_tf.training import checkpoint, fit, tensorboard
 from asc_tf.training.model_file import load_whole
 from asc_tf.training.train import train
@@ -265,6 +267,22 @@ def test_a_run_that_is_interrupted_before_its_first_epoch_says_how_to_go_on(
         train(config, Workdir(tmp_path / "run"))
 
 
+@pytest.mark.parametrize("is_older", [True, False])
+def test_training_says_that_a_report_is_older_than_the_model(
+    whole, tmp_path, capsys, is_older
+):
+    workdir = Workdir(shutil.copytree(whole.path, tmp_path / "run"))
+    report = workdir.report / "report.json"
+    report.parent.mkdir(exist_ok=True)
+    write_text(report, "{}")
+    time_ns = workdir.model_file.stat().st_mtime_ns + (-1 if is_older else 1) * 10**9
+    os.utime(report, ns=(time_ns, time_ns))
+    assert cli.main(["train", f"--workdir={workdir.path}"]) == 0
+    said = capsys.readouterr().out
+    assert "all epochs are done" in said
+    assert ("is of the model before this training" in said) == is_older
+
+
 @pytest.fixture(scope="module")
 def long(tmp_path_factory) -> tuple[Path, Workdir]:
     """A run of many epochs that nothing stopped, and its configuration."""
@@ -298,7 +316,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_as_if_it_never_was(
         time.sleep(0.01)
     process.send_signal(number)
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "Traceback" not in errors
     done = int(re.search(r"interrupted; (\d+) of 15 epochs are saved", errors)[1])
     assert 0 < done < 15
