@@ -33,6 +33,7 @@ from asc_tf.evaluation.validation import (
 from asc_tf.manifest import SPLITS, Clip, Manifest
 from asc_tf.pipeline.corpus_checks import (
     describe_corpus_problems,
+    describe_missing_recordings,
     describe_unusual_clips,
 )
 from asc_tf.pipeline.run import Run
@@ -185,13 +186,7 @@ def _fit_validation(
 
 def _describe_clips(clips: Sequence[Clip], config: Config) -> list[str]:
     """Describe unusual clips, and a corpus that does not name its recordings."""
-    notes = describe_unusual_clips(clips, config)
-    if all(clip.identifier == clip.path for clip in clips):
-        notes.append(
-            "Each file counts as a recording of its own: if some are of one recording, "
-            "the split may be leaky."
-        )
-    return notes
+    return [*describe_unusual_clips(clips, config), *describe_missing_recordings(clips)]
 
 
 def _describe_excluded(manifest: Manifest, splits: Sequence[str]) -> list[str]:

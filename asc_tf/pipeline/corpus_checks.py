@@ -218,6 +218,16 @@ def describe_unusual_clips(clips: Sequence[Clip], config: Config) -> list[str]:
     return notes
 
 
+def describe_missing_recordings(clips: Sequence[Clip]) -> list[str]:
+    """Say that a corpus does not name its recordings; an empty list if it does."""
+    if any(clip.identifier != clip.path for clip in clips):
+        return []
+    return [
+        "Each file counts as a recording of its own: if some are of one recording, the "
+        "split may be leaky."
+    ]
+
+
 def describe_corpus_problems(
     manifest: Manifest, root: Path, scanned: Sequence[str], named: Sequence[str]
 ) -> list[str]:

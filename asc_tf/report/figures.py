@@ -250,11 +250,22 @@ def _draw_panel(
             linewidth=1.2,
             label=f"model (epoch {best_epoch})",
         )
-    _add_legend(axes, theme, loc="best")
+    # Its background hides the grid.
+    _add_legend(axes, theme, loc="best", frameon=True)
 
 
-def _add_legend(axes: Axes, theme: Theme, **options: Any) -> None:
-    axes.legend(frameon=False, fontsize=9, labelcolor=theme.text, **options)
+def _add_legend(
+    axes: Axes, theme: Theme, *, frameon: bool = False, **options: Any
+) -> None:
+    axes.legend(
+        frameon=frameon,
+        framealpha=0.85,
+        facecolor=theme.surface,
+        edgecolor="none",
+        fontsize=9,
+        labelcolor=theme.text,
+        **options,
+    )
 
 
 def _write_cells(

@@ -10,6 +10,7 @@ from asc_tf.core.packages import is_installed
 from asc_tf.manifest import Clip, format_counts
 from asc_tf.pipeline.corpus_checks import (
     describe_corpus_problems,
+    describe_missing_recordings,
     describe_unusual_clips,
 )
 from asc_tf.pipeline.prepare import prepare
@@ -92,6 +93,7 @@ def print_notes(run: Run) -> None:
     for note in (
         *describe_corpus_problems(manifest, config.dataset.folder, splits, splits),
         *describe_unusual_clips(clips, config),
+        *describe_missing_recordings(clips),
         *find_unused_settings(config),
     ):
         print(note)

@@ -123,6 +123,16 @@ def corpus(tmp_path):
     return folder
 
 
+def test_training_says_where_no_recordings_are_named(tmp_path, capsys):
+    folder = tiny.write_corpus(tmp_path / "corpus", recordings=3)
+    for pattern, is_said in ((r"/(.+)-\d", False), ("", True)):
+        config = tiny.config(folder, dataset__identifier_pattern=pattern)
+        manifest = datasets.load(config.dataset)
+        print_notes(Run(config, Workdir(tmp_path / "run"), manifest))
+        said = "Each file counts as a recording of its own" in capsys.readouterr().out
+        assert said == is_said
+
+
 def test_training_names_copies_short_clips_and_what_is_left_out(corpus, capsys):
     config, workdir = tiny.config(corpus), Workdir(corpus.parent / "run")
     drawn = datasets.load(config.dataset)
