@@ -38,9 +38,10 @@ def test_stderr_is_redirected_while_the_first_model_loads_and_no_later_one(
     values = flags.FlagValues()
     model_flags.define_model_and_threads(values)
     values(["listen"])
-    stderrs = [os.fstat(2)]
-    model_flags.load_model(values, tmp_path)
-    later = threading.Thread(target=model_flags.load_model, args=(values, tmp_path))
+    stderrs, path = [os.fstat(2)], tmp_path / "model.tflite"
+    path.touch()
+    model_flags.load_model(values, path)
+    later = threading.Thread(target=model_flags.load_model, args=(values, path))
     later.start()
     later.join(60)
     usual, first, second = stderrs
