@@ -178,4 +178,5 @@ def format_text(row: Row, top_k: int) -> str:
         for item in rank(row["probabilities"], top_k)
     )
     sign = "*" if row["changed"] else " "
-    return f"{shown} {sign} {row['decision']}  ({labels})"
+    note = f"  {row['note']}" if row.get("note") else ""
+    return f"{shown} {sign} {row['decision']}  ({labels}){note}"

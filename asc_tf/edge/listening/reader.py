@@ -28,6 +28,10 @@ QUIET_SECONDS = 20.0
 """Seconds after which an alarm says that a pipe gives no audio, or a constant."""
 
 
+MAX_DRIFT = 0.001
+"""Largest share by which the clock of a sound card is taken to be fast."""
+
+
 class Gap(Exception):  # noqa: N818
     """Audio is missing here; what follows is read on, but is no continuation."""
 
@@ -87,6 +91,7 @@ class Reader:
         self.form: Format | None = None
         self.position = 0
         self._arrival = 0.0
+        self._dated: tuple[float, float] | None = None
 
     def wait_for_samples(self) -> Format | None:
         """Wait until there are samples.
@@ -109,6 +114,8 @@ class Reader:
                 # Times in the stream go on where a new header changes the rate.
                 ratio = self.form.sample_rate / before.sample_rate
                 self.position = round(self.position * ratio)
+                if self._dated:
+                    self._dated = self._dated[0] * ratio, self._dated[1]
         return self.form
 
     def read_blocks(self) -> Iterator[np.ndarray]:
@@ -153,14 +160,23 @@ class Reader:
         """Compute the time of day of a sample in Unix seconds.
 
         It counts back from the arrival of the last bytes, so that neither the drift of
-        the sound card's clock nor a jump of the time of day lasts.
+        the sound card's clock nor a jump of the time of day lasts. Where a pipe gives
+        audio faster than real time, the times advance with the samples.
 
         Args:
-            position: Sample of the stream.
+            position: Sample of the stream, not before that of an earlier call.
         """
         assert self.form
+        rate = self.form.sample_rate
         behind = self.position + self._queued - position
-        return self._arrival - behind / self.form.sample_rate
+        # Time of a clock that does not jump.
+        steady = self._last_data - behind / rate
+        if self._dated:
+            last_position, last = self._dated
+            advance = (position - last_position) / rate
+            steady = max(steady, last + (1 - MAX_DRIFT) * advance)
+        self._dated = position, steady
+        return self._arrival - self._last_data + steady
 
     def _fetch(self) -> None:
         """Wait for bytes, and decode all that are there."""

@@ -197,7 +197,8 @@ class World:
             exception is raised instead.
         kind: Kind of the source.
         options: `settings`, `decisions`, `outputs` (function of the status), `length`
-            and `hop` of the windows.
+            and `hop` of the windows, `speed` (audio that arrives, compared with real
+            time).
     """
 
     def __init__(self, scripts, kind="microphone", raw=True, **options):
@@ -206,6 +207,7 @@ class World:
         self.status = Status(self.clock, self.said.append, options.get("status_file"))
         self.connections = []
         self._scripts = iter(scripts)
+        self._speed = options.get("speed", 1)
         form = Format(options.get("channels", 1), RATE, 2, False)
         self.source = Source("mic", kind, form if raw else None, self._open)
         self.recorder = Recorder(self.clock)
@@ -234,7 +236,7 @@ class World:
             script = script()
         if isinstance(script, Exception):
             raise script
-        self.connections.append(FakeConnection(self.clock, script))
+        self.connections.append(FakeConnection(self.clock, script, 2 * self._speed))
         return self.connections[-1]
 
     def run(self):

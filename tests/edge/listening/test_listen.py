@@ -171,6 +171,17 @@ def test_text_is_for_a_person_and_silent_where_a_table_is_written(
     assert capsys.readouterr().out == ""
 
 
+def test_the_line_of_a_silent_window_says_that_its_label_means_nothing(
+    model_file, tmp_path, capsys
+):
+    path = write_wav(tmp_path / "a.wav", np.zeros(LENGTH))
+    assert cli.main(["listen", f"--model={model_file}", f"--source={path}"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.endswith(
+        "  silent: every sample is 0; the predicted label means nothing"
+    )
+
+
 def test_a_loss_exits_with_1_and_a_full_disk_below_stderr_ends_nothing(
     model_file, tmp_path, capsys
 ):

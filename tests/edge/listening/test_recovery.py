@@ -259,6 +259,14 @@ def test_a_sound_card_whose_clock_is_slow_does_not_shift_the_times():
     assert np.abs(world.recorder.times - starts - 1).max() < 0.12
 
 
+def test_times_advance_with_the_samples_where_a_pipe_is_faster_than_real_time():
+    world = World([blocks(42, size=0.7)], kind="stdin", speed=100).run()
+    times = [report.window.unix for report in world.recorder.reports]
+    assert len(times) == 42
+    assert world.clock.now < 1
+    np.testing.assert_allclose(np.diff(times), 1.0, atol=0.01)
+
+
 def test_a_program_that_is_missing_ends_the_listener_at_once():
     with pytest.raises(UserError, match="arecord is missing"):
         World([MissingProgramError("the program arecord is missing")]).run()
