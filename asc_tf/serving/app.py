@@ -25,6 +25,9 @@ from asc_tf.serving.settings import QueueFullError, RequestError, Settings
 from asc_tf.serving.versions import LOGGER, Versions
 from asc_tf.serving.work import WorkThreads
 
+VERBS = ("predict", "classify")
+"""Texts after the colon of a model's address."""
+
 
 class Server:
     """Handlers of the requests to one model.
@@ -76,6 +79,7 @@ class Server:
                 Route(f"{address}:classify", classify, methods=post),
                 Route(f"{address}/metadata", guard("metadata", self.metadata)),
                 Route(address, guard("status", self.status)),
+                Route(address, guard("other", self.refuse_method), methods=post),
             ]
         # FastAPI's own pages load scripts from elsewhere.
         return FastAPI(
@@ -120,7 +124,15 @@ class Server:
 
     async def status(self, request: Request) -> Response:
         """Answer as TensorFlow Serving's model status API."""
+        if _find_verb(request) in VERBS:
+            raise RequestError(405, f"{request.method} {request.url.path}: use POST")
         return JSONResponse(descriptions.describe_status(self._find(request).version))
+
+    async def refuse_method(self, request: Request) -> Response:
+        """Refuse POST to an address without a verb that is known."""
+        if verb := _find_verb(request):
+            raise RequestError(404, f"no method {verb!r}; there are {', '.join(VERBS)}")
+        raise RequestError(405, f"POST {request.url.path}: use GET, or add :predict")
 
     async def metadata(self, request: Request) -> Response:
         """Answer as TensorFlow Serving's model metadata API."""
@@ -138,6 +150,8 @@ class Server:
 
     async def classify(self, request: Request) -> Response:
         """Answer as TensorFlow Serving's classify API."""
+        if is_upload(request):
+            raise RequestError(400, "classify takes JSON alone; send files to :predict")
         return await self._answer(request, self._answers.classify_json)
 
     def _find(self, request: Request) -> Backend:
@@ -223,7 +237,7 @@ class Server:
             "status": response.status_code,
             "ms": round(1000 * seconds, 1),
             "clips": request.state.clips,
-            "bytes": request.headers.get("content-length", ""),
+            "bytes": _read_length(request),
             "client": request.client.host if request.client else "",
             "version": self._versions.current.version,
         }
@@ -242,6 +256,18 @@ class Server:
             return response
 
         return await self._guard("other", answer)(request)
+
+
+def _find_verb(request: Request) -> str:
+    """Find the text after the colon of a model's address; empty if there is none."""
+    _, colon, verb = request.url.path.rpartition("/")[2].rpartition(":")
+    return verb if colon else ""
+
+
+def _read_length(request: Request) -> int | None:
+    """Read the announced length of a body in bytes; None where there is none."""
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isdecimal() else None
 
 
 def _answer_error(status: int, message: str, **details: object) -> Response:

@@ -46,6 +46,12 @@ def parse_object(body: bytes) -> dict[str, Any]:
         parsed = json.loads(rest, object_hook=restore if contents else None)
     except RecursionError as error:
         raise RequestError(400, "JSON is nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            400,
+            "the body is not JSON; send a WAV file to :predict as a form, as "
+            "curl -F file=@FILE does",
+        ) from error
     except ValueError as error:
         raise RequestError(400, f"JSON Parse error: {error}") from error
     if not isinstance(parsed, dict):

@@ -120,8 +120,11 @@ def test_classify_gives_labels_with_probabilities(server):
         ("POST", "/v1/models/other:predict", 404),
         ("POST", "/v1/models/asc/versions/2:predict", 404),
         ("GET", "/v1/models/asc/versions/2", 404),
-        ("GET", PREDICT, 404),
-        ("POST", "/v1/models/asc:regress", 405),
+        ("GET", PREDICT, 405),
+        ("GET", "/v1/models/asc/versions/1:classify", 405),
+        ("POST", "/v1/models/asc:regress", 404),
+        ("POST", "/v1/models/asc/versions/1:predic", 404),
+        ("POST", "/v1/models/asc", 405),
         ("GET", "/docs", 404),
         ("GET", "/openapi.json", 404),
         ("GET", "/../etc/passwd", 404),
@@ -131,6 +134,32 @@ def test_an_unknown_address_is_answered_with_json(server, method, path, status):
     found, answer, _ = server.ask(method, path, b"{}" if method == "POST" else None)
     assert found == status
     assert answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "words"),
+    [
+        ("GET", PREDICT, "", f"GET {PREDICT}: use POST"),
+        (
+            "POST",
+            "/v1/models/asc:predic",
+            "",
+            "no method 'predic'; there are predict, ",
+        ),
+        ("POST", "/v1/models/asc", "", "use GET, or add :predict"),
+        ("POST", "/v1/models/asc:classify", "multipart/form-data", "to :predict"),
+        ("POST", PREDICT, "audio/wav", "send a WAV file to :predict as a form"),
+    ],
+)
+def test_a_request_that_is_meant_for_another_address_says_for_which(
+    server, method, path, kind, words
+):
+    headers = {"Content_Type": kind} if kind else {}
+    wav = pack_wav(b"\xbb\xff" * 8, 8000, 1, False)
+    _, answer, _ = server.ask(
+        method, path, wav if method == "POST" else None, **headers
+    )
+    assert words in answer["error"]
 
 
 def test_a_body_over_the_limit_is_not_read(server):
