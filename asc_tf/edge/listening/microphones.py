@@ -5,6 +5,7 @@ uses, lists the devices once for each process, so a microphone that is plugged i
 does not exist for it, and a driver that hangs would hang this process.
 """
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -140,8 +141,10 @@ class MicrophoneFinder:
         chosen = self._find_known(microphones) or self._find_wanted(microphones)
         if chosen is None:
             shown = ", ".join(f"{m.card} {m.identifier}" for m in microphones)
+            is_folder = os.path.isdir(os.path.expanduser(self._wanted))
+            hint = "; it is a folder: give one of its files" if is_folder else ""
             raise UserError(
-                f"no microphone {self._wanted!r}; plugged in: {shown or 'none'}"
+                f"no microphone {self._wanted!r}; plugged in: {shown or 'none'}{hint}"
             )
         self._known = self._known or chosen
         if chosen != self._last:

@@ -72,6 +72,13 @@ def test_where_proc_is_hidden_the_microphones_are_read_from_sys(tmp_path):
     assert microphone.description == "USB PnP Sound Device"
 
 
+def test_a_folder_that_is_taken_for_a_microphone_is_named_so(tmp_path, monkeypatch):
+    (tmp_path / "recordings").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="plugged in: none; it is a folder: give one"):
+        MicrophoneFinder("recordings", tmp_path / "root").find()
+
+
 def test_a_missing_microphone_is_refused_with_those_that_are_there(tmp_path):
     plug(tmp_path)
     with pytest.raises(UserError, match="no microphone '3'; plugged in: 1 Device"):
