@@ -236,7 +236,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     )
     reader.start()
     write_text(path, "a,b\n")
-    reader.join(timeout=10)
+    reader.join(timeout=60)
     assert received == ["a,b\n"]
     assert path.is_fifo()
     assert names(tmp_path) == ["pipe.csv"]

@@ -248,7 +248,7 @@ def test_clients_that_send_slowly_take_no_place_of_others():
             connection.sendall(head[:-1].replace("50", str(len(body))).encode() + body)
             assert backend.waiting.acquire(timeout=30)
         backend.release.set()
-        for _ in range(200):
+        for _ in range(3000):
             if not server.server.is_busy and not server.server._bodies._used:
                 break
             time.sleep(0.02)
@@ -309,7 +309,7 @@ def test_a_slow_client_is_given_up(tmp_path):
         # The thread still works on it, and its place is taken until it is done.
         assert server.server._work.busy == 1
         server.versions.current.release.set()
-        for _ in range(100):
+        for _ in range(3000):
             if not server.server._work.busy:
                 break
             time.sleep(0.02)
@@ -351,7 +351,7 @@ def test_bodies_in_memory_are_bounded_together():
 def test_an_upload_that_stalls_is_given_up_and_does_not_refuse_small_bodies(
     monkeypatch,
 ):
-    monkeypatch.setattr(requests, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr(requests, "STALL_SECONDS", 3.0)
     with run_server(max_memory_mb=8.0, timeout=60.0) as server:
         head = f"POST {PREDICT} HTTP/1.1\r\nHost:\r\nContent-Length: %d\r\n\r\n"
         with connect(server) as connection, connect(server) as other:
@@ -375,7 +375,7 @@ def test_a_refused_request_is_freed_without_a_collection(server, monkeypatch):
     gc.disable()
     try:
         assert server.predict(encoded(b"abc"))[0] == 400
-        ends = time.monotonic() + 5
+        ends = time.monotonic() + 60
         while freed[0]() is not None and time.monotonic() < ends:
             time.sleep(0.01)
         assert freed[0]() is None

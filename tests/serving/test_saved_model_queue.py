@@ -131,7 +131,7 @@ def test_requests_that_wait_are_merged_up_to_the_limit(load, batching):
         first = submit(pool, [(backend, "encoded", files(0))])
         assert INSIDE.acquire(timeout=60)
         rest = submit(pool, [(backend, "encoded", files(n)) for n in range(1, 9)])
-        time.sleep(0.3)  # until all of them wait
+        time.sleep(1.0)  # until all of them wait
         GATE.set()
         found = [future.result() for future in first + rest]
     batches = [outputs["probabilities"][0, 1] for outputs in found]
@@ -149,7 +149,7 @@ def test_a_batch_that_fails_for_one_request_does_not_fail_the_others(load):
         assert INSIDE.acquire(timeout=60)
         calls = [(backend, "encoded", each) for each in (files(1), bad, files(2, 3))]
         rest = submit(pool, calls)
-        time.sleep(0.3)  # until all of them wait
+        time.sleep(1.0)  # until all of them wait
         GATE.set()
         refusal = rest[1].exception()
         found = [each.result() for each in (*first, rest[0], rest[2])]

@@ -22,7 +22,7 @@ def test_the_next_batch_is_fetched_while_one_is_worked_on():
         yield None
         # Nothing would set them, if a batch were fetched within the call before.
         for event in worked:
-            yield event.wait(timeout=10)
+            yield event.wait(timeout=60)
 
     prefetcher, items = Prefetcher(), source()
     prefetcher.next(items)
@@ -42,7 +42,7 @@ def test_a_batch_is_being_fetched_before_it_is_asked_for():
     prefetcher, items = Prefetcher(), source()
     for event in fetched[1:]:
         prefetcher.next(items)
-        assert event.wait(timeout=10)
+        assert event.wait(timeout=60)
 
 
 def test_items_keep_their_order_and_another_source_begins_at_its_own():

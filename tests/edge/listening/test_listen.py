@@ -499,13 +499,13 @@ def test_a_fifo_that_a_thread_writes_is_heard(model_file, tmp_path, capsys):
     def write():
         for _ in range(2):
             path.write_bytes(contents)
-            time.sleep(0.3)
+            time.sleep(1.5)
 
     thread = threading.Thread(target=write)
     thread.start()
     n_windows = 2 * (-(-(RATE - LENGTH) // HOP) + 1)
     flags = [f"--model={model_file}", f"--source={path}", f"--windows={n_windows}"]
-    assert cli.main(["listen", *flags, "--json", "--seconds=30"]) == 0
+    assert cli.main(["listen", *flags, "--json", "--seconds=120"]) == 0
     thread.join()
     rows = rows_of(capsys.readouterr().out)
     assert len(rows) == n_windows
