@@ -78,11 +78,9 @@ def refuse_other_content(name: str, path: Path) -> None:
         path: Path of an output that is text; it may exist.
 
     Raises:
-        UsageError: If it is a folder, or a file with a NUL byte near its start.
+        UsageError: If it is a file with a NUL byte near its start.
     """
-    # A name may be too long for `Path.is_dir`.
-    if os.path.isdir(path):
-        raise UsageError(f"--{name}={path}: a folder; give the name of a file")
+    # A name may be too long for `Path.is_file`.
     if not os.path.isfile(path):
         return
     with open(path, "rb") as stream:

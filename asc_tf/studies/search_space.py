@@ -30,11 +30,14 @@ NOT_SWEPT = {
     ),
     **dict.fromkeys(
         (
-            *("dataset.dir", "dataset.fold", "dataset.folds", "dataset.seed"),
-            *("dataset.validation_share", "dataset.test_share"),
+            *("dataset.dir", "dataset.validation_share", "dataset.test_share"),
             *("dataset.identifier_pattern", "dataset.identifier_column"),
             "dataset.drop_shared_recordings",
         ),
+        "changes the validation clips, so that the points cannot be compared",
+    ),
+    **dict.fromkeys(
+        ("dataset.fold", "dataset.folds", "dataset.seed"),
         "changes the validation clips, so that the points cannot be compared; asc-tf "
         "crossval trains all folds",
     ),

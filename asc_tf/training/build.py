@@ -36,14 +36,13 @@ class Training:
     Attributes:
         run: The run; its `train.epochs` is the number of epochs, also where
             `train.steps` is configured.
-        frontend: Front-end layer; its statistics are not set yet.
-        trainer: Compiled model in training.
+        trainer: Compiled model in training; the statistics of its front-end are not
+            set yet.
         state: Callback that saves the run; it has restored nothing yet.
         steps: Number of steps of an epoch.
     """
 
     run: Run
-    frontend: FrontendLayer
     trainer: Trainer
     state: checkpoint.RunState
     steps: int
@@ -72,7 +71,7 @@ def build_training(run: Run) -> Training:
     run = dataclasses.replace(run, config=config.replace({"train.epochs": epochs}))
     with distribution.choose_strategy(config, count).scope():
         trainer, state = build_trainer(run, frontend, steps)
-    return Training(run, frontend, trainer, state, steps)
+    return Training(run, trainer, state, steps)
 
 
 def build_body(run: Run, frontend: FrontendLayer, steps: int) -> keras.Model:

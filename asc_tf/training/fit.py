@@ -51,13 +51,13 @@ def fit(training: Training, interactive: bool) -> Path:
     memory = explain_full_memory(config, "train", "evaluate", remark=remark)
     interrupt = explain_interrupt(lambda: describe_interrupt(run))
     with explain_read_errors(), memory, interrupt:
-        source = make_examples(run, training.frontend)
+        source = make_examples(run, trainer.frontend)
         with trainer.distribute_strategy.scope():
             is_resumed = state.resume(trainer)
         if is_resumed:
             print_resumed(config, state, trainer)
         else:
-            set_statistics(run, training.frontend, source)
+            set_statistics(run, trainer.frontend, source)
         if state.epochs_done < config.train.epochs and not state.is_exhausted:
             energy = None
             if config.train.energy:

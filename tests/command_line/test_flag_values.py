@@ -48,8 +48,6 @@ def test_only_text_is_replaced_by_a_table(tmp_path, content, is_refused):
         return
     with pytest.raises(UsageError, match="a file that is no text, for example a rec"):
         flag_values.refuse_other_content("csv", path)
-    with pytest.raises(UsageError, match="a folder; give the name of a file"):
-        flag_values.refuse_other_content("csv", tmp_path)
 
 
 @pytest.fixture
